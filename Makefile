@@ -1,0 +1,31 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: install demo test test-slow lint bench
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: install  ## train, convert, compare and predict on a real brain; writes runs/demo/report.html
+	$(BIN)/lean3d demo --out runs/demo --resume
+
+test: install
+	$(BIN)/pytest -m "not slow"
+
+test-slow: install
+	$(BIN)/pytest -m slow
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+bench: install  ## needs the peers: pip install --no-deps acsconv==0.1.1
+	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt acsconv
+	$(BIN)/python benchmarks/run.py
