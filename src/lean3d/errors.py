@@ -1,0 +1,34 @@
+"""Errors a user can act on: who raised it, what was expected, what was got, what to do."""
+
+__all__ = [
+    "ConversionError",
+    "DataError",
+    "LeanError",
+    "MissingExtraError",
+    "RunError",
+    "ShapeError",
+]
+
+
+class LeanError(ValueError):
+    """Something the user gave cannot be used. The command line prints it and exits with code 2."""
+
+
+class ShapeError(LeanError):
+    """A tensor has the wrong axes for the module that received it."""
+
+
+class ConversionError(LeanError):
+    """A module cannot be converted without changing what it computes."""
+
+
+class DataError(LeanError):
+    """A file or folder does not hold what was asked for."""
+
+
+class RunError(LeanError):
+    """A recipe, run folder or setting cannot be used."""
+
+
+class MissingExtraError(LeanError, ImportError):
+    """A feature needs a package that is not installed."""

@@ -1,0 +1,24 @@
+"""Packages that only some features need, asked for where they are used."""
+
+import importlib
+from types import ModuleType
+
+from lean3d.errors import MissingExtraError
+
+__all__ = ["require"]
+
+
+def require(name: str, *, extra: str) -> ModuleType:
+    """Import an optional package, or say which extra brings it.
+
+    Raises:
+        MissingExtraError: the package is absent or cannot be imported; the message says which.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        absent = isinstance(error, ModuleNotFoundError) and error.name == name.partition(".")[0]
+        what = "is not installed" if absent else f"is installed but cannot be imported ({error})"
+        raise MissingExtraError(
+            f"{name} is needed for this and {what}; run: pip install 'lean3d[{extra}]'"
+        ) from error

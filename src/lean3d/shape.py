@@ -1,0 +1,41 @@
+"""Axis names and the checks of sizes every part of the package shares.
+
+Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from lean3d.errors import ShapeError
+
+__all__ = ["Triple", "check_axes", "triple"]
+
+Triple = tuple[int, int, int]
+
+
+def triple(value: Any, name: str = "value") -> Triple:
+    """Repeat an int as (depth, height, width); return a sequence of three as a tuple."""
+    if isinstance(value, int):
+        return (value, value, value)
+    if isinstance(value, str) or len(value) != 3:
+        raise ValueError(f"{name} must be an int or (depth, height, width), got {value!r}")
+    depth, height, width = value
+    return (int(depth), int(height), int(width))
+
+
+def check_axes(x: Tensor, axes: str, owner: object) -> None:
+    """Raise ShapeError unless `x` has the axes of a pattern such as "B C=16 D H W"."""
+    names = axes.split()
+    if x.ndim != len(names):
+        why = f"it has {x.ndim} axes, not {len(names)}"
+        why += "; add depth with x.unsqueeze(2)" if (x.ndim, len(names)) == (4, 5) else ""
+    else:
+        sized = zip(names, x.shape, strict=True)
+        pairs = [(*name.partition("=")[::2], size) for name, size in sized]
+        wrong = [pair for pair in pairs if pair[1] and int(pair[1]) != pair[2]]
+        if not wrong:
+            return
+        why = "axis {0} is {2}, not {1}".format(*wrong[0])
+    who = type(owner).__name__
+    raise ShapeError(f"{who} takes ({', '.join(names)}), got {tuple(x.shape)}: {why}")
