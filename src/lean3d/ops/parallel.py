@@ -1,0 +1,157 @@
+"""Parallel streams of 2D convolutions followed by one 1D convolution, each stream its own plane.
+
+Paper: Gonda et al., Parallel Separable 3D Convolution for Video and Volumetric Data
+Understanding (PmSCn), arXiv:1809.04096, Sec 3
+Differs from the paper: nothing known; where it is silent, the first 2D convolution carries the
+stride, every 2D convolution is followed by ReLU, and only the last convolution has a bias.
+
+Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lean3d.ops.base import Conv3dLike, along, split_channels
+from lean3d.shape import Triple
+
+__all__ = ["ParallelSeparableConv3d", "matching_filters"]
+
+
+def matching_filters(in_channels: int, out_channels: int, kernel: Triple) -> int:
+    """Sub-space filters M: one 2D and one 1D convolution hold what Conv3d holds (Eqn 5)."""
+    depth, height, width = kernel
+    dense = out_channels * in_channels * depth * height * width
+    return max(dense // (in_channels * height * width + out_channels * depth), 1)
+
+
+class ParallelSeparableConv3d(Conv3dLike):
+    """Conv3d replaced by `streams` chains of 2D convolutions, ReLU and a 1D convolution (PmSCn).
+
+    Stream 0 convolves the plane (H, W) then the line D, stream 1 (D, W) then H, stream 2 (D, H)
+    then W; their outputs are concatenated, within each group. Takes the arguments of nn.Conv3d in
+    the same order, then:
+
+    Args:
+        streams: m, the number of orientations, 1 to 3.
+        depth: n, the 2D convolutions per stream; P2SC2 stands for two Conv3d in a row.
+        filters: Filters of each 2D convolution; None for M / streams, M by Eqn 5.
+        relu: False leaves the non-linearity out; with depth 1 the operator is then linear.
+
+    Shape: (B, C, D, H, W) -> (B, C', D', H', W'), the sizes nn.Conv3d would give.
+    Cost: m * (F*C*k*k + (n-1)*F*F*k*k) + F*C'*k multiply-adds per output voxel at stride 1, F the
+        filters.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Triple,
+        stride: int | Triple = 1,
+        padding: str | int | Triple = 0,
+        dilation: int | Triple = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device=None,
+        dtype=None,
+        *,
+        streams: int = 1,
+        depth: int = 1,
+        filters: int | None = None,
+        relu: bool = True,
+    ):
+        size = (kernel_size, stride, padding, dilation, groups, bias, padding_mode)
+        super().__init__(in_channels, out_channels, *size, device=device, dtype=dtype)
+        # the 1D convolutions own the bias of the whole
+        self.bias = None
+        if streams not in (1, 2, 3) or depth < 1:
+            raise ValueError(
+                f"ParallelSeparableConv3d: streams is 1, 2 or 3 and depth at least 1, "
+                f"got {streams=}, {depth=}"
+            )
+        if out_channels // groups < streams:
+            raise ValueError(
+                f"ParallelSeparableConv3d: {streams} streams need as many outputs in each group, "
+                f"got {out_channels // groups}"
+            )
+        self.num_streams, self.depth, self.relu = streams, depth, relu
+        self.filters = self._filters(filters)
+        shares = split_channels(out_channels // groups, streams)
+        like = dict(device=device, dtype=dtype)
+        self.streams = nn.ModuleList(
+            self._stream(axis, share * groups, bias, like) for axis, share in enumerate(shares)
+        )
+
+    def _filters(self, filters: int | None) -> int:
+        if filters is None:
+            matching = matching_filters(self.in_channels, self.out_channels, self.kernel_size)
+            whole = matching // self.num_streams // self.groups * self.groups
+            return max(whole, self.groups)
+        if filters < 1 or filters % self.groups:
+            raise ValueError(
+                f"ParallelSeparableConv3d: filters must be a positive multiple of groups="
+                f"{self.groups}, got {filters}"
+            )
+        return filters
+
+    def _stream(self, axis: int, out_channels: int, bias: bool, like: dict) -> nn.Sequential:
+        plane, line = along(self.kernel_size, axis, 1)
+        step, line_step = along(self.stride, axis, 1)
+        spread, line_spread = along(self.dilation, axis, 1)
+        pad = line_pad = self.padding
+        if not isinstance(self.padding, str):
+            pad, line_pad = along(self.padding, axis, 0)
+        inner: dict[str, Any] = dict(groups=self.groups, padding_mode=self.padding_mode, **like)
+        layers: list[nn.Module] = []
+        channels = self.in_channels
+        for layer in range(self.depth):
+            place: dict[str, Any] = dict(stride=step, padding=pad)
+            if layer > 0:
+                place = dict(padding="same")
+            sizes: dict[str, Any] = dict(kernel_size=plane, dilation=spread, bias=False)
+            layers.append(nn.Conv3d(channels, self.filters, **sizes, **place, **inner))
+            layers.append(nn.ReLU() if self.relu else nn.Identity())
+            channels = self.filters
+        last: dict[str, Any] = dict(
+            stride=line_step, padding=line_pad, dilation=line_spread, bias=bias
+        )
+        layers.append(nn.Conv3d(channels, out_channels, line, **last, **inner))
+        return nn.Sequential(*layers)
+
+    def reset_parameters(self) -> None:
+        """The initialisation of nn.Conv3d in every convolution."""
+        for module in self.streams.modules():
+            if isinstance(module, nn.Conv3d):
+                module.reset_parameters()
+
+    def _concatenate(self, parts: list[Tensor], dim: int) -> Tensor:
+        """Join the streams' channels group by group, as nn.Conv3d orders them."""
+        grouped = [part.unflatten(dim, (self.groups, -1)) for part in parts]
+        return torch.cat(grouped, dim=dim + 1).flatten(dim, dim + 1)
+
+    def dense_weight(self) -> Tensor:
+        """The kernel (C', C/groups, k, k, k) this equals; only without ReLU and with depth 1."""
+        if self.relu or self.depth > 1:
+            raise ValueError(
+                "ParallelSeparableConv3d equals one kernel only with relu=False and depth=1, "
+                f"got relu={self.relu}, depth={self.depth}"
+            )
+        kernels = []
+        for stream in self.streams:
+            convs = [layer for layer in stream.modules() if isinstance(layer, nn.Conv3d)]
+            plane, line = (conv.weight.unflatten(0, (self.groups, -1)) for conv in convs)
+            kernel = torch.einsum("gomxyz,gmcuvw->gocxuyvzw", line, plane)
+            # along each axis either the line or the plane has one tap, so the products merge
+            kernels.append(kernel.reshape(*kernel.shape[:3], *self.kernel_size).flatten(0, 1))
+        return self._concatenate(kernels, dim=0)
+
+    def forward(self, x_BCDHW: Tensor) -> Tensor:
+        self.check(x_BCDHW)
+        return self._concatenate([stream(x_BCDHW) for stream in self.streams], dim=1)
+
+    def extra_repr(self) -> str:
+        own = f"streams={self.num_streams}, depth={self.depth}, filters={self.filters}"
+        return f"{super().extra_repr()}, {own}" + ("" if self.relu else ", relu=False")

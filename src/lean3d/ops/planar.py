@@ -1,0 +1,64 @@
+"""A 2D kernel on one plane of a volume (2.5D).
+
+Paper: the 2.5D baseline of Yang et al. (ACS), arXiv:1911.10477, Sec 3.3
+
+Axes: B batch, C channels, D depth, H height, W width.
+"""
+
+from torch import Tensor
+
+from lean3d.ops.base import as_kernel
+from lean3d.ops.views import PlaneConv3d, embed
+from lean3d.shape import Triple
+
+__all__ = ["PlanarConv3d"]
+
+
+class PlanarConv3d(PlaneConv3d):
+    """Conv3d without extent along one axis: (1,k,k), (k,1,k) or (k,k,1).
+
+    Takes the arguments of nn.Conv3d in the same order; the kernel sits in the middle of
+    `kernel_size`. A 2D checkpoint of nn.Conv2d loads unchanged. Then:
+
+    Args:
+        axis: The axis the kernel does not extend along: 0 depth, 1 height, 2 width.
+
+    Shape: (B, C, D, H, W) -> (B, C', D', H', W'), the sizes nn.Conv3d would give.
+    Cost: C * C' * k * k / groups multiply-adds per output voxel.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Triple,
+        stride: int | Triple = 1,
+        padding: str | int | Triple = 0,
+        dilation: int | Triple = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device=None,
+        dtype=None,
+        *,
+        axis: int = 0,
+    ):
+        size = (kernel_size, stride, padding, dilation, groups, bias, padding_mode)
+        super().__init__(in_channels, out_channels, *size, device=device, dtype=dtype)
+        if axis not in (0, 1, 2):
+            raise ValueError(f"PlanarConv3d: axis is 0 depth, 1 height or 2 width, got {axis!r}")
+        self.axis = axis
+        self.plane = ((1, 2), (0, 2), (0, 1))[axis]
+        self.make_weight(device, dtype)
+        self.reset_parameters()
+
+    def dense_weight(self) -> Tensor:
+        """The kernel (C', C/groups, k, k, k) of the nn.Conv3d this equals."""
+        return embed(as_kernel(self.weight, self.axis), self.kernel_size)
+
+    def forward(self, x_BCDHW: Tensor) -> Tensor:
+        self.check(x_BCDHW)
+        return self.convolve(x_BCDHW, as_kernel(self.weight, self.axis), self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, axis={self.axis}"

@@ -1,0 +1,100 @@
+"""The average, or a learned mixture, of a 2D kernel's three views.
+
+Paper: Yang et al., Reinventing 2D Convolutions for 3D Images (ACS), arXiv:1911.10477, Sec 3.2
+Differs from the paper: Soft-ACS starts from equal weights (the published code starts at random);
+the three kernels are summed before one convolution, which costs the same and runs once.
+
+Axes: B batch, C channels, D depth, H height, W width.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from lean3d.ops.views import ViewsConv3d
+from lean3d.shape import Triple
+
+__all__ = ["MeanACSConv3d", "SoftACSConv3d"]
+
+
+class MeanACSConv3d(ViewsConv3d):
+    """Conv3d whose kernel is the mean of one 2D kernel's axial, coronal and sagittal views.
+
+    Takes the arguments of nn.Conv3d in the same order; kernel depth must equal height. A 2D
+    checkpoint of nn.Conv2d loads unchanged.
+
+    Shape: (B, C, D, H, W) -> (B, C', D', H', W'), the sizes nn.Conv3d would give.
+    Cost: C * C' * k * k * k / groups multiply-adds per output voxel; the parameters of the
+        2D kernel.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Triple,
+        stride: int | Triple = 1,
+        padding: str | int | Triple = 0,
+        dilation: int | Triple = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device=None,
+        dtype=None,
+    ):
+        size = (kernel_size, stride, padding, dilation, groups, bias, padding_mode)
+        super().__init__(in_channels, out_channels, *size, device=device, dtype=dtype)
+        self.reset_parameters()
+
+    def dense_weight(self) -> Tensor:
+        """The kernel (C', C/groups, k, k, k) of the nn.Conv3d this equals."""
+        views = [self.view(self.weight, view) for view in range(3)]
+        return (views[0] + views[1] + views[2]) / 3
+
+    def forward(self, x_BCDHW: Tensor) -> Tensor:
+        self.check(x_BCDHW)
+        return self.convolve(x_BCDHW, self.dense_weight(), self.bias)
+
+
+class SoftACSConv3d(ViewsConv3d):
+    """Conv3d whose kernel is a softmax-weighted sum of one 2D kernel's three views, per output.
+
+    Takes the arguments of nn.Conv3d in the same order; kernel depth must equal height. The weights
+    of the views are the parameter `views` (C', 3), zero at first, so that it starts as MeanACS.
+
+    Shape: (B, C, D, H, W) -> (B, C', D', H', W'), the sizes nn.Conv3d would give.
+    Cost: C * C' * k * k * k / groups multiply-adds per output voxel; C' * (C * k * k + 3)
+        parameters and the bias (Table 2).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Triple,
+        stride: int | Triple = 1,
+        padding: str | int | Triple = 0,
+        dilation: int | Triple = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device=None,
+        dtype=None,
+    ):
+        size = (kernel_size, stride, padding, dilation, groups, bias, padding_mode)
+        super().__init__(in_channels, out_channels, *size, device=device, dtype=dtype)
+        self.views = nn.Parameter(torch.empty(out_channels, 3, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        nn.init.zeros_(self.views)
+
+    def dense_weight(self) -> Tensor:
+        """The kernel (C', C/groups, k, k, k) of the nn.Conv3d this equals."""
+        shares = self.views.softmax(dim=1).to(self.weight.dtype).view(-1, 3, 1, 1, 1, 1)
+        views = [self.view(self.weight, view) * shares[:, view] for view in range(3)]
+        return views[0] + views[1] + views[2]
+
+    def forward(self, x_BCDHW: Tensor) -> Tensor:
+        self.check(x_BCDHW)
+        return self.convolve(x_BCDHW, self.dense_weight(), self.bias)

@@ -1,0 +1,66 @@
+"""One 2D kernel laid on the axial, coronal and sagittal planes of a volume.
+
+Paper: Yang et al., Reinventing 2D Convolutions for 3D Images (ACS), arXiv:1911.10477
+
+Axes: B batch, C channels, D depth, H height, W width. View 0 has no extent along D (axial),
+view 1 none along H (coronal), view 2 none along W (sagittal).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from lean3d.ops.base import Conv3dLike, as_kernel
+
+__all__ = ["PlaneConv3d", "ViewsConv3d", "embed"]
+
+
+def embed(kernel: Tensor, extent: tuple[int, ...]) -> Tensor:
+    """Put a kernel in the middle of a larger one that is zero elsewhere."""
+    pads = []
+    for own, size in zip(reversed(kernel.shape[2:]), reversed(extent), strict=True):
+        before = (size - 1) // 2 - (own - 1) // 2
+        pads += [before, size - own - before]
+    return torch.nn.functional.pad(kernel, pads)
+
+
+class PlaneConv3d(Conv3dLike):
+    """An operator whose weight is a 2D kernel (C', C/groups, k, k): 2D checkpoints load as is."""
+
+    # the axes of `kernel_size` that give the 2D kernel its height and width
+    plane: tuple[int, int] = (1, 2)
+
+    def make_weight(self, device=None, dtype=None) -> None:
+        size = tuple(self.kernel_size[axis] for axis in self.plane)
+        shape = (self.out_channels, self.in_channels // self.groups, *size)
+        self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+
+    def reset_parameters(self) -> None:
+        """The initialisation of nn.Conv2d."""
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        self.reset_bias(self.weight[0].numel())
+
+
+class ViewsConv3d(PlaneConv3d):
+    """A 2D kernel used on all three views; a subclass says which channels see which view."""
+
+    def __init__(self, *arguments, **like):
+        super().__init__(*arguments, **like)
+        depth, height, _ = self.kernel_size
+        if depth != height:
+            raise ValueError(
+                f"{type(self).__name__}: one (height, width) kernel serves all three views, so "
+                f"kernel depth must equal height, got {self.kernel_size}; see PlanarConv3d"
+            )
+        self.make_weight(**like)
+
+    @property
+    def extent(self) -> tuple[int, int, int]:
+        """The box that holds all three views: larger than `kernel_size` only if k is not square."""
+        height, width = self.kernel_size[1:]
+        return (height, max(height, width), width)
+
+    def view(self, weight: Tensor, view: int) -> Tensor:
+        """The 3D kernel of one view, embedded in the box of all three."""
+        return embed(as_kernel(weight, view), self.extent)

@@ -1,0 +1,108 @@
+import pytest
+import torch
+from torch import nn
+
+from lean3d.ops import ParallelSeparableConv3d
+
+
+@pytest.mark.parametrize("channels", [(16, 32), (64, 64), (7, 5)])
+def test_one_stream_has_the_parameters_of_conv3d_up_to_rounding(channels):
+    ins, outs = channels
+    op = ParallelSeparableConv3d(ins, outs, 3, bias=False)
+    dense = nn.Conv3d(ins, outs, 3, bias=False).weight.numel()
+    count = sum(p.numel() for p in op.parameters())
+    assert dense - (9 * ins + 3 * outs) < count <= dense
+
+
+@pytest.mark.parametrize("streams", [1, 2, 3])
+def test_filters_are_eqn_5_scaled_by_the_streams(streams):
+    op = ParallelSeparableConv3d(64, 64, 3, streams=streams)
+    assert op.filters == 64 * 64 * 27 // (64 * 9 + 64 * 3) // streams
+
+
+def test_filters_can_be_set():
+    assert ParallelSeparableConv3d(4, 8, 3, streams=2, filters=5).filters == 5
+
+
+def higher_order_svd(kernel):
+    """S and U_1..U_3 of a (D, H, W, C) kernel: kernel = S x_1 U_1 x_2 U_2 x_3 U_3 (Sec 3.1)."""
+    bases = [torch.linalg.svd(kernel.movedim(k, 0).flatten(1))[0] for k in range(3)]
+    return torch.einsum("dhwc,di,hj,wk->ijkc", kernel, *bases), bases
+
+
+def separable_parts(kernel):
+    """Eqn 2 and 3: each singular value goes to one axis, each slice of S is separable."""
+    core, bases = higher_order_svd(kernel)
+    i, j, k = torch.meshgrid(*(torch.arange(3),) * 3, indexing="ij")
+    owner = (i + j + k) % 3
+    for axis in range(3):
+        mine = core * (owner == axis)[..., None]
+        others = [b if a != axis else torch.eye(3, dtype=b.dtype) for a, b in enumerate(bases)]
+        spread = torch.einsum("ijkc,di,hj,wk->dhwc", mine, *others)
+        yield axis, [(bases[axis][:, b], spread.select(axis, b)) for b in range(3)]
+
+
+def test_three_streams_without_relu_represent_any_3d_kernel_by_its_hosvd():
+    ins, outs = 4, 5
+    target = torch.randn(outs, ins, 3, 3, 3, dtype=torch.float64)
+    settings = dict(padding=1, bias=False, dtype=torch.float64)
+    # every stream answers for all outputs, and their sum is Eqn 3
+    op = ParallelSeparableConv3d(
+        ins, 3 * outs, 3, **settings, streams=3, filters=3 * outs, relu=False
+    )
+    with torch.no_grad():
+        for stream in op.streams:
+            stream[0].weight.zero_()
+            stream[2].weight.zero_()
+        for out in range(outs):
+            for axis, parts in separable_parts(target[out].permute(1, 2, 3, 0)):
+                plane, line = op.streams[axis][0].weight, op.streams[axis][2].weight
+                for b, (vector, matrix) in enumerate(parts):
+                    row = 3 * out + b
+                    plane[row] = matrix.permute(2, 0, 1).reshape(plane.shape[1:])
+                    line[out, row] = vector.reshape(line.shape[2:])
+    dense = nn.Conv3d(ins, outs, 3, **settings)
+    with torch.no_grad():
+        dense.weight.copy_(target)
+    x = torch.randn(2, ins, 5, 6, 7, dtype=torch.float64)
+    torch.testing.assert_close(op(x).unflatten(1, (3, outs)).sum(1), dense(x))
+    used = [float(p.detach().abs().sum()) for p in op.parameters()]
+    assert min(used) > 0
+
+
+def test_the_relu_between_plane_and_line_is_there_unless_turned_off():
+    x = torch.randn(1, 2, 5, 5, 5)
+    bent = ParallelSeparableConv3d(2, 3, 3, bias=False)
+    straight = ParallelSeparableConv3d(2, 3, 3, bias=False, relu=False)
+    straight.load_state_dict(bent.state_dict())
+    torch.testing.assert_close(straight(-x), -straight(x))
+    assert not torch.allclose(bent(-x), -bent(x))
+
+
+def test_n_2d_convolutions_see_further_in_the_plane_and_not_along_the_line():
+    op = ParallelSeparableConv3d(1, 1, 3, padding=1, depth=2, filters=2, relu=False, bias=False)
+    with torch.no_grad():
+        for parameter in op.parameters():
+            parameter.fill_(1)
+    x = torch.zeros(1, 1, 9, 9, 9)
+    x[0, 0, 4, 4, 4] = 1
+    reach = (op(x)[0, 0] != 0).nonzero()
+    assert (reach.amax(0) - reach.amin(0) + 1).tolist() == [3, 5, 5]
+
+
+@pytest.mark.parametrize("bad", [dict(streams=0), dict(streams=4), dict(depth=0)])
+def test_refuses_streams_and_depths_that_do_not_exist(bad):
+    with pytest.raises(ValueError, match="streams is 1, 2 or 3"):
+        ParallelSeparableConv3d(4, 8, 3, **bad)
+
+
+def test_refuses_more_streams_than_outputs_and_filters_that_do_not_group():
+    with pytest.raises(ValueError, match="as many outputs"):
+        ParallelSeparableConv3d(4, 2, 3, streams=3)
+    with pytest.raises(ValueError, match="multiple of groups=2"):
+        ParallelSeparableConv3d(4, 8, 3, groups=2, filters=3)
+
+
+def test_refuses_a_dense_weight_of_what_is_not_linear():
+    with pytest.raises(ValueError, match="relu=False and depth=1"):
+        ParallelSeparableConv3d(4, 8, 3).dense_weight()
