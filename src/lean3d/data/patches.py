@@ -1,0 +1,228 @@
+"""Random crops of labelled volumes, and the sampler that makes a resumed run see the same ones.
+
+Axes: C channels, D depth, H height, W width; d, h, w those of the crop.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from lean3d.data.samples import Samples
+from lean3d.data.volume import Volume
+from lean3d.errors import DataError
+from lean3d.shape import Triple
+
+__all__ = ["EpochSampler", "PatchDataset", "SliceDataset"]
+
+# a crop short of foreground is drawn again, at last around foreground; then the best is taken
+FREE_DRAWS, AIMED_DRAWS = 5, 5
+# foreground voxels remembered of each volume to aim at
+TARGETS = 10_000
+
+
+class EpochSampler(Sampler[int]):
+    """Give every epoch its own indices: epoch * length + 0 .. length - 1, shuffled.
+
+    The order depends on (seed, epoch) alone. Lightning calls `set_epoch` by itself; so a run
+    that was killed and resumed in epoch 7 sees what an unbroken one sees in epoch 7.
+
+    Args:
+        length: Samples per epoch, `len` of the dataset.
+    """
+
+    def __init__(self, length: int, seed: int = 0, shuffle: bool = True):
+        self.length, self.seed, self.shuffle = length, seed, shuffle
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose which epoch the next iteration gives."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.arange(self.length)
+        if self.shuffle:
+            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
+        return iter((self.epoch * self.length + order).tolist())
+
+
+class _Crops(Samples):
+    """Crops from labelled volumes, drawn again while they hold too little foreground."""
+
+    def __init__(self, volumes: Sequence[Volume], per_epoch: int, seed: int, min_foreground: float):
+        super().__init__(per_epoch, seed)
+        _check_volumes(volumes, type(self).__name__)
+        self.volumes, self.min_foreground = list(volumes), min_foreground
+        self.targets = [_targets(volume) if min_foreground > 0 else None for volume in volumes]
+
+    def _richest(self, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        best, most = self._any(random, aim=False)
+        for draw in range(1, FREE_DRAWS + AIMED_DRAWS):
+            if most >= self.min_foreground:
+                break
+            crop, share = self._any(random, aim=draw >= FREE_DRAWS)
+            if share > most:
+                best, most = crop, share
+        return best
+
+    def _any(self, random: np.random.Generator, aim: bool) -> tuple[tuple[Tensor, Tensor], float]:
+        """A crop of any volume, around foreground if told so, and its share of foreground."""
+        which = int(random.integers(len(self.volumes)))
+        targets, target = self.targets[which], None
+        if targets is None:
+            return self._draw(self.volumes[which], None, random), 0.0
+        if aim and len(targets):
+            target = targets[int(random.integers(len(targets)))].tolist()
+        crop = self._draw(self.volumes[which], target, random)
+        return crop, (crop[1] > 0).float().mean().item()
+
+    def _draw(
+        self, volume: Volume, target: list[int] | None, random: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """A crop that holds the voxel `target`, or a crop of anywhere."""
+        raise NotImplementedError
+
+
+class PatchDataset(_Crops):
+    """Random (d, h, w) crops of labelled volumes; a volume smaller than that is padded at its edge.
+
+    Args:
+        per_epoch: Crops per epoch. Crop i is the same whenever it is asked for.
+        flips: Spatial axes (0 D, 1 H, 2 W) along which every second crop is mirrored.
+        min_foreground: Least share of a crop that is not class 0; else the best of ten is taken.
+
+    Shape: (C, d, h, w) float32 and (d, h, w) int64.
+    """
+
+    def __init__(
+        self,
+        volumes: Sequence[Volume],
+        patch: Triple,
+        per_epoch: int,
+        seed: int = 0,
+        flips: tuple[int, ...] = (),
+        min_foreground: float = 0.0,
+    ):
+        super().__init__(volumes, per_epoch, seed, min_foreground)
+        if len(patch) != 3 or min(patch) < 1 or not set(flips) <= {0, 1, 2}:
+            raise DataError(
+                "PatchDataset takes a patch (d, h, w) of at least 1 voxel and flips among axes "
+                f"0, 1, 2, got {patch} and {flips}"
+            )
+        self.patch, self.flips = patch, flips
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        random = self.random(index)
+        image, label = self._richest(random)
+        mirrored = [axis for axis in self.flips if random.random() < 0.5]
+        return image.flip([1 + axis for axis in mirrored]), label.flip(mirrored)
+
+    def _draw(
+        self, volume: Volume, target: list[int] | None, random: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        return _crop(volume.image, volume.label, self.patch, target, random)
+
+
+class SliceDataset(_Crops):
+    """Random 2D crops of the slices of labelled volumes, across any of the three axes.
+
+    Args:
+        axes: Which axes to cut across: 0 axial, 1 coronal, 2 sagittal slices.
+        size: (h, w) of the crop; what remains of (D, H, W) keeps its order.
+        per_epoch: Slices per epoch. Slice i is the same whenever it is asked for.
+        min_foreground: Least share of a crop that is not class 0; else the best of ten is taken.
+
+    Shape: (C, h, w) float32 and (h, w) int64.
+    """
+
+    def __init__(
+        self,
+        volumes: Sequence[Volume],
+        axes: tuple[int, ...] = (0, 1, 2),
+        size: tuple[int, int] = (96, 96),
+        per_epoch: int = 1000,
+        seed: int = 0,
+        min_foreground: float = 0.01,
+    ):
+        super().__init__(volumes, per_epoch, seed, min_foreground)
+        if not axes or not set(axes) <= {0, 1, 2} or len(size) != 2 or min(size) < 1:
+            raise DataError(
+                "SliceDataset takes axes among 0, 1, 2 and a size (h, w) of at least 1 pixel, "
+                f"got {axes} and {size}"
+            )
+        self.axes, self.size = axes, size
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self._richest(self.random(index))
+
+    def _draw(
+        self, volume: Volume, target: list[int] | None, random: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        assert volume.label is not None
+        axis = self.axes[int(random.integers(len(self.axes)))]
+        place = int(random.integers(volume.label.shape[axis])) if target is None else target[axis]
+        within = None if target is None else [at for i, at in enumerate(target) if i != axis]
+        image, label = volume.image.select(1 + axis, place), volume.label.select(axis, place)
+        return _crop(image, label, self.size, within, random)
+
+
+def _targets(volume: Volume) -> np.ndarray:
+    """Foreground voxels, evenly spread over the list of all of them, as rows of (D, H, W)."""
+    assert volume.label is not None
+    inside = volume.label.flatten().nonzero().flatten().numpy()
+    some = inside[:: max(1, len(inside) // TARGETS)]
+    return np.column_stack(np.unravel_index(some, volume.label.shape))
+
+
+def _check_volumes(volumes: Sequence[Volume], owner: str) -> None:
+    if not volumes:
+        raise DataError(f"{owner} got no volumes; give at least one")
+    for volume in volumes:
+        if volume.label is None:
+            raise DataError(f"{owner} needs labels, volume {volume.name} has none")
+        if volume.image.shape[0] != volumes[0].image.shape[0]:
+            raise DataError(
+                f"{owner} needs volumes with the same channels, {volume.name} has "
+                f"{volume.image.shape[0]} where {volumes[0].name} has {volumes[0].image.shape[0]}"
+            )
+
+
+def _crop(
+    image: Tensor,
+    label: Tensor | None,
+    size: Sequence[int],
+    target: Sequence[int] | None,
+    random: np.random.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Cut the same window from an image (C, ...) and its label (...), as new tensors."""
+    assert label is not None
+    for axis, length in enumerate(size):
+        at = None if target is None else target[axis]
+        start = _start(label.shape[axis], length, at, random)
+        image = _window(image, 1 + axis, start, length)
+        label = _window(label, axis, start, length)
+    # a view would carry the whole volume to the loader's process
+    whole = torch.contiguous_format
+    return image.clone(memory_format=whole), label.clone(memory_format=whole)
+
+
+def _start(size: int, length: int, at: int | None, random: np.random.Generator) -> int:
+    """Where a window of `length` begins: anywhere, or anywhere that holds position `at`."""
+    room = size - length
+    if room <= 0:
+        return room // 2
+    low, high = (0, room) if at is None else (max(0, at - length + 1), min(room, at))
+    return int(random.integers(low, high, endpoint=True))
+
+
+def _window(x: Tensor, axis: int, start: int, length: int) -> Tensor:
+    """Positions start .. start + length of an axis; beyond its ends the edge goes on."""
+    if start >= 0 and start + length <= x.shape[axis]:
+        return x.narrow(axis, start, length)
+    index = torch.arange(start, start + length).clamp_(0, x.shape[axis] - 1)
+    return x.index_select(axis, index)

@@ -1,0 +1,94 @@
+"""One scan as tensors, with the affine that says where each voxel lies in the body.
+
+Axes: C channels, D depth (towards superior), H height (towards anterior), W width (towards right).
+A NIfTI array in RAS+ order is (right, anterior, superior); ours is that array transposed, so D
+counts axial slices, H coronal ones and W sagittal ones.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lean3d.errors import ShapeError
+
+__all__ = ["Volume", "normalise"]
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A scan, its labels where known, and its place in space.
+
+    Args:
+        image: (C, D, H, W) float32.
+        label: (D, H, W) int64 class of every voxel, or None.
+        affine: 4 x 4, maps a (D, H, W) voxel index to RAS+ millimetres. An oblique scan keeps its
+            angle: the axes point to the nearest of superior, anterior, right.
+        name: What reports and output files call it.
+    """
+
+    image: Tensor
+    label: Tensor | None
+    affine: np.ndarray
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 4:
+            raise ShapeError(
+                f"Volume {self.name} takes an image (C, D, H, W), got {tuple(self.image.shape)}"
+            )
+        if self.label is not None and self.label.shape != self.image.shape[1:]:
+            raise ShapeError(
+                f"Volume {self.name} takes a label with the image's "
+                f"(D, H, W) = {tuple(self.image.shape[1:])}, got {tuple(self.label.shape)}"
+            )
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Millimetres per voxel along D, H, W."""
+        depth, height, width = np.linalg.norm(self.affine[:3, :3], axis=0).tolist()
+        return (depth, height, width)
+
+    def crop(self, axis: int, start: int, stop: int) -> "Volume":
+        """Keep voxels `start` to `stop` of a spatial axis (0 D, 1 H, 2 W); the affine follows.
+
+        The tensors are views of this volume's.
+        """
+        if axis not in (0, 1, 2):
+            raise ShapeError(f"Volume.crop takes axis 0 (D), 1 (H) or 2 (W), got {axis}")
+        size = self.image.shape[1 + axis]
+        if not 0 <= start < stop <= size:
+            raise ShapeError(
+                f"Volume.crop needs 0 <= start < stop <= {size} on axis {axis} of {self.name}, "
+                f"got {start} to {stop}"
+            )
+        affine = self.affine.copy()
+        affine[:3, 3] += start * affine[:3, axis]
+        label = None if self.label is None else self.label.narrow(axis, start, stop - start)
+        image = self.image.narrow(1 + axis, start, stop - start)
+        return replace(self, image=image, label=label, affine=affine)
+
+
+def normalise(volume: Volume) -> Volume:
+    """Shift and scale every channel to zero mean and unit variance over its foreground.
+
+    The foreground is all voxels that differ from the background where the scan has one exactly
+    constant background (its eight corners are equal, as in a skull-stripped brain or around the
+    field of view of a CT), and all voxels otherwise. Background voxels get the same shift and
+    scale, so they stay darker or brighter than the tissue by as much as they were.
+    """
+    return replace(volume, image=torch.stack([_standardise(x) for x in volume.image]))
+
+
+def _standardise(x_DHW: Tensor) -> Tensor:
+    if x_DHW.min() == x_DHW.max():
+        return torch.zeros_like(x_DHW)
+    corners = x_DHW[[0, -1]][:, [0, -1]][:, :, [0, -1]]
+    values = x_DHW
+    if corners.min() == corners.max():
+        foreground = x_DHW[x_DHW != corners[0, 0, 0]]
+        # a scan of only two values has no spread inside its foreground
+        values = foreground if foreground.min() < foreground.max() else x_DHW
+    variance, mean = torch.var_mean(values, correction=0)
+    return (x_DHW - mean) / variance.sqrt()
