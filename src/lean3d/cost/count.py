@@ -1,0 +1,132 @@
+"""Count what a model costs without running it. The definitions are in `Cost` and `profiles`.
+
+What is counted is what runs: an operator that rebuilds its kernel and convolves once is charged for
+that, not for the stages its paper describes.
+"""
+
+from collections.abc import Iterator, Sequence
+from operator import index
+from typing import Any
+
+import torch
+from torch import nn
+
+from lean3d.cost.meta import meta_copy, meta_inputs
+from lean3d.cost.profiles import Profile, rules
+from lean3d.cost.result import Cost, LayerCost
+from lean3d.cost.tally import Row, Tally
+from lean3d.errors import LeanError, ShapeError
+
+__all__ = ["count"]
+
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
+
+
+def count(
+    model: nn.Module,
+    input_shape: Sequence[int] | Sequence[Sequence[int]],
+    *,
+    profile: Profile = "macs",
+) -> Cost:
+    """Cost of one inference pass of `model`, on meta tensors: no values, no computing.
+
+    Args:
+        input_shape: Batch included, such as (1, 3, 8, 224, 224); several shapes for several inputs.
+        profile: What counts as an operation: "macs" for all multiply-adds; "csn", "thop" and
+            "thop_fc_macs" for the counts those papers print (see lean3d.cost.profiles).
+
+    Raises:
+        ShapeError: the model cannot run on inputs of that shape; names the module that failed.
+        LeanError: the model cannot be copied, or needs values that meta tensors do not hold.
+    """
+    tally = Tally(rules(profile))
+    shapes = _shapes(input_shape)
+    copied = meta_copy(model)
+    tally.watch(copied)
+    _run(copied, shapes, tally)
+    return _cost(copied, shapes, tally, profile)
+
+
+def _shapes(given: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
+    try:
+        shapes = given if isinstance(given[0], Sequence) else [given]
+        sizes = tuple(tuple(index(size) for size in shape) for shape in shapes)
+    except (TypeError, IndexError):
+        sizes = ()
+    if not sizes or any(min(shape, default=0) < 1 for shape in sizes):
+        raise ShapeError(
+            f"count needs an input shape such as (1, 3, 8, 224, 224), all sizes positive, or "
+            f"several such shapes, got {given!r}"
+        )
+    return sizes
+
+
+def _run(model: nn.Module, shapes: tuple[tuple[int, ...], ...], tally: Tally) -> None:
+    inputs = meta_inputs(model, shapes)
+    tally.memory.add(inputs)
+    try:
+        with torch.no_grad(), torch.device("meta"), tally:
+            model(*inputs)
+    except Exception as error:
+        raise _failure(error, tally.rows[tally.stack[-1]]) from error
+
+
+def _failure(error: Exception, row: Row) -> LeanError:
+    where = f"{row.path} ({row.type})" if row.path else f"the model ({row.type})"
+    got = ", ".join(map(str, row.input_shapes)) or "no tensor"
+    why = (str(error) or type(error).__name__).splitlines()[0]
+    if "meta" in why or "item()" in why or isinstance(error, NotImplementedError):
+        return LeanError(
+            f"count cannot follow {where} on input {got}: it needs the values of a tensor and "
+            f"count works on shapes alone; {why}"
+        )
+    return ShapeError(f"count: {where} cannot run on input {got}: {why}")
+
+
+def _cost(model: nn.Module, shapes: Any, tally: Tally, profile: str) -> Cost:
+    layers = tuple(_layers(model, tally.rows))
+    parameters = list(model.parameters())
+    return Cost(
+        profile=profile,
+        input_shapes=shapes,
+        params=sum(p.numel() for p in parameters),
+        weights=_weights(model),
+        macs=sum(layer.macs for layer in layers),
+        interactions=sum(layer.interactions for layer in layers),
+        activation_bytes=sum(layer.activation_bytes for layer in layers),
+        peak_activation_bytes=tally.memory.peak,
+        model_bytes=sum(p.numel() * p.element_size() for p in parameters),
+        layers=layers,
+    )
+
+
+def _layers(model: nn.Module, rows: dict[str, Row]) -> Iterator[LayerCost]:
+    """In the order they ran, then the modules that did not run but hold parameters."""
+    modules = dict(model.named_modules())
+    own = _own_params(modules)
+    for path in [*rows, *(path for path in modules if own[path] and path not in rows)]:
+        row = rows.get(path) or Row(path, type(modules[path]).__name__, [])
+        counts = row.macs, row.interactions, row.activation_bytes
+        yield LayerCost(path, row.type, row.output_shape, own[path], *counts)
+
+
+def _own_params(modules: dict[str, nn.Module]) -> dict[str, int]:
+    seen: set[int] = set()
+    own = dict.fromkeys(modules, 0)
+    for path, module in modules.items():
+        for parameter in module.parameters(recurse=False):
+            own[path] += parameter.numel() * (id(parameter) not in seen)
+            seen.add(id(parameter))
+    return own
+
+
+def _weights(model: nn.Module) -> int:
+    """Parameters with two axes or more, outside norms: kernels, matrices, coefficients."""
+    weights = {
+        id(parameter): parameter.numel()
+        for module in model.modules()
+        if not isinstance(module, NORMS)
+        for parameter in module.parameters(recurse=False)
+        if parameter.ndim > 1
+    }
+    return sum(weights.values())

@@ -1,0 +1,28 @@
+"""Channel interactions. Source: Tran et al., CSN, ICCV 2019 (arXiv:1904.02811), equation (3)."""
+
+from math import comb
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["call_interactions", "interactions"]
+
+
+def interactions(in_channels: int, out_channels: int, groups: int = 1) -> int:
+    """Pairs of input channels that meet in one output channel, summed over the output channels.
+
+    Cost: C' * n * (n - 1) / 2 with n = C / groups; neither kernel size nor resolution matters.
+    """
+    return out_channels * comb(in_channels // groups, 2)
+
+
+def call_interactions(op: Any, args: tuple[Any, ...]) -> int:
+    """The interactions of one aten call: a convolution's, and none for anything else."""
+    if op not in (torch.ops.aten.convolution, torch.ops.aten._convolution):
+        return 0
+    weight: Tensor = args[1]
+    transposed, groups = bool(args[6]), int(args[8])
+    if transposed:
+        return interactions(weight.shape[0], weight.shape[1] * groups, groups)
+    return interactions(weight.shape[1] * groups, weight.shape[0], groups)

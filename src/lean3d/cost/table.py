@@ -1,0 +1,92 @@
+"""A Cost as aligned text, every unit in its column's name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from lean3d.cost.result import Cost, LayerCost
+
+__all__ = ["cost_table"]
+
+
+class Line(NamedTuple):
+    names: tuple[str, str, str]
+    params: int
+    macs: int
+    interactions: int
+    activation_bytes: int
+
+
+def cost_table(cost: Cost) -> str:
+    """Layers with parameters or multiply-adds one by one, the others summed, then the total."""
+    shown = [_line(layer) for layer in cost.layers if layer.params or layer.macs]
+    quiet = [_line(layer) for layer in cost.layers if not (layer.params or layer.macs)]
+    other = Line(("other modules", f"{len(quiet)} of them", ""), *_sums(quiet))
+    total = Line(("total", f"profile {cost.profile}", ""), *_sums([*shown, other]))
+    head, *body, last = _aligned([*shown, other, total])
+    rule = "-" * len(head)
+    return "\n".join([head, rule, *body, rule, last, *_summary(cost)])
+
+
+def _line(layer: LayerCost) -> Line:
+    names = layer.path or "(the model)", layer.type, _times(layer.output_shape)
+    return Line(names, layer.params, layer.macs, layer.interactions, layer.activation_bytes)
+
+
+def _sums(lines: list[Line]) -> tuple[int, int, int, int]:
+    return (
+        sum(line.params for line in lines),
+        sum(line.macs for line in lines),
+        sum(line.interactions for line in lines),
+        sum(line.activation_bytes for line in lines),
+    )
+
+
+def _aligned(lines: list[Line]) -> list[str]:
+    """A head and the lines; the last, the total, sets the units of the columns."""
+    columns = [
+        _column("params ({})", [line.params for line in lines]),
+        _column("{}MACs", [line.macs for line in lines]),
+        _column("interactions ({})", [line.interactions for line in lines]),
+        ["activations (MiB)", *(_number(line.activation_bytes, 2**20) for line in lines)],
+    ]
+    names = zip(("layer", "type", "output"), *(line.names for line in lines), strict=True)
+    cells = [*(_padded(list(column), str.ljust) for column in names)]
+    cells += [_padded(column, str.rjust) for column in columns]
+    return ["  ".join(row) for row in zip(*cells, strict=True)]
+
+
+def _column(name: str, values: list[int]) -> list[str]:
+    scale, prefix = _unit(values[-1])
+    head = name.format(prefix).replace(" ()", "")
+    return [head, *(_number(value, scale) for value in values)]
+
+
+def _number(value: int, scale: int) -> str:
+    return f"{value:,}" if scale == 1 or value == 0 else f"{value / scale:,.3f}"
+
+
+def _padded(cells: list[str], justify) -> list[str]:
+    width = max(map(len, cells))
+    return [justify(cell, width) for cell in cells]
+
+
+def _unit(value: int) -> tuple[int, str]:
+    units = ((10**9, "G"), (10**6, "M"), (10**3, "K"))
+    return next((unit for unit in units if value >= unit[0]), (1, ""))
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "-"
+
+
+def _summary(cost: Cost) -> list[str]:
+    shapes = ", ".join(map(_times, cost.input_shapes))
+    scale, prefix = _unit(cost.flops)
+    return [
+        f"input {shapes}; {cost.params:,} parameters, {cost.weights:,} of them weights; "
+        f"{cost.flops / scale:,.3f} {prefix}FLOPs (2 per MAC)",
+        f"model {cost.model_bytes / 2**20:,.3f} MiB; "
+        f"peak activations {cost.peak_activation_bytes / 2**20:,.3f} MiB without gradients",
+    ]

@@ -1,0 +1,93 @@
+"""Watch the aten calls of a forward pass and credit each to the module that made it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+from lean3d.cost.interactions import call_interactions
+from lean3d.cost.memory import Memory
+from lean3d.cost.profiles import Rule
+
+__all__ = ["Tally", "tensor_shapes"]
+
+
+def tensor_shapes(tree: Any) -> list[tuple[int, ...]]:
+    """The shapes of the tensors in nested arguments, in order."""
+    return [tuple(leaf.shape) for leaf in tree_iter(tree) if isinstance(leaf, Tensor)]
+
+
+@dataclass
+class Row:
+    """What one module has been seen to do."""
+
+    path: str
+    type: str
+    input_shapes: list[tuple[int, ...]]
+    output_shape: tuple[int, ...] = ()
+    calls: int = 0
+    macs: int = 0
+    interactions: int = 0
+    activation_bytes: int = 0
+
+
+class Tally(TorchDispatchMode):
+    """Counts inside a `with` block, once `watch` has put its hooks on the model.
+
+    A module called again repeats its work but not its channel interactions, which belong to the
+    layer and not to the call.
+    """
+
+    def __init__(self, cost_of: dict[Any, Rule]):
+        super().__init__()
+        self.rows: dict[str, Row] = {}
+        self.stack = [""]
+        self.memory = Memory()
+        self._cost_of = cost_of
+
+    def watch(self, model: nn.Module) -> None:
+        """Hook every module of `model`; its own weights and buffers are not activations."""
+        self.memory.know([*model.parameters(), *model.buffers()])
+        self.rows[""] = Row("", type(model).__name__, [])
+        for path, module in model.named_modules():
+            module.register_forward_pre_hook(self._entry(path), prepend=True, with_kwargs=True)
+            module.register_forward_hook(self._exit(path))
+
+    def _entry(self, path: str):
+        def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
+            shapes = tensor_shapes((args, kwargs))
+            row = self.rows.setdefault(path, Row(path, type(module).__name__, shapes))
+            row.input_shapes, row.calls = shapes, row.calls + 1
+            self.stack.append(path)
+
+        return enter
+
+    def _exit(self, path: str):
+        def leave(module: nn.Module, args: Any, output: Any) -> None:
+            self.rows[path].output_shape = next(iter(tensor_shapes(output)), ())
+            # whatever is still above raised, and the model caught it
+            while self.stack.pop() != path:
+                pass
+
+        return leave
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
+        kwargs = kwargs or {}
+        op = function.overloadpacket
+        rule = self._cost_of.get(op)
+        if rule is None:
+            # inference mode hands over whole layers; look at what they are made of
+            with self:
+                parts = function.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
+        output = function(*args, **kwargs)
+        row = self.rows[self.stack[-1]]
+        row.activation_bytes += self.memory.add(output)
+        if rule is not None:
+            row.macs += rule(*args, out_val=output, **kwargs)
+        if row.calls == 1:
+            row.interactions += call_interactions(op, args)
+        return output
