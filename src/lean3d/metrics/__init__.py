@@ -1,0 +1,23 @@
+"""How good an answer is."""
+
+from lean3d.metrics.auc import feature_mauc
+from lean3d.metrics.overlap import (
+    confusion_counts,
+    dice_of_counts,
+    dice_per_class,
+    iou_of_counts,
+    iou_per_class,
+    mean_dice,
+    mean_iou,
+)
+
+__all__ = [
+    "confusion_counts",
+    "dice_of_counts",
+    "dice_per_class",
+    "feature_mauc",
+    "iou_of_counts",
+    "iou_per_class",
+    "mean_dice",
+    "mean_iou",
+]
