@@ -1,0 +1,22 @@
+"""Results for people and programs: tables, figures, one HTML page, one line of JSON."""
+
+from lean3d.report.curves import draw_curves
+from lean3d.report.overlay import draw_overlay
+from lean3d.report.page import Section, write_page
+from lean3d.report.pareto import Point, draw_pareto
+from lean3d.report.parts import Code, Picture, Table
+from lean3d.report.table import format_table, json_line
+
+__all__ = [
+    "Code",
+    "Picture",
+    "Point",
+    "Section",
+    "Table",
+    "draw_curves",
+    "draw_overlay",
+    "draw_pareto",
+    "format_table",
+    "json_line",
+    "write_page",
+]
