@@ -1,0 +1,96 @@
+"""Compare what a 3D model gives on a volume made of one image with what the 2D model gives.
+
+Axes: B batch, C channels, D depth, H height, W width are 0 to 4.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["difference", "same_sizes", "tensors"]
+
+Size = tuple[int, ...]
+
+
+def tensors(value: Any) -> list[Tensor]:
+    """The tensors in nested lists, tuples, dicts and dataclasses, in order."""
+    if isinstance(value, Tensor):
+        return [value]
+    if is_dataclass(value) and not isinstance(value, type):
+        value = [getattr(value, field.name) for field in fields(value)]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if not isinstance(value, (list, tuple)):
+        return []
+    return [one for item in value for one in tensors(item)]
+
+
+def difference(flat: Any, deep: Any, axis: int) -> float:
+    """Largest difference, relative to the largest 2D value; infinite if the shapes do not fit.
+
+    Args:
+        axis: The axis of the volume (2 or 3) along which it repeats the image.
+    """
+    pairs = tensors(flat), tensors(deep)
+    if len(pairs[0]) != len(pairs[1]):
+        return math.inf
+    return max((_one(a, b, axis) for a, b in zip(*pairs, strict=True)), default=0.0)
+
+
+def _one(flat: Tensor, deep: Tensor, axis: int) -> float:
+    if deep.ndim == flat.ndim:
+        return _relative(flat, deep)
+    if deep.ndim != flat.ndim + 1:
+        return math.inf
+    # (B, C, H, W) gains its axis where the volume has it, channels-last and label maps elsewhere
+    places = {axis + deep.ndim - 5, *range(deep.ndim)} - {-1}
+    return min(_relative(flat.unsqueeze(place), deep, place) for place in places)
+
+
+def _relative(flat: Tensor, deep: Tensor, repeated: int | None = None) -> float:
+    if repeated is not None:
+        flat = flat.expand(*_with(flat.shape, repeated, deep.shape[repeated]))
+    if flat.shape != deep.shape:
+        return math.inf
+    if flat.numel() == 0:
+        return 0.0
+    if not flat.is_complex():
+        flat, deep = flat.double(), deep.double()
+    scale = flat.abs().max().clamp_min(torch.finfo(torch.float64).tiny)
+    worst = ((flat - deep).abs().max() / scale).item()
+    return math.inf if math.isnan(worst) else worst
+
+
+def same_sizes(wide: Any, tall: Any, deep: Any, keep: bool) -> bool:
+    """Whether a 3D output has the size it should.
+
+    Args:
+        wide: 2D output on an image (H, W).
+        tall: 2D output on an image (D, W), which says what becomes of a length D.
+        deep: 3D output on a volume (D, H, W).
+        keep: Depth need not end as height does.
+    """
+    outputs = tensors(wide), tensors(tall), tensors(deep)
+    if len({len(output) for output in outputs}) > 1:
+        return False
+    shapes = ([tuple(one.shape) for one in output] for output in outputs)
+    return all(_fits(a, b, c, keep) for a, b, c in zip(*shapes, strict=True))
+
+
+def _fits(wide: Size, tall: Size, deep: Size, keep: bool) -> bool:
+    if len(deep) == len(wide):
+        return wide == tall == deep
+    for place in range(len(deep)):
+        without = deep[:place] + deep[place + 1 :]
+        grown = place < len(tall) and deep[place] == tall[place]
+        if without == wide and (keep or grown):
+            return True
+    return False
+
+
+def _with(shape: Size, place: int, value: int) -> Size:
+    return (*shape[:place], value, *shape[place + 1 :])

@@ -1,0 +1,85 @@
+"""What a conversion did, and how it was proven."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["Check", "Conversion", "Grade", "Row"]
+
+Grade = Literal["isotropic", "planar", "unchecked"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One module that changed.
+
+    Args:
+        exact: True if the module alone gives the 2D answer on a volume that repeats one image
+            along depth, False if it does not, a number for its measured relative error.
+        kept: Whether its 2D weights were carried over.
+    """
+
+    path: str
+    before: str
+    after: str
+    exact: bool | float
+    kept: bool
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison of the 3D model with the 2D one.
+
+    Args:
+        error: Largest difference, relative to the largest 2D value; None if there is no number.
+        volume: (depth, height, width) of the volume it ran on.
+        detail: Where it failed first.
+    """
+
+    name: str
+    passed: bool
+    error: float | None
+    tolerance: float
+    volume: tuple[int, ...]
+    detail: str = ""
+
+    def __str__(self) -> str:
+        size = "x".join(map(str, self.volume))
+        verdict = "passed" if self.passed else f"failed at {self.detail or 'the model itself'!r}"
+        if self.error is None:
+            return f"{self.name} on {size}: {verdict}"
+        return f"{self.name} on {size}: {verdict}, error {self.error:.1e} (<= {self.tolerance:.0e})"
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """The record a converted model carries as `model.conversion`.
+
+    Args:
+        grade: "isotropic": depth is treated exactly as height. "planar": every slice keeps the 2D
+            answer, but depth and height differ. "unchecked": `note` says why nothing was run.
+    """
+
+    how: Any
+    grade: Grade
+    rows: tuple[Row, ...]
+    checks: tuple[Check, ...] = ()
+    note: str = ""
+
+    def __str__(self) -> str:
+        head = ("path", "before", "after", "exact", "weights kept")
+        body = [(row.path or "(model)", row.before, row.after, *_marks(row)) for row in self.rows]
+        lines = [*_aligned([head, *body]), "", *map(str, self.checks)]
+        lines += [self.note] if self.note else []
+        return "\n".join([*lines, f"{self.how}: {len(self.rows)} modules changed, {self.grade}"])
+
+
+def _marks(row: Row) -> tuple[str, str]:
+    exact = ("yes" if row.exact else "no") if isinstance(row.exact, bool) else f"{row.exact:.1e}"
+    return exact, "yes" if row.kept else "no"
+
+
+def _aligned(table: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    rows = (zip(row, widths, strict=True) for row in table)
+    return ["  ".join(cell.ljust(width) for cell, width in row).rstrip() for row in rows]

@@ -1,0 +1,86 @@
+"""Convert a 2D model into a 3D one that keeps its weights, and prove it."""
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
+
+from lean3d.convert.conversion import Conversion
+from lean3d.convert.keep import kept_paths
+from lean3d.convert.lift import Lift, Site
+from lean3d.convert.prove import prove, quietly, sample_for
+from lean3d.convert.rewrite import Plan, Where, duplicate, rewrite
+from lean3d.errors import ConversionError
+
+__all__ = ["convert"]
+
+
+def convert(
+    model: nn.Module, how: Lift, *, where: Where | None = None, example: object = None
+) -> nn.Module:
+    """Return a 3D copy of a 2D model, with its parameter names and weights.
+
+    Before it returns, the copy proves itself against the 2D model on volumes made of images;
+    `.conversion` of the result says what became what and how the proof went.
+
+    Args:
+        how: `ACS()`, `MeanACS()`, `SoftACS()`, `Planar()` or `Inflate()`.
+        where: Called as where(path, module); only modules for which it is true are converted. What
+            stays 2D cannot be checked.
+        example: An input of the 2D model (B, C, H, W), a volume (B, C, D, H, W), or a tuple of its
+            arguments, for the self-check; without it sizes are tried.
+
+    Raises:
+        ConversionError: a module has no 3D form, or a forward treats the tensor as 2D.
+    """
+    _check_arguments(model, how)
+    with quietly(model):
+        plan = Plan(how, where, kept_paths(model, None) if how.keep_depth is None else ())
+        result = duplicate(model)
+        rows, left = rewrite(result, plan)
+        why = _why_unchecked(model, left)
+        if not why or how.keep_depth:
+            found = sample_for(model, example)
+        if how.keep_depth:
+            flat, sample, _ = found
+            kept = kept_paths(flat, how.keep_depth, lambda: flat(*sample.arguments))
+            plan, result = replace(plan, kept=kept), duplicate(model)
+            rows, _ = rewrite(result, plan)
+        grade, checks = ("unchecked", ()) if why else prove(model, result, plan, found)
+    vars(result)["conversion"] = Conversion(how, grade, tuple(rows), checks, why)
+    return result
+
+
+def _check_arguments(model: nn.Module, how: Lift) -> None:
+    if not isinstance(how, Lift):
+        named = how.__name__ if isinstance(how, type) else repr(how)
+        raise ConversionError(
+            f"how must be ACS(), MeanACS(), SoftACS(), Planar() or Inflate(), got {named}"
+        )
+    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
+        raise ConversionError(
+            f"a {type(model).__name__} cannot be converted; pass the nn.Module it was made from"
+        )
+    for path, module in model.named_modules():
+        if _is_lazy(module):
+            raise Site(path, how).refuse(
+                module, "it has no weights yet; run the 2D model once first"
+            )
+    if not isinstance(getattr(model, "conversion", None), (Conversion, type(None))):
+        raise ConversionError(
+            f"{type(model).__name__} has an attribute 'conversion' of its own; rename it, because "
+            "the record of the conversion goes there"
+        )
+
+
+def _is_lazy(module: nn.Module) -> bool:
+    return isinstance(module, LazyModuleMixin)
+
+
+def _why_unchecked(model: nn.Module, left: list[str]) -> str:
+    if any(tensor.is_meta for tensor in [*model.parameters(), *model.buffers()]):
+        return "self-check skipped: the model is on the meta device and has no values"
+    if left:
+        return f"self-check skipped: where= left {len(left)} modules 2D, first {left[0]!r}"
+    return ""

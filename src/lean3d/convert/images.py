@@ -1,0 +1,106 @@
+"""Arguments for a 2D model at any image size: random, or from an example.
+
+Axes: B batch, C channels, D depth, H height, W width.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from lean3d.errors import ConversionError
+
+__all__ = ["Maker", "is_image", "makers"]
+
+Size = tuple[int, int]
+Maker: TypeAlias = Callable[[Size], tuple[Any, ...]]
+
+# unequal odd sides first; then what networks with skips and fixed sizes ask for
+SIZES = [(33, 29), (49, 43), (65, 59), (97, 85), (129, 117), (225, 193), (48, 32), (96, 64)]
+SIZES += [(128, 96), (192, 160), (256, 224), (28, 28), (32, 32), (64, 64), (224, 224), (299, 299)]
+
+
+def makers(model: nn.Module, example: Any = None) -> Iterator[tuple[Maker, list[Size]]]:
+    """What to call the model with, and at which sizes."""
+    if example is not None:
+        arguments = _flat(example if isinstance(example, tuple) else (example,))
+        own = tuple(next(x for x in arguments if is_image(x)).shape[2:])
+        smaller = [size for size in SIZES if size[0] * size[1] <= own[0] * own[1]]
+        larger = [size for size in SIZES if size not in smaller]
+        yield _like(_as(arguments, model), own), [*smaller, own, *larger]
+        return
+    for channels in dict.fromkeys([*_channels(model), 3, 1]):
+        yield _random(channels, model), SIZES
+
+
+def is_image(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.ndim == 4
+
+
+def _channels(model: nn.Module) -> list[int]:
+    for module in model.modules():
+        for name in ("in_channels", "num_features", "num_channels"):
+            if isinstance(getattr(module, name, None), int):
+                return [getattr(module, name)]
+    return []
+
+
+def _like_model(model: nn.Module) -> dict[str, Any]:
+    floats = [p for p in model.parameters() if p.is_floating_point()]
+    if not floats:
+        return dict(dtype=torch.float64)
+    return dict(device=floats[0].device, dtype=floats[0].dtype)
+
+
+def _random(channels: int, model: nn.Module) -> Maker:
+    like = _like_model(model)
+
+    def make(size: Size) -> tuple[Any, ...]:
+        generator = torch.Generator().manual_seed(0)
+        return (
+            torch.randn(2, channels, *size, generator=generator, dtype=torch.float64).to(**like),
+        )
+
+    return make
+
+
+def _flat(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The middle slice of every volume, two of every batch."""
+    flat = tuple(x[:, :, x.shape[2] // 2] if _has_depth(x) else x for x in arguments)
+    if not any(is_image(x) for x in flat):
+        shapes = [tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__ for x in arguments]
+        raise ConversionError(
+            f"example must hold a tensor (B, C, H, W) or (B, C, D, H, W), got {shapes}"
+        )
+    batches = {x.shape[:1] for x in flat if isinstance(x, Tensor)}
+    return tuple(x[:2] if isinstance(x, Tensor) else x for x in flat) if len(batches) == 1 else flat
+
+
+def _has_depth(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.ndim == 5
+
+
+def _as(arguments: tuple[Any, ...], model: nn.Module) -> tuple[Any, ...]:
+    like = _like_model(model)
+    device = like.get("device")
+
+    def move(x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            return x
+        return x.detach().to(**like) if x.is_floating_point() else x.to(device)
+
+    return tuple(map(move, arguments))
+
+
+def _like(arguments: tuple[Any, ...], own: Size) -> Maker:
+    def resize(x: Tensor, size: Size) -> Tensor:
+        """Tile or crop to `size`, or to the same share of it the image has of the first one."""
+        sides = [
+            max(1, round(new * side / old))
+            for new, side, old in zip(size, x.shape[2:], own, strict=True)
+        ]
+        times = [-(-new // side) for new, side in zip(sides, x.shape[2:], strict=True)]
+        return x.repeat(1, 1, *times)[:, :, : sides[0], : sides[1]]
+
+    return lambda size: tuple(resize(x, size) if is_image(x) else x for x in arguments)

@@ -1,0 +1,88 @@
+"""Dense 3D convolutions that pad depth by its border slices.
+
+Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from lean3d.errors import ShapeError
+from lean3d.ops.base import Pads, pad_or_crop
+
+__all__ = ["InflatedConv3d", "InflatedConvTranspose3d"]
+
+NONE = (0, 0)
+
+
+class InflatedConv3d(nn.Conv3d):
+    """nn.Conv3d over the plane settings of an nn.Conv2d, with its own padding along depth.
+
+    Args:
+        conv: The 2D convolution whose channels, plane settings and dtype it takes.
+        pads: (before, after) along D, H, W; negative along D crops.
+        pad: "replicate" or "zeros" along depth.
+
+    Shape: (B, C, D, H, W) -> (B, C', D', H', W').
+    Cost: C * C' * depth * k * k / groups multiply-adds per output voxel.
+    """
+
+    def __init__(self, conv: nn.Conv2d, depth: int, stride: int, pads: Pads, pad: str):
+        size: dict[str, Any] = dict(
+            kernel_size=(depth, *conv.kernel_size),
+            stride=(stride, *conv.stride),
+            dilation=(conv.dilation[0], *conv.dilation),
+            groups=conv.groups,
+            bias=conv.bias is not None,
+            device="meta",
+            dtype=conv.weight.dtype,
+        )
+        super().__init__(conv.in_channels, conv.out_channels, **size)
+        self.pads, self.pad, self.plane_mode = pads, pad, conv.padding_mode
+
+    def forward(self, x_BCDHW: Tensor) -> Tensor:
+        x = pad_or_crop(x_BCDHW, (self.pads[0], NONE, NONE), self.pad)
+        x = pad_or_crop(x, (NONE, *self.pads[1:]), self.plane_mode)
+        return super().forward(x)
+
+    def plain(self) -> nn.Conv3d:
+        """nn.Conv3d itself, where its own padding says the same."""
+        first = tuple(before for before, _ in self.pads)
+        equal = all(before == after >= 0 for before, after in self.pads)
+        modes = {self.plane_mode} | ({self.pad} if first[0] else set())
+        if not equal or modes != {"zeros"}:
+            return self
+        size: dict[str, Any] = dict(
+            kernel_size=self.kernel_size,
+            stride=self.stride,
+            padding=first,
+            dilation=self.dilation,
+            groups=self.groups,
+            bias=self.bias is not None,
+            device="meta",
+            dtype=self.weight.dtype,
+        )
+        conv = nn.Conv3d(self.in_channels, self.out_channels, **size)
+        conv.weight = self.weight
+        return conv
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, pads={self.pads}, depth_pad={self.pad!r}"
+
+
+class InflatedConvTranspose3d(nn.ConvTranspose3d):
+    """nn.ConvTranspose3d that repeats the border slices before it, and crops after.
+
+    Shape: (B, C, D, H, W) -> (B, C', D', H', W'), the sizes nn.ConvTranspose3d would give.
+    """
+
+    def forward(self, x_BCDHW: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if output_size is not None:
+            raise ShapeError("InflatedConvTranspose3d takes no output_size; set output_padding")
+        span, pad = self.dilation[0] * (self.kernel_size[0] - 1), int(self.padding[0])
+        # how many slices beyond the end a border output sees
+        reach = -(-(span + self.output_padding[0]) // self.stride[0])
+        end = span + 1 + self.output_padding[0] - 2 * pad
+        depth = (x_BCDHW.shape[2] - 1) * self.stride[0] + end
+        y = super().forward(pad_or_crop(x_BCDHW, ((reach, reach), NONE, NONE), "replicate"))
+        return y.narrow(2, reach * self.stride[0], depth)

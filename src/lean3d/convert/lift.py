@@ -1,0 +1,69 @@
+"""What every way of lifting a 2D network to 3D has in common.
+
+Axes: B batch, C channels, D depth, H height, W width.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from torch import nn
+
+from lean3d.errors import ConversionError
+
+__all__ = ["Lift", "Lifted", "Site"]
+
+
+@dataclass(frozen=True)
+class Lift:
+    """How 2D modules become 3D ones: depth is treated as height, apart from what a subclass says.
+
+    Args:
+        keep_depth: How many of the first downsamplings (and the upsamplings that undo them) leave
+            the depth axis alone, for volumes with thick slices; None for all of them.
+    """
+
+    keep_depth: int | None = field(default=0, kw_only=True)
+    # whether a result that only keeps the 2D answer slice by slice is what the user asked for
+    planar_will_do: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        keep = self.keep_depth
+        if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 0):
+            raise ConversionError(
+                f"{type(self).__name__}: keep_depth is a number of downsamplings or None for all, "
+                f"got {keep!r}"
+            )
+
+
+@dataclass(frozen=True)
+class Site:
+    """One place in a model under conversion, as its rule sees it.
+
+    Args:
+        keep: This module resamples, and is one of those that leave depth alone.
+        made: Parameters already made from others, so that tied ones stay tied.
+    """
+
+    path: str
+    how: Any
+    keep: bool = False
+    made: dict[Any, nn.Parameter] = field(default_factory=dict)
+
+    def refuse(self, module: nn.Module, why: str) -> ConversionError:
+        """The error that names this place."""
+        where = f"at {self.path!r}" if self.path else "(the model itself)"
+        return ConversionError(f"{type(module).__name__} {where} cannot be converted: {why}")
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """What a rule returns when there is more to say than the new module.
+
+    Args:
+        exact: Whether the module alone gives the 2D answer on a volume that repeats one image.
+        kept: Whether the 2D weights were carried over.
+    """
+
+    module: nn.Module
+    exact: bool = True
+    kept: bool = True

@@ -1,0 +1,110 @@
+"""Walk a model and turn every module that a rule covers into its 3D form, in place."""
+
+import copy
+from collections import defaultdict
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from lean3d.convert.become import become
+from lean3d.convert.conversion import Row
+from lean3d.convert.lift import Lifted, Site
+from lean3d.convert.rules import find_rule
+from lean3d.convert.still import hold_still
+from lean3d.errors import ConversionError
+
+__all__ = ["Plan", "Where", "duplicate", "rewrite"]
+
+Where = Callable[[str, nn.Module], bool]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do to every copy of the model.
+
+    Args:
+        kept: Paths of the resampling modules that leave depth alone.
+    """
+
+    how: Any
+    where: Where | None = None
+    kept: Collection[str] = ()
+
+    def selects(self, path: str, module: nn.Module) -> bool:
+        return self.where is None or bool(self.where(path, module))
+
+
+def rewrite(model: nn.Module, plan: Plan, still: int | None = None) -> tuple[list[Row], list[str]]:
+    """Convert `model` in place; return what changed and which paths `where` left as they were.
+
+    Args:
+        still: In a self-check, the axis along which the volume is constant.
+    """
+    rows: list[Row] = []
+    left: list[str] = []
+    made: dict[Any, nn.Parameter] = {}
+    tied = _tied(model)
+    for path, module in list(model.named_modules()):
+        site = Site(path, plan.how, path in plan.kept, made)
+        if not plan.selects(path, module):
+            left += [path] if _would_change(module, site) else []
+            continue
+        change = find_rule(module, site)
+        row = change and _apply(module, change(module, site), site, still)
+        rows += [row] if row else []
+    _check_tied(model, tied, plan.how)
+    return rows, left
+
+
+def _would_change(module: nn.Module, site: Site) -> bool:
+    try:
+        change = find_rule(module, site)
+        return change is not None and change(module, site) is not module
+    except ConversionError:
+        return True
+
+
+def _apply(module: nn.Module, result: Any, site: Site, still: int | None) -> Row | None:
+    lifted = result if isinstance(result, Lifted) else Lifted(result)
+    if lifted.module is module:
+        return None
+    before = type(module).__name__
+    become(module, lifted.module, site)
+    if still is not None:
+        hold_still(module, still)
+    return Row(site.path, before, type(module).__name__, lifted.exact, lifted.kept)
+
+
+def _tied(model: nn.Module) -> list[list[str]]:
+    names = defaultdict(list)
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names[id(parameter)].append(name)
+    return [group for group in names.values() if len(group) > 1]
+
+
+def _check_tied(model: nn.Module, tied: list[list[str]], how: Any) -> None:
+    now = dict(model.named_parameters(remove_duplicate=False))
+    for group in tied:
+        if len({id(now[name]) for name in group}) > 1:
+            raise ConversionError(
+                f"{', '.join(group)} are one parameter in the 2D model, and {type(how).__name__} "
+                "would make them different; untie them first, or choose one of the ACS conversions"
+            )
+
+
+def duplicate(model: nn.Module) -> nn.Module:
+    """Copy a model, with the tensors that old-style weight norm and pruning compute."""
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+    try:
+        return copy.deepcopy(model, memo)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ConversionError(
+            f"{type(model).__name__} cannot be copied, so it cannot be converted without "
+            f"changing it: {error}"
+        ) from error

@@ -1,0 +1,75 @@
+"""Which rule rewrites which module, and which modules must have one."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+from lean3d.convert.lift import Lifted, Site
+
+__all__ = ["Rule", "find_rule", "rule"]
+
+# a rule returns the new class, or a new module on the meta device that shows class and settings
+Rule: TypeAlias = Callable[[Any, Site], nn.Module | Lifted | type[nn.Module]]
+
+_RULES: dict[tuple[type, type], Rule] = {}
+FLAT_NAMES = {"Fold", "Unfold", "PixelShuffle", "PixelUnshuffle"}
+# what a subclass may define and still compute what its base computes
+HARMLESS = {
+    "__init__",
+    "__module__",
+    "__doc__",
+    "__qualname__",
+    "__annotations__",
+    "__parameters__",
+}
+HARMLESS |= {"__annotate_func__", "__annotations_cache__", "__firstlineno__"}
+HARMLESS |= {"__static_attributes__", "__constants__", "__repr__", "extra_repr", "reset_parameters"}
+
+
+def rule(how: type, *sources: type[nn.Module]) -> Callable[[Rule], Rule]:
+    """Register how one kind of conversion rewrites some kinds of module.
+
+    A rule for a base class of `how` holds for its subclasses that have none of their own.
+    """
+
+    def register(rewrite: Rule) -> Rule:
+        for source in sources:
+            if (how, source) in _RULES:
+                raise ValueError(f"{how.__name__} already has a rule for {source.__name__}")
+            _RULES[how, source] = rewrite
+        return rewrite
+
+    return register
+
+
+def find_rule(module: nn.Module, site: Site) -> Rule | None:
+    """Return the rule for this module, None if it does not care about the number of axes.
+
+    Raises:
+        ConversionError: the module is 2D only and no rule covers it.
+    """
+    kind = _plain_type(parametrize.type_before_parametrizations(module))
+    for how in type(site.how).__mro__:
+        if (how, kind) in _RULES:
+            return _RULES[how, kind]
+    flat = next((base for base in kind.__mro__ if _is_flat(base)), None)
+    if flat is kind:
+        raise site.refuse(module, f"{type(site.how).__name__} has no rule for this 2D module")
+    if flat is not None:
+        why = f"it is a {flat.__name__} with code of its own, which replacing it would lose"
+        raise site.refuse(module, why)
+    return None
+
+
+def _plain_type(kind: type) -> type:
+    """See through subclasses that compute what their base computes."""
+    while not _is_flat(kind) and len(kind.__bases__) == 1 and vars(kind).keys() <= HARMLESS:
+        kind = kind.__bases__[0]
+    return kind
+
+
+def _is_flat(kind: type) -> bool:
+    is_2d = kind.__name__.endswith("2d") or kind.__name__ in FLAT_NAMES
+    return is_2d and kind.__module__.startswith("torch.")

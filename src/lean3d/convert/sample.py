@@ -1,0 +1,184 @@
+"""Images on which a 2D model runs: small, of unequal sides, and not too small to mean anything.
+
+An image is too small if some feature map is one voxel across only because of it: a forward that
+forgets an axis goes unnoticed where that axis has one voxel.
+
+Axes: B batch, C channels, D depth, H height, W width.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor, nn
+
+from lean3d.convert.images import Maker, is_image, makers
+from lean3d.convert.rewrite import duplicate
+from lean3d.errors import ConversionError
+
+__all__ = ["Sample", "find_sample"]
+
+LENGTHS = [
+    5,
+    7,
+    8,
+    11,
+    13,
+    16,
+    19,
+    24,
+    31,
+    37,
+    40,
+    45,
+    56,
+    67,
+    72,
+    80,
+    101,
+    112,
+    144,
+    173,
+    208,
+    288,
+]
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Arguments for the 2D model, and how to make volumes of them.
+
+    Args:
+        make: Arguments for an image size.
+        length: Size of the axis along which a volume repeats its images.
+        depth: Another length, at which no feature map is one voxel deep by accident.
+        on_meta: The model runs on the meta device, so sizes can be compared at no cost.
+    """
+
+    make: Maker
+    size: Size
+    length: int
+    depth: int
+    on_meta: bool
+
+    @cached_property
+    def arguments(self) -> tuple[Any, ...]:
+        return self.make(self.size)
+
+    def volume(self, axis: int, length: int | None = None) -> tuple[Any, ...]:
+        """The arguments with every image repeated along a new axis 2 (D) or 3 (H)."""
+        # images of another size than the first get their share of the length
+        sizes = self.make((length or self.length, self.size[1]))
+
+        def repeat(x: Any, like: Any) -> Any:
+            if not is_image(x):
+                return x
+            return x.unsqueeze(axis).repeat_interleave(like.shape[2], dim=axis)
+
+        return tuple(repeat(x, like) for x, like in zip(self.arguments, sizes, strict=True))
+
+    def shape(self, axis: int) -> tuple[int, int, int]:
+        """(D, H, W) of such a volume."""
+        height, width = self.size
+        return (self.length, height, width) if axis == 2 else (height, self.length, width)
+
+
+def find_sample(model: nn.Module, example: Any = None) -> Sample:
+    """The first sample that runs; on the meta device if the model allows, which costs nothing.
+
+    Args:
+        model: The 2D model in eval mode, in the precision of the checks.
+
+    Raises:
+        ConversionError: none does.
+    """
+    error = ""
+    for runner in (_on_meta(model), model):
+        for make, sizes in makers(model, example):
+            trial = _Trial(runner, make)
+            size = trial.choose(sizes)
+            error = trial.error or error
+            if size is None:
+                continue
+            on_meta = runner is not model
+            if on_meta and _Trial(model, make).maps(size) is None:
+                continue
+            depth = trial.length(size, meaningful=True)
+            length = trial.length(size, meaningful=False) if on_meta else depth
+            return Sample(make, size, length, depth, on_meta)
+    raise ConversionError(
+        f"{type(model).__name__}: no image was found on which the 2D model runs, so its conversion "
+        f"cannot be checked; pass example=, an input (B, C, H, W) it accepts (failed: {error})"
+    )
+
+
+def _on_meta(model: nn.Module) -> nn.Module:
+    try:
+        return duplicate(model).to("meta")
+    except Exception:  # a module may refuse the move for reasons of its own
+        return model
+
+
+@dataclass
+class _Trial:
+    """Runs of one model at several image sizes."""
+
+    model: nn.Module
+    make: Maker
+    error: str = ""
+    seen: dict[Size, list[int] | None] = field(default_factory=dict)
+
+    def maps(self, size: Size) -> list[int] | None:
+        """The shorter side of every feature map that enters a module; None if the model fails."""
+        if size not in self.seen:
+            try:
+                self.seen[size] = self._run(size)
+            except Exception as error:  # whatever a foreign forward raises means: not this size
+                self.error = f"{type(error).__name__}: {error}".splitlines()[0]
+                self.seen[size] = None
+        return self.seen[size]
+
+    def _run(self, size: Size) -> list[int]:
+        sides: list[int] = []
+
+        def note(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            sides.extend(min(x.shape[2:]) for x in inputs if is_image(x))
+
+        handles = [module.register_forward_pre_hook(note) for module in self.model.modules()]
+        try:
+            self.model(*self._arguments(size))
+        finally:
+            for handle in handles:
+                handle.remove()
+        return sides
+
+    def _arguments(self, size: Size) -> tuple[Any, ...]:
+        device = next((p.device for p in self.model.parameters()), None)
+        made = self.make(size)
+        return tuple(x.to(device) if isinstance(x, Tensor) and device else x for x in made)
+
+    def too_small(self, size: Size) -> bool:
+        """A map one voxel across grows when the image does."""
+        small, large = self.maps(size), self.maps((2 * size[0], 2 * size[1]))
+        if not small or not large:
+            return False
+        return any(a == 1 < b for a, b in zip(small, large, strict=False))
+
+    def choose(self, sizes: list[Size]) -> Size | None:
+        running = (size for size in sizes if self.maps(size) is not None)
+        first = next(running, None)
+        if first is None or not self.too_small(first):
+            return first
+        return next((size for size in running if not self.too_small(size)), first)
+
+    def length(self, size: Size, *, meaningful: bool) -> int:
+        """A height the 2D model accepts, other than `size` has; its own height if none is."""
+        for length in LENGTHS:
+            tall = (length, size[1])
+            if length in size or self.maps(tall) is None:
+                continue
+            if not meaningful or not self.too_small(tall):
+                return length
+        return size[0]
