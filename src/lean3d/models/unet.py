@@ -1,0 +1,127 @@
+"""UNet in 2D and 3D from one definition, for any operator with the arguments of nn.Conv3d.
+
+Papers: Ronneberger et al., U-Net, arXiv:1505.04597; with the default widths and skips, the
+network of the proof of concept of Yang et al. (ACS), arXiv:1911.10477, Appendix B.
+
+Axes: B batch, C channels, D depth, H height, W width.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeGuard
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lean3d.models.registry import register_model
+from lean3d.ops.views import PlaneConv3d
+from lean3d.shape import check_axes
+
+__all__ = ["UNet", "unet2d", "unet3d"]
+
+# called as conv(in_channels, out_channels, kernel_size, padding=...)
+Conv = Callable[..., nn.Module]
+KINDS = {2: (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d), 3: (nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d)}
+
+
+def keeps_2d_weights(conv: Conv | None) -> TypeGuard[Conv]:
+    """Whether an operator, or a partial of one, has the weights of nn.Conv2d."""
+    kind = getattr(conv, "func", conv)
+    return isinstance(kind, type) and issubclass(kind, PlaneConv3d)
+
+
+class UNet(nn.Module):
+    """Encoder, decoder and skips; each block is `convs` times conv 3, batch norm, ReLU.
+
+    Args:
+        dims: 2 for images, 3 for volumes.
+        widths: Channels of the encoder's stages; a pool of 2 stands between two stages.
+        conv: The operator of every kernel of 3; None for nn.Conv2d or nn.Conv3d. The 1x1 head is
+            plain, unless the operator keeps 2D weights: then the head does too.
+        convs: Operators per block; 1 where one unit replaces two, as PmSCn's P2SC2 does.
+        skip: "full" passes on each stage's own resolution, as U-Net does; "pooled" pools after
+            every stage, passes on what was pooled, and halves the channels of a decoder block at
+            its end, as the ACS proof of concept does.
+
+    Shape: (B, C, [D,] H, W) -> (B, K, [D,] H, W); any size of at least 2 ** len(widths) voxels.
+    """
+
+    def __init__(
+        self,
+        dims: Literal[2, 3],
+        in_channels: int,
+        num_classes: int,
+        widths: Sequence[int],
+        *,
+        conv: Conv | None = None,
+        convs: int = 2,
+        skip: Literal["pooled", "full"] = "pooled",
+    ):
+        super().__init__()
+        if skip not in ("pooled", "full"):
+            raise ValueError(f"UNet: skip is 'pooled' or 'full', got {skip!r}")
+        if len(widths) < 2 or min(widths) < 2 or convs < 1:
+            raise ValueError(
+                f"UNet needs two widths of two channels and one conv, got {widths}, {convs}"
+            )
+        plain, norm, pool = KINDS[dims]
+        self.in_channels, self.skip = in_channels, skip
+        levels = len(widths) if skip == "pooled" else len(widths) - 1
+        self.pools = nn.ModuleList(pool(2) for _ in range(levels))
+
+        def block(channels: int, *outs: int) -> nn.Sequential:
+            layers: list[nn.Module] = []
+            for out in outs:
+                layers += [(conv or plain)(channels, out, 3, padding=1), norm(out), nn.ReLU()]
+                channels = out
+            return nn.Sequential(*layers)
+
+        pairs = zip((in_channels, *widths), widths, strict=False)
+        self.encoder = nn.ModuleList(block(before, *[width] * convs) for before, width in pairs)
+        self.decoder = nn.ModuleList()
+        channels = widths[-1]
+        for width in reversed(widths[:-1]):
+            out = width // 2 if skip == "pooled" else width
+            self.decoder.append(block(channels + width, *[width] * (convs - 1), out))
+            channels = out
+        self.head = (conv if keeps_2d_weights(conv) else plain)(channels, num_classes, 1)
+
+    @property
+    def dims(self) -> int:
+        """2 for images, 3 for volumes; a conversion changes it."""
+        return 3 if isinstance(self.pools[0], nn.MaxPool3d) else 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_axes(x, " ".join(["B", f"C={self.in_channels}", *"DHW"[-self.dims :]]), self)
+        size, skips = x.shape[2:], []
+        for level, stage in enumerate(self.encoder):
+            if self.skip == "full" and level:
+                x = self.pools[level - 1](x)
+            x = stage(x)
+            if self.skip == "pooled":
+                x = self.pools[level](x)
+            skips.append(x)
+        x = skips.pop()
+        for stage in self.decoder:
+            skip = skips.pop()
+            x = stage(torch.cat([self._resize(x, skip.shape[2:]), skip], dim=1))
+        return self.head(self._resize(x, size))
+
+    def _resize(self, x: Tensor, size: Sequence[int]) -> Tensor:
+        return x if x.shape[2:] == size else F.interpolate(x, size=list(size), mode="nearest")
+
+
+@register_model
+def unet2d(
+    *, in_channels: int = 1, num_classes: int = 6, widths: Sequence[int] = (64, 128), **options
+) -> UNet:
+    """UNet over images; 389,286 parameters as it stands (ACS, Table 3: 1.6 MB of float32)."""
+    return UNet(2, in_channels, num_classes, widths, **options)
+
+
+@register_model
+def unet3d(
+    *, in_channels: int = 1, num_classes: int = 6, widths: Sequence[int] = (64, 128), **options
+) -> UNet:
+    """UNet over volumes; 1,164,582 parameters with nn.Conv3d, 389,286 with ACSConv3d (Table 3)."""
+    return UNet(3, in_channels, num_classes, widths, **options)
