@@ -1,0 +1,108 @@
+"""Predict a volume of any size window by window, in bounded memory.
+
+Overlapping windows are blended with Gaussian weights, as in Isensee et al., nnU-Net, Nature
+Methods 18, 2021.
+
+Axes: C channels, K classes, D depth, H height, W width.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lean3d.errors import RunError
+from lean3d.optional import require
+from lean3d.shape import Triple, check_axes
+
+__all__ = ["predict_slices", "predict_volume"]
+
+
+@torch.inference_mode()
+def predict_volume(
+    model: nn.Module,
+    image_CDHW: Tensor,
+    window: Triple,
+    *,
+    overlap: float = 0.5,
+    batch_size: int = 1,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Class probabilities (K, D, H, W) of a volume, on the CPU.
+
+    Beside the volume and the probabilities, memory holds `batch_size` windows at a time. A volume
+    smaller than the window is padded with its edge, as in training.
+
+    Args:
+        model: (B, C, d, h, w) -> logits (B, K, d, h, w); used in eval mode, left as it was.
+        overlap: Share of a window that the next one covers again.
+        device: Where the windows are computed; the model's own device by default.
+    """
+    check_axes(image_CDHW, "C D H W", predict_volume)
+    settings: dict[str, Any] = dict(overlap=overlap, batch_size=batch_size, device=device)
+    return _slide(model, image_CDHW.unsqueeze(0), window, **settings).squeeze(0)
+
+
+@torch.inference_mode()
+def predict_slices(
+    model: nn.Module,
+    image_CDHW: Tensor,
+    window: tuple[int, int],
+    *,
+    axes: Sequence[int] = (0,),
+    overlap: float = 0.5,
+    batch_size: int = 8,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Class probabilities (K, D, H, W) from a 2D model that sees one slice at a time.
+
+    Args:
+        model: (B, C, h, w) -> logits (B, K, h, w).
+        axes: Axes to cut across, 0 axial, 1 coronal, 2 sagittal; the views' answers are averaged.
+    """
+    check_axes(image_CDHW, "C D H W", predict_slices)
+    if not axes or not set(axes) <= {0, 1, 2}:
+        raise RunError(f"predict_slices cuts across axes among 0, 1 and 2, got {tuple(axes)}")
+    settings: dict[str, Any] = dict(overlap=overlap, batch_size=batch_size, device=device)
+    total = torch.zeros(())
+    for axis in axes:
+        slices_NCHW = image_CDHW.movedim(1 + axis, 0)
+        total = total + _slide(model, slices_NCHW, window, **settings).movedim(0, 1 + axis)
+    return total / len(axes)
+
+
+def _slide(model, x, window, *, overlap, batch_size, device) -> Tensor:
+    if len(window) != x.ndim - 2 or min(window) < 1:
+        raise RunError(f"the window must have {x.ndim - 2} positive sizes, got {tuple(window)}")
+    if not 0 <= overlap < 1:
+        raise RunError(f"the overlap is a share from 0 up to, not including, 1; got {overlap}")
+    if batch_size < 1:
+        raise RunError(f"the batch size must be 1 window or more, got {batch_size}")
+    inferers = require("monai.inferers", extra="volume")
+    device = device or next((p.device for p in model.parameters()), torch.device("cpu"))
+    with _evaluating(model.to(device)):
+        return inferers.sliding_window_inference(
+            x.cpu(),
+            window,
+            batch_size,
+            lambda windows: model(windows).float().softmax(1),
+            overlap=overlap,
+            mode="gaussian",
+            padding_mode="replicate",
+            sw_device=device,
+            device="cpu",
+        )
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode for a while; every module then gets its own mode back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

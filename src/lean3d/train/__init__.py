@@ -1,0 +1,5 @@
+"""The trainer's wiring: run folders, checkpoints, resuming, history."""
+
+from lean3d.optional import require
+
+require("lightning.pytorch", extra="train")

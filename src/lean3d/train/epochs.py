@@ -1,0 +1,43 @@
+"""Make what is drawn in an epoch depend on the seed and the number of the epoch alone.
+
+A run that is killed and resumed then draws what it would have drawn: shuffling, dropout and
+augmentation restart with the epoch, and no state of a random generator has to be kept.
+"""
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+__all__ = ["SeededEpochs", "seed_epoch"]
+
+
+def seed_epoch(seed: int, epoch: int) -> None:
+    """Seed Python, NumPy and PyTorch for one epoch of a run."""
+    value = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+    random.seed(value)
+    np.random.seed(value)
+    torch.manual_seed(value)
+
+
+class SeededEpochs:
+    """A loader whose every pass is seeded by the epoch it is told.
+
+    The seeding happens when the first batch is asked for, not when the pass begins: the trainer
+    begins the first pass after a resume earlier than it begins the others.
+    """
+
+    def __init__(self, loader: DataLoader, seed: int):
+        self.loader, self.seed, self.epoch = loader, seed, 0
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator:
+        set_epoch = getattr(self.loader.sampler, "set_epoch", None)
+        if set_epoch is not None:
+            set_epoch(self.epoch)
+        seed_epoch(self.seed, self.epoch)
+        yield from self.loader

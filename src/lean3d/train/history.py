@@ -1,0 +1,103 @@
+"""What an epoch gave and took: in memory, metrics.csv, metrics.json and for TensorBoard."""
+
+import csv
+import io
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+from lean3d.errors import RunError
+from lean3d.files import write_text, write_whole
+from lean3d.train.events import tensorboard_events
+from lean3d.train.memory import PeakMemory
+
+__all__ = ["History"]
+
+
+class History(pl.Callback):
+    """One row an epoch, part of every checkpoint: a resumed run repeats and loses no row.
+
+    A row has the epoch (from 1), every logged metric, the seconds spent in training steps and in
+    the whole epoch, and the most memory held so far.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.rows: list[dict[str, Any]] = []
+        self.times: list[float] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows, "times": self.times}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rows, self.times = list(state["rows"]), list(state["times"])
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.memory = PeakMemory(module.device)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.started = self.trained = time.perf_counter()
+
+    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.trained = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if not math.isfinite(metrics["train_loss"]):
+            raise RunError(
+                f"the training loss became {metrics['train_loss']} in epoch "
+                f"{trainer.current_epoch + 1}; lower lr, or use precision 32"
+            )
+        now = time.perf_counter()
+        row = {"epoch": trainer.current_epoch + 1, **dict(sorted(metrics.items()))}
+        row["train_seconds"] = round(self.trained - self.started, 3)
+        row["seconds"] = round(now - self.started, 3)
+        before = [old["peak_memory_mib"] for old in self.rows]
+        row["peak_memory_mib"] = max([*before, self.memory.mib()])
+        self.rows.append(row)
+        self.times.append(time.time())
+        self.write(finished=False)
+
+    def best(self) -> dict[str, Any]:
+        """The row of the first epoch with the highest mean Dice; nan counts as the lowest."""
+        return max(self.rows, key=lambda row: _comparable(row["val_dice"]))
+
+    def write(self, finished: bool) -> dict[str, Any]:
+        """Write all three files and return what metrics.json says."""
+        table = io.StringIO()
+        writer = csv.DictWriter(table, list(self.rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.folder / "metrics.csv", table.getvalue())
+        events = self.folder / "tensorboard" / "events.out.tfevents.lean3d"
+        events.parent.mkdir(exist_ok=True)
+        with write_whole(events) as temporary:
+            temporary.write_bytes(tensorboard_events(self.rows, self.times))
+        results = self.results(finished)
+        write_text(self.folder / "metrics.json", json.dumps(results, indent=1) + "\n")
+        return results
+
+    def results(self, finished: bool) -> dict[str, Any]:
+        times = sorted(row["seconds"] for row in self.rows)
+        best = self.best()
+        rows = [{key: _json_able(value) for key, value in row.items()} for row in self.rows]
+        return {
+            "finished": finished,
+            "best_epoch": best["epoch"],
+            "best_val_dice": _json_able(best["val_dice"]),
+            "seconds_per_epoch": times[len(times) // 2],
+            "peak_memory_mib": self.rows[-1]["peak_memory_mib"],
+            "epochs": rows,
+        }
+
+
+def _comparable(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
+
+
+def _json_able(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,24 @@
+"""Progress on stderr: a bar in a terminal, a line an epoch anywhere else."""
+
+import sys
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import RichProgressBar
+
+__all__ = ["EpochLines", "progress_bar"]
+
+
+class EpochLines(pl.Callback):
+    """One line an epoch, for logs."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        shown = {k: float(v) for k, v in sorted(trainer.callback_metrics.items())}
+        values = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
+        print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {values}", file=sys.stderr)
+
+
+def progress_bar() -> pl.Callback:
+    if sys.stderr.isatty():
+        # leave=True: the finished epochs stay readable above the running one
+        return RichProgressBar(leave=True, console_kwargs={"stderr": True})
+    return EpochLines()

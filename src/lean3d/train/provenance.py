@@ -1,0 +1,55 @@
+"""Where a number came from: versions, commit, hardware, date."""
+
+import os
+import platform
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import lean3d
+
+__all__ = ["provenance"]
+
+
+def provenance() -> dict[str, Any]:
+    """What a reader needs to repeat a result, as JSON-able values."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "lean3d": lean3d.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "commit": _commit(),
+        "hardware": gpu or f"{_processor()}, {len(_cores())} cores",
+        "threads": torch.get_num_threads(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the source this runs from; None for an installed package."""
+    here = Path(lean3d.__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        tracked = subprocess.run(
+            [*command[:3], "ls-files", "--error-unmatch", "__init__.py"], capture_output=True
+        )
+        if tracked.returncode:
+            return None  # some other project's repository around a virtual environment
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
+    except OSError:
+        return None  # no git here
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def _cores() -> set[int]:
+    known = hasattr(os, "sched_getaffinity")
+    return set(os.sched_getaffinity(0)) if known else set(range(os.cpu_count() or 1))

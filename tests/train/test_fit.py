@@ -1,0 +1,214 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from killed_run import EPOCHS, train
+
+from lean3d.errors import DataError, RunError
+from lean3d.train.checkpoints import load_checkpoint
+
+SCRIPT = Path(__file__).with_name("killed_run.py")
+SECONDS = {"seconds", "train_seconds", "peak_memory_mib"}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing disturbed: folder, trained task, results."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("whole")
+    yield folder, *train(folder)
+    torch.set_num_threads(threads)
+
+
+def same_weights(left, right):
+    right = right.state_dict()
+    return all(torch.equal(value, right[name]) for name, value in left.state_dict().items())
+
+
+def rows(folder):
+    with (folder / "metrics.csv").open() as file:
+        return [{k: v for k, v in row.items() if k not in SECONDS} for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("when", ["step", "write"])
+def test_a_killed_run_resumes_to_the_same_weights_and_the_same_rows(whole, tmp_path, when):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    killed = subprocess.run([sys.executable, SCRIPT, tmp_path, when], env=environment)
+    assert killed.returncode == -signal.SIGKILL
+    assert (
+        len(load_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["callbacks"]["History"]["rows"])
+        == 2
+    )
+    model, results = train(tmp_path, resume=True)
+    assert same_weights(model, whole[1])
+    assert rows(tmp_path) == rows(whole[0])
+    assert [row["epoch"] for row in results["epochs"]] == [1, 2, 3, 4]
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == [
+        "best.ckpt",
+        "last.ckpt",
+    ]
+
+
+def test_the_seed_decides_the_weights(whole, tmp_path):
+    assert not same_weights(train(tmp_path, seed=8)[0], whole[1])
+
+
+def test_a_run_leaves_the_random_numbers_of_its_caller_alone(whole, tmp_path):
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    train(tmp_path / "run", epochs=1)
+    # the model is made inside train, with its own seed
+    torch.manual_seed(0)
+    assert torch.rand(1) == expected
+
+
+def test_the_folder_holds_metrics_checkpoints_and_logs(whole):
+    folder, _, results = whole
+    assert json.loads((folder / "metrics.json").read_text()) == results
+    assert results["finished"]
+    assert len(rows(folder)) == EPOCHS
+    assert results["best_val_dice"] == max(row["val_dice"] for row in results["epochs"])
+    assert results["seconds_per_epoch"] > 0
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tensorboard_shows_every_number_at_its_epoch(whole):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder, _, results = whole
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    assert set(events.Tags()["scalars"]) == results["epochs"][0].keys() - {"epoch"}
+    shown = {event.step: event.value for event in events.Scalars("val_dice")}
+    assert shown == pytest.approx({row["epoch"]: row["val_dice"] for row in results["epochs"]})
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "metrics.json", "events.out.tfevents.lean3d"])
+def test_a_disk_that_fills_is_one_sentence_whichever_file_meets_it(tmp_path, monkeypatch, name):
+    sync, (begin, _, end) = os.fsync, name.partition(".")
+
+    def full(handle):
+        # a temporary name is that of the file with more after its first word
+        path = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        if path.name.startswith(f".{begin}.") and path.name.endswith(f".{end}"):
+            raise OSError(28, "No space left on device")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataError, match=rf"cannot write .*{name}: No space left on device"):
+        train(tmp_path, epochs=1)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and name in path.name]
+
+
+def test_what_a_kill_left_half_written_goes_when_the_run_goes_on(tmp_path):
+    train(tmp_path, epochs=1)
+    left = [tmp_path / ".metrics.x1.csv", tmp_path / "tensorboard" / ".events.x2.out.tfevents"]
+    left += [tmp_path / "checkpoints" / ".last.x3.ckpt"]
+    for path in left:
+        path.write_bytes(b"half")
+    train(tmp_path, epochs=2, resume=True)
+    assert not any(path.exists() for path in left)
+
+
+def test_best_holds_the_weights_of_the_best_epoch_and_last_of_the_last(whole):
+    folder, model, results = whole
+    stored = {
+        n: load_checkpoint(folder / "checkpoints" / f"{n}.ckpt", model) for n in ("best", "last")
+    }
+    assert stored["best"]["epoch"] + 1 == results["best_epoch"]
+    assert stored["last"]["epoch"] + 1 == EPOCHS
+    assert torch.equal(stored["last"]["state_dict"]["model.0.weight"], model.model[0].weight)
+
+
+def test_a_used_folder_is_refused_and_kept(whole):
+    before = {p: p.stat().st_mtime_ns for p in whole[0].rglob("*") if p.is_file()}
+    with pytest.raises(RunError, match="--resume"):
+        train(whole[0])
+    assert before == {p: p.stat().st_mtime_ns for p in whole[0].rglob("*") if p.is_file()}
+
+
+def test_resuming_a_finished_run_gives_its_results_and_weights(whole):
+    folder, trained, results = whole
+    model, again = train(folder, resume=True)
+    assert again["epochs"] == results["epochs"]
+    assert same_weights(model, trained)
+
+
+def test_more_epochs_can_be_asked_for_when_resuming(tmp_path):
+    """With a constant rate, that is: a cosine run of more epochs falls slower from the start."""
+    begun, resumed = tmp_path / "begun", tmp_path / "resumed"
+    at_once, _ = train(begun, schedule="constant")
+    train(resumed, schedule="constant", epochs=2)
+    model, _ = train(resumed, schedule="constant", resume=True)
+    assert same_weights(model, at_once)
+    assert rows(resumed) == rows(begun)
+
+
+def test_stops_early_and_stays_stopped(tmp_path, monkeypatch):
+    from lean3d.tasks.segmentation import Segmentation
+
+    monkeypatch.setattr(
+        Segmentation, "configure_optimizers", lambda self: torch.optim.SGD(self.parameters(), 0.0)
+    )
+    _, results = train(tmp_path, epochs=9, patience=2)
+    stopped = len(results["epochs"])
+    assert stopped < 9
+    _, again = train(tmp_path, epochs=9, patience=2, resume=True)
+    assert len(again["epochs"]) == stopped
+
+
+def test_a_run_that_diverges_says_so_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
+    from lean3d.tasks.segmentation import Segmentation
+
+    train(tmp_path, epochs=1)
+    step = Segmentation.training_step
+    monkeypatch.setattr(Segmentation, "training_step", lambda *a: step(*a) * float("nan"))
+    with pytest.raises(RunError, match="became nan in epoch 2; lower lr"):
+        train(tmp_path, epochs=2, resume=True)
+    assert load_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["epoch"] == 0
+
+
+def test_trains_in_bfloat16(tmp_path):
+    model, results = train(tmp_path, epochs=1, precision="bf16-mixed")
+    assert model.model[0].weight.dtype == torch.float32
+    assert results["epochs"][0]["train_loss"] > 0
+
+
+def test_a_damaged_checkpoint_is_one_sentence(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"PK\x03\x04 half a file")
+    with pytest.raises(RunError, match=r"cannot read the checkpoint .*last\.ckpt"):
+        train(tmp_path, resume=True)
+
+
+def test_a_checkpoint_of_another_model_is_refused(whole):
+    with pytest.raises(RunError, match="11 weights differ in name or shape"):
+        load_checkpoint(whole[0] / "checkpoints" / "last.ckpt", torch.nn.Conv2d(1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    "bad", [dict(epochs=0), dict(precision="16-mixed"), dict(accelerator="abacus")]
+)
+def test_refuses_what_cannot_run_before_anything_is_written(tmp_path, bad):
+    with pytest.raises(RunError):
+        train(tmp_path / "run", **bad)
+    assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_stays_ctrl_c(tmp_path, monkeypatch):
+    from lean3d.tasks.segmentation import Segmentation
+
+    def press(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Segmentation, "training_step", press)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
