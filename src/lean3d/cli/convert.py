@@ -1,0 +1,87 @@
+"""lean3d convert --model MODEL --how HOW"""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lean3d.cli.model import ModelFlags
+from lean3d.cli.parse import parse
+from lean3d.convert import convert
+from lean3d.errors import RunError
+from lean3d.files import write_whole
+from lean3d.recipes.operators import conversion
+from lean3d.report import json_line
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Turn a 2D model into 3D and print what became what, and how that was proven.
+
+    Attributes:
+        how: acs, mean_acs, soft_acs, planar or inflate.
+        in_channels: The model's own default if not given.
+        weights: A state_dict of the 2D model, as torch.save wrote it.
+        out: Where to write the state_dict of the 3D model.
+    """
+
+    network: ModelFlags
+    how: str
+    in_channels: int | None = None
+    weights: Path | None = None
+    out: Path | None = None
+
+
+def main(argv: list[str]) -> None:
+    asked = parse(Convert, "convert", argv)
+    how = conversion(asked.how)
+    flat = asked.network.build(in_channels=asked.in_channels)
+    if asked.weights is not None:
+        _load(flat, asked.weights)
+    deep = convert(flat, how)
+    if asked.out is not None:
+        _save(deep, asked.out)
+    record: Any = deep.conversion
+    print(record)
+    rows = [dict(path=row.path, before=row.before, after=row.after) for row in record.rows]
+    written = None if asked.out is None else str(asked.out)
+    print(
+        json_line(
+            {
+                "model": asked.network.model,
+                "how": asked.how,
+                "grade": record.grade,
+                "parameters": sum(p.numel() for p in deep.parameters()),
+                "weights_loaded": asked.weights is not None,
+                "out": written,
+                "changed": rows,
+            }
+        )
+    )
+
+
+def _save(model: nn.Module, path: Path) -> None:
+    # into memory first: on a full disk torch.save says only "unexpected pos"
+    buffer = io.BytesIO()
+    torch.save(model.state_dict(), buffer)
+    with write_whole(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+def _load(model: nn.Module, path: Path) -> None:
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever the damaged bytes lead it to
+        why = str(error) or type(error).__name__
+        raise RunError(f"cannot read weights from {path}: {why}") from error
+    if not isinstance(weights, dict):
+        raise RunError(f"{path} holds a {type(weights).__name__}; a state_dict was expected")
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise RunError(f"{path} does not fit the model: {error}") from error

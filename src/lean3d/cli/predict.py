@@ -1,0 +1,95 @@
+"""lean3d predict IMAGE --run RUN --out MASK"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+
+from lean3d.cli.parse import parse
+from lean3d.data import Volume, load_volume, normalise, save_mask
+from lean3d.errors import RunError
+from lean3d.report import format_table, json_line
+
+__all__ = ["main", "segment"]
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Segment an image with a trained run; the mask gets the image's grid and header.
+
+    Attributes:
+        image: A NIfTI file, or one for each channel in order.
+        run: Folder of the run.
+        out: The mask to write, .nii or .nii.gz.
+        overlap: Share of a window that the next one covers again.
+        batch_size: Windows at a time; the recipe's by default.
+        device: Where to compute, such as cuda; a GPU if there is one by default.
+    """
+
+    image: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    run: Path
+    out: Path
+    overlap: float = 0.5
+    batch_size: int | None = None
+    device: str | None = None
+
+
+def main(argv: list[str]) -> None:
+    asked = parse(Predict, "predict", argv)
+    _check_out(asked)
+    device = _device(asked.device)
+    settings = dict(overlap=asked.overlap, batch_size=asked.batch_size, device=device)
+    names = segment(asked.image, asked.run, asked.out, **settings)
+    rows = _volumes(load_volume(asked.image, asked.out), names)
+    print(format_table(rows[1:]))
+    print(f"the mask is {asked.out}")
+    millilitres = {row["class"]: row["volume (mL)"] for row in rows}
+    print(json_line({"mask": str(asked.out), "run": str(asked.run), "volume_ml": millilitres}))
+
+
+def segment(image: tuple[Path, ...], run: Path, out: Path, **settings: Any) -> tuple[str, ...]:
+    """From image files to a mask file by a run's best weights; return the classes' names."""
+    from lean3d.recipes.predict import predict
+    from lean3d.recipes.runs import load_run
+
+    model, recipe = load_run(run)
+    volume = normalise(load_volume(image, spacing_mm=recipe.spacing_mm))
+    save_mask(out, predict(model, recipe, volume, **settings), volume, like=image)
+    return recipe.names
+
+
+def _check_out(asked: Predict) -> None:
+    """Refuse before the work what would fail, or do harm, after it."""
+    if not asked.image:
+        raise RunError("predict needs an image; give a NIfTI file")
+    if not asked.out.name.endswith((".nii", ".nii.gz")):
+        raise RunError(f"the mask is written as .nii or .nii.gz, got --out {asked.out}")
+    if not asked.out.parent.is_dir():
+        raise RunError(f"there is no folder {asked.out.parent} to write the mask in; make it first")
+    if asked.out.resolve() in {path.resolve() for path in asked.image}:
+        raise RunError(f"--out {asked.out} is the image itself; choose another name")
+
+
+def _device(name: str | None) -> torch.device:
+    """The device asked for, once it has shown that it computes."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=device).item()
+    # what torch raises depends on how it was built: without CUDA it is an AssertionError
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        why = str(error).partition("\n")[0]
+        raise RunError(f"cannot compute on --device {name}: {why}; leave it out, or cpu") from error
+    return device
+
+
+def _volumes(segmented: Volume, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    assert segmented.label is not None
+    voxels = torch.bincount(segmented.label.flatten(), minlength=len(names)).tolist()
+    depth, height, width = segmented.spacing
+    millilitre = depth * height * width / 1000
+    return [
+        {"class": name, "voxels": count, "volume (mL)": round(count * millilitre, 3)}
+        for name, count in zip(names, voxels, strict=True)
+    ]

@@ -1,0 +1,63 @@
+"""lean3d train RECIPE"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lean3d.cli.parse import parse
+from lean3d.recipes import Recipe, get_recipe, list_recipes
+from lean3d.report import format_table, json_line
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a recipe in a run folder; every setting of the recipe is a flag.
+
+    Attributes:
+        out: The run folder; runs/RECIPE by default.
+        resume: Go on with the run that the folder holds.
+        accelerator: Where to compute: auto, cpu, gpu.
+    """
+
+    recipe: Recipe
+    out: Path | None = None
+    resume: bool = False
+    accelerator: str = "auto"
+
+
+def main(argv: list[str]) -> None:
+    name, *rest = argv or ["--help"]
+    if name in ("-h", "--help"):
+        print(_help())
+        return
+    train = parse(Train, f"train {name}", rest, default=Train(get_recipe(name)))
+    out = train.out or Path("runs") / train.recipe.name
+    from lean3d.recipes.runs import run
+
+    results = run(train.recipe, out, resume=train.resume, accelerator=train.accelerator)
+    print(format_table(_table(results, train.recipe)))
+    print(f"the run is in {out}")
+    summary = {key: value for key, value in results.items() if key != "epochs"}
+    print(json_line({"run": str(out), "recipe": train.recipe.name, **summary, **_best(results)}))
+
+
+def _help() -> str:
+    recipes = list_recipes()
+    width = max(map(len, recipes))
+    lines = [f"  {name:{width}}  {what}" for name, what in recipes.items()]
+    usage = "usage: lean3d train RECIPE [--data DIR] [--out DIR] [--resume] [any setting]"
+    return "\n".join([usage, "", *lines, "", "lean3d train RECIPE --help lists its settings."])
+
+
+def _best(results: dict[str, Any]) -> dict[str, Any]:
+    row = results["epochs"][results["best_epoch"] - 1]
+    dice = {name: value for name, value in row.items() if name.startswith("val_dice")}
+    return {"epochs": len(results["epochs"]), **dice}
+
+
+def _table(results: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
+    best = _best(results)
+    rows = [{"class": name, "Dice": best[f"val_dice_{name}"]} for name in recipe.names[1:]]
+    return [*rows, {"class": f"mean (epoch {results['best_epoch']})", "Dice": best["val_dice"]}]

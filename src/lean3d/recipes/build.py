@@ -1,0 +1,94 @@
+"""From a recipe to its model and task."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lean3d.convert import convert
+from lean3d.errors import LeanError, RunError
+from lean3d.models import create_model
+from lean3d.recipes.base import Recipe
+from lean3d.recipes.operators import conversion, operator
+from lean3d.recipes.options import read_options
+from lean3d.tasks.segmentation import Segmentation
+
+__all__ = ["Start", "build_model", "build_task", "make_model"]
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights a model starts with, and how many classes they tell apart."""
+
+    weights: dict[str, Tensor]
+    num_classes: int
+
+
+def build_model(recipe: Recipe, start: Start | None = None) -> tuple[nn.Module, list[str]]:
+    """The recipe's model from its seed, and the names of weights that `start` did not have."""
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        model = make_model(recipe.model, _arguments(recipe))
+        fresh = [] if start is None else _take(model, start, recipe)
+        if recipe.convert is not None:
+            model = convert(model, conversion(recipe.convert))
+    return model, fresh
+
+
+def build_task(recipe: Recipe, model: nn.Module) -> Segmentation:
+    """The model with the recipe's loss, optimizer and class names."""
+    return Segmentation(
+        model,
+        recipe.num_classes,
+        class_names=recipe.names,
+        loss=recipe.loss,
+        background=recipe.background,
+        optimizer=recipe.optimizer,
+        lr=recipe.lr,
+        weight_decay=recipe.weight_decay,
+        momentum=recipe.momentum,
+        schedule=recipe.schedule,
+        channels_last=recipe.channels_last,
+    )
+
+
+def make_model(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """A registered model; an argument that is None is left to the model's own default."""
+    given = {key: value for key, value in arguments.items() if value is not None}
+    try:
+        return create_model(name, **given)
+    except LeanError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise RunError(f"cannot build {name}: {error}") from error
+
+
+def _arguments(recipe: Recipe) -> dict[str, Any]:
+    return {
+        "in_channels": recipe.in_channels,
+        "num_classes": recipe.num_classes,
+        "widths": recipe.widths,
+        "conv": None if recipe.conv is None else operator(recipe.conv),
+        **read_options(recipe.options),
+    }
+
+
+def _take(model: nn.Module, start: Start, recipe: Recipe) -> list[str]:
+    """Load what `start` has for `model`; return what only the change of classes leaves fresh."""
+    own, fresh = model.state_dict(), []
+    for name, value in own.items():
+        given = start.weights.get(name)
+        if given is not None and given.shape == value.shape:
+            continue
+        heads = (start.num_classes, *value.shape[1:]), (recipe.num_classes, *value.shape[1:])
+        if given is None or (tuple(given.shape), tuple(value.shape)) != heads:
+            found = "nothing" if given is None else f"shape {tuple(given.shape)}"
+            raise RunError(
+                f"{recipe.start_from} cannot start {recipe.name}: {name} has shape "
+                f"{tuple(value.shape)} here and {found} there; use the widths and options of that "
+                "run, and a conv that keeps 2D kernels (acs, mean_acs, planar) or convert"
+            )
+        fresh.append(name)
+    model.load_state_dict({**own, **{k: start.weights[k] for k in own.keys() - set(fresh)}})
+    return fresh

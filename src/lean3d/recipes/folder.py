@@ -1,0 +1,24 @@
+"""Your own data."""
+
+from lean3d.recipes.base import Recipe
+
+__all__ = ["folder"]
+
+
+def folder() -> Recipe:
+    """A 3D UNet with ACS convolutions on your images and labels: give --data and --num-classes."""
+    return Recipe(
+        name="folder",
+        data="",
+        num_classes=2,
+        patch=(64, 64, 64),
+        train_samples=200,
+        val_samples=50,
+        model="unet3d",
+        conv="acs",
+        widths=(32, 64, 128, 256),
+        options=("skip=full",),
+        flips=(),
+        epochs=50,
+        batch_size=2,
+    )

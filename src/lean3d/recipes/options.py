@@ -1,0 +1,24 @@
+"""Arguments of a model as words: "skip=full convs=1"."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from lean3d.errors import RunError
+
+__all__ = ["read_options"]
+
+
+def read_options(words: Sequence[str]) -> dict[str, Any]:
+    """Name and value of each word; a value is what JSON reads in it, or text."""
+    return dict(_read(word) for word in words)
+
+
+def _read(word: str) -> tuple[str, Any]:
+    name, equals, value = word.partition("=")
+    if not name.isidentifier() or not equals:
+        raise RunError(f"an option is name=value, such as convs=1, got {word!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value

@@ -1,0 +1,43 @@
+"""Predict a volume the way its recipe trained: in crops, or slice by slice."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lean3d.data import Volume
+from lean3d.errors import RunError
+from lean3d.infer import predict_slices, predict_volume
+from lean3d.recipes.base import Recipe
+from lean3d.shape import triple
+
+__all__ = ["predict"]
+
+
+def predict(
+    model: nn.Module,
+    recipe: Recipe,
+    volume: Volume,
+    *,
+    overlap: float = 0.5,
+    batch_size: int | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Class probabilities (K, D, H, W) of a normalised volume, on the CPU.
+
+    Args:
+        batch_size: Windows at a time; the recipe's by default.
+    """
+    found = volume.image.shape[0]
+    if found != recipe.in_channels:
+        raise RunError(
+            f"{volume.name} has {found} channels and the run was trained on {recipe.in_channels}; "
+            "give the images of all channels in order"
+        )
+    batch_size = recipe.batch_size if batch_size is None else batch_size
+    settings: dict[str, Any] = dict(overlap=overlap, batch_size=batch_size, device=device)
+    if len(recipe.patch) == 2:
+        height, width = recipe.patch
+        window = (height, width)
+        return predict_slices(model, volume.image, window, axes=recipe.axes, **settings)
+    return predict_volume(model, volume.image, triple(recipe.patch, "patch"), **settings)

@@ -1,0 +1,132 @@
+"""Run folders: carry out a recipe in one, and load the model one holds."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from lean3d.cost import count
+from lean3d.errors import LeanError, RunError
+from lean3d.files import write_text
+from lean3d.recipes.base import Recipe
+from lean3d.recipes.build import Start, build_model, build_task
+from lean3d.recipes.datasets import loaders
+from lean3d.train.checkpoints import load_checkpoint
+from lean3d.train.fit import check_settings, fit
+from lean3d.train.provenance import provenance
+
+__all__ = ["load_run", "run"]
+
+# what may differ from the run's own recipe when it is resumed
+FREE = ("epochs", "patience", "workers", "data")
+
+
+def run(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    accelerator: str = "auto",
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Train a recipe in the folder `out`, and return what its metrics.json holds.
+
+    Nothing is written before the data are read and the model stands.
+    """
+    recipe.check()
+    out = Path(out)
+    begun = _begun(recipe, out, resume)
+    start = None
+    if recipe.start_from is not None and not (out / "checkpoints" / "last.ckpt").exists():
+        start = _start(recipe.start_from)
+    model, fresh = build_model(recipe, start)
+    task = build_task(recipe, model)
+    _check_patch(recipe, model)
+    check_settings(recipe.epochs, recipe.precision, accelerator)
+    train, val = loaders(recipe)
+    record = begun | {"recipe": recipe.to_dict()}
+    record |= {"fresh_weights": fresh} if start is not None else {}
+    record["sessions"] = [*begun.get("sessions", []), provenance()]
+    _write(out, record)
+    return fit(
+        task,
+        train,
+        val,
+        out,
+        epochs=recipe.epochs,
+        precision=recipe.precision,
+        patience=recipe.patience,
+        seed=recipe.seed,
+        resume=resume,
+        accelerator=accelerator,
+        progress=progress,
+    )
+
+
+def load_run(
+    folder: str | Path, checkpoint: Literal["best", "last"] = "best"
+) -> tuple[nn.Module, Recipe]:
+    """The model of a run in eval mode, with its best or last weights, and its recipe."""
+    folder = Path(folder)
+    recipe = Recipe.from_dict(_read(folder)["recipe"])
+    model, _ = build_model(recipe)
+    task = build_task(recipe, model)
+    path = folder / "checkpoints" / f"{checkpoint}.ckpt"
+    task.load_state_dict(load_checkpoint(path, task)["state_dict"])
+    return task.model.eval(), recipe
+
+
+def _check_patch(recipe: Recipe, model: nn.Module) -> None:
+    """Refuse a model that cannot take the recipe's crops, before the first of them is drawn."""
+    try:
+        count(model, (1, recipe.in_channels, *recipe.patch))
+    except LeanError as error:
+        raise RunError(
+            f"recipe {recipe.name}: model {recipe.model} does not take crops of "
+            f"{' x '.join(map(str, recipe.patch))} ({error}); change patch, model or convert"
+        ) from error
+
+
+def _start(folder: str) -> Start:
+    model, recipe = load_run(folder)
+    return Start(model.state_dict(), recipe.num_classes)
+
+
+def _begun(recipe: Recipe, out: Path, resume: bool) -> dict[str, Any]:
+    """What the folder says of the run to resume; empty for a new run."""
+    if not resume:
+        if (out / "checkpoints" / "last.ckpt").exists():
+            raise RunError(f"{out} holds a run already; pass --resume to go on, or another --out")
+        return {}
+    record = _read(out)
+    old, new = record["recipe"], json.loads(json.dumps(recipe.to_dict()))
+    other = [name for name in new if name not in FREE and new[name] != old.get(name)]
+    if other:
+        name = other[0]
+        raise RunError(
+            f"{out} was begun with {name} {old.get(name)} and not {new[name]}; resume with the "
+            "run's own settings, or train in another --out"
+        )
+    return record
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / "recipe.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunError(f"{folder} is no run folder, it has no recipe.json; train first") from error
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot read {path}: {error}") from error
+    if not isinstance(record, dict) or not isinstance(record.get("recipe"), dict):
+        raise RunError(f"{path} holds no recipe; it is damaged or not of lean3d: train again")
+    return record
+
+
+def _write(folder: Path, record: dict[str, Any]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot make the run folder {folder}: {error.strerror}") from error
+    write_text(folder / "recipe.json", json.dumps(record, indent=1) + "\n")

@@ -1,0 +1,58 @@
+import resource
+
+import numpy as np
+import pytest
+from cli_cases import save
+
+from lean3d.cli import main
+
+
+@pytest.fixture
+def lean3d(capsys):
+    """Runs the command line: exit code, stdout and stderr."""
+
+    def run(*argv):
+        try:
+            code = main([str(word) for word in argv])
+        except SystemExit as stopped:
+            code = stopped.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def refused(lean3d):
+    """Runs what must fail, and returns its one sentence."""
+
+    def run(*argv):
+        code, out, err = lean3d(*argv)
+        assert code == 2
+        assert out == ""
+        assert err.startswith("lean3d: ")
+        assert err.count("\n") == 1
+        return err
+
+    return run
+
+
+@pytest.fixture
+def full_disk():
+    """No file can grow beyond 10 kB."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def cases(tmp_path):
+    """Three bright balls in noise with their labels, 10 x 12 x 8 voxels of 6 mm^3 each."""
+    random = np.random.default_rng(0)
+    for case in range(3):
+        image = random.normal(0, 0.1, (10, 12, 8)).astype(np.float32)
+        label = np.zeros(image.shape, np.uint8)
+        label[3:8, 4:9, 2:6] = 1
+        save(tmp_path / "data" / "images" / f"case{case}.nii.gz", image + label)
+        save(tmp_path / "data" / "labels" / f"case{case}.nii.gz", label)
+    return tmp_path / "data"

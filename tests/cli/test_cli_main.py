@@ -1,0 +1,91 @@
+import subprocess
+import sys
+
+import pytest
+
+import lean3d as package
+from lean3d.cli import main as entry
+from lean3d.cli.main import COMMANDS
+
+
+def test_help_names_every_command(lean3d):
+    code, out, _ = lean3d("--help")
+    assert code == 0
+    assert all(name in out for name in COMMANDS)
+    assert lean3d()[1] == out
+
+
+def test_version(lean3d):
+    assert lean3d("--version")[:2] == (0, f"lean3d {package.__version__}\n")
+
+
+def test_an_unknown_command_suggests_the_nearest(refused):
+    assert "did you mean predict?" in refused("perdict")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(lean3d, name):
+    code, out, _ = lean3d(name, "--help")
+    assert code == 0
+    assert f"lean3d {name}" in out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_unknown_flag_is_one_sentence(refused, name):
+    more = ["brain3d"] if name == "train" else []
+    sentence = refused(name, *more, "--no-such-flag", "1")
+    assert "no-such-flag" in sentence or "required: --" in sentence
+    assert f"see lean3d {name}" in sentence
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["train", "brain3d", "--epoch", 3], "--epoch, 3; did you mean --epochs?"),
+        (["train", "brain3d", "--epochs", "x"], "Error parsing --epochs: invalid literal"),
+        (["predict"], "required: --run PATH, --out PATH; see lean3d predict --help"),
+        (["demo", "--task", "brian"], "'brian' for argument '--task'. Expected one of ('brain'"),
+    ],
+)
+def test_flags_that_cannot_be_read_are_one_sentence(refused, flags, sentence):
+    assert sentence in refused(*flags)
+
+
+def test_a_terminal_sees_no_box_either(monkeypatch, refused):
+    monkeypatch.setattr("tyro._fmtlib._FORCE_ANSI", True)
+    monkeypatch.setattr("tyro._fmtlib._FORCE_UTF8_BOXES", True)
+    assert refused("count").isascii()
+    assert "\x1b" not in refused("train", "brain3d", "--epoch", 3)
+
+
+def test_a_disk_that_fails_outside_our_own_writing_is_one_sentence(refused, monkeypatch):
+    def fail(*args):
+        raise OSError(28, "No space left on device", "some/file")
+
+    monkeypatch.setattr("lean3d.cli.train.get_recipe", fail)
+    assert refused("train", "brain3d") == "lean3d: some/file: No space left on device\n"
+
+
+def test_ctrl_c_exits_with_130(lean3d, monkeypatch):
+    def press(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lean3d.cli.train.get_recipe", press)
+    code, _, err = lean3d("train", "brain3d")
+    assert (code, err) == (130, "lean3d: interrupted\n")
+
+
+def test_help_does_not_wait_for_the_trainer():
+    heavy = "lightning", "monai", "tyro", "nilearn", "matplotlib"
+    code = (
+        "import sys; from lean3d.cli import main; main(['--help']); "
+        f"sys.exit(any(name in sys.modules for name in {heavy}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_the_installed_command_is_this_one():
+    from importlib.metadata import entry_points
+
+    (script,) = entry_points(group="console_scripts", name="lean3d")
+    assert script.load() is entry

@@ -1,0 +1,118 @@
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+from cli_cases import FLAGS, last_json, save
+
+from lean3d.cli import main
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run that learnt bright from dark."""
+    folder = tmp_path_factory.mktemp("trained")
+    image = np.random.default_rng(0).normal(0, 0.1, (12, 12, 12)).astype(np.float32)
+    label = np.zeros(image.shape, np.uint8)
+    label[3:9, 3:9, 3:9] = 1
+    for case in range(2):
+        save(folder / "data" / "images" / f"{case}.nii.gz", image + label, np.eye(4))
+        save(folder / "data" / "labels" / f"{case}.nii.gz", label, np.eye(4))
+    flags = ["--patch", 12, 12, 12, "--widths", 4, 4, "--options", "skip=full", "--lr", 0.05]
+    more = ["--train-samples", "20", "--epochs", "4"]
+    ask = ["train", "folder", "--data", folder / "data", "--out", folder / "run"]
+    assert main([str(word) for word in [*ask, *FLAGS, *flags, *more]]) == 0
+    return folder / "run"
+
+
+@pytest.fixture
+def image(cases):
+    return cases / "images" / "case0.nii.gz"
+
+
+def test_writes_the_mask_on_the_grid_of_the_image(lean3d, trained, image, cases, tmp_path):
+    out = tmp_path / "mask.nii.gz"
+    code, printed, _ = lean3d("predict", image, "--run", trained, "--out", out)
+    assert code == 0
+    mask, original = nib.load(out), nib.load(image)
+    assert mask.get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(mask.affine, original.affine)
+    truth = np.asarray(nib.load(cases / "labels" / "case0.nii.gz").dataobj)
+    found = np.asarray(mask.dataobj)
+    assert 2 * (found * truth).sum() / (found.sum() + truth.sum()) > 0.8
+    answer = last_json(printed)
+    assert answer["mask"] == str(out)
+    assert answer["volume_ml"]["1"] == pytest.approx(found.sum() * 6 / 1000, abs=1e-3)
+    assert "volume (mL)" in printed.splitlines()[0]
+
+
+def test_the_spacing_of_the_run_is_applied_and_undone(lean3d, trained, image, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    text = (run / "recipe.json").read_text()
+    (run / "recipe.json").write_text(text.replace('"spacing_mm": null', '"spacing_mm": 1.5'))
+    code, _, _ = lean3d("predict", image, "--run", run, "--out", tmp_path / "mask.nii")
+    assert code == 0
+    assert nib.load(tmp_path / "mask.nii").shape == nib.load(image).shape
+
+
+@pytest.mark.parametrize("flag", [("--overlap", 0.0), ("--batch-size", 3), ("--device", "cpu")])
+def test_takes_its_settings(lean3d, trained, image, tmp_path, flag):
+    ask = "predict", image, "--run", trained, "--out", tmp_path / "mask.nii"
+    assert lean3d(*ask, *flag)[0] == 0
+
+
+def bad_image(tmp_path, array=None):
+    path = save(tmp_path / "bad.nii.gz", np.zeros((4, 4, 4)) if array is None else array)
+    if array is None:
+        path.write_bytes(path.read_bytes()[:100])
+    return path
+
+
+@pytest.mark.parametrize("array", [None, np.full((4, 4, 4), np.nan, np.float32)])
+def test_a_bad_image_is_one_sentence_and_no_mask(refused, trained, tmp_path, array):
+    bad, out = bad_image(tmp_path, array), tmp_path / "mask.nii.gz"
+    assert "bad.nii.gz" in refused("predict", bad, "--run", trained, "--out", out)
+    assert not out.exists()
+
+
+@pytest.fixture
+def large_image(tmp_path):
+    """A small file, as it compresses well; its uncompressed mask is large."""
+    half = (np.arange(40) < 20).astype(np.uint8)
+    return save(tmp_path / "large.nii.gz", np.ones((40, 40, 40), np.uint8) * half)
+
+
+def test_a_full_disk_keeps_the_old_mask(refused, trained, tmp_path, large_image, full_disk):
+    image, out = large_image, tmp_path / "mask.nii"
+    out.write_text("an older mask")
+    assert "cannot write" in refused("predict", image, "--run", trained, "--out", out)
+    assert out.read_text() == "an older mask"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["large.nii.gz", "mask.nii"]
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [("mask.png", ".nii.gz"), ("nowhere/mask.nii", "no folder"), ("image", "is the image itself")],
+)
+def test_an_output_that_cannot_be_is_refused_before_the_work(
+    refused, trained, image, tmp_path, out, message
+):
+    out = image if out == "image" else tmp_path / out
+    assert message in refused("predict", image, "--run", trained, "--out", out)
+
+
+@pytest.mark.parametrize(
+    "flag", [("--device", "abacus"), ("--device", "meta"), ("--batch-size", 0), ("--overlap", 1)]
+)
+def test_settings_that_cannot_be_are_one_sentence(refused, trained, image, tmp_path, flag):
+    out = tmp_path / "mask.nii"
+    assert str(flag[1]) in refused("predict", image, "--run", trained, "--out", out, *flag)
+    assert not out.exists()
+
+
+def test_the_run_must_be_one_and_fit(refused, trained, image, tmp_path):
+    out = tmp_path / "mask.nii"
+    assert "no run folder" in refused("predict", image, "--run", tmp_path, "--out", out)
+    two = "predict", image, image, "--run", trained, "--out", out
+    assert "2 channels and the run was trained on 1" in refused(*two)

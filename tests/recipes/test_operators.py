@@ -1,0 +1,32 @@
+import pytest
+import torch
+
+from lean3d.errors import RunError
+from lean3d.recipes.operators import CONVERSIONS, OPERATORS, conversion, operator
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_every_operator_stands_in_for_a_convolution(name):
+    conv = operator(name)(4, 8, 3, padding=1)
+    assert conv(torch.randn(1, 4, 5, 6, 7)).shape == (1, 8, 5, 6, 7)
+
+
+def test_names_of_streams_and_depth_mean_what_they_say():
+    conv = operator("p3sc2")(4, 6, 3, padding=1)
+    assert (len(conv.streams), conv.depth) == (3, 2)
+
+
+def test_csn_ir_is_not_csn_ip():
+    assert [operator(name)(4, 4, 3).mode for name in ("csn_ir", "csn_ip")] == ["ir", "ip"]
+
+
+@pytest.mark.parametrize("name", CONVERSIONS)
+def test_every_conversion_has_the_name_of_its_class(name):
+    assert type(conversion(name)).__name__.lower() == name.replace("_", "")
+
+
+def test_an_unknown_name_suggests_the_nearest_or_lists_all():
+    with pytest.raises(RunError, match="did you mean soft_acs"):
+        operator("softacs")
+    with pytest.raises(RunError, match="there are acs, mean_acs"):
+        conversion("xyz")

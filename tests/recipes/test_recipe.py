@@ -1,0 +1,86 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from lean3d.errors import RunError
+from lean3d.recipes import Recipe, get_recipe, list_recipes
+from lean3d.recipes.options import read_options
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_every_recipe_is_sound_and_knows_its_own_name(name):
+    recipe = get_recipe(name)
+    recipe.check()
+    assert recipe.name == name
+    assert len(recipe.names) == recipe.num_classes
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_a_recipe_survives_json(name):
+    recipe = get_recipe(name)
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+def test_an_unknown_recipe_suggests_the_nearest():
+    with pytest.raises(RunError, match="did you mean brain3d"):
+        get_recipe("brian3d")
+
+
+def test_a_recipe_of_another_version_is_refused():
+    with pytest.raises(RunError, match="no warp"):
+        Recipe.from_dict({"warp": 9})
+
+
+def test_the_proof_of_concept_has_the_settings_of_the_paper():
+    recipe = get_recipe("shapes3d")
+    said = (recipe.loss, recipe.optimizer, recipe.lr, recipe.epochs, recipe.batch_size)
+    assert said == ("dice", "adam", 1e-3, 50, 4)
+    assert (recipe.train_samples, recipe.val_samples) == (100, 100)
+    flat = get_recipe("shapes2d")
+    assert (flat.train_samples, flat.val_samples) == (10_000, 2_000)
+
+
+def test_classes_without_names_are_numbered():
+    recipe = replace(get_recipe("folder"), num_classes=3)
+    assert recipe.names == ("background", "1", "2")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("num_classes", 1),
+        ("patch", (3,)),
+        ("patch", (0, 3)),
+        ("class_names", ("a",)),
+        ("blocks", 0),
+        ("seed", -1),
+        ("seed", 2**64),
+        ("num_classes", 257),
+        ("class_names", ("a", "b", "b", "c")),
+        ("lr", -1.0),
+        ("lr", float("nan")),
+        ("weight_decay", -1.0),
+        ("momentum", 1.0),
+        ("workers", -1),
+        ("patience", -1),
+        ("min_foreground", 1.5),
+    ],
+)
+def test_refuses_values_no_run_can_have(field, value):
+    with pytest.raises(RunError, match=f"{field} .*got"):
+        replace(get_recipe("brain3d"), **{field: value}).check()
+
+
+def test_options_are_numbers_where_they_look_like_numbers():
+    words = ("convs=1", "skip=full", "share=0.5", "deep=true", "sizes=[1,2]")
+    expected = dict(convs=1, skip="full", share=0.5, deep=True, sizes=[1, 2])
+    assert read_options(words) == expected
+
+
+@pytest.mark.parametrize("word", ["convs", "=1", "two words=1"])
+def test_an_option_without_name_or_value_is_refused(word):
+    with pytest.raises(RunError, match="name=value"):
+        read_options([word])
