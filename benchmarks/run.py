@@ -1,0 +1,67 @@
+"""Run the operators' tests, then time them and write results/<theme>_<hardware>_<yyyy-mm>.md.
+
+    python benchmarks/run.py [--rounds 9] [--skip-tests]
+
+Nothing is timed while a test fails.
+"""
+
+import argparse
+import datetime
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import operators
+import torch
+
+from lean3d.files import write_text
+from lean3d.report.table import format_table, json_line
+
+HERE = Path(__file__).parent
+THEMES = {"operators": operators.operators, "atoms": operators.atoms, "acs": operators.acs}
+
+
+def hardware() -> str:
+    """The processor's name and the cores in use."""
+    names = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    return f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} threads"
+
+
+def commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True, cwd=HERE).stdout.strip()
+
+
+def markdown(rows: list[dict]) -> str:
+    head = [f"| {' | '.join(rows[0])} |", "|" + "---|" * len(rows[0])]
+    return "\n".join([*head, *(f"| {' | '.join(map(str, row.values()))} |" for row in rows)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--skip-tests", action="store_true")
+    arguments = parser.parse_args()
+    if not arguments.skip_tests:
+        subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "tests/ops"], cwd=HERE.parent, check=True
+        )
+    today = datetime.date.today()
+    slug = re.sub(r"[^a-z0-9]+", "-", hardware().lower()).strip("-")
+    results = {}
+    for theme, measure in THEMES.items():
+        rows = results[theme] = measure(arguments.rounds)
+        print(f"\n{measure.__doc__}\n{format_table(rows)}", flush=True)
+        text = (
+            f"# {theme}\n\n{measure.__doc__}\n\n{hardware()}; torch {torch.__version__}; commit "
+            f"{commit()}; {today}; medians of {arguments.rounds} interleaved rounds, float32, "
+            f"contiguous input.\n`python benchmarks/run.py`\n\n{markdown(rows)}\n"
+        )
+        write_text(HERE / "results" / f"{theme}_{slug}_{today:%Y-%m}.md", text)
+    print(json_line(results))
+
+
+if __name__ == "__main__":
+    main()

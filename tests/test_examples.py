@@ -1,0 +1,37 @@
+"""Every example runs, is short, and prints what README says it prints."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+PRINTS = {
+    "atoms": "True",
+    "first": "(1, 4, 32, 48, 40) isotropic",
+    "segment_volume": "the mask has the grid of the scan: (48, 59, 50)",
+    "video_step": "10 frames, the same answers; the state holds (1, 3, 2, 64, 64)",
+}
+
+
+def run(path):
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs_and_is_short(path):
+    assert run(path).splitlines()[0] == PRINTS[path.stem]
+    assert len(path.read_text().splitlines()) <= 40
+
+
+def test_the_first_screen_of_readme_is_an_example_and_its_output():
+    readme = (ROOT / "README.md").read_text()
+    code, output = re.search(r"```python\n(.*?)```\n+```text\n(.*?)```", readme, re.S).groups()
+    assert code == (ROOT / "examples" / "first.py").read_text()
+    assert output == run(ROOT / "examples" / "first.py")
+    assert readme[: readme.index(code)].count("\n") < 15
