@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 import torch
-from flat_models import BasicBlock, ResNet, SqueezeExcite, UNet, mobile, vgg
+from flat_models import BasicBlock, ResNet, UNet, mobile, vgg
 from torch import nn
 
 from lean3d.convert import ACS, ConversionError, Inflate, MeanACS, Planar, SoftACS, convert
@@ -304,10 +304,3 @@ def test_the_parts_of_the_model_can_be_called_alone():
     flat = nn.Sequential(BasicBlock(3, 4, 2), nn.AdaptiveAvgPool2d(2))
     deep = convert(flat, ACS())
     assert deep[0](torch.randn(1, 3, 9, 8, 7)).shape == (1, 4, 5, 4, 4)
-
-
-@pytest.mark.parametrize("how", FEW, ids=str)
-def test_refuses_the_squeeze_that_averages_two_axes(how):
-    flat = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), SqueezeExcite(8), nn.Conv2d(8, 8, 3))
-    with pytest.raises(ConversionError, match=r"SqueezeExcite at '1'.*treats the tensor as 2D"):
-        convert(flat, how)

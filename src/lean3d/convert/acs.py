@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lean3d.convert.geometry import conv_arguments, like_height, transposed_arguments
 from lean3d.convert.lift import Lift, Lifted, Site
@@ -58,6 +58,12 @@ class MeanACS(Views):
 @dataclass(frozen=True)
 class SoftACS(Views):
     """Use a learnt softmax-weighted sum of each 2D kernel's three planes, equal at first."""
+
+    def weights(self, module: nn.Module, weight: Tensor, owner: nn.Module) -> dict[str, Tensor]:
+        if "views" not in module._parameters:
+            return {"weight": weight}
+        own = owner._parameters.get("views")
+        return {"weight": weight, "views": weight.new_zeros(len(weight), 3) if own is None else own}
 
 
 CONV: dict[type, Callable[..., nn.Module]] = {

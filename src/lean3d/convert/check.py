@@ -26,7 +26,7 @@ from lean3d.convert.rewrite import Plan, duplicate, rewrite
 from lean3d.convert.sample import Sample
 from lean3d.errors import ConversionError
 
-__all__ = ["compare_planes", "compare_sizes", "planar_twin"]
+__all__ = ["compare_planes", "compare_sizes", "planar_twin", "to_meta"]
 
 ALONG_DEPTH, ALONG_HEIGHT = 2, 3
 NAMES = {
@@ -118,7 +118,7 @@ def compare_sizes(
     arguments.append(sample.volume(ALONG_DEPTH, sample.depth))
     if sample.on_meta:
         flat, deep = duplicate(flat).to("meta"), deep.to("meta")
-        arguments = [_to_meta(group) for group in arguments]
+        arguments = [to_meta(group) for group in arguments]
     wide, tall = flat(*arguments[0]), flat(*arguments[1])
     culprit = None
     out, stopped = attempt(deep, arguments[2])
@@ -133,5 +133,5 @@ def compare_sizes(
     return Check(SIZES, culprit is None, None, 0.0, volume, detail), culprit
 
 
-def _to_meta(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+def to_meta(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(x.to("meta") if isinstance(x, torch.Tensor) else x for x in arguments)

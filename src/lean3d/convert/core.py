@@ -1,23 +1,33 @@
 """Convert a 2D model into a 3D one that keeps its weights, and prove it."""
 
 from dataclasses import replace
+from typing import get_args
 
 import torch
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from lean3d.convert.conversion import Conversion
+from lean3d.convert.check import to_meta
+from lean3d.convert.conversion import Conversion, Grade
 from lean3d.convert.keep import kept_paths
 from lean3d.convert.lift import Lift, Site
-from lean3d.convert.prove import prove, quietly, sample_for
+from lean3d.convert.prepare import precise_copy
+from lean3d.convert.prove import Found, prove, quietly, sample_for
 from lean3d.convert.rewrite import Plan, Where, duplicate, rewrite
+from lean3d.convert.rules import find_rule
+from lean3d.convert.survey import Need, survey
 from lean3d.errors import ConversionError
 
 __all__ = ["convert"]
 
 
 def convert(
-    model: nn.Module, how: Lift, *, where: Where | None = None, example: object = None
+    model: nn.Module,
+    how: Lift,
+    *,
+    where: Where | None = None,
+    example: object = None,
+    accept: Grade | None = None,
 ) -> nn.Module:
     """Return a 3D copy of a 2D model, with its parameter names and weights.
 
@@ -30,29 +40,57 @@ def convert(
             stays 2D cannot be checked.
         example: An input of the 2D model (B, C, H, W), a volume (B, C, D, H, W), or a tuple of its
             arguments, for the self-check; without it sizes are tried.
+        accept: The least grade: "isotropic", depth is treated exactly as height; "planar", every
+            slice keeps the 2D answer; "unchecked", without the self-check. None for "planar" with
+            `Planar`, `Inflate` and `keep_depth`, "isotropic" with the others.
 
     Raises:
         ConversionError: a module has no 3D form, or a forward treats the tensor as 2D.
     """
-    _check_arguments(model, how)
+    _check_arguments(model, how, accept)
     with quietly(model):
         plan = Plan(how, where, kept_paths(model, None) if how.keep_depth is None else ())
+        rewrite(duplicate(model), plan)  # refuses what has no 3D form before anything is run
+        found = sample_for(model, example)
+        plan = replace(plan, needs=_survey(model, plan, found))
         result = duplicate(model)
         rows, left = rewrite(result, plan)
-        why = _why_unchecked(model, left)
-        if not why or how.keep_depth:
-            found = sample_for(model, example)
+        why = 'self-check skipped: accept="unchecked"' if accept == "unchecked" else ""
+        why = why or _why_unchecked(model, left)
         if how.keep_depth:
             flat, sample, _ = found
             kept = kept_paths(flat, how.keep_depth, lambda: flat(*sample.arguments))
             plan, result = replace(plan, kept=kept), duplicate(model)
             rows, _ = rewrite(result, plan)
-        grade, checks = ("unchecked", ()) if why else prove(model, result, plan, found)
+        planar = how.planar_will_do if accept is None else accept == "planar"
+        grade, checks = ("unchecked", ()) if why else prove(model, result, plan, found, planar)
     vars(result)["conversion"] = Conversion(how, grade, tuple(rows), checks, why)
     return result
 
 
-def _check_arguments(model: nn.Module, how: Lift) -> None:
+def _survey(model: nn.Module, plan: Plan, found: Found) -> dict[str, Need]:
+    """What the forwards ask for, in use and in training."""
+    _, sample, dtype = found
+    flat = precise_copy(model, dtype)
+    arguments = sample.arguments
+    if sample.on_meta:
+        flat, arguments = flat.to("meta"), to_meta(arguments)
+    ruled = [
+        path
+        for path, module in flat.named_modules()
+        if find_rule(module, Site(path, plan.how)) is not None
+    ]
+    needs = survey(flat, ruled, lambda: flat(*arguments))
+    try:
+        training = survey(flat.train(), ruled, lambda: flat(*arguments))
+    except Exception:  # a batch may be too small to train on
+        return needs
+    return {path: need.and_also(training[path]) for path, need in needs.items()}
+
+
+def _check_arguments(model: nn.Module, how: Lift, accept: str | None) -> None:
+    if accept not in (None, *get_args(Grade)):
+        raise ConversionError(f"accept is one of {get_args(Grade)} or None, got {accept!r}")
     if not isinstance(how, Lift):
         named = how.__name__ if isinstance(how, type) else repr(how)
         raise ConversionError(

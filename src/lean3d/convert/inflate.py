@@ -10,7 +10,7 @@ Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from lean3d.convert.geometry import like_height, transposed_arguments
 from lean3d.convert.inflated import InflatedConv3d, InflatedConvTranspose3d
@@ -50,15 +50,25 @@ class Inflate(Lift):
                     f"Inflate: {name} is one of {allowed}, got {getattr(self, name)!r}"
                 )
 
+    def weights(self, module: nn.Module, weight: Tensor, owner: nn.Module) -> dict[str, Tensor]:
+        if weight.ndim == 5:
+            return {"weight": weight}
+        taps = weight.new_tensor(self.taps(module.kernel_size[0]))  # type: ignore[index, arg-type]
+        return {"weight": weight.unsqueeze(2) * taps.view(-1, 1, 1)}
+
+    def taps(self, depth: int) -> list[float]:
+        """The share of the 2D kernel in each of `depth` slices."""
+        if self.fill == "mean":
+            return [1 / depth] * depth
+        return [float(tap == depth // 2) for tap in range(depth)]
+
 
 @rule(Inflate, nn.Conv2d)
 def inflate_conv(conv: nn.Conv2d, site: Site) -> Lifted:
     how, depth = site.how, 1 if conv.kernel_size == (1, 1) else site.how.depth
     pads = (_depth_pads(conv, site, depth), *_plane_pads(conv))
     template = InflatedConv3d(conv, depth, 1 if site.keep else conv.stride[0], pads, how.pad)
-    taps = [float(how.fill == "mean" or tap == depth // 2) for tap in range(depth)]
-    taps = [tap / sum(taps) for tap in taps]
-    template.weight = _inflated(conv, taps, site)
+    template.weight = _inflated(conv, how.taps(depth), site)
     sees_border = how.fill == "mean" and depth > 1
     spills = max(pads[0]) > conv.dilation[0] * (depth // 2)
     exact = how.pad == "replicate" or not (sees_border or spills)

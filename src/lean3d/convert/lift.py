@@ -6,11 +6,11 @@ Axes: B batch, C channels, D depth, H height, W width.
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from lean3d.errors import ConversionError
 
-__all__ = ["Lift", "Lifted", "Site"]
+__all__ = ["Folding", "Lift", "Lifted", "Site"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,15 @@ class Lift:
                 f"{type(self).__name__}: keep_depth is a number of downsamplings or None for all, "
                 f"got {keep!r}"
             )
+
+    def weights(self, module: nn.Module, weight: Tensor, owner: nn.Module) -> dict[str, Tensor]:
+        """Parameters for a 3D operator whose 2D kernel a forward has computed.
+
+        Args:
+            module: The operator, as this conversion made it.
+            owner: The module whose forward convolves.
+        """
+        return {"weight": weight}
 
 
 @dataclass(frozen=True)
@@ -67,3 +76,21 @@ class Lifted:
     module: nn.Module
     exact: bool = True
     kept: bool = True
+
+
+@dataclass(frozen=True)
+class Folding:
+    """How a forward that speaks 2D runs on volumes.
+
+    Args:
+        stack: Depth goes into the batch, because the forward sees neighbours; else into height.
+        same: Its padding makes ceil(size / stride) outputs at any size.
+        keep: What it resamples leaves depth alone.
+        still: In a self-check, the axis along which the volume is constant.
+    """
+
+    how: Any
+    stack: bool
+    same: bool = False
+    keep: bool = False
+    still: int | None = None

@@ -17,9 +17,10 @@ from lean3d.convert.rewrite import Plan
 from lean3d.convert.sample import Sample, find_sample
 from lean3d.errors import ConversionError
 
-__all__ = ["prove", "quietly", "sample_for"]
+__all__ = ["Found", "prove", "quietly", "sample_for"]
 
 Result = tuple[Check, Culprit | None]
+Found = tuple[nn.Module, Sample, torch.dtype]  # the 2D model in the precision of the checks
 
 
 @contextmanager
@@ -47,7 +48,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def sample_for(model: nn.Module, example: object) -> tuple[nn.Module, Sample, torch.dtype]:
+def sample_for(model: nn.Module, example: object) -> Found:
     """The 2D model in the precision of the checks, and a sample that runs; double if it can."""
     flat = precise_copy(model, torch.float64)
     try:
@@ -62,7 +63,8 @@ def prove(
     model: nn.Module,
     converted: nn.Module,
     plan: Plan,
-    found: tuple[nn.Module, Sample, torch.dtype],
+    found: Found,
+    planar_will_do: bool,
 ) -> tuple[Grade, tuple[Check, ...]]:
     """Grade the conversion.
 
@@ -72,37 +74,39 @@ def prove(
     flat, sample, dtype = found
     how: Lift = plan.how
     along_depth = compare_planes(model, plan, sample, ALONG_DEPTH, dtype)
-    _refuse_failures(along_depth)
+    _refuse_failures(along_depth, plan)
     # what leaves depth alone cannot treat it as height; the rest of the model can
     alike = replace(plan, how=replace(how, keep_depth=0), kept=())
     along_height = compare_planes(model, alike, sample, ALONG_HEIGHT, dtype)
     if how.keep_depth != 0:
         note = ", no depth kept"
         along_height = [(replace(c, name=c.name + note), culprit) for c, culprit in along_height]
-    if how.keep_depth == 0 and not how.planar_will_do:
-        _refuse_failures(along_height)
+    if how.keep_depth == 0 and not planar_will_do:
+        _refuse_failures(along_height, plan, ", or accept=\"planar\"")
     sizes = [compare_sizes(flat, converted, sample, how.keep_depth != 0, dtype)]
-    _refuse_failures(sizes)
+    _refuse_failures(sizes, plan)
     checks = tuple(check for check, _ in [*along_depth, *along_height, *sizes])
     isotropic = how.keep_depth == 0 and all(check.passed for check in checks)
     return ("isotropic" if isotropic else "planar"), checks
 
 
-def _refuse_failures(results: list[Result]) -> None:
+def _refuse_failures(results: list[Result], plan: Plan, otherwise: str = "") -> None:
     for check, culprit in results:
         if culprit is not None:
-            raise ConversionError(_explain(check, culprit))
+            raise ConversionError(_explain(check, culprit, plan) + otherwise)
 
 
-def _explain(check: Check, culprit: Culprit) -> str:
+def _explain(check: Check, culprit: Culprit, plan: Plan) -> str:
     where = f"at {culprit.path!r}" if culprit.path else "(the model itself)"
     if culprit.error is not None:
         wrong = f"it gives another answer than in 2D (error {culprit.error:.1e})"
     else:
         wrong = culprit.why
+    line = plan.needs[culprit.path].line if culprit.path in plan.needs else ""
+    line = f" ({line})" if line else ""
     return (
-        f"{culprit.kind} {where} cannot be converted: its forward treats the tensor as 2D, because "
-        f"on a volume {wrong}; self-check {check.name}. {_remedy(culprit)}"
+        f"{culprit.kind} {where} cannot be converted: its forward treats the tensor as 2D{line}, "
+        f"because on a volume {wrong}; self-check {check.name}. {_remedy(culprit)}"
     )
 
 

@@ -2,17 +2,19 @@
 
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
 from lean3d.convert.become import become
 from lean3d.convert.conversion import Row
-from lean3d.convert.lift import Lifted, Site
+from lean3d.convert.fold import cross, fold
+from lean3d.convert.lift import Folding, Lifted, Site
 from lean3d.convert.rules import find_rule
 from lean3d.convert.still import hold_still
+from lean3d.convert.survey import NATIVE, STACK, Need
 from lean3d.errors import ConversionError
 
 __all__ = ["Plan", "Where", "duplicate", "rewrite"]
@@ -26,11 +28,13 @@ class Plan:
 
     Args:
         kept: Paths of the resampling modules that leave depth alone.
+        needs: What the modules' own forwards ask for, by path.
     """
 
     how: Any
     where: Where | None = None
     kept: Collection[str] = ()
+    needs: Mapping[str, Need] = field(default_factory=dict)
 
     def selects(self, path: str, module: nn.Module) -> bool:
         return self.where is None or bool(self.where(path, module))
@@ -45,6 +49,7 @@ def rewrite(model: nn.Module, plan: Plan, still: int | None = None) -> tuple[lis
     rows: list[Row] = []
     left: list[str] = []
     made: dict[Any, nn.Parameter] = {}
+    changed: set[nn.Module] = set()
     tied = _tied(model)
     for path, module in list(model.named_modules()):
         site = Site(path, plan.how, path in plan.kept, made)
@@ -52,8 +57,14 @@ def rewrite(model: nn.Module, plan: Plan, still: int | None = None) -> tuple[lis
             left += [path] if _would_change(module, site) else []
             continue
         change = find_rule(module, site)
-        row = change and _apply(module, change(module, site), site, still)
-        rows += [row] if row else []
+        if change is not None:
+            row = _apply(module, change(module, site), site, still)
+        else:
+            row = _fold(module, site, plan.needs.get(path, Need()), still)
+        if row is not None:
+            rows.append(row)
+            changed.add(module)
+    _cross(model, plan.needs, changed)
     _check_tied(model, tied, plan.how)
     return rows, left
 
@@ -75,6 +86,49 @@ def _apply(module: nn.Module, result: Any, site: Site, still: int | None) -> Row
     if still is not None:
         hold_still(module, still)
     return Row(site.path, before, type(module).__name__, lifted.exact, lifted.kept)
+
+
+def _fold(module: nn.Module, site: Site, need: Need, still: int | None) -> Row | None:
+    """Let a forward that speaks 2D run on volumes; what it holds itself becomes 3D where it can."""
+    if need.kind == NATIVE:
+        return None
+    before = type(module).__name__
+    if isinstance(module, nn.Conv2d):
+        _adopt(module, site, need)
+    stack = need.kind == STACK
+    fold(module, Folding(site.how, stack, need.same, site.keep, still))
+    where = "batch" if stack else "height"
+    return Row(site.path, before, f"{before}, depth in {where}", not stack, True)
+
+
+def _adopt(conv: nn.Conv2d, site: Site, need: Need) -> None:
+    """Give a convolution with code of its own the parameters of its 3D form.
+
+    A kernel it computes from a 2D weight stays one, and is laid out in 3D at each call.
+    """
+    plain = nn.Conv2d(
+        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,
+        conv.dilation, conv.groups, conv.bias is not None, conv.padding_mode, device="meta",
+    )  # fmt: skip
+    plain.weight = conv._parameters["weight"] if "weight" in conv._parameters else conv.weight
+    change = find_rule(plain, site)
+    assert change is not None
+    template = change(plain, site)
+    template = template.module if isinstance(template, Lifted) else template
+    for name, parameter in template._parameters.items():
+        if name == "weight" and not need.computed and parameter.ndim == 5:
+            conv._parameters[name] = parameter
+        if name not in ("weight", "bias"):
+            conv._parameters[name] = parameter
+
+
+def _cross(model: nn.Module, needs: Mapping[str, Need], changed: set[nn.Module]) -> None:
+    """Let whatever a folded forward calls see volumes, if there is anything 3D inside."""
+    called = set().union(*(need.callees for need in needs.values() if need.kind != NATIVE))
+    for path in called:
+        module = model.get_submodule(path)
+        if not changed.isdisjoint(module.modules()):
+            cross(module)
 
 
 def _tied(model: nn.Module) -> list[list[str]]:

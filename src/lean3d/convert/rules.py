@@ -13,7 +13,7 @@ __all__ = ["Rule", "find_rule", "rule"]
 # a rule returns the new class, or a new module on the meta device that shows class and settings
 Rule: TypeAlias = Callable[[Any, Site], nn.Module | Lifted | type[nn.Module]]
 
-_RULES: dict[tuple[type, type], Rule] = {}
+_RULES: dict[tuple[type, type | str], Rule] = {}
 FLAT_NAMES = {"Fold", "Unfold", "PixelShuffle", "PixelUnshuffle"}
 # what a subclass may define and still compute what its base computes
 HARMLESS = {
@@ -28,16 +28,19 @@ HARMLESS |= {"__annotate_func__", "__annotations_cache__", "__firstlineno__"}
 HARMLESS |= {"__static_attributes__", "__constants__", "__repr__", "extra_repr", "reset_parameters"}
 
 
-def rule(how: type, *sources: type[nn.Module]) -> Callable[[Rule], Rule]:
+def rule(how: type, *sources: type[nn.Module] | str) -> Callable[[Rule], Rule]:
     """Register how one kind of conversion rewrites some kinds of module.
 
     A rule for a base class of `how` holds for its subclasses that have none of their own.
+
+    Args:
+        sources: Classes, or the full names of classes of packages that need not be installed.
     """
 
     def register(rewrite: Rule) -> Rule:
         for source in sources:
             if (how, source) in _RULES:
-                raise ValueError(f"{how.__name__} already has a rule for {source.__name__}")
+                raise ValueError(f"{how.__name__} already has a rule for {source}")
             _RULES[how, source] = rewrite
         return rewrite
 
@@ -45,21 +48,20 @@ def rule(how: type, *sources: type[nn.Module]) -> Callable[[Rule], Rule]:
 
 
 def find_rule(module: nn.Module, site: Site) -> Rule | None:
-    """Return the rule for this module, None if it does not care about the number of axes.
+    """Return the rule for this module, None if it has none.
+
+    A module with code of its own has none: its own forward runs, and is proven.
 
     Raises:
-        ConversionError: the module is 2D only and no rule covers it.
+        ConversionError: the module is one of torch's that are 2D only, and no rule covers it.
     """
     kind = _plain_type(parametrize.type_before_parametrizations(module))
     for how in type(site.how).__mro__:
-        if (how, kind) in _RULES:
-            return _RULES[how, kind]
-    flat = next((base for base in kind.__mro__ if _is_flat(base)), None)
-    if flat is kind:
+        for name in (kind, f"{kind.__module__}.{kind.__qualname__}"):
+            if (how, name) in _RULES:
+                return _RULES[how, name]
+    if _is_flat(kind):
         raise site.refuse(module, f"{type(site.how).__name__} has no rule for this 2D module")
-    if flat is not None:
-        why = f"it is a {flat.__name__} with code of its own, which replacing it would lose"
-        raise site.refuse(module, why)
     return None
 
 

@@ -1,0 +1,199 @@
+"""Run a 2D forward, unchanged, on a volume.
+
+Where it sees every voxel alone or all at once, depth is laid into height (`Spread`): no function
+needs another meaning, and nothing is copied. Where it sees neighbours, depth is laid into the
+batch (`Stack`), and the functions that see neighbours are given their 3D meaning (`functional`).
+
+The modules a folded forward calls cross back: they, and their hooks, see (B, C, D, H, W).
+
+Axes: B batch, C channels, D depth, H height, W width.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from torch import Tensor, nn
+
+from lean3d.convert.functional import Intercept
+from lean3d.convert.lift import Folding
+
+__all__ = ["Spread", "Stack", "cross", "fold"]
+
+_running: list[Any] = []  # the folds around the code that runs, innermost last; None: on volumes
+
+
+class Spread:
+    """Depth laid into height: (B, C, D, H, W) as (B, C, D*H, W)."""
+
+    def __init__(self) -> None:
+        self.seen = [(1, 1, 1)]  # D*H, W, D
+
+    def fold(self, x: Any) -> Any:
+        if not _is_volume(x):
+            return x
+        self.seen.append((x.shape[2] * x.shape[3], x.shape[4], x.shape[2]))
+        return x.flatten(2, 3)
+
+    def unfold(self, x: Any) -> Any:
+        return self._unfold(x, (2,))
+
+    def leave(self, x: Any) -> Any:
+        return self._unfold(x, (2, 1))  # channels-last too
+
+    def _unfold(self, x: Any, places: tuple[int, ...]) -> Any:
+        if not isinstance(x, Tensor) or x.ndim != 4:
+            return x
+        for place in places:
+            for tall, wide, depth in self.seen:
+                if x.shape[place] == tall and x.shape[place + 1] == wide:
+                    sizes = (*x.shape[:place], depth, tall // depth, *x.shape[place + 1 :])
+                    return x.reshape(sizes)
+        return x
+
+    @contextmanager
+    def __call__(self, module: nn.Module) -> Iterator[None]:
+        with _inside(self):
+            yield
+
+
+class Stack:
+    """Depth laid into the batch: (B, C, D, H, W) as (B*D, C, H, W); what has no depth is as before.
+
+    Args:
+        batch: B; the depth of a tensor is what its first axis is a multiple of.
+    """
+
+    def __init__(self) -> None:
+        self.batch = 0
+        self.seen: list[tuple[int, int, int]] = []  # H, W, D
+
+    def fold(self, x: Any) -> Any:
+        if not _is_volume(x):
+            return x
+        self.batch = x.shape[0]
+        self.note(x)
+        return x.transpose(1, 2).flatten(0, 1)
+
+    def note(self, x_BCDHW: Tensor) -> None:
+        self.seen.append((x_BCDHW.shape[3], x_BCDHW.shape[4], x_BCDHW.shape[2]))
+
+    def unfold(self, x: Any) -> Any:
+        if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[0] % self.batch:
+            return x
+        return x.reshape(self.batch, -1, *x.shape[1:]).transpose(1, 2)
+
+    def leave(self, x: Any) -> Any:
+        if not isinstance(x, Tensor) or x.ndim == 0 or x.shape[0] == self.batch or x.ndim == 4:
+            return self.unfold(x)
+        slices = x.reshape(self.batch, -1, *x.shape[1:])
+        return slices.mean(1) if x.ndim == 2 else slices
+
+    def depth_of(self, height: int, width: int) -> int | None:
+        """The depth of a volume that was seen with these other sides."""
+        around = [fold for fold in _running if isinstance(fold, Stack)]
+        for fold in reversed(around):
+            for tall, wide, depth in fold.seen:
+                if (tall, wide) == (height, width):
+                    return depth
+        return None
+
+    @contextmanager
+    def __call__(self, module: Any) -> Iterator[None]:
+        with _inside(self), Intercept(self, module, lambda: _running[-1] is self):
+            yield
+
+
+@contextmanager
+def _inside(state: Any) -> Iterator[None]:
+    _running.append(state)
+    try:
+        yield
+    finally:
+        _running.pop()
+
+
+def _is_volume(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.ndim == 5
+
+
+class Crossing:
+    """A module called from a folded forward."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        around = _running[-1] if _running else None
+        if around is None:
+            return super().__call__(*args, **kwargs)  # type: ignore[misc]
+        with _inside(None):
+            volumes = mapped((args, kwargs), around.unfold)
+        if not any(map(_is_volume, leaves(volumes))):
+            return super().__call__(*args, **kwargs)  # type: ignore[misc]
+        with _inside(None):
+            result = super().__call__(*volumes[0], **volumes[1])  # type: ignore[misc]
+            return mapped(result, around.fold)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _revive, type(self).__bases__, self.__dict__
+
+
+class Folded(Crossing):
+    """A module whose own forward speaks 2D."""
+
+    _folding: Folding
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        state = Stack() if self._folding.stack else Spread()
+        folded = mapped((args, kwargs), state.fold)
+        if len(state.seen) == isinstance(state, Spread):  # no volume came in
+            return super().forward(*args, **kwargs)  # type: ignore[misc]
+        with state(self):  # type: ignore[operator]
+            result = super().forward(*folded[0], **folded[1])  # type: ignore[misc]
+        return mapped(result, state.leave)
+
+
+def fold(module: nn.Module, folding: Folding) -> None:
+    """Let a module's own forward run on volumes."""
+    vars(module)["_folding"] = folding
+    module.__class__ = _mixed(Folded, type(module))
+
+
+def cross(module: nn.Module) -> None:
+    """Let a module see volumes when a folded forward calls it."""
+    if not isinstance(module, Crossing):
+        module.__class__ = _mixed(Crossing, type(module))
+
+
+@lru_cache(maxsize=None)
+def _mixed(mixin: type, kind: type) -> Any:
+    names = dict(__module__=kind.__module__, __qualname__=kind.__qualname__, __doc__=kind.__doc__)
+    return type(kind.__name__, (mixin, kind), names)
+
+
+def _revive(mixin: type, kind: type) -> Any:
+    made = _mixed(mixin, kind)
+    return made.__new__(made)
+
+
+def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """The same nest of lists, tuples, dicts and dataclasses with every leaf changed."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(mapped(item, change) for item in value))
+    if type(value) in (list, tuple):
+        return type(value)([mapped(item, change) for item in value])
+    if isinstance(value, dict):
+        same = {key: mapped(item, change) for key, item in value.items()}
+        return same if type(value) is dict else type(value)(same)
+    if is_dataclass(value) and not isinstance(value, type):
+        items = {f.name: mapped(getattr(value, f.name), change) for f in fields(value) if f.init}
+        return replace(value, **items)
+    return value
+
+
+def leaves(value: Any) -> list[Any]:
+    found: list[Any] = []
+    mapped(value, lambda leaf: found.append(leaf) or leaf)
+    return found

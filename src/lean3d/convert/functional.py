@@ -1,0 +1,116 @@
+"""The 3D meaning of the functions that see neighbours, while depth is laid into the batch.
+
+A function is run as the torch.nn module that calls it would be: that module is converted by its own
+rule and applied to the volume. So there is one rule for each thing, whichever way a model says it.
+
+Axes: B batch, C channels, D depth, H height, W width.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from lean3d.convert.become import become
+from lean3d.convert.lift import Folding, Lifted, Site
+from lean3d.convert.rules import find_rule
+from lean3d.convert.still import hold_still
+
+__all__ = ["Call", "Intercept", "meaning", "static"]
+
+Meaning = Callable[["Call"], Any]
+MEANINGS: dict[Any, Meaning] = {}
+_made: dict[Any, nn.Module] = {}  # 3D modules without weights, by what they were made from
+
+
+class Intercept(TorchFunctionMode):
+    """Give functions their 3D meaning while `here()`; tensors are (B*D, C, H, W)."""
+
+    def __init__(self, stack: Any, module: nn.Module, here: Callable[[], bool]):
+        super().__init__()
+        self.stack, self.module, self.here = stack, module, here
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if not self.here():
+            return function(*args, **kwargs)
+        meaning = MEANINGS.get(function)
+        if meaning is not None:
+            return meaning(Call(self.stack, self.module, function, args, kwargs))
+        return function(*_of_one_depth(args, self.stack.batch), **kwargs)
+
+
+def _of_one_depth(args: tuple[Any, ...], batch: int) -> tuple[Any, ...]:
+    """Repeat along depth what has none, beside what has."""
+    flat = [x for arg in args for x in (arg if isinstance(arg, (list, tuple)) else [arg])]
+    counts = [x.shape[0] for x in flat if isinstance(x, Tensor) and x.ndim == 4]
+    if len(counts) < 2 or batch not in counts or max(counts) == batch:
+        return args
+    depth = max(counts) // batch
+
+    def repeat(x: Any) -> Any:
+        if isinstance(x, (list, tuple)):
+            return type(x)(map(repeat, x))
+        alone = isinstance(x, Tensor) and x.ndim == 4 and x.shape[0] == batch
+        return x.repeat_interleave(depth, 0) if alone else x
+
+    return tuple(map(repeat, args))
+
+
+class Call:
+    """One call of a function on tensors whose depth is in the batch."""
+
+    def __init__(self, stack: Any, module: Any, function: Any, args: Any, kwargs: Any):
+        self.stack, self.module, self.function = stack, module, function
+        self.args, self.kwargs = args, kwargs
+        self.folding: Folding = module._folding
+
+    def read(self, names: str, **defaults: Any) -> dict[str, Any]:
+        """The arguments by name."""
+        return defaults | dict(zip(names.split(), self.args, strict=False)) | self.kwargs
+
+    def plainly(self) -> Any:
+        return self.function(*_of_one_depth(self.args, self.stack.batch), **self.kwargs)
+
+    def volume(self, x: Tensor) -> Tensor:
+        """(B*D, C, H, W) as (B, C, D, H, W)."""
+        return self.stack.unfold(x)
+
+    def lifted(self, kind: Any, *args: Any, **kwargs: Any) -> nn.Module:
+        """The 3D form of a 2D torch.nn module; made once, because it holds no weights."""
+        folding = self.folding
+        settings = (*args, *(item for pair in sorted(kwargs.items()) for item in pair))
+        key = (kind, settings, folding.how, folding.keep, folding.still)
+        if key not in _made:
+            _made[key] = _lifted(kind(*args, **kwargs), folding)
+        return _made[key]
+
+
+def _lifted(module: nn.Module, folding: Folding) -> nn.Module:
+    site = Site("", folding.how, folding.keep)
+    change = find_rule(module, site)
+    result = change(module, site) if change else module
+    result = result if isinstance(result, Lifted) else Lifted(result)
+    if result.module is not module:
+        become(module, result.module, site)
+        if folding.still is not None:
+            hold_still(module, folding.still)
+    return module
+
+
+def meaning(*functions: Any) -> Callable[[Meaning], Meaning]:
+    def register(rule: Meaning) -> Meaning:
+        for function in functions:
+            MEANINGS[function] = rule
+        return rule
+
+    return register
+
+
+def static(value: Any) -> Any:
+    return tuple(value) if isinstance(value, (list, tuple)) else value
+
+

@@ -1,0 +1,253 @@
+"""What convolutions, pools, padding, interpolation and crops mean on a volume.
+
+Axes: B batch, C channels, D depth, H height, W width.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lean3d.convert.functional import Call, meaning, static
+from lean3d.convert.resize import resize
+from lean3d.errors import ConversionError
+
+__all__: list[str] = []
+
+PADS: dict[str, Any] = {
+    "constant": nn.ConstantPad2d,
+    "reflect": nn.ReflectionPad2d,
+    "replicate": nn.ReplicationPad2d,
+    "circular": nn.CircularPad2d,
+}
+BOTH = ([2, 3], [-2, -1])
+
+
+@meaning(F.conv2d)
+def conv2d(call: Call) -> Tensor:
+    given = call.read(
+        "input weight bias stride padding dilation groups",
+        bias=None, stride=1, padding=0, dilation=1, groups=1,
+    )  # fmt: skip
+    weight, bias, groups = given["weight"], given["bias"], given["groups"]
+    settings = {name: static(given[name]) for name in ("stride", "padding", "dilation", "groups")}
+    kernel, channels = tuple(weight.shape[-2:]), (weight.shape[1] * groups, weight.shape[0])
+    like: Any = dict(device="meta", dtype=weight.dtype, bias=bias is not None)
+    module = call.lifted(nn.Conv2d, *channels, kernel, **settings, **like)
+    x = call.volume(given["input"])
+    if call.folding.same:
+        x = _same_depth(call, x, kernel[0], first(given["stride"]), first(given["dilation"]), 0.0)
+    weights = call.folding.how.weights(module, weight, call.module) | dict(bias=bias)
+    weights = {name: value for name, value in weights.items() if value is not None}
+    return call.stack.fold(torch.func.functional_call(module, weights, (x,)))
+
+
+@meaning(F.conv_transpose2d)
+def conv_transpose2d(call: Call) -> Tensor:
+    given = call.read(
+        "input weight bias stride padding output_padding groups dilation",
+        bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1,
+    )  # fmt: skip
+    weight, bias, groups = given["weight"], given["bias"], given["groups"]
+    names = ("stride", "padding", "output_padding", "groups", "dilation")
+    settings = {name: static(given[name]) for name in names}
+    kernel, channels = tuple(weight.shape[-2:]), (weight.shape[0], weight.shape[1] * groups)
+    like: Any = dict(device="meta", dtype=weight.dtype, bias=bias is not None)
+    module = call.lifted(nn.ConvTranspose2d, *channels, kernel, **settings, **like)
+    if module.weight.ndim == 5 and weight.ndim == 4:
+        raise ConversionError(
+            f"{type(call.module).__name__}: F.conv_transpose2d with a computed kernel cannot be "
+            "inflated; use ACS() or Planar()"
+        )
+    weights = call.folding.how.weights(module, weight, call.module) | dict(bias=bias)
+    weights = {name: value for name, value in weights.items() if value is not None}
+    return call.stack.fold(
+        torch.func.functional_call(module, weights, (call.volume(given["input"]),))
+    )
+
+
+def first(value: Any) -> int:
+    return value[0] if isinstance(value, (list, tuple)) else value
+
+
+def _same_depth(
+    call: Call, x_BCDHW: Tensor, kernel: int, stride: int, dilation: int, value: float
+) -> Tensor:
+    """Pad depth for ceil(D / stride) outputs, as the forward did height and width for theirs."""
+    depth = x_BCDHW.shape[2]
+    if call.folding.keep:
+        stride = 1
+    total = max((-(-depth // stride) - 1) * stride + dilation * (kernel - 1) + 1 - depth, 0)
+    pads = (0, 0, 0, 0, total // 2, total - total // 2)
+    if not total:
+        return x_BCDHW
+    if call.folding.still == 0:
+        return F.pad(x_BCDHW, pads, mode="replicate")
+    return F.pad(x_BCDHW, pads, value=value)
+
+
+@meaning(torch.max_pool2d, F.max_pool2d)
+def max_pool2d(call: Call) -> Tensor:
+    given = call.read(
+        "input kernel_size stride padding dilation ceil_mode",
+        stride=None, padding=0, dilation=1, ceil_mode=False,
+    )  # fmt: skip
+    return _pool(call, nn.MaxPool2d, given, -math.inf)
+
+
+@meaning(F.avg_pool2d)
+def avg_pool2d(call: Call) -> Tensor:
+    given = call.read(
+        "input kernel_size stride padding ceil_mode count_include_pad divisor_override",
+        stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None,
+    )  # fmt: skip
+    return _pool(call, nn.AvgPool2d, given, 0.0)
+
+
+@meaning(F.lp_pool2d)
+def lp_pool2d(call: Call) -> Tensor:
+    given = call.read(
+        "input norm_type kernel_size stride ceil_mode", stride=None, ceil_mode=False
+    )
+    return _pool(call, nn.LPPool2d, given, 0.0)
+
+
+def _pool(call: Call, kind: Any, given: dict[str, Any], beyond: float) -> Tensor:
+    x = call.volume(given.pop("input"))
+    given.pop("return_indices", None)
+    settings = {name: static(value) for name, value in given.items()}
+    settings["stride"] = settings["stride"] or settings["kernel_size"]
+    if call.folding.same:
+        kernel, stride = first(settings["kernel_size"]), first(settings["stride"])
+        x = _same_depth(call, x, kernel, stride, first(settings.get("dilation", 1)), beyond)
+    return call.stack.fold(call.lifted(kind, **settings)(x))
+
+
+@meaning(F.adaptive_avg_pool2d)
+def adaptive_avg_pool2d(call: Call) -> Tensor:
+    given = call.read("input output_size")
+    module = call.lifted(nn.AdaptiveAvgPool2d, static(given["output_size"]))
+    return call.stack.fold(module(call.volume(given["input"])))
+
+
+@meaning(F.adaptive_max_pool2d)
+def adaptive_max_pool2d(call: Call) -> Tensor:
+    given = call.read("input output_size")
+    module = call.lifted(nn.AdaptiveMaxPool2d, static(given["output_size"]))
+    return call.stack.fold(module(call.volume(given["input"])))
+
+
+@meaning(F.pad)
+def pad(call: Call) -> Any:
+    given = call.read("input pad mode value", mode="constant", value=None)
+    x, pads, mode = given["input"], tuple(given["pad"]), given["mode"]
+    if x.ndim != 4 or len(pads) != 4:
+        return call.plainly()
+    fill = (given["value"] or 0.0,) if mode == "constant" else ()
+    if call.folding.same:  # depth is padded where the window is known
+        left, right, top, bottom = pads
+        along = (left, right, top, bottom, 0, 0)
+        module = call.lifted(nn.ConstantPad3d, along, *fill)
+    else:
+        module = call.lifted(PADS[mode], pads, *fill)
+    return call.stack.fold(module(call.volume(x)))
+
+
+@meaning(F.interpolate, F.upsample)
+def interpolate(call: Call) -> Tensor:
+    given = call.read(
+        "input size scale_factor mode align_corners recompute_scale_factor antialias",
+        size=None, scale_factor=None, mode="nearest", align_corners=None,
+        recompute_scale_factor=None, antialias=False,
+    )  # fmt: skip
+    x = call.volume(given.pop("input"))
+    size, scale = given.pop("size"), given.pop("scale_factor")
+    if size is not None:
+        height, width = (size, size) if isinstance(size, int) else tuple(size)
+        size = (_depth_for(call, x, height, width), height, width)
+    else:
+        tall, wide = (scale[0], scale[-1]) if isinstance(scale, (list, tuple)) else (scale, scale)
+        scale = (1.0 if call.folding.keep else tall, tall, wide)
+    return call.stack.fold(resize(x, size, scale, **given))
+
+
+def _depth_for(call: Call, x_BCDHW: Tensor, height: int, width: int) -> int:
+    known = call.stack.depth_of(height, width)
+    if known is not None:
+        return known
+    depth = x_BCDHW.shape[2]
+    return depth if call.folding.keep else max(round(depth * height / x_BCDHW.shape[3]), 1)
+
+
+@meaning(F.pixel_shuffle)
+def pixel_shuffle(call: Call) -> Tensor:
+    given = call.read("input upscale_factor")
+    module = call.lifted(nn.PixelShuffle, given["upscale_factor"])
+    return call.stack.fold(module(call.volume(given["input"])))
+
+
+@meaning(F.pixel_unshuffle)
+def pixel_unshuffle(call: Call) -> Tensor:
+    given = call.read("input downscale_factor")
+    module = call.lifted(nn.PixelUnshuffle, given["downscale_factor"])
+    return call.stack.fold(module(call.volume(given["input"])))
+
+
+@meaning(F.group_norm, F.instance_norm, F.dropout2d, F.feature_alpha_dropout)
+def over_the_volume(call: Call) -> Tensor:
+    """The function takes any number of axes, and looks at all voxels of a sample."""
+    name = next(iter(call.kwargs.keys() & {"input"}), None)
+    x = call.kwargs[name] if name else call.args[0]
+    function = F.dropout3d if call.function is F.dropout2d else call.function
+    if name:
+        return call.stack.fold(function(**call.kwargs | {name: call.volume(x)}))
+    return call.stack.fold(function(call.volume(x), *call.args[1:], **call.kwargs))
+
+
+@meaning(
+    torch.mean, Tensor.mean, torch.sum, Tensor.sum, torch.amax, Tensor.amax, torch.amin,
+    Tensor.amin, torch.var, Tensor.var, torch.std, Tensor.std, torch.logsumexp, Tensor.logsumexp,
+)  # fmt: skip
+def reduction(call: Call) -> Any:
+    """Over height and width is over depth too."""
+    given = call.read("input dim keepdim", dim=None)
+    x, dim = given.pop("input", call.args[0] if call.args else None), given.pop("dim")
+    if not isinstance(dim, (list, tuple)) or x.ndim != 4 or sorted(dim) not in BOTH:
+        return call.plainly()
+    return call.stack.fold(call.function(call.volume(x), dim=(2, 3, 4), **given))
+
+
+@meaning(Tensor.__getitem__)
+def crop(call: Call) -> Any:
+    """A slice of height is one of depth; one that ends where another tensor does ends with it."""
+    x, index = call.args
+    index = list(index) if isinstance(index, tuple) else [index]
+    if x.ndim != 4 or any(not isinstance(i, slice) and i is not Ellipsis for i in index):
+        return call.plainly()
+    if Ellipsis in index:
+        at = index.index(Ellipsis)
+        index[at : at + 1] = [slice(None)] * (5 - len(index))
+    index += [slice(None)] * (4 - len(index))
+    if index[2] == index[3] == slice(None):
+        return call.plainly()
+    depth = index[2]
+    y = call.volume(x)
+    if call.folding.keep:
+        depth = slice(None)
+    elif depth.stop is not None and depth.stop >= 0 and index[3].stop is not None:
+        start = depth.start or 0
+        known = call.stack.depth_of(depth.stop - start, index[3].stop - (index[3].start or 0))
+        depth = slice(depth.start, None if known is None else start + known, depth.step)
+    return call.stack.fold(y[(*index[:2], depth, *index[2:])])
+
+
+@meaning(torch.flatten, Tensor.flatten, Tensor.view, Tensor.reshape, torch.reshape)
+def flatten(call: Call) -> Tensor:
+    """A row for every image is a row for every slice: a head of a fixed image size sees their mean."""
+    x, y = call.args[0] if call.args else call.kwargs["input"], call.plainly()
+    batch = call.stack.batch
+    if x.ndim != 4 or y.ndim != 2 or y.shape[0] != x.shape[0] or y.shape[0] == batch:
+        return y
+    return y.reshape(batch, -1, y.shape[1]).mean(1)

@@ -1,0 +1,251 @@
+"""Forwards that speak 2D: each sentence means in 3D what a 3D programmer would have written."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+import torch.nn.functional as F
+from flat_models import SqueezeExcite
+from torch import nn
+
+from lean3d.convert import ACS, Inflate, MeanACS, Planar, SoftACS, convert
+
+
+class Speaks2D(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def around(module, channels=4):
+    return nn.Sequential(
+        nn.Conv2d(3, channels, 3, padding=1), module, nn.Conv2d(channels, 5, 3, padding=1)
+    )
+
+
+def unpack(x):
+    batch, channels, height, width = x.shape
+    return x.view(batch, 2, channels // 2, height, width).transpose(1, 2).reshape(x.shape)
+
+
+def in_the_middle(x):
+    scale = dict(scale_factor=2, mode="bicubic", align_corners=False)
+    y = F.interpolate(x.transpose(1, 2).flatten(0, 1), **scale)
+    y = y.unflatten(0, (x.shape[0], -1)).transpose(1, 2)
+    lines = F.interpolate(y.flatten(3), (2 * x.shape[2], y[0, 0, 0].numel()), mode="bicubic")
+    return lines.unflatten(3, y.shape[3:])
+
+
+# name: what the 2D forward says, what it means on a volume
+SENTENCES = {
+    "bilinear": (
+        lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"),
+        lambda x: F.interpolate(x, scale_factor=2, mode="trilinear"),
+    ),
+    "bilinear to a size": (
+        lambda x: F.interpolate(F.max_pool2d(x, 2), x.shape[2:], mode="bilinear"),
+        lambda x: F.interpolate(F.max_pool3d(x, 2), x.shape[2:], mode="trilinear"),
+    ),
+    "nearest": (
+        lambda x: F.interpolate(x, scale_factor=2.0),
+        lambda x: F.interpolate(x, scale_factor=2.0),
+    ),
+    "bicubic": (lambda x: F.interpolate(x, scale_factor=2, mode="bicubic"), in_the_middle),
+    "mean": (
+        lambda x: x - x.mean((2, 3), keepdim=True),
+        lambda x: x - x.mean((2, 3, 4), keepdim=True),
+    ),
+    "mean of the last two beside a pool": (
+        lambda x: F.max_pool2d(x, 3, 1, 1) - x.mean([-2, -1], keepdim=True),
+        lambda x: F.max_pool3d(x, 3, 1, 1) - x.mean((2, 3, 4), keepdim=True),
+    ),
+    "gate beside a pool": (
+        lambda x: F.avg_pool2d(x, 3, 2, 1) * F.adaptive_avg_pool2d(x, 1).sigmoid(),
+        lambda x: F.avg_pool3d(x, 3, 2, 1) * F.adaptive_avg_pool3d(x, 1).sigmoid(),
+    ),
+    "channel shuffle": (unpack, lambda x: x[:, [0, 2, 1, 3]]),
+    "permute": (
+        lambda x: F.layer_norm(x.permute(0, 2, 3, 1), (4,)).permute(0, 3, 1, 2),
+        lambda x: F.layer_norm(x.permute(0, 2, 3, 4, 1), (4,)).permute(0, 4, 1, 2, 3),
+    ),
+    "attention to all positions": (
+        lambda x: x + (x.flatten(2) @ x[:, :1].flatten(2).softmax(2).mT)[..., None],
+        lambda x: x + (x.flatten(2) @ x[:, :1].flatten(2).softmax(2).mT)[..., None, None],
+    ),
+    "mean of the columns": (
+        lambda x: x - x.mean(2, keepdim=True),
+        lambda x: x - x.mean((2, 3), keepdim=True),
+    ),
+    "average": (lambda x: F.avg_pool2d(x, 2), lambda x: F.avg_pool3d(x, 2)),
+    "maximum": (lambda x: F.max_pool2d(x, 3, 2, 1), lambda x: F.max_pool3d(x, 3, 2, 1)),
+    "adaptive": (
+        lambda x: F.adaptive_avg_pool2d(x, (3, 5)),
+        lambda x: F.adaptive_avg_pool3d(x, (3, 3, 5)),
+    ),
+    "power": (
+        lambda x: F.lp_pool2d(x.abs() + 1, 2.0, 2),
+        lambda x: F.lp_pool3d(x.abs() + 1, 2.0, 2) / 2**0.5,
+    ),
+    "pad": (lambda x: F.pad(x, (1, 2, 3, 0)), lambda x: F.pad(x, (1, 2, 3, 0, 3, 0))),
+    "reflected": (
+        lambda x: F.pad(x, (1, 1, 2, 2), mode="reflect"),
+        lambda x: F.pad(x, (1, 1, 2, 2, 2, 2), mode="reflect"),
+    ),
+    "crop": (lambda x: x[:, :, 1:, 1:], lambda x: x[:, :, 1:, 1:, 1:]),
+    "crop of the last two": (lambda x: x[..., :-1, 1:], lambda x: x[..., :-1, :-1, 1:]),
+    "every other": (lambda x: x[:, :, ::2, ::2], lambda x: x[:, :, ::2, ::2, ::2]),
+    "group norm": (
+        lambda x: F.max_pool2d(F.group_norm(x, 2), 3, 1, 1),
+        lambda x: F.max_pool3d(F.group_norm(x, 2), 3, 1, 1),
+    ),
+    "instance norm": (lambda x: F.instance_norm(x), lambda x: F.instance_norm(x)),
+    "variance": (
+        lambda x: x / x.var((2, 3), unbiased=False, keepdim=True),
+        lambda x: x / x.var((2, 3, 4), unbiased=False, keepdim=True),
+    ),
+    "gate of two axes": (
+        lambda x: x * x.mean((2, 3))[:, :, None, None],
+        lambda x: x * x.mean((2, 3, 4))[:, :, None, None, None],
+    ),
+    "a gain per channel": (
+        lambda x: x * torch.arange(4.0).view(1, 4, 1, 1).to(x),
+        lambda x: x * torch.arange(4.0).view(1, 4, 1, 1, 1).to(x),
+    ),
+    "an assertion": (
+        lambda x: x if x.ndim == 4 else x / 0,
+        lambda x: x,
+    ),
+    "chunks of channels": (
+        lambda x: torch.cat(x.chunk(2, 1)[::-1], 1),
+        lambda x: torch.cat(x.chunk(2, 1)[::-1], 1),
+    ),
+    "mean over all but channels": (
+        lambda x: x - x.mean(tuple(range(2, x.ndim)), keepdim=True),
+        lambda x: x - x.mean((2, 3, 4), keepdim=True),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_sentence_means_in_3d_what_it_says_in_2d(name, batch):
+    flat, deep = SENTENCES[name]
+    converted = convert(around(Speaks2D(flat)), ACS())
+    assert converted.conversion.grade == "isotropic"
+    x = torch.randn(batch, 4, 8, 10, 12, dtype=torch.float64)
+    torch.testing.assert_close(converted[1](x), deep(x))
+
+
+def test_only_forwards_that_speak_2d_are_folded():
+    flat = around(Speaks2D(SENTENCES["chunks of channels"][0]))
+    assert [row.path for row in convert(flat, ACS()).conversion.rows] == ["0", "2"]
+
+
+def test_hooks_and_parts_of_a_folded_forward_see_volumes():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.gate = nn.Conv2d(3, 8, 3, padding=1), SqueezeExcite(8)
+
+        def forward(self, x):
+            batch, _, height, width = x.shape
+            return F.max_pool2d(self.gate(self.conv(x)).view(batch, 8, height, width), 2)
+
+    deep, seen = convert(Block(), ACS()), []
+    for module in deep.modules():
+        module.register_forward_hook(lambda module, x, y: seen.append((x[0].ndim, y.ndim)))
+    x = torch.randn(2, 3, 5, 6, 7)
+    assert deep(x).shape == (2, 8, 2, 3, 3)
+    assert set(seen) == {(5, 5)}
+    assert len(seen) == 4
+    assert deep.gate(deep.conv(x)).shape == (2, 8, 5, 6, 7)
+    assert isinstance(deep, Block)
+    assert str(deep).startswith("Block(\n  (conv): ACSConv3d(")
+
+
+class Gated(nn.Module):
+    """Both ways of folding, one inside the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.gate = nn.Conv2d(3, 8, 3, padding=1), SqueezeExcite(8)
+        self.norm, self.head = nn.BatchNorm2d(8), nn.Linear(8, 2)
+
+    def forward(self, x):
+        y = self.norm(F.interpolate(self.gate(self.conv(x)), scale_factor=0.5))
+        return self.head(y.mean((2, 3)))
+
+
+@pytest.mark.parametrize("how", [ACS(), MeanACS(), SoftACS(), Planar(), Inflate()], ids=str)
+def test_a_folded_model_is_copied_stored_and_trained(how, tmp_path):
+    deep, x = convert(Gated(), how), torch.randn(2, 3, 6, 8, 10)
+    torch.save(deep, tmp_path / "deep.pt")
+    copies = [copy.deepcopy(deep), pickle.loads(pickle.dumps(deep))]
+    copies.append(torch.load(tmp_path / "deep.pt", weights_only=False))
+    for other in copies:
+        torch.testing.assert_close(other(x), deep(x))
+        assert other.state_dict().keys() == deep.state_dict().keys()
+    deep(x).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in deep.parameters())
+
+
+def test_a_kernel_one_voxel_apart_from_its_neighbours_needs_no_stack():
+    class Pointwise(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(4, 4, 1, 1))
+
+        def forward(self, x):
+            return F.conv2d(x, self.weight)
+
+    rows = convert(around(Pointwise()), ACS()).conversion.rows
+    assert [row.after for row in rows if row.path == "1"] == ["Pointwise, depth in height"]
+
+
+class Same(nn.Conv2d):
+    """Padded at each call for ceil(size / stride) outputs, as TensorFlow does."""
+
+    def forward(self, x):
+        pads = []
+        for axis in (1, 0):
+            size, kernel, stride = x.shape[2 + axis], self.kernel_size[axis], self.stride[axis]
+            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+            pads += [total // 2, total - total // 2]
+        return F.conv2d(F.pad(x, pads), self.weight, self.bias, self.stride)
+
+
+@pytest.mark.parametrize("sizes", [(8, 9, 10), (9, 8, 7), (1, 5, 8), (7, 7, 7)], ids=str)
+@pytest.mark.parametrize("how", [ACS(), Planar(), Inflate(pad="zeros")], ids=str)
+def test_padding_made_for_a_size_is_made_for_the_size_of_depth(how, sizes):
+    flat = Same(3, 4, 3, 2)
+    deep = convert(flat, how)
+    depth = [-(-size // 2) for size in sizes]
+    x = torch.randn(2, 3, *sizes)
+    assert deep(x).shape == (2, 4, *depth)
+    # depth and height are alike: swapping them swaps the outputs of a kernel that sees neither
+    if how == Planar():
+        swapped = convert(flat, Planar(axis=1))(x.transpose(2, 3)).transpose(2, 3)
+        torch.testing.assert_close(deep(x), swapped)
+
+
+def test_an_inflated_kernel_of_a_subclass_is_a_3d_parameter():
+    deep = convert(nn.Sequential(Same(3, 4, 3, 2)), Inflate())
+    assert deep[0].weight.shape == (4, 3, 3, 3, 3)
+
+
+@pytest.mark.parametrize("mode", ["eager", "aot_eager"])
+def test_folded_models_compile(mode):
+    deep, x = convert(Gated(), ACS()).eval(), torch.randn(2, 3, 6, 8, 10)
+    torch._dynamo.reset()
+    compiled = torch.compile(deep, backend=mode, fullgraph=True)
+    torch.testing.assert_close(compiled(x), deep(x))
+
+
+def test_folded_models_export():
+    deep, x = convert(Gated(), ACS()).eval(), torch.randn(2, 3, 6, 8, 10)
+    program = torch.export.export(deep, (x,))
+    torch.testing.assert_close(program.module()(x), deep(x))
