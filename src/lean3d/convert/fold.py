@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lean3d.convert.functional import Intercept
@@ -83,7 +84,9 @@ class Stack:
     def unfold(self, x: Any) -> Any:
         if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[0] % self.batch:
             return x
-        return x.reshape(self.batch, -1, *x.shape[1:]).transpose(1, 2)
+        volume = x.reshape(self.batch, -1, *x.shape[1:]).transpose(1, 2)
+        # torch's tracer and its kernels disagree on the strides that follow from this view's
+        return volume.contiguous() if torch.compiler.is_compiling() else volume
 
     def leave(self, x: Any) -> Any:
         if not isinstance(x, Tensor) or x.ndim == 0 or x.shape[0] == self.batch or x.ndim == 4:
