@@ -1,6 +1,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# apart from the rest, because torchvision's wheel breaks what imports it beside a CPU-only torch
+ZOO := torchvision timm segmentation-models-pytorch
 
 .PHONY: install demo test test-slow lint bench
 
@@ -9,6 +11,7 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps --upgrade --target $(VENV)/zoo $(ZOO)
 	touch $@
 
 demo: install  ## train, convert, compare and predict on a real brain; writes runs/demo/report.html

@@ -12,7 +12,7 @@ from lean3d.convert.conversion import Conversion, Grade
 from lean3d.convert.keep import kept_paths
 from lean3d.convert.lift import Lift, Site
 from lean3d.convert.prepare import precise_copy
-from lean3d.convert.prove import Found, prove, quietly, sample_for
+from lean3d.convert.prove import Found, prove, prove_sizes, quietly, sample_for
 from lean3d.convert.rewrite import Plan, Where, duplicate, rewrite
 from lean3d.convert.rules import find_rule
 from lean3d.convert.survey import Need, survey
@@ -63,7 +63,11 @@ def convert(
             plan, result = replace(plan, kept=kept), duplicate(model)
             rows, _ = rewrite(result, plan)
         planar = how.planar_will_do if accept is None else accept == "planar"
-        grade, checks = ("unchecked", ()) if why else prove(model, result, plan, found, planar)
+        if not why:
+            grade, checks = prove(model, result, plan, found, planar)
+        else:
+            sized = _is_on_meta(model) and accept != "unchecked" and not left
+            grade, checks = "unchecked", prove_sizes(result, plan, found) if sized else ()
     vars(result)["conversion"] = Conversion(how, grade, tuple(rows), checks, why)
     return result
 
@@ -116,9 +120,13 @@ def _is_lazy(module: nn.Module) -> bool:
     return isinstance(module, LazyModuleMixin)
 
 
+def _is_on_meta(model: nn.Module) -> bool:
+    return any(tensor.is_meta for tensor in [*model.parameters(), *model.buffers()])
+
+
 def _why_unchecked(model: nn.Module, left: list[str]) -> str:
-    if any(tensor.is_meta for tensor in [*model.parameters(), *model.buffers()]):
-        return "self-check skipped: the model is on the meta device and has no values"
+    if _is_on_meta(model):
+        return "self-check of sizes alone: the model is on the meta device and has no values"
     if left:
         return f"self-check skipped: where= left {len(left)} modules 2D, first {left[0]!r}"
     return ""

@@ -17,7 +17,7 @@ from lean3d.convert.rewrite import Plan
 from lean3d.convert.sample import Sample, find_sample
 from lean3d.errors import ConversionError
 
-__all__ = ["Found", "prove", "quietly", "sample_for"]
+__all__ = ["Found", "prove", "prove_sizes", "quietly", "sample_for"]
 
 Result = tuple[Check, Culprit | None]
 Found = tuple[nn.Module, Sample, torch.dtype]  # the 2D model in the precision of the checks
@@ -71,7 +71,7 @@ def prove(
     Raises:
         ConversionError: it changes what the model computes; names the first module that does.
     """
-    flat, sample, dtype = found
+    _, sample, dtype = found
     how: Lift = plan.how
     along_depth = compare_planes(model, plan, sample, ALONG_DEPTH, dtype)
     _refuse_failures(along_depth, plan)
@@ -83,11 +83,22 @@ def prove(
         along_height = [(replace(c, name=c.name + note), culprit) for c, culprit in along_height]
     if how.keep_depth == 0 and not planar_will_do:
         _refuse_failures(along_height, plan, ", or accept=\"planar\"")
-    sizes = [compare_sizes(flat, converted, sample, how.keep_depth != 0, dtype)]
-    _refuse_failures(sizes, plan)
-    checks = tuple(check for check, _ in [*along_depth, *along_height, *sizes])
+    sizes = prove_sizes(converted, plan, found)
+    checks = (*(check for check, _ in [*along_depth, *along_height]), *sizes)
     isotropic = how.keep_depth == 0 and all(check.passed for check in checks)
     return ("isotropic" if isotropic else "planar"), checks
+
+
+def prove_sizes(converted: nn.Module, plan: Plan, found: Found) -> tuple[Check, ...]:
+    """The part of the proof that needs no values.
+
+    Raises:
+        ConversionError: an output has another size than the 2D model says; names the module.
+    """
+    flat, sample, dtype = found
+    sizes = [compare_sizes(flat, converted, sample, plan.how.keep_depth != 0, dtype)]
+    _refuse_failures(sizes, plan)
+    return tuple(check for check, _ in sizes)
 
 
 def _refuse_failures(results: list[Result], plan: Plan, otherwise: str = "") -> None:
