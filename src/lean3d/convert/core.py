@@ -13,7 +13,7 @@ from lean3d.convert.keep import kept_paths
 from lean3d.convert.lift import Lift, Site
 from lean3d.convert.prepare import precise_copy
 from lean3d.convert.prove import Found, prove, prove_sizes, quietly, sample_for
-from lean3d.convert.rewrite import Plan, Where, duplicate, rewrite
+from lean3d.convert.rewrite import Plan, Where, duplicate, refuse_what_has_no_rule, rewrite
 from lean3d.convert.rules import find_rule
 from lean3d.convert.survey import Need, survey
 from lean3d.errors import ConversionError
@@ -50,7 +50,7 @@ def convert(
     _check_arguments(model, how, accept)
     with quietly(model):
         plan = Plan(how, where, kept_paths(model, None) if how.keep_depth is None else ())
-        rewrite(duplicate(model), plan)  # refuses what has no 3D form before anything is run
+        refuse_what_has_no_rule(model, plan)
         found = sample_for(model, example)
         plan = replace(plan, needs=_survey(model, plan, found))
         result = duplicate(model)
@@ -85,11 +85,15 @@ def _survey(model: nn.Module, plan: Plan, found: Found) -> dict[str, Need]:
         if find_rule(module, Site(path, plan.how)) is not None
     ]
     needs = survey(flat, ruled, lambda: flat(*arguments))
-    try:
-        training = survey(flat.train(), ruled, lambda: flat(*arguments))
-    except Exception:  # a batch may be too small to train on
-        return needs
-    return {path: need.and_also(training[path]) for path, need in needs.items()}
+    tall = sample.make((2 * sample.size[0], sample.size[1]))
+    tall = to_meta(tall) if sample.on_meta else tall
+    for training in (False, True):
+        try:
+            other = survey(flat.train(training), ruled, lambda: flat(*tall))
+        except Exception:  # the model may ask for one size, or for a larger batch to train on
+            continue
+        needs = {path: need.and_also(other[path]) for path, need in needs.items()}
+    return needs
 
 
 def _check_arguments(model: nn.Module, how: Lift, accept: str | None) -> None:

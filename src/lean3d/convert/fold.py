@@ -29,8 +29,15 @@ _running: list[Any] = []  # the folds around the code that runs, innermost last;
 class Spread:
     """Depth laid into height: (B, C, D, H, W) as (B, C, D*H, W)."""
 
-    def __init__(self) -> None:
-        self.seen = [(1, 1, 1)]  # D*H, W, D
+    def __init__(self, folding: Folding):
+        self.folding = folding
+        self.seen: list[tuple[int, int, int]] = []  # D*H, W, D
+
+    def enter(self, x: Any) -> Any:
+        if not self.folding.channels_last_in or not _is_volume(x):
+            return self.fold(x)
+        self.seen.append((x.shape[1] * x.shape[2], x.shape[3], x.shape[1]))
+        return x.flatten(1, 2)
 
     def fold(self, x: Any) -> Any:
         if not _is_volume(x):
@@ -39,19 +46,18 @@ class Spread:
         return x.flatten(2, 3)
 
     def unfold(self, x: Any) -> Any:
-        return self._unfold(x, (2,))
+        return self._unfold(x, 2)
 
     def leave(self, x: Any) -> Any:
-        return self._unfold(x, (2, 1))  # channels-last too
+        return self._unfold(x, 1 if self.folding.channels_last_out else 2)
 
-    def _unfold(self, x: Any, places: tuple[int, ...]) -> Any:
+    def _unfold(self, x: Any, place: int) -> Any:
         if not isinstance(x, Tensor) or x.ndim != 4:
             return x
-        for place in places:
-            for tall, wide, depth in self.seen:
-                if x.shape[place] == tall and x.shape[place + 1] == wide:
-                    sizes = (*x.shape[:place], depth, tall // depth, *x.shape[place + 1 :])
-                    return x.reshape(sizes)
+        for tall, wide, depth in (*self.seen, (1, 1, 1)):
+            if x.shape[place] == tall and x.shape[place + 1] == wide:
+                sizes = (*x.shape[:place], depth, tall // depth, *x.shape[place + 1 :])
+                return x.reshape(sizes)
         return x
 
     @contextmanager
@@ -63,12 +69,11 @@ class Spread:
 class Stack:
     """Depth laid into the batch: (B, C, D, H, W) as (B*D, C, H, W); what has no depth is as before.
 
-    Args:
-        batch: B; the depth of a tensor is what its first axis is a multiple of.
+    `batch` is B; the depth of a tensor is how many times its first axis is that.
     """
 
-    def __init__(self) -> None:
-        self.batch = 0
+    def __init__(self, folding: Folding):
+        self.folding, self.batch = folding, 0
         self.seen: list[tuple[int, int, int]] = []  # H, W, D
 
     def fold(self, x: Any) -> Any:
@@ -77,6 +82,13 @@ class Stack:
         self.batch = x.shape[0]
         self.note(x)
         return x.transpose(1, 2).flatten(0, 1)
+
+    def enter(self, x: Any) -> Any:
+        if not self.folding.channels_last_in or not _is_volume(x):
+            return self.fold(x)
+        self.batch = x.shape[0]
+        self.seen.append((x.shape[2], x.shape[3], x.shape[1]))
+        return x.flatten(0, 1)
 
     def note(self, x_BCDHW: Tensor) -> None:
         self.seen.append((x_BCDHW.shape[3], x_BCDHW.shape[4], x_BCDHW.shape[2]))
@@ -89,8 +101,12 @@ class Stack:
         return volume.contiguous() if torch.compiler.is_compiling() else volume
 
     def leave(self, x: Any) -> Any:
-        if not isinstance(x, Tensor) or x.ndim == 0 or x.shape[0] == self.batch or x.ndim == 4:
+        if isinstance(x, Tensor) and x.ndim == 4 and not self.folding.channels_last_out:
             return self.unfold(x)
+        if not isinstance(x, Tensor) or x.ndim == 0 or x.shape[0] % self.batch:
+            return x
+        if x.shape[0] == self.batch and x.ndim < 4:
+            return x
         slices = x.reshape(self.batch, -1, *x.shape[1:])
         return slices.mean(1) if x.ndim == 2 else slices
 
@@ -131,7 +147,8 @@ class Crossing:
             return super().__call__(*args, **kwargs)  # type: ignore[misc]
         with _inside(None):
             volumes = mapped((args, kwargs), around.unfold)
-        if not any(map(_is_volume, leaves(volumes))):
+        unfolded = zip(leaves((args, kwargs)), leaves(volumes), strict=True)
+        if all(before is after for before, after in unfolded):
             return super().__call__(*args, **kwargs)  # type: ignore[misc]
         with _inside(None):
             result = super().__call__(*volumes[0], **volumes[1])  # type: ignore[misc]
@@ -147,11 +164,13 @@ class Folded(Crossing):
     _folding: Folding
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        state = Stack() if self._folding.stack else Spread()
-        folded = mapped((args, kwargs), state.fold)
-        if len(state.seen) == isinstance(state, Spread):  # no volume came in
+        if _running and _running[-1] is not None:  # what came in is folded already
             return super().forward(*args, **kwargs)  # type: ignore[misc]
-        with state(self):  # type: ignore[operator]
+        state = Stack(self._folding) if self._folding.stack else Spread(self._folding)
+        folded = mapped((args, kwargs), state.enter)
+        if not state.seen:  # no volume came in
+            return super().forward(*args, **kwargs)  # type: ignore[misc]
+        with state(self):
             result = super().forward(*folded[0], **folded[1])  # type: ignore[misc]
         return mapped(result, state.leave)
 

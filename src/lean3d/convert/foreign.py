@@ -9,10 +9,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lean3d.convert.lift import Lift, Site
+from lean3d.convert.lift import Lift, Lifted, Site
+from lean3d.convert.pixels import PlanarPixelUnshuffle
 from lean3d.convert.rules import rule
 
-__all__ = ["MoveChannels"]
+__all__ = ["MoveChannels", "PlanarSpaceToDepth"]
 
 
 class MoveChannels(nn.Module):
@@ -38,3 +39,20 @@ def permute(module: Any, site: Site) -> nn.Module:
     if dims not in ((0, 2, 3, 1), (0, 3, 1, 2)):
         raise site.refuse(module, f"it orders the axes of an image as {dims}")
     return MoveChannels(last=dims == (0, 2, 3, 1))
+
+
+class PlanarSpaceToDepth(PlanarPixelUnshuffle):
+    """PlanarPixelUnshuffle with the positions before the channels they come from.
+
+    Shape: (B, C, D * r, H * r, W * r) -> (B, r * r * C, D, H, W) for axis 0 and pool r.
+    """
+
+    def forward(self, x_BCDHW: Tensor) -> Tensor:
+        y = super().forward(x_BCDHW)
+        return y.unflatten(1, (x_BCDHW.shape[1], -1)).transpose(1, 2).flatten(1, 2)
+
+
+@rule(Lift, "timm.layers.space_to_depth.SpaceToDepth")
+def space_to_depth(module: Any, site: Site) -> Lifted:
+    axis = getattr(site.how, "axis", 0)
+    return Lifted(PlanarSpaceToDepth(module.bs, 1 if site.keep else module.bs, axis), axis == 0)

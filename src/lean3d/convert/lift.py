@@ -87,6 +87,8 @@ class Folding:
         same: Its padding makes ceil(size / stride) outputs at any size.
         keep: What it resamples leaves depth alone.
         still: In a self-check, the axis along which the volume is constant.
+        channels_last_in: It takes (B, H, W, C) in 2D.
+        channels_last_out: It returns (B, H, W, C) in 2D.
     """
 
     how: Any
@@ -94,3 +96,5 @@ class Folding:
     same: bool = False
     keep: bool = False
     still: int | None = None
+    channels_last_in: bool = False
+    channels_last_out: bool = False

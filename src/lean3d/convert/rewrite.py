@@ -17,7 +17,7 @@ from lean3d.convert.still import hold_still
 from lean3d.convert.survey import NATIVE, STACK, Need
 from lean3d.errors import ConversionError
 
-__all__ = ["Plan", "Where", "duplicate", "rewrite"]
+__all__ = ["Plan", "Where", "duplicate", "refuse_what_has_no_rule", "rewrite"]
 
 Where = Callable[[str, nn.Module], bool]
 
@@ -69,6 +69,16 @@ def rewrite(model: nn.Module, plan: Plan, still: int | None = None) -> tuple[lis
     return rows, left
 
 
+def refuse_what_has_no_rule(model: nn.Module, plan: Plan) -> None:
+    """Raise ConversionError for a module that has no 3D form, before anything is run."""
+    for path, module in model.named_modules():
+        if plan.selects(path, module):
+            site = Site(path, plan.how, path in plan.kept)
+            change = find_rule(module, site)
+            if change is not None:
+                change(module, site)
+
+
 def _would_change(module: nn.Module, site: Site) -> bool:
     try:
         change = find_rule(module, site)
@@ -96,7 +106,7 @@ def _fold(module: nn.Module, site: Site, need: Need, still: int | None) -> Row |
     if isinstance(module, nn.Conv2d):
         _adopt(module, site, need)
     stack = need.kind == STACK
-    fold(module, Folding(site.how, stack, need.same, site.keep, still))
+    fold(module, Folding(site.how, stack, need.same, site.keep, still, *need.channels_last))
     where = "batch" if stack else "height"
     return Row(site.path, before, f"{before}, depth in {where}", not stack, True)
 

@@ -116,9 +116,13 @@ def find_sample(model: nn.Module, example: Any = None) -> Sample:
 
 def _on_meta(model: nn.Module) -> nn.Module:
     try:
-        return duplicate(model).to("meta")
+        copy = duplicate(model).to("meta")
     except Exception:  # a module may refuse the move for reasons of its own
         return model
+    for module in copy.modules():
+        if type(module) is nn.BatchNorm2d:  # it keeps sizes, and is slow to trace
+            vars(module)["forward"] = lambda x: x
+    return copy
 
 
 @dataclass

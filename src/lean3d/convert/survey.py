@@ -54,6 +54,8 @@ class Need:
         line: The line of code that asks for it.
         same: Its padding makes ceil(size / stride) outputs at any size, as TensorFlow's "same" does.
         computed: It convolves with a kernel that is not simply its own parameter.
+        shapes: Of the first image that enters and of the first that leaves.
+        channels_last: Whether these are (B, H, W, C).
     """
 
     kind: int = NATIVE
@@ -61,17 +63,30 @@ class Need:
     same: bool = False
     computed: bool = False
     callees: set[str] = field(default_factory=set)
+    shapes: list[Size | None] = field(default_factory=lambda: [None, None])
+    channels_last: tuple[bool, bool] = (False, False)
     _differs: bool = False
 
     def ask(self, kind: int, line: Callable[[], str]) -> None:
         if kind > self.kind:
             self.kind, self.line = kind, line()
 
+    def note(self, place: int, value: Any) -> None:
+        """Keep the shape of the first image among what enters (0) or leaves (1)."""
+        images = [x.shape for x in tensors(value) if x.ndim == 4]
+        if self.shapes[place] is None and images:
+            self.shapes[place] = images[0]
+
     def and_also(self, other: "Need") -> "Need":
-        """What both ask for."""
+        """What both ask for; `other` saw an image of another height."""
         more = max(self, other, key=lambda need: need.kind)
         same, computed = self.same or other.same, self.computed or other.computed
-        return Need(more.kind, more.line, same, computed, self.callees | other.callees)
+        # the axis that follows the height of the image says where the channels are
+        pairs = zip(self.shapes, other.shapes, strict=True)
+        last = [bool(a and b and a[1] != b[1] and a[3] == b[3]) for a, b in pairs]
+        last = [one or known for one, known in zip(last, self.channels_last, strict=True)]
+        callees = self.callees | other.callees
+        return Need(more.kind, more.line, same, computed, callees, channels_last=(last[0], last[1]))
 
 
 def survey(
@@ -120,12 +135,18 @@ class _Watch(TorchFunctionMode):
                 if any(_holds_size(value) for value in [*args, *kwargs.values()]):
                     # a size read from (B, C, D*H, W) would not be that of the volume
                     caller.ask(STACK, _line)
+            self._look(self.needs[path], 0, [args, kwargs])
             self.stack.append(path)
 
         return hook
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        self.stack.pop()
+        self._look(self.needs[self.stack.pop()], 1, output)
+
+    def _look(self, need: Need, place: int, value: Any) -> None:
+        stack, self.stack = self.stack, []  # nobody's forward is running
+        need.note(place, value)
+        self.stack = stack
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
