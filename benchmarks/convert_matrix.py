@@ -1,10 +1,10 @@
-"""Convert the zoos and write results/convert_<yyyy-mm>.md and .csv: what converts, and why the rest does not.
+"""Convert the zoos; write results/convert_<yyyy-mm>.md and .csv: what converts, and why not.
 
-    python benchmarks/convert_matrix.py [--zoo torchvision timm timm-meta smp] [--how ACS] [--jobs 2]
+    python benchmarks/convert_matrix.py [--zoo torchvision timm timm-meta smp] [--how ACS]
 
 torchvision: every classification and segmentation CNN, by value. timm: the smallest model of every
-convolutional family by value (timm), and all of them by size (timm-meta, without memory). smp: every
-decoder with a ResNet, an EfficientNet and a MobileNet encoder, by value.
+convolutional family by value (timm), and all of them by size (timm-meta, without memory). smp:
+every decoder with a ResNet, an EfficientNet and a MobileNet encoder, by value.
 """
 
 import argparse
@@ -25,17 +25,28 @@ from zoo import smp, timm, torchvision
 import lean3d
 
 RESULTS = Path(__file__).parent / "results"
+
+
+def words(text: str) -> list[str]:
+    return text.split()
+
+
 NOT_CNNS = ("*vit*", "*swin*", "*maxvit*")
-FAMILIES = """byobnet convmixer convnext cspnet cspnext densenet dla dpn efficientnet fasternet fastvit focalnet
-ghostnet hardcorenas hgnet hrnet inception_next inception_resnet_v2 inception_v3 inception_v4 lcnetv2 mambaout
-metaformer mobilenetv3 nasnet nfnet pnasnet rdnet regnet repghost repvit res2net resnest resnet resnetv2 rexnet
-selecsls senet sknet starnet tresnet vgg vovnet xception xception_aligned""".split()
+FAMILIES = words("""
+    byobnet convmixer convnext cspnet cspnext densenet dla dpn efficientnet fasternet fastvit
+    focalnet ghostnet hardcorenas hgnet hrnet inception_next inception_resnet_v2 inception_v3
+    inception_v4 lcnetv2 mambaout metaformer mobilenetv3 nasnet nfnet pnasnet rdnet regnet
+    repghost repvit res2net resnest resnet resnetv2 rexnet selecsls senet sknet starnet tresnet
+    vgg vovnet xception xception_aligned
+""")
 # networks of these families that are no CNNs: attention over a grid of tokens
-ATTENTION = """caformer* fastvit_sa* fastvit_ma* fastvit_mci* mci* mobilenetv4_hybrid* resnet*_clip* bat_resnext*
-*_gelu_clip* convformer_attn* botnet* halonet* lambda_resnet* lamhalobotnet* sehalonet* eca_botnext* eca_halonext*
-haloregnetz* halo2botnet* sebotnet* gcresnext_attn*""".split()
-DECODERS = ["Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet", "DeepLabV3", "DeepLabV3Plus"]
-DECODERS += ["PAN", "UPerNet", "Segformer"]
+ATTENTION = words("""
+    caformer* fastvit_sa* fastvit_ma* fastvit_mci* mci* mobilenetv4_hybrid* resnet*_clip*
+    bat_resnext* *_gelu_clip* convformer_attn* botnet* halonet* lambda_resnet* lamhalobotnet*
+    sehalonet* eca_botnext* eca_halonext* haloregnetz* halo2botnet* sebotnet* gcresnext_attn*
+""")
+DECODERS = ["Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet", "DeepLabV3"]
+DECODERS += ["DeepLabV3Plus", "PAN", "UPerNet", "Segformer"]
 ENCODERS = ["resnet18", "efficientnet-b0", "mobilenet_v2"]
 
 
@@ -133,7 +144,9 @@ def write(outcomes: list[Outcome]) -> Path:
         table.writeheader()
         table.writerows(map(asdict, outcomes))
     lines = [f"# convert\n\n{__doc__}\n", f"torch {torch.__version__}, torchvision "]
-    lines[-1] += f"{torchvision.__version__}, timm {timm.__version__}, smp {smp.__version__}; {today}.\n"
+    lines[-1] += (
+        f"{torchvision.__version__}, timm {timm.__version__}, smp {smp.__version__}; {today}.\n"
+    )
     lines += ["| zoo | how | result | models |", "|---|---|---|---:|"]
     for key, count in sorted(Counter((o.zoo, o.how, o.result) for o in outcomes).items()):
         lines.append(f"| {' | '.join(key)} | {count} |")

@@ -64,6 +64,7 @@ def test_convert_and_count_have_their_fixed_signatures():
         ("how", empty, place),
         ("where", None, key),
         ("example", None, key),
+        ("accept", None, key),
     ]
     assert parameters(lean3d.count) == [
         ("model", empty, place),

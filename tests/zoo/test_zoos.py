@@ -7,8 +7,6 @@ from zoo import smp, timm, torchvision
 
 from lean3d.convert import ACS, Inflate, Planar, convert
 
-SIDE = {2: 0, 3: 1}  # axis of the volume along which the image repeats: axis of Planar
-
 
 def torchvision_model(name, **settings):
     return lambda: torchvision.models.get_model(name, weights=None, **settings)
@@ -81,6 +79,7 @@ def test_a_repeated_slice_gives_the_2d_answer_in_large_networks(name, how):
     assert_same_answer(flat, convert(flat, how), axis=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["seresnet50", "nf_resnet50", "tf_efficientnet_b0"])
 def test_acs_of_what_others_get_wrong_in_silence_is_isotropic_and_trains(name):
     flat = build(FEW[name])
@@ -91,11 +90,11 @@ def test_acs_of_what_others_get_wrong_in_silence_is_isotropic_and_trains(name):
     assert all(parameter.grad is not None for parameter in deep.parameters())
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3, 5, 17])
-def test_odd_and_small_sizes(depth):
-    deep = convert(build(FEW["tf_efficientnet_b0"]), ACS())
-    with torch.no_grad():
-        assert deep(torch.randn(1, 3, depth, 65, 97)).shape == (1, 1000)
+def test_odd_and_small_sizes():
+    deep = convert(build(timm_model("tf_efficientnet_lite0")), ACS())
+    for depth in (1, 2, 3, 5, 17):
+        with torch.no_grad():
+            assert deep(torch.randn(1, 3, depth, 65, 97)).shape == (1, 1000)
 
 
 def test_a_backbone_gives_its_pyramid():

@@ -11,8 +11,8 @@ Axes: B batch, C channels, D depth, H height, W width.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import lru_cache
+from dataclasses import fields, is_dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -61,7 +61,7 @@ class Spread:
         return x
 
     @contextmanager
-    def __call__(self, module: nn.Module) -> Iterator[None]:
+    def __call__(self, module: Any) -> Iterator[None]:
         with _inside(self):
             yield
 
@@ -178,17 +178,17 @@ class Folded(Crossing):
 def fold(module: nn.Module, folding: Folding) -> None:
     """Let a module's own forward run on volumes."""
     vars(module)["_folding"] = folding
-    module.__class__ = _mixed(Folded, type(module))
+    module.__class__ = _mixed(Folded, type(module))  # type: ignore[arg-type]
 
 
 def cross(module: nn.Module) -> None:
     """Let a module see volumes when a folded forward calls it."""
     if not isinstance(module, Crossing):
-        module.__class__ = _mixed(Crossing, type(module))
+        module.__class__ = _mixed(Crossing, type(module))  # type: ignore[arg-type]
 
 
-@lru_cache(maxsize=None)
-def _mixed(mixin: type, kind: type) -> Any:
+@cache
+def _mixed(mixin: Any, kind: Any) -> Any:
     names = dict(__module__=kind.__module__, __qualname__=kind.__qualname__, __doc__=kind.__doc__)
     return type(kind.__name__, (mixin, kind), names)
 
@@ -217,5 +217,10 @@ def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
 
 def leaves(value: Any) -> list[Any]:
     found: list[Any] = []
-    mapped(value, lambda leaf: found.append(leaf) or leaf)
+
+    def note(leaf: Any) -> Any:
+        found.append(leaf)
+        return leaf
+
+    mapped(value, note)
     return found

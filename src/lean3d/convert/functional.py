@@ -92,10 +92,10 @@ class Call:
 def _lifted(module: nn.Module, folding: Folding) -> nn.Module:
     site = Site("", folding.how, folding.keep)
     change = find_rule(module, site)
-    result = change(module, site) if change else module
-    result = result if isinstance(result, Lifted) else Lifted(result)
-    if result.module is not module:
-        become(module, result.module, site)
+    result: Any = change(module, site) if change else module
+    result = result.module if isinstance(result, Lifted) else result
+    if result is not module:
+        become(module, result, site)
         if folding.still is not None:
             hold_still(module, folding.still)
     return module
@@ -112,5 +112,3 @@ def meaning(*functions: Any) -> Callable[[Meaning], Meaning]:
 
 def static(value: Any) -> Any:
     return tuple(value) if isinstance(value, (list, tuple)) else value
-
-

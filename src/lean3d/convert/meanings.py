@@ -108,9 +108,7 @@ def avg_pool2d(call: Call) -> Tensor:
 
 @meaning(F.lp_pool2d)
 def lp_pool2d(call: Call) -> Tensor:
-    given = call.read(
-        "input norm_type kernel_size stride ceil_mode", stride=None, ceil_mode=False
-    )
+    given = call.read("input norm_type kernel_size stride ceil_mode", stride=None, ceil_mode=False)
     return _pool(call, nn.LPPool2d, given, 0.0)
 
 
@@ -125,17 +123,12 @@ def _pool(call: Call, kind: Any, given: dict[str, Any], beyond: float) -> Tensor
     return call.stack.fold(call.lifted(kind, **settings)(x))
 
 
-@meaning(F.adaptive_avg_pool2d)
-def adaptive_avg_pool2d(call: Call) -> Tensor:
+@meaning(F.adaptive_avg_pool2d, F.adaptive_max_pool2d)
+def adaptive_pool2d(call: Call) -> Tensor:
     given = call.read("input output_size")
-    module = call.lifted(nn.AdaptiveAvgPool2d, static(given["output_size"]))
-    return call.stack.fold(module(call.volume(given["input"])))
-
-
-@meaning(F.adaptive_max_pool2d)
-def adaptive_max_pool2d(call: Call) -> Tensor:
-    given = call.read("input output_size")
-    module = call.lifted(nn.AdaptiveMaxPool2d, static(given["output_size"]))
+    average = call.function is F.adaptive_avg_pool2d
+    kind = nn.AdaptiveAvgPool2d if average else nn.AdaptiveMaxPool2d
+    module = call.lifted(kind, static(given["output_size"]))
     return call.stack.fold(module(call.volume(given["input"])))
 
 
@@ -245,7 +238,7 @@ def crop(call: Call) -> Any:
 
 @meaning(torch.flatten, Tensor.flatten, Tensor.view, Tensor.reshape, torch.reshape)
 def flatten(call: Call) -> Tensor:
-    """A row for every image is a row for every slice: a head of a fixed image size sees their mean."""
+    """A row for every slice, to a head of a fixed image size: it sees their mean."""
     x, y = call.args[0] if call.args else call.kwargs["input"], call.plainly()
     batch = call.stack.batch
     if x.ndim != 4 or y.ndim != 2 or y.shape[0] != x.shape[0] or y.shape[0] == batch:

@@ -82,7 +82,7 @@ def prove(
         note = ", no depth kept"
         along_height = [(replace(c, name=c.name + note), culprit) for c, culprit in along_height]
     if how.keep_depth == 0 and not planar_will_do:
-        _refuse_failures(along_height, plan, ", or accept=\"planar\"")
+        _refuse_failures(along_height, plan, ', or accept="planar"')
     sizes = prove_sizes(converted, plan, found)
     checks = (*(check for check, _ in [*along_depth, *along_height]), *sizes)
     isotropic = how.keep_depth == 0 and all(check.passed for check in checks)

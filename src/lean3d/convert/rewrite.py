@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lean3d.convert.become import become
@@ -13,8 +14,9 @@ from lean3d.convert.conversion import Row
 from lean3d.convert.fold import cross, fold
 from lean3d.convert.lift import Folding, Lifted, Site
 from lean3d.convert.rules import find_rule
+from lean3d.convert.sentences import NATIVE, STACK
 from lean3d.convert.still import hold_still
-from lean3d.convert.survey import NATIVE, STACK, Need
+from lean3d.convert.survey import Need
 from lean3d.errors import ConversionError
 
 __all__ = ["Plan", "Where", "duplicate", "refuse_what_has_no_rule", "rewrite"]
@@ -116,17 +118,19 @@ def _adopt(conv: nn.Conv2d, site: Site, need: Need) -> None:
 
     A kernel it computes from a 2D weight stays one, and is laid out in 3D at each call.
     """
-    plain = nn.Conv2d(
-        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,
-        conv.dilation, conv.groups, conv.bias is not None, conv.padding_mode, device="meta",
-    )  # fmt: skip
-    plain.weight = conv._parameters["weight"] if "weight" in conv._parameters else conv.weight
+    settings: Any = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
+    rest: Any = (conv.groups, conv.bias is not None, conv.padding_mode)
+    with torch.device("meta"):
+        plain = nn.Conv2d(conv.in_channels, conv.out_channels, *settings, *rest)
+    own = conv._parameters.get("weight")
+    if own is not None:
+        plain.weight = own
     change = find_rule(plain, site)
     assert change is not None
     template = change(plain, site)
     template = template.module if isinstance(template, Lifted) else template
     for name, parameter in template._parameters.items():
-        if name == "weight" and not need.computed and parameter.ndim == 5:
+        if parameter is not None and name == "weight" and not need.computed and parameter.ndim == 5:
             conv._parameters[name] = parameter
         if name not in ("weight", "bias"):
             conv._parameters[name] = parameter

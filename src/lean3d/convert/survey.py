@@ -1,14 +1,6 @@
 """Watch a 2D model run, and say which of its own forwards speak 2D.
 
-Every tensor function that a module's own forward calls is one of three kinds:
-
-- it means the same on (B, C, D, H, W): activations, sums, a cat of channels;
-- it sees every voxel alone, or all of them at once: a permutation to channels-last and back, a mean
-  over the image, a group norm. Laying depth into height, (B, C, D*H, W), gives the 3D answer;
-- it sees neighbours: convolutions, pools, interpolation, padding, crops. Those need depth by itself.
-
-A forward is as demanding as the most demanding function it calls. What is not known to be of the
-first kind or the last is taken for the middle one; the self-check proves or refutes that.
+A forward is as demanding as the most demanding function it calls.
 
 Axes: B batch, C channels, H height, W width.
 """
@@ -16,33 +8,15 @@ Axes: B batch, C channels, H height, W width.
 import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-import torch
 from torch import Size, Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lean3d.convert.compare import tensors
+from lean3d.convert.sentences import NATIVE, STACK, kind_of, window
 
-__all__ = ["NATIVE", "SPREAD", "STACK", "Need", "survey"]
-
-Kind = Literal[0, 1, 2]
-NATIVE, SPREAD, STACK = 0, 1, 2
-
-ELEMENTWISE = """abs add add_ alpha_dropout celu celu_ clamp clamp_ clamp_max clamp_min clip clone contiguous
-cos detach div div_ double dropout dropout_ elu elu_ erf exp exp_ float gelu half hardshrink hardsigmoid hardswish
-hardtanh hardtanh_ leaky_relu leaky_relu_ log log1p log_sigmoid logsigmoid maximum minimum mish mul mul_ neg ones_like
-pow reciprocal relu relu6 relu_ relu6_ rsqrt selu selu_ sigmoid sigmoid_ sign silu sin softplus sqrt square sub sub_
-tanh tanh_ threshold true_divide type where zeros_like __add__ __iadd__ __imul__ __mul__ __neg__ __pow__
-__radd__ __rmul__ __rsub__ __rtruediv__ __sub__ __truediv__ rsub""".split()
-# batch norm takes any number of axes after the second, the others any before the last
-ANY_AXES = ["batch_norm", "linear", "layer_norm", "rms_norm", "to", "type_as"]
-ON_CHANNELS = ["cat", "concat", "concatenate", "chunk", "split", "tensor_split", "softmax", "unbind"]
-HARMLESS = ["is_floating_point", "is_complex", "requires_grad_", "dim_order", "is_contiguous"]
-LOCAL = """conv2d conv_transpose2d max_pool2d max_pool2d_with_indices avg_pool2d lp_pool2d interpolate upsample
-upsample_bilinear upsample_nearest pixel_shuffle pixel_unshuffle unfold fold grid_sample fractional_max_pool2d
-fractional_max_pool2d_with_indices max_unpool2d roll flip""".split()
-ADAPTIVE = ["adaptive_avg_pool2d", "adaptive_max_pool2d", "adaptive_max_pool2d_with_indices"]
+__all__ = ["Need", "survey"]
 
 
 @dataclass
@@ -52,7 +26,7 @@ class Need:
     Args:
         kind: NATIVE, SPREAD or STACK.
         line: The line of code that asks for it.
-        same: Its padding makes ceil(size / stride) outputs at any size, as TensorFlow's "same" does.
+        same: Its padding makes ceil(size / stride) outputs, as TensorFlow's "same" does.
         computed: It convolves with a kernel that is not simply its own parameter.
         shapes: Of the first image that enters and of the first that leaves.
         channels_last: Whether these are (B, H, W, C).
@@ -89,9 +63,7 @@ class Need:
         return Need(more.kind, more.line, same, computed, callees, channels_last=(last[0], last[1]))
 
 
-def survey(
-    model: nn.Module, ruled: Collection[str], run: Callable[[], Any]
-) -> dict[str, Need]:
+def survey(model: nn.Module, ruled: Collection[str], run: Callable[[], Any]) -> dict[str, Need]:
     """What every module's own forward asks for, by path.
 
     Args:
@@ -159,7 +131,7 @@ class _Watch(TorchFunctionMode):
         result = function(*args, **kwargs)
         if before:
             need = self.needs[self.stack[-1]]
-            need.ask(_kind(function, args, kwargs, result, before), _line)
+            need.ask(kind_of(function, args, kwargs, result, before), _line)
             self._note(function, args, kwargs, result, need)
         return result
 
@@ -179,7 +151,7 @@ class _Watch(TorchFunctionMode):
         pads = next(((size, pad) for y, size, pad in self.padded if y is x), None)
         if pads is None:
             return
-        kernel, stride, dilation = _window(name, args, kwargs)
+        kernel, stride, dilation = window(name, args, kwargs)
         sizes, pad = pads
         expected = []
         for axis in (1, 0):
@@ -189,101 +161,6 @@ class _Watch(TorchFunctionMode):
             expected += [total // 2, total - total // 2]
         fits = list(pad) == expected
         need.same, need._differs = fits and not need._differs, need._differs or not fits
-
-
-def _window(name: str, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
-    """Kernel, stride and dilation, each along (H, W)."""
-    if name == "conv2d":
-        names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
-        given = dict(zip(names, args, strict=False)) | kwargs
-        kernel = tuple(given["weight"].shape[-2:])
-    else:
-        names = ("input", "kernel_size", "stride", "padding")
-        given = dict(zip(names, args, strict=False)) | kwargs
-        kernel = _pair(given["kernel_size"])
-        given["stride"] = given.get("stride") or kernel
-    return kernel, _pair(given.get("stride", 1)), _pair(given.get("dilation", 1))
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    value = (value,) if isinstance(value, int) else tuple(value)
-    return (value[0], value[-1])
-
-
-def _kind(
-    function: Any, args: Any, kwargs: Any, result: Any, before: list[tuple[int, ...]]
-) -> int:
-    name = getattr(function, "__name__", "")
-    if name == "__get__" or name == "__set__":
-        owner = getattr(getattr(function, "__self__", None), "__name__", "")
-        return SPREAD if owner in ("shape", "ndim", "T", "mT") else NATIVE
-    if name in HARMLESS or name in ANY_AXES:
-        return NATIVE
-    if name in LOCAL:
-        return SPREAD if name == "conv2d" and _is_pointwise(args, kwargs) else STACK
-    if name in ADAPTIVE:
-        size = args[1] if len(args) > 1 else kwargs["output_size"]
-        return SPREAD if _pair(size if size is not None else 0) == (1, 1) else STACK
-    shape = before[0]
-    if max(map(len, before)) <= 2 and all(x.ndim <= 2 for x in tensors(result)):
-        return NATIVE  # no image is left
-    spatial = len(shape) == 4
-    grown = spatial and shape[2] * shape[3] > 1
-    if name == "pad":
-        pads = args[1] if len(args) > 1 else kwargs["pad"]
-        return STACK if spatial and any(pads[:4]) else SPREAD
-    if name == "__getitem__" and grown:
-        return _kind_of_index(args[1], shape)
-    if name in ("narrow", "select") and grown:
-        dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
-        return STACK if dim % 4 >= 2 else SPREAD
-    if name in ELEMENTWISE:
-        sized = [s for s in before if len(s) > 0]
-        alike = all(len(s) == len(shape) and s[0] == shape[0] for s in sized)
-        return NATIVE if alike else SPREAD
-    if name in ON_CHANNELS and spatial:
-        return _kind_on_axis(name, args, kwargs)
-    if name in ("flatten", "view", "reshape", "unflatten", "squeeze") and spatial:
-        return _kind_of_reshape(name, args, shape, result)
-    return SPREAD
-
-
-def _is_pointwise(args: Any, kwargs: Any) -> bool:
-    kernel, stride, _ = _window("conv2d", args, kwargs)
-    padding = args[4] if len(args) > 4 else kwargs.get("padding", 0)
-    return kernel == stride == (1, 1) and padding in (0, (0, 0), [0, 0], "valid", "same")
-
-
-def _kind_of_index(index: Any, shape: tuple[int, ...]) -> int:
-    index = list(index) if isinstance(index, tuple) else [index]
-    if any(isinstance(i, (Tensor, list)) or i is None for i in index):
-        return SPREAD
-    if Ellipsis in index:
-        at = index.index(Ellipsis)
-        index[at : at + 1] = [slice(None)] * (5 - len(index))
-    if any(i != slice(None) for i in index[2:4]):
-        return STACK
-    return NATIVE if all(isinstance(i, slice) for i in index) else SPREAD
-
-
-def _kind_on_axis(name: str, args: Any, kwargs: Any) -> int:
-    place = 2 if name in ("split", "chunk", "tensor_split") else 1
-    dim = kwargs.get("dim", kwargs.get("axis", args[place] if len(args) > place else 0))
-    if name == "unbind" or not isinstance(dim, int):
-        return SPREAD
-    return NATIVE if dim in (0, 1) else SPREAD if name == "softmax" else STACK
-
-
-def _kind_of_reshape(name: str, args: Any, shape: tuple[int, ...], result: Any) -> int:
-    if not isinstance(result, Tensor):
-        return SPREAD
-    new, (height, width) = tuple(result.shape), shape[2:]
-    if height * width == 1:
-        return NATIVE if name == "flatten" and new == shape[:2] else SPREAD
-    if len(new) == 2 and new[0] == shape[0]:
-        return STACK  # a head of a fixed image size
-    channels_last = height * width in new or (height in new and width in new)
-    return SPREAD if channels_last or new[-2:] == (height, width) else STACK
 
 
 def _holds_size(value: Any) -> bool:
