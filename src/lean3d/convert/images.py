@@ -40,6 +40,8 @@ def is_image(x: Any) -> bool:
 
 def _channels(model: nn.Module) -> list[int]:
     for module in model.modules():
+        if next(module.children(), None) is not None:
+            continue  # timm says num_features of what a whole network ends with
         for name in ("in_channels", "num_features", "num_channels"):
             if isinstance(getattr(module, name, None), int):
                 return [getattr(module, name)]
