@@ -2,7 +2,7 @@ import torch
 
 import lean3d
 
-flat = lean3d.create_model("unet2d", num_classes=4)  # any 2D CNN made of torch.nn modules
+flat = lean3d.create_model("unet2d", num_classes=4)  # any 2D CNN will do
 deep = lean3d.convert(flat, lean3d.ACS())  # a plain 3D nn.Module with its weights
 
 volume = torch.randn(1, 1, 32, 48, 40)
