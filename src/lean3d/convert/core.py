@@ -1,5 +1,6 @@
 """Convert a 2D model into a 3D one that keeps its weights, and prove it."""
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import get_args
 
@@ -8,13 +9,14 @@ from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from lean3d.convert.check import to_meta
-from lean3d.convert.conversion import Conversion, Grade
+from lean3d.convert.conversion import Check, Conversion, Grade
 from lean3d.convert.keep import kept_paths
 from lean3d.convert.lift import Lift, Site
 from lean3d.convert.prepare import precise_copy
 from lean3d.convert.prove import Found, prove, prove_sizes, quietly, sample_for
 from lean3d.convert.rewrite import Plan, Where, duplicate, refuse_what_has_no_rule, rewrite
 from lean3d.convert.rules import find_rule
+from lean3d.convert.sentences import NATIVE
 from lean3d.convert.survey import Need, survey
 from lean3d.errors import ConversionError
 
@@ -52,28 +54,37 @@ def convert(
         plan = Plan(how, where, kept_paths(model, None) if how.keep_depth is None else ())
         refuse_what_has_no_rule(model, plan)
         found = sample_for(model, example)
-        plan = replace(plan, needs=_survey(model, plan, found))
-        result = duplicate(model)
-        rows, left = rewrite(result, plan)
-        why = 'self-check skipped: accept="unchecked"' if accept == "unchecked" else ""
-        why = why or _why_unchecked(model, left)
+        needs, hidden = _survey(model, plan, found)
         if how.keep_depth:
             flat, sample, _ = found
             kept = kept_paths(flat, how.keep_depth, lambda: flat(*sample.arguments))
-            plan, result = replace(plan, kept=kept), duplicate(model)
-            rows, _ = rewrite(result, plan)
-        planar = how.planar_will_do if accept is None else accept == "planar"
-        if not why:
-            grade, checks = prove(model, result, plan, found, planar)
-        else:
-            sized = _is_on_meta(model) and accept != "unchecked" and not left
-            grade, checks = "unchecked", prove_sizes(result, plan, found) if sized else ()
-    vars(result)["conversion"] = Conversion(how, grade, tuple(rows), checks, why)
+            plan = replace(plan, kept=kept)
+        accepted = accept or ("planar" if how.planar_will_do else "isotropic")
+        unproven = accepted == "unchecked" or where is not None or _is_on_meta(model)
+        if not unproven and hidden.keys() != needs.keys():
+            # a forward may hold in any number of dimensions, whatever it calls
+            with suppress(ConversionError):
+                return _converted(model, replace(plan, needs=hidden), found, accepted)
+        return _converted(model, replace(plan, needs=needs), found, accepted)
+
+
+def _converted(model: nn.Module, plan: Plan, found: Found, accepted: Grade) -> nn.Module:
+    result = duplicate(model)
+    rows, left = rewrite(result, plan)
+    why = 'self-check skipped: accept="unchecked"' if accepted == "unchecked" else ""
+    why = why or _why_unchecked(model, left)
+    checks: tuple[Check, ...] = ()
+    grade: Grade = "unchecked"
+    if not why:
+        grade, checks = prove(model, result, plan, found, accepted == "planar")
+    elif _is_on_meta(model) and accepted != "unchecked" and not left:
+        checks = prove_sizes(result, plan, found)
+    vars(result)["conversion"] = Conversion(plan.how, grade, tuple(rows), checks, why)
     return result
 
 
-def _survey(model: nn.Module, plan: Plan, found: Found) -> dict[str, Need]:
-    """What the forwards ask for, in use and in training."""
+def _survey(model: nn.Module, plan: Plan, found: Found) -> tuple[dict[str, Need], dict[str, Need]]:
+    """What the forwards that speak 2D ask for; and those of them that do so in training alone."""
     _, sample, dtype = found
     flat = precise_copy(model, dtype)
     arguments = sample.arguments
@@ -87,13 +98,17 @@ def _survey(model: nn.Module, plan: Plan, found: Found) -> dict[str, Need]:
     needs = survey(flat, ruled, lambda: flat(*arguments))
     tall = sample.make((2 * sample.size[0], sample.size[1]))
     tall = to_meta(tall) if sample.on_meta else tall
+    seen: dict[str, Need] = {}
     for training in (False, True):
         try:
             other = survey(flat.train(training), ruled, lambda: flat(*tall))
         except Exception:  # the model may ask for one size, or for a larger batch to train on
             continue
+        seen = seen if training else other
         needs = {path: need.and_also(other[path]) for path, need in needs.items()}
-    return needs
+    speaking = {path: need for path, need in needs.items() if need.kind != NATIVE}
+    quiet = {path for path, need in (seen or needs).items() if need.kind == NATIVE}
+    return speaking, {path: need for path, need in speaking.items() if path in quiet}
 
 
 def _check_arguments(model: nn.Module, how: Lift, accept: str | None) -> None:
