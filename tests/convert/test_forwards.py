@@ -232,6 +232,22 @@ def test_padding_made_for_a_size_is_made_for_the_size_of_depth(how, sizes):
         torch.testing.assert_close(deep(x), swapped)
 
 
+class Fixed(nn.Conv2d):
+    """Padded alike at every size; at odd ones that is what Same would do."""
+
+    def forward(self, x):
+        return F.conv2d(F.pad(x, (0, 1, 0, 1)), self.weight, self.bias, self.stride)
+
+
+@pytest.mark.parametrize("depth", [5, 6])
+def test_padding_that_only_looks_made_for_a_size_is_the_same_at_every_depth(depth):
+    deep = convert(Fixed(3, 4, 2, 2), Planar())
+    x = torch.randn(1, 3, depth, 6, 7)
+    expected = convert(nn.Conv2d(3, 4, 2, 2), Planar())
+    expected.load_state_dict(deep.state_dict())
+    torch.testing.assert_close(deep(x), expected(F.pad(x, (0, 1, 0, 1, 0, 1))))
+
+
 def test_an_inflated_kernel_of_a_subclass_is_a_3d_parameter():
     deep = convert(nn.Sequential(Same(3, 4, 3, 2)), Inflate())
     assert deep[0].weight.shape == (4, 3, 3, 3, 3)

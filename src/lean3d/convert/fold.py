@@ -34,16 +34,14 @@ class Spread:
         self.seen: list[tuple[int, int, int]] = []  # D*H, W, D
 
     def enter(self, x: Any) -> Any:
-        if not self.folding.channels_last_in or not _is_volume(x):
-            return self.fold(x)
-        self.seen.append((x.shape[1] * x.shape[2], x.shape[3], x.shape[1]))
-        return x.flatten(1, 2)
+        return self.fold(x, 1 if self.folding.channels_last_in else 2)
 
-    def fold(self, x: Any) -> Any:
+    def fold(self, x: Any, place: int = 2) -> Any:
         if not _is_volume(x):
             return x
-        self.seen.append((x.shape[2] * x.shape[3], x.shape[4], x.shape[2]))
-        return x.flatten(2, 3)
+        depth, height, width = x.shape[place : place + 3]
+        self.seen.append((depth * height, width, depth))
+        return x.flatten(place, place + 1)
 
     def unfold(self, x: Any) -> Any:
         return self._unfold(x, 2)
@@ -76,22 +74,16 @@ class Stack:
         self.folding, self.batch = folding, 0
         self.seen: list[tuple[int, int, int]] = []  # H, W, D
 
-    def fold(self, x: Any) -> Any:
+    def enter(self, x: Any) -> Any:
+        return self.fold(x, 1 if self.folding.channels_last_in else 2)
+
+    def fold(self, x: Any, place: int = 2) -> Any:
         if not _is_volume(x):
             return x
         self.batch = x.shape[0]
-        self.note(x)
-        return x.transpose(1, 2).flatten(0, 1)
-
-    def enter(self, x: Any) -> Any:
-        if not self.folding.channels_last_in or not _is_volume(x):
-            return self.fold(x)
-        self.batch = x.shape[0]
-        self.seen.append((x.shape[2], x.shape[3], x.shape[1]))
-        return x.flatten(0, 1)
-
-    def note(self, x_BCDHW: Tensor) -> None:
-        self.seen.append((x_BCDHW.shape[3], x_BCDHW.shape[4], x_BCDHW.shape[2]))
+        depth, height, width = x.shape[place : place + 3]
+        self.seen.append((height, width, depth))
+        return x.transpose(1, place).flatten(0, 1)
 
     def unfold(self, x: Any) -> Any:
         if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[0] % self.batch:
@@ -145,10 +137,17 @@ class Crossing:
         around = _running[-1] if _running else None
         if around is None:
             return super().__call__(*args, **kwargs)  # type: ignore[misc]
+        unfolded = False
+
+        def unfold(x: Any) -> Any:
+            nonlocal unfolded
+            volume = around.unfold(x)
+            unfolded |= volume is not x
+            return volume
+
         with _inside(None):
-            volumes = mapped((args, kwargs), around.unfold)
-        unfolded = zip(leaves((args, kwargs)), leaves(volumes), strict=True)
-        if all(before is after for before, after in unfolded):
+            volumes = mapped((args, kwargs), unfold)
+        if not unfolded:
             return super().__call__(*args, **kwargs)  # type: ignore[misc]
         with _inside(None):
             result = super().__call__(*volumes[0], **volumes[1])  # type: ignore[misc]
@@ -213,14 +212,3 @@ def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
         items = {f.name: mapped(getattr(value, f.name), change) for f in fields(value) if f.init}
         return replace(value, **items)
     return value
-
-
-def leaves(value: Any) -> list[Any]:
-    found: list[Any] = []
-
-    def note(leaf: Any) -> Any:
-        found.append(leaf)
-        return leaf
-
-    mapped(value, note)
-    return found

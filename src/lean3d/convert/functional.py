@@ -37,10 +37,8 @@ class Intercept(TorchFunctionMode):
         kwargs = kwargs or {}
         if not self.here():
             return function(*args, **kwargs)
-        meaning = MEANINGS.get(function)
-        if meaning is not None:
-            return meaning(Call(self.stack, self.module, function, args, kwargs))
-        return function(*_of_one_depth(args, self.stack.batch), **kwargs)
+        meaning = MEANINGS.get(function, Call.plainly)
+        return meaning(Call(self.stack, self.module, function, args, kwargs))
 
 
 def _of_one_depth(args: tuple[Any, ...], batch: int) -> tuple[Any, ...]:

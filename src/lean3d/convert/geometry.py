@@ -10,7 +10,15 @@ from torch import nn
 from lean3d.convert.lift import Site
 from lean3d.shape import Triple
 
-__all__ = ["conv_arguments", "isotropic", "like_height", "pair", "transposed_arguments"]
+__all__ = [
+    "conv_arguments",
+    "every_axis",
+    "isotropic",
+    "like_height",
+    "pair",
+    "same_padding",
+    "transposed_arguments",
+]
 
 Depth = tuple[int, int, int, int]  # kernel, stride, padding, dilation along D
 
@@ -82,3 +90,17 @@ def transposed_arguments(conv: nn.ConvTranspose2d, depth: Depth, site: Site) -> 
         device="meta",
         dtype=conv.weight.dtype,
     )
+
+
+def same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+    """(before, after) that make ceil(size / stride) outputs, as TensorFlow's "same" does."""
+    total = (-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size
+    total = max(total, 0)
+    return (total // 2, total - total // 2)
+
+
+def every_axis(index: Any) -> list[Any]:
+    """An index of a (B, C, H, W) tensor with its ellipsis and what it leaves out written as `:`."""
+    index = list(index) if isinstance(index, tuple) else [index]
+    at = index.index(Ellipsis) if Ellipsis in index else len(index)
+    return [*index[:at], *[slice(None)] * (4 - len(index) + (at < len(index))), *index[at + 1 :]]

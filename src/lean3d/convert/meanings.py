@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lean3d.convert.functional import Call, meaning, static
+from lean3d.convert.geometry import every_axis, pair, same_padding
 from lean3d.convert.resize import resize
 from lean3d.errors import ConversionError
 
@@ -38,7 +39,9 @@ def conv2d(call: Call) -> Tensor:
     module = call.lifted(nn.Conv2d, *channels, kernel, **settings, **like)
     x = call.volume(given["input"])
     if call.folding.same:
-        x = _same_depth(call, x, kernel[0], first(given["stride"]), first(given["dilation"]), 0.0)
+        x = _same_depth(
+            call, x, kernel[0], pair(given["stride"])[0], pair(given["dilation"])[0], 0.0
+        )
     weights = call.folding.how.weights(module, weight, call.module) | dict(bias=bias)
     weights = {name: value for name, value in weights.items() if value is not None}
     return call.stack.fold(torch.func.functional_call(module, weights, (x,)))
@@ -68,20 +71,13 @@ def conv_transpose2d(call: Call) -> Tensor:
     )
 
 
-def first(value: Any) -> int:
-    return value[0] if isinstance(value, (list, tuple)) else value
-
-
 def _same_depth(
     call: Call, x_BCDHW: Tensor, kernel: int, stride: int, dilation: int, value: float
 ) -> Tensor:
     """Pad depth for ceil(D / stride) outputs, as the forward did height and width for theirs."""
-    depth = x_BCDHW.shape[2]
-    if call.folding.keep:
-        stride = 1
-    total = max((-(-depth // stride) - 1) * stride + dilation * (kernel - 1) + 1 - depth, 0)
-    pads = (0, 0, 0, 0, total // 2, total - total // 2)
-    if not total:
+    stride = 1 if call.folding.keep else stride
+    pads = (0, 0, 0, 0, *same_padding(x_BCDHW.shape[2], kernel, stride, dilation))
+    if not any(pads):
         return x_BCDHW
     if call.folding.still == 0:
         return F.pad(x_BCDHW, pads, mode="replicate")
@@ -118,8 +114,9 @@ def _pool(call: Call, kind: Any, given: dict[str, Any], beyond: float) -> Tensor
     settings = {name: static(value) for name, value in given.items()}
     settings["stride"] = settings["stride"] or settings["kernel_size"]
     if call.folding.same:
-        kernel, stride = first(settings["kernel_size"]), first(settings["stride"])
-        x = _same_depth(call, x, kernel, stride, first(settings.get("dilation", 1)), beyond)
+        names = ("kernel_size", "stride", "dilation")
+        kernel, stride, dilation = (pair(settings.get(name, 1))[0] for name in names)
+        x = _same_depth(call, x, kernel, stride, dilation, beyond)
     return call.stack.fold(call.lifted(kind, **settings)(x))
 
 
@@ -158,10 +155,10 @@ def interpolate(call: Call) -> Tensor:
     x = call.volume(given.pop("input"))
     size, scale = given.pop("size"), given.pop("scale_factor")
     if size is not None:
-        height, width = (size, size) if isinstance(size, int) else tuple(size)
+        height, width = pair(size)
         size = (_depth_for(call, x, height, width), height, width)
     else:
-        tall, wide = (scale[0], scale[-1]) if isinstance(scale, (list, tuple)) else (scale, scale)
+        tall, wide = pair(scale)
         scale = (1.0 if call.folding.keep else tall, tall, wide)
     return call.stack.fold(resize(x, size, scale, **given))
 
@@ -174,18 +171,12 @@ def _depth_for(call: Call, x_BCDHW: Tensor, height: int, width: int) -> int:
     return depth if call.folding.keep else max(round(depth * height / x_BCDHW.shape[3]), 1)
 
 
-@meaning(F.pixel_shuffle)
+@meaning(F.pixel_shuffle, F.pixel_unshuffle)
 def pixel_shuffle(call: Call) -> Tensor:
-    given = call.read("input upscale_factor")
-    module = call.lifted(nn.PixelShuffle, given["upscale_factor"])
-    return call.stack.fold(module(call.volume(given["input"])))
-
-
-@meaning(F.pixel_unshuffle)
-def pixel_unshuffle(call: Call) -> Tensor:
-    given = call.read("input downscale_factor")
-    module = call.lifted(nn.PixelUnshuffle, given["downscale_factor"])
-    return call.stack.fold(module(call.volume(given["input"])))
+    kind = nn.PixelShuffle if call.function is F.pixel_shuffle else nn.PixelUnshuffle
+    given = call.read("input factor")
+    x = given.pop("input")
+    return call.stack.fold(call.lifted(kind, *given.values())(call.volume(x)))
 
 
 @meaning(F.group_norm, F.instance_norm, F.dropout2d, F.feature_alpha_dropout)
@@ -206,7 +197,7 @@ def over_the_volume(call: Call) -> Tensor:
 def reduction(call: Call) -> Any:
     """Over height and width is over depth too."""
     given = call.read("input dim keepdim", dim=None)
-    x, dim = given.pop("input", call.args[0] if call.args else None), given.pop("dim")
+    x, dim = given.pop("input"), given.pop("dim")
     if not isinstance(dim, (list, tuple)) or x.ndim != 4 or sorted(dim) not in BOTH:
         return call.plainly()
     return call.stack.fold(call.function(call.volume(x), dim=(2, 3, 4), **given))
@@ -216,13 +207,10 @@ def reduction(call: Call) -> Any:
 def crop(call: Call) -> Any:
     """A slice of height is one of depth; one that ends where another tensor does ends with it."""
     x, index = call.args
-    index = list(index) if isinstance(index, tuple) else [index]
-    if x.ndim != 4 or any(not isinstance(i, slice) and i is not Ellipsis for i in index):
+    given = index if isinstance(index, tuple) else (index,)
+    if x.ndim != 4 or any(not isinstance(i, slice) and i is not Ellipsis for i in given):
         return call.plainly()
-    if Ellipsis in index:
-        at = index.index(Ellipsis)
-        index[at : at + 1] = [slice(None)] * (5 - len(index))
-    index += [slice(None)] * (4 - len(index))
+    index = every_axis(index)
     if index[2] == index[3] == slice(None):
         return call.plainly()
     depth = index[2]

@@ -15,8 +15,7 @@ from lean3d.shape import check_axes
 
 __all__ = ["PlaneThenDepth", "resize"]
 
-MODES = {"nearest": "nearest", "nearest-exact": "nearest-exact", "bilinear": "trilinear"}
-MODES["area"] = "area"
+MODES = {mode: mode for mode in ("nearest", "nearest-exact", "area")} | {"bilinear": "trilinear"}
 
 
 def resize(

@@ -19,6 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from lean3d.convert.compare import tensors
+from lean3d.convert.geometry import every_axis, pair
 
 __all__ = ["NATIVE", "SPREAD", "STACK", "kind_of", "window"]
 
@@ -63,7 +64,7 @@ def kind_of(
         return SPREAD if name == "conv2d" and _is_pointwise(args, kwargs) else STACK
     if name in ADAPTIVE:
         size = args[1] if len(args) > 1 else kwargs["output_size"]
-        return SPREAD if _pair(size if size is not None else 0) == (1, 1) else STACK
+        return SPREAD if pair(size if size is not None else 0) == (1, 1) else STACK
     shape = before[0]
     if max(map(len, before)) <= 2 and all(x.ndim <= 2 for x in tensors(result)):
         return NATIVE  # no image is left
@@ -73,7 +74,7 @@ def kind_of(
         pads = args[1] if len(args) > 1 else kwargs["pad"]
         return STACK if spatial and any(pads[:4]) else SPREAD
     if name == "__getitem__" and grown:
-        return _of_index(args[1], shape)
+        return _of_index(args[1])
     if name in ("narrow", "select") and grown:
         dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
         return STACK if dim % 4 >= 2 else SPREAD
@@ -94,14 +95,9 @@ def window(name: str, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
     if name == "conv2d":
         names = ["input", "weight", "bias", "stride", "padding", "dilation", "groups"]
     given = dict(zip(names, args, strict=False)) | kwargs
-    kernel = tuple(given["weight"].shape[-2:]) if name == "conv2d" else _pair(given["kernel_size"])
+    kernel = tuple(given["weight"].shape[-2:]) if name == "conv2d" else pair(given["kernel_size"])
     stride = given.get("stride") or (1 if name == "conv2d" else kernel)
-    return kernel, _pair(stride), _pair(given.get("dilation", 1))
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    value = (value,) if isinstance(value, int) else tuple(value)
-    return (value[0], value[-1])
+    return kernel, pair(stride), pair(given.get("dilation", 1))
 
 
 def _is_pointwise(args: Any, kwargs: Any) -> bool:
@@ -110,13 +106,11 @@ def _is_pointwise(args: Any, kwargs: Any) -> bool:
     return kernel == stride == (1, 1) and padding in (0, (0, 0), [0, 0], "valid", "same")
 
 
-def _of_index(index: Any, shape: tuple[int, ...]) -> int:
-    index = list(index) if isinstance(index, tuple) else [index]
-    if any(isinstance(i, (Tensor, list)) or i is None for i in index):
+def _of_index(index: Any) -> int:
+    indices = index if isinstance(index, tuple) else (index,)
+    if any(isinstance(i, (Tensor, list)) or i is None for i in indices):
         return SPREAD
-    if Ellipsis in index:
-        at = index.index(Ellipsis)
-        index[at : at + 1] = [slice(None)] * (5 - len(index))
+    index = every_axis(index)
     if any(i != slice(None) for i in index[2:4]):
         return STACK
     return NATIVE if all(isinstance(i, slice) for i in index) else SPREAD

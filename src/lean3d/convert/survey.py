@@ -14,6 +14,7 @@ from torch import Size, Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lean3d.convert.compare import tensors
+from lean3d.convert.geometry import same_padding
 from lean3d.convert.sentences import NATIVE, STACK, kind_of, window
 
 __all__ = ["Need", "survey"]
@@ -27,6 +28,7 @@ class Need:
         kind: NATIVE, SPREAD or STACK.
         line: The line of code that asks for it.
         same: Its padding makes ceil(size / stride) outputs, as TensorFlow's "same" does.
+        differs: Some of its padding does not.
         computed: It convolves with a kernel that is not simply its own parameter.
         shapes: Of the first image that enters and of the first that leaves.
         channels_last: Whether these are (B, H, W, C).
@@ -39,7 +41,7 @@ class Need:
     callees: set[str] = field(default_factory=set)
     shapes: list[Size | None] = field(default_factory=lambda: [None, None])
     channels_last: tuple[bool, bool] = (False, False)
-    _differs: bool = False
+    differs: bool = False
 
     def ask(self, kind: int, line: Callable[[], str]) -> None:
         if kind > self.kind:
@@ -54,13 +56,15 @@ class Need:
     def and_also(self, other: "Need") -> "Need":
         """What both ask for; `other` saw an image of another height."""
         more = max(self, other, key=lambda need: need.kind)
-        same, computed = self.same or other.same, self.computed or other.computed
+        differs = self.differs or other.differs
+        same, computed = (self.same or other.same) and not differs, self.computed or other.computed
         # the axis that follows the height of the image says where the channels are
         pairs = zip(self.shapes, other.shapes, strict=True)
         last = [bool(a and b and a[1] != b[1] and a[3] == b[3]) for a, b in pairs]
         last = [one or known for one, known in zip(last, self.channels_last, strict=True)]
-        callees = self.callees | other.callees
-        return Need(more.kind, more.line, same, computed, callees, channels_last=(last[0], last[1]))
+        found = Need(more.kind, more.line, same, computed, self.callees | other.callees)
+        found.channels_last, found.differs = (last[0], last[1]), differs
+        return found
 
 
 def survey(model: nn.Module, ruled: Collection[str], run: Callable[[], Any]) -> dict[str, Need]:
@@ -83,8 +87,8 @@ def survey(model: nn.Module, ruled: Collection[str], run: Callable[[], Any]) -> 
 class _Watch(TorchFunctionMode):
     def __init__(self, model: nn.Module, needs: dict[str, Need], ruled: set[str]):
         super().__init__()
-        self.model, self.needs, self.ruled = model, needs, ruled
-        self.stack = [""]
+        self.needs, self.ruled = needs, ruled
+        self.stack: list[str] = []  # whose forwards are running, innermost last
         self.modules = dict(model.named_modules())
         self.padded: list[tuple[Tensor, Size, Any]] = []
         self.handles: list[Any] = []
@@ -93,7 +97,6 @@ class _Watch(TorchFunctionMode):
                 module.register_forward_pre_hook(self._enter(path), with_kwargs=True)
             )
             self.handles.append(module.register_forward_hook(self._leave, always_call=True))
-        self.stack = []
 
     def remove(self) -> None:
         for handle in self.handles:
@@ -124,10 +127,8 @@ class _Watch(TorchFunctionMode):
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        inside = not self.stack or any(path in self.ruled for path in self.stack[-1:])
-        before = None
-        if not inside:
-            before = [tuple(x.shape) for x in tensors([args, kwargs])]
+        watched = self.stack and self.stack[-1] not in self.ruled
+        before = [tuple(x.shape) for x in tensors([args, kwargs])] if watched else []
         result = function(*args, **kwargs)
         if before:
             need = self.needs[self.stack[-1]]
@@ -153,14 +154,13 @@ class _Watch(TorchFunctionMode):
             return
         kernel, stride, dilation = window(name, args, kwargs)
         sizes, pad = pads
-        expected = []
-        for axis in (1, 0):
-            side = sizes[2 + axis]
-            total = (-(-side // stride[axis]) - 1) * stride[axis]
-            total = max(total + dilation[axis] * (kernel[axis] - 1) + 1 - side, 0)
-            expected += [total // 2, total - total // 2]
+        expected = [
+            amount
+            for axis in (1, 0)
+            for amount in same_padding(sizes[2 + axis], kernel[axis], stride[axis], dilation[axis])
+        ]
         fits = list(pad) == expected
-        need.same, need._differs = fits and not need._differs, need._differs or not fits
+        need.same, need.differs = fits and not need.differs, need.differs or not fits
 
 
 def _holds_size(value: Any) -> bool:
