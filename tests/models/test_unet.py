@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from lean3d.errors import RunError, ShapeError
-from lean3d.models import create_model, list_models
+from lean3d.errors import ShapeError
+from lean3d.models import create_model
 from lean3d.ops import ACSConv3d, ParallelSeparableConv3d, PlanarConv3d
 
 P2SC2 = partial(ParallelSeparableConv3d, streams=2, depth=2)
@@ -89,12 +89,6 @@ def test_says_what_it_takes_when_given_an_image():
 def test_refuses_options_that_make_no_network(bad):
     with pytest.raises(ValueError, match="UNet"):
         create_model("unet2d", **bad)
-
-
-def test_the_registry_lists_by_pattern_and_suggests_the_nearest():
-    assert list_models("unet*") == ["unet2d", "unet3d"]
-    with pytest.raises(RunError, match="did you mean unet3d"):
-        create_model("unet_3d")
 
 
 def test_the_default_operators_are_those_of_torch():

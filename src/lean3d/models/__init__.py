@@ -1,6 +1,12 @@
 """Networks that take the operator as an argument."""
 
-from lean3d.models.registry import create_model, list_models, register_model
+from lean3d.models.registry import (
+    ModelEntry,
+    create_model,
+    find_model,
+    list_models,
+    register_models,
+)
 from lean3d.models.unet import UNet
 
-__all__ = ["UNet", "create_model", "list_models", "register_model"]
+__all__ = ["ModelEntry", "UNet", "create_model", "find_model", "list_models", "register_models"]

@@ -1,27 +1,78 @@
-"""Model names and their factories."""
+"""Model names, their factories, and one line about each."""
 
 import difflib
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import nn
 
 from lean3d.errors import RunError
 
-__all__ = ["create_model", "list_models", "register_model"]
+__all__ = ["ModelEntry", "create_model", "find_model", "list_models", "register_models"]
 
 Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
-_MODELS: dict[str, Callable[..., nn.Module]] = {}
 
 
-def register_model(factory: Factory) -> Factory:
-    """Make a factory reachable by its function name."""
-    name = factory.__name__
-    if name in _MODELS:
-        raise ValueError(f"model {name!r} is registered twice")
-    _MODELS[name] = factory
-    return factory
+@dataclass(frozen=True)
+class ModelEntry:
+    """What the registry knows about a name.
+
+    Args:
+        what: One line, without the source.
+        source: Paper and section, table or equation.
+        input_shape: What the paper feeds it, batch of one included.
+        fixed: The arguments of the factory that the name stands for.
+    """
+
+    name: str
+    what: str
+    source: str
+    input_shape: tuple[int, ...]
+    factory: Callable[..., nn.Module]
+    fixed: Mapping[str, Any]
+
+    @property
+    def takes(self) -> dict[str, Any]:
+        """The arguments that are left to choose, with their defaults."""
+        given = inspect.signature(self.factory).parameters.values()
+        return {p.name: p.default for p in given if p.name not in self.fixed}
+
+    def build(self, **kwargs: Any) -> nn.Module:
+        """The network; raises RunError for an argument it does not take."""
+        for key in kwargs.keys() - self.takes.keys():
+            raise RunError(f"{self.name} does not take {key}{_near(key, self.takes, 'it takes')}")
+        return self.factory(**self.fixed, **kwargs)
+
+
+_MODELS: dict[str, ModelEntry] = {}
+
+
+def register_models(
+    names: Mapping[str, Mapping[str, Any]],
+    what: str,
+    source: str,
+    input_shape: tuple[int, ...],
+) -> Callable[[Factory], Factory]:
+    """Make a factory reachable under several names, each with its own fixed arguments.
+
+    A factory has every argument by name and with a default, except those that all its names fix.
+
+    Args:
+        what: One line; fields in braces are filled with the fixed arguments.
+    """
+
+    def register(factory: Factory) -> Factory:
+        for name, fixed in names.items():
+            if name in _MODELS:
+                raise ValueError(f"model {name!r} is registered twice")
+            line = what.format(**fixed)
+            _MODELS[name] = ModelEntry(name, line, source, input_shape, factory, fixed)
+        return factory
+
+    return register
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -29,14 +80,29 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted(name for name in _MODELS if fnmatchcase(name, pattern))
 
 
-def create_model(name: str, **kwargs) -> nn.Module:
-    """Build a registered model; keyword arguments go to its factory.
+def find_model(name: str) -> ModelEntry:
+    """What is known about a registered model.
 
     Raises:
         RunError: no model has that name; the message gives the nearest.
     """
     if name not in _MODELS:
-        near = difflib.get_close_matches(name, _MODELS, n=3)
-        hint = f"did you mean {', '.join(near)}?" if near else "list_models() gives all names"
-        raise RunError(f"no model called {name!r}; {hint}")
-    return _MODELS[name](**kwargs)
+        raise RunError(f"no model called {name!r}{_near(name, _MODELS)}")
+    return _MODELS[name]
+
+
+def create_model(name: str, **kwargs) -> nn.Module:
+    """Build a registered model; keyword arguments go to its factory.
+
+    Raises:
+        RunError: no model has that name, or it does not take one of the arguments; the message
+            gives the nearest.
+    """
+    return find_model(name).build(**kwargs)
+
+
+def _near(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    near = difflib.get_close_matches(name, known, n=3)
+    if near:
+        return f"; did you mean {', '.join(near)}?"
+    return f"; {otherwise} {', '.join(known)}" if otherwise else "; list_models() gives all names"

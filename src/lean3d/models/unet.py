@@ -6,21 +6,20 @@ network of the proof of concept of Yang et al. (ACS), arXiv:1911.10477, Appendix
 Axes: B batch, C channels, D depth, H height, W width.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lean3d.models.registry import register_model
+from lean3d.models.blocks import Conv
+from lean3d.models.registry import register_models
 from lean3d.ops.views import PlaneConv3d
 from lean3d.shape import check_axes
 
-__all__ = ["UNet", "unet2d", "unet3d"]
+__all__ = ["UNet", "unet"]
 
-# called as conv(in_channels, out_channels, kernel_size, padding=...)
-Conv = Callable[..., nn.Module]
 KINDS = {2: (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d), 3: (nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d)}
 
 
@@ -111,17 +110,27 @@ class UNet(nn.Module):
         return x if x.shape[2:] == size else F.interpolate(x, size=list(size), mode="nearest")
 
 
-@register_model
-def unet2d(
-    *, in_channels: int = 1, num_classes: int = 6, widths: Sequence[int] = (64, 128), **options
+@register_models(
+    {"unet2d": dict(dims=2)},
+    "UNet over images; 389,286 parameters",
+    "ACS, arXiv:1911.10477, Table 3",
+    (1, 1, 48, 48),
+)
+@register_models(
+    {"unet3d": dict(dims=3)},
+    "UNet over volumes; 1,164,582 parameters with nn.Conv3d, 389,286 with ACSConv3d",
+    "ACS, arXiv:1911.10477, Table 3",
+    (1, 1, 48, 48, 48),
+)
+def unet(
+    dims: Literal[2, 3],
+    *,
+    in_channels: int = 1,
+    num_classes: int = 6,
+    widths: Sequence[int] = (64, 128),
+    conv: Conv | None = None,
+    convs: int = 2,
+    skip: Literal["pooled", "full"] = "pooled",
 ) -> UNet:
-    """UNet over images; 389,286 parameters as it stands (ACS, Table 3: 1.6 MB of float32)."""
-    return UNet(2, in_channels, num_classes, widths, **options)
-
-
-@register_model
-def unet3d(
-    *, in_channels: int = 1, num_classes: int = 6, widths: Sequence[int] = (64, 128), **options
-) -> UNet:
-    """UNet over volumes; 1,164,582 parameters with nn.Conv3d, 389,286 with ACSConv3d (Table 3)."""
-    return UNet(3, in_channels, num_classes, widths, **options)
+    """UNet with the widths and the skips of the ACS proof of concept."""
+    return UNet(dims, in_channels, num_classes, widths, conv=conv, convs=convs, skip=skip)
