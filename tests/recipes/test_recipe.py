@@ -32,6 +32,17 @@ def test_a_recipe_of_another_version_is_refused():
         Recipe.from_dict({"warp": 9})
 
 
+def test_a_recipe_of_an_unknown_task_is_refused():
+    with pytest.raises(RunError, match="no task 'knitting'"):
+        Recipe.from_dict({"task": "knitting"})
+
+
+def test_a_recipe_from_before_there_were_tasks_is_one_of_segmentation():
+    values = get_recipe("brain3d").to_dict()
+    del values["task"]
+    assert Recipe.from_dict(values) == get_recipe("brain3d")
+
+
 def test_the_proof_of_concept_has_the_settings_of_the_paper():
     recipe = get_recipe("shapes3d")
     said = (recipe.loss, recipe.optimizer, recipe.lr, recipe.epochs, recipe.batch_size)

@@ -124,6 +124,19 @@ def test_the_learning_rate_follows_its_schedule_to_the_last_epoch(schedule, shar
     assert seen == pytest.approx([0.1 * share for share in shares], rel=1e-3)
 
 
+def test_a_plateau_of_the_validation_loss_divides_the_rate_by_ten_three_times_at_most():
+    task = Segmentation(nn.Conv3d(1, 2, 3), 2, lr=0.1, schedule="plateau")
+    (optimizer,), (follows,) = task.configure_optimizers()
+    assert follows["monitor"] == "val_loss"
+    rates = []
+    for _ in range(20):
+        follows["scheduler"].step(1.0)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates[:3] == [0.1] * 3
+    assert rates[4:8] == pytest.approx([1e-2] * 4)
+    assert rates[-1] == pytest.approx(1e-4)
+
+
 def test_channels_last_changes_the_layout_of_2d_and_3d_kernels_but_no_number():
     class Mixed(nn.Module):
         def __init__(self):
@@ -158,7 +171,7 @@ def test_refuses_a_model_that_changes_the_size():
         (dict(num_classes=3, class_names=["a", "b"]), "3 different class names"),
         (dict(num_classes=2, loss="focal"), "focal"),
         (dict(num_classes=2, optimizer="lion"), "lion"),
-        (dict(num_classes=2, schedule="linear"), "linear.*constant and cosine"),
+        (dict(num_classes=2, schedule="linear"), "linear.*constant, cosine and plateau"),
     ],
 )
 def test_refuses_what_it_cannot_use(bad, message):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from lean3d.data import brain_slabs, load_volume, mni152
-from lean3d.recipes import Recipe
+from lean3d.recipes import SegmentationRecipe
 from lean3d.recipes.compare import Result
 from lean3d.report import (
     Code,
@@ -48,7 +48,11 @@ OVERLAY = (
 
 
 def write_demo_page(
-    path: Path, methods: dict[str, Recipe], results: list[Result], mask: Path | None, minutes: float
+    path: Path,
+    methods: dict[str, SegmentationRecipe],
+    results: list[Result],
+    mask: Path | None,
+    minutes: float,
 ) -> None:
     """Write the page for a finished comparison; `mask` is the last method's prediction."""
     last = results[-1]
@@ -73,7 +77,7 @@ def write_demo_page(
     write_page(path, "lean3d: from 2D to 3D", sections, facts)
 
 
-def _tables(results: list[Result], recipe: Recipe) -> list[Table]:
+def _tables(results: list[Result], recipe: SegmentationRecipe) -> list[Table]:
     """The 2D row apart, where its classes are others."""
     rows = [result.row for result in results]
     best: dict[str, Literal["max", "min"]] = {f"Dice {name}": "max" for name in recipe.names[1:]}
@@ -82,7 +86,7 @@ def _tables(results: list[Result], recipe: Recipe) -> list[Table]:
     return [Table(rows[:1]), deep]
 
 
-def _overlay(mask: Path, recipe: Recipe):
+def _overlay(mask: Path, recipe: SegmentationRecipe):
     slab = brain_slabs(mni152(recipe.spacing_mm or 1))[1]
     predicted = load_volume(mask.with_name("held_out_t1.nii.gz"), mask).label
     names = recipe.names
@@ -91,5 +95,5 @@ def _overlay(mask: Path, recipe: Recipe):
     )
 
 
-def _recipes(methods: dict[str, Recipe]) -> str:
+def _recipes(methods: dict[str, SegmentationRecipe]) -> str:
     return "\n".join(json.dumps(recipe.to_dict()) for recipe in methods.values())

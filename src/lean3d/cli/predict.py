@@ -53,8 +53,11 @@ def segment(image: tuple[Path, ...], run: Path, out: Path, **settings: Any) -> t
     """From image files to a mask file by a run's best weights; return the classes' names."""
     from lean3d.recipes.predict import predict
     from lean3d.recipes.runs import load_run
+    from lean3d.recipes.segmentation import SegmentationRecipe
 
     model, recipe = load_run(run)
+    if not isinstance(recipe, SegmentationRecipe):
+        raise RunError(f"{run} learnt {recipe.task} and predict segments; use lean3d stream")
     volume = normalise(load_volume(image, spacing_mm=recipe.spacing_mm))
     save_mask(out, predict(model, recipe, volume, **settings), volume, like=image)
     return recipe.names

@@ -10,6 +10,9 @@ from lean3d.report import format_table, json_line
 
 __all__ = ["main"]
 
+# what people call the score that chooses the best epoch
+SCORES = {"val_dice": "Dice", "val_top1": "top-1"}
+
 
 @dataclass(frozen=True)
 class Train:
@@ -53,11 +56,13 @@ def _help() -> str:
 
 def _best(results: dict[str, Any]) -> dict[str, Any]:
     row = results["epochs"][results["best_epoch"] - 1]
-    dice = {name: value for name, value in row.items() if name.startswith("val_dice")}
-    return {"epochs": len(results["epochs"]), **dice}
+    scores = {k: v for k, v in row.items() if k.startswith("val_") and k != "val_loss"}
+    return {"epochs": len(results["epochs"]), **scores}
 
 
 def _table(results: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
-    best = _best(results)
-    rows = [{"class": name, "Dice": best[f"val_dice_{name}"]} for name in recipe.names[1:]]
-    return [*rows, {"class": f"mean (epoch {results['best_epoch']})", "Dice": best["val_dice"]}]
+    """The score of each class that has one, and their mean."""
+    best, score = _best(results), results["monitor"]
+    what = SCORES[score]
+    rows = [{"class": n, what: best[k]} for n in recipe.names if (k := f"{score}_{n}") in best]
+    return [*rows, {"class": f"mean (epoch {results['best_epoch']})", what: best[score]}]

@@ -2,5 +2,6 @@
 
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.registry import get_recipe, list_recipes
+from lean3d.recipes.segmentation import SegmentationRecipe
 
-__all__ = ["Recipe", "get_recipe", "list_recipes"]
+__all__ = ["Recipe", "SegmentationRecipe", "get_recipe", "list_recipes"]

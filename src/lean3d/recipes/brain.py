@@ -5,14 +5,14 @@ Classes as in PmSCn Sec 4.2: background, CSF, grey and white matter.
 
 from dataclasses import replace
 
-from lean3d.recipes.base import Recipe
+from lean3d.recipes.segmentation import SegmentationRecipe
 
 __all__ = ["brain2d", "brain3d", "brain_acs"]
 
 
-def brain3d() -> Recipe:
+def brain3d() -> SegmentationRecipe:
     """A small 3D UNet on crops of the brain at 2 mm."""
-    return Recipe(
+    return SegmentationRecipe(
         name="brain3d",
         data="mni152",
         num_classes=4,
@@ -30,7 +30,7 @@ def brain3d() -> Recipe:
     )
 
 
-def brain2d() -> Recipe:
+def brain2d() -> SegmentationRecipe:
     """A small 2D UNet on slices of the brain at 2 mm, across all three axes."""
     return replace(
         brain3d(),
@@ -44,7 +44,7 @@ def brain2d() -> Recipe:
     )
 
 
-def brain_acs() -> Recipe:
+def brain_acs() -> SegmentationRecipe:
     """The 2D UNet of brain2d, converted to 3D with ACS and trained on."""
     return replace(
         brain3d(),

@@ -1,6 +1,7 @@
 """From a recipe to its model and task."""
 
 from dataclasses import dataclass
+from functools import singledispatch
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from lean3d.models import create_model
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.operators import conversion, operator
 from lean3d.recipes.options import read_options
+from lean3d.recipes.segmentation import SegmentationRecipe
+from lean3d.tasks.learner import Learner
 from lean3d.tasks.segmentation import Segmentation
 
 __all__ = ["Start", "build_model", "build_task", "make_model"]
@@ -36,21 +39,27 @@ def build_model(recipe: Recipe, start: Start | None = None) -> tuple[nn.Module, 
     return model, fresh
 
 
-def build_task(recipe: Recipe, model: nn.Module) -> Segmentation:
+@singledispatch
+def build_task(recipe: Recipe, model: nn.Module) -> Learner:
     """The model with the recipe's loss, optimizer and class names."""
+    raise NotImplementedError(f"{recipe.task} has no task")
+
+
+@build_task.register
+def _(recipe: SegmentationRecipe, model: nn.Module) -> Segmentation:
     return Segmentation(
         model,
         recipe.num_classes,
         class_names=recipe.names,
         loss=recipe.loss,
         background=recipe.background,
-        optimizer=recipe.optimizer,
-        lr=recipe.lr,
-        weight_decay=recipe.weight_decay,
-        momentum=recipe.momentum,
-        schedule=recipe.schedule,
-        channels_last=recipe.channels_last,
+        **_learning(recipe),
     )
+
+
+def _learning(recipe: Recipe) -> dict[str, Any]:
+    names = "optimizer", "lr", "weight_decay", "momentum", "schedule", "channels_last"
+    return {name: getattr(recipe, name) for name in names}
 
 
 def make_model(name: str, arguments: dict[str, Any]) -> nn.Module:

@@ -18,11 +18,11 @@ from torch.utils.data import DataLoader
 
 from lean3d.cost import count
 from lean3d.metrics import confusion_counts, dice_of_counts
-from lean3d.recipes.base import Recipe
 from lean3d.recipes.brain import brain2d, brain3d
 from lean3d.recipes.datasets import SHAPES, datasets, volumes
 from lean3d.recipes.predict import predict
 from lean3d.recipes.runs import load_run, run
+from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.recipes.shapes import shapes2d, shapes3d
 
 __all__ = ["METHODS", "Result", "compare"]
@@ -37,7 +37,7 @@ class Result:
     epochs: list[dict[str, Any]]
 
 
-def brain(out: Path) -> dict[str, Recipe]:
+def brain(out: Path) -> dict[str, SegmentationRecipe]:
     """2D on slices of the slab; 3D on five labelled blocks of 32 voxels cubed."""
     size: dict[str, Any] = dict(widths=(8, 16, 32), lr=1e-2, schedule="cosine")
     flat = replace(brain2d(), **size, epochs=8, batch_size=8, val_samples=32)
@@ -45,7 +45,7 @@ def brain(out: Path) -> dict[str, Recipe]:
     return _methods(flat, replace(brain3d(), **size, **few, epochs=20), out)
 
 
-def shapes(out: Path) -> dict[str, Recipe]:
+def shapes(out: Path) -> dict[str, SegmentationRecipe]:
     """2D on circles and squares; 3D on a hundred volumes of five solids."""
     flat = replace(shapes2d(), widths=(16, 32), train_samples=2000, val_samples=200, epochs=5)
     fast: dict[str, Any] = dict(widths=(16, 32), lr=1e-2, schedule="cosine", epochs=15)
@@ -55,7 +55,9 @@ def shapes(out: Path) -> dict[str, Recipe]:
 METHODS = {"brain": brain, "shapes": shapes}
 
 
-def _methods(flat: Recipe, deep: Recipe, out: Path) -> dict[str, Recipe]:
+def _methods(
+    flat: SegmentationRecipe, deep: SegmentationRecipe, out: Path
+) -> dict[str, SegmentationRecipe]:
     lifted: dict[str, Any] = dict(model="unet2d", conv=None, convert="acs")
     separable: dict[str, Any] = dict(conv="p2sc2", options=(*deep.options, "convs=1"))
     return {
@@ -69,7 +71,11 @@ def _methods(flat: Recipe, deep: Recipe, out: Path) -> dict[str, Recipe]:
 
 
 def compare(
-    methods: dict[str, Recipe], out: Path, say: Callable[[str], None], *, resume: bool = False
+    methods: dict[str, SegmentationRecipe],
+    out: Path,
+    say: Callable[[str], None],
+    *,
+    resume: bool = False,
 ) -> list[Result]:
     """Train every method in its own process, then test it on the whole held-out volume.
 
@@ -88,7 +94,7 @@ def compare(
     return results
 
 
-def _one(method: str, recipe: Recipe, out: Path, resume: bool) -> Result:
+def _one(method: str, recipe: SegmentationRecipe, out: Path, resume: bool) -> Result:
     metrics = run(recipe, out, resume=resume and (out / "recipe.json").exists())
     # the last epoch, not the best: the best was chosen on what is tested here
     model, _ = load_run(out, checkpoint="last")
@@ -108,7 +114,7 @@ def _one(method: str, recipe: Recipe, out: Path, resume: bool) -> Result:
 
 
 @torch.inference_mode()
-def _counts(model: nn.Module, recipe: Recipe) -> Tensor:
+def _counts(model: nn.Module, recipe: SegmentationRecipe) -> Tensor:
     """What was taken for what, over the whole held-out volumes or all test shapes."""
     total = torch.zeros(recipe.num_classes, recipe.num_classes, dtype=torch.int64)
     if recipe.data in SHAPES:

@@ -1,6 +1,7 @@
 """The training and validation data of a recipe."""
 
 import random
+from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from lean3d.data import (
 from lean3d.data.shapes import SIZE
 from lean3d.errors import RunError
 from lean3d.recipes.base import Recipe
+from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.shape import triple
 
 __all__ = ["datasets", "loaders", "volumes"]
@@ -37,8 +39,14 @@ def loaders(recipe: Recipe) -> tuple[DataLoader, DataLoader]:
     return DataLoader(train, sampler=sampler, **settings), DataLoader(val, **settings)
 
 
+@singledispatch
 def datasets(recipe: Recipe) -> tuple[Dataset, Dataset]:
-    """Samples (image, label) to train on and to validate on."""
+    """Samples (input, label) to train on and to validate on."""
+    raise NotImplementedError(f"{recipe.task} has no data")
+
+
+@datasets.register
+def _(recipe: SegmentationRecipe) -> tuple[Dataset, Dataset]:
     if recipe.data in SHAPES:
         return _shapes(recipe)
     train, val = volumes(recipe)
@@ -58,7 +66,7 @@ def datasets(recipe: Recipe) -> tuple[Dataset, Dataset]:
     )
 
 
-def volumes(recipe: Recipe) -> tuple[list[Volume], list[Volume]]:
+def volumes(recipe: SegmentationRecipe) -> tuple[list[Volume], list[Volume]]:
     """Normalised volumes to train on, and held-out ones."""
     if recipe.data in SHAPES:
         raise RunError(f"recipe {recipe.name} draws {recipe.data}; it has no volumes")
@@ -74,7 +82,7 @@ def volumes(recipe: Recipe) -> tuple[list[Volume], list[Volume]]:
     return train, held_out
 
 
-def _split(recipe: Recipe) -> tuple[list[Volume], list[Volume]]:
+def _split(recipe: SegmentationRecipe) -> tuple[list[Volume], list[Volume]]:
     if not recipe.data:
         raise RunError(f"recipe {recipe.name} needs data; pass --data with a folder of NIfTI files")
     cases = load_folder(recipe.data, recipe.num_classes, recipe.spacing_mm)
@@ -88,7 +96,7 @@ def _split(recipe: Recipe) -> tuple[list[Volume], list[Volume]]:
     return cases[held_out:], cases[:held_out]
 
 
-def _shapes(recipe: Recipe) -> tuple[Dataset, Dataset]:
+def _shapes(recipe: SegmentationRecipe) -> tuple[Dataset, Dataset]:
     kind, dims, num_classes = SHAPES[recipe.data]
     drawn = (SIZE,) * dims, num_classes, 1
     if (recipe.patch, recipe.num_classes, recipe.in_channels) != drawn:
@@ -100,7 +108,7 @@ def _shapes(recipe: Recipe) -> tuple[Dataset, Dataset]:
     return kind(train, recipe.seed), kind(val, recipe.seed + 1)
 
 
-def _check_channels(recipe: Recipe, volume: Volume) -> None:
+def _check_channels(recipe: SegmentationRecipe, volume: Volume) -> None:
     found = volume.image.shape[0]
     if found != recipe.in_channels:
         raise RunError(

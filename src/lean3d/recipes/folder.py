@@ -1,13 +1,13 @@
 """Your own data."""
 
-from lean3d.recipes.base import Recipe
+from lean3d.recipes.segmentation import SegmentationRecipe
 
 __all__ = ["folder"]
 
 
-def folder() -> Recipe:
+def folder() -> SegmentationRecipe:
     """A 3D UNet with ACS convolutions on your images and labels: give --data and --num-classes."""
-    return Recipe(
+    return SegmentationRecipe(
         name="folder",
         data="",
         num_classes=2,

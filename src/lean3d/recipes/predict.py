@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from lean3d.data import Volume
 from lean3d.errors import RunError
 from lean3d.infer import predict_slices, predict_volume
-from lean3d.recipes.base import Recipe
+from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.shape import triple
 
 __all__ = ["predict"]
@@ -16,7 +16,7 @@ __all__ = ["predict"]
 
 def predict(
     model: nn.Module,
-    recipe: Recipe,
+    recipe: SegmentationRecipe,
     volume: Volume,
     *,
     overlap: float = 0.5,

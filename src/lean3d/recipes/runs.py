@@ -42,7 +42,7 @@ def run(
         start = _start(recipe.start_from)
     model, fresh = build_model(recipe, start)
     task = build_task(recipe, model)
-    _check_patch(recipe, model)
+    _check_input(recipe, model)
     check_settings(recipe.epochs, recipe.precision, accelerator)
     train, val = loaders(recipe)
     record = begun | {"recipe": recipe.to_dict()}
@@ -77,14 +77,14 @@ def load_run(
     return task.model.eval(), recipe
 
 
-def _check_patch(recipe: Recipe, model: nn.Module) -> None:
-    """Refuse a model that cannot take the recipe's crops, before the first of them is drawn."""
+def _check_input(recipe: Recipe, model: nn.Module) -> None:
+    """Refuse a model that cannot take the recipe's samples, before the first of them is drawn."""
     try:
-        count(model, (1, recipe.in_channels, *recipe.patch))
+        count(model, (1, recipe.in_channels, *recipe.input_size))
     except LeanError as error:
         raise RunError(
-            f"recipe {recipe.name}: model {recipe.model} does not take crops of "
-            f"{' x '.join(map(str, recipe.patch))} ({error}); change patch, model or convert"
+            f"recipe {recipe.name}: model {recipe.model} does not take {recipe.sample} of "
+            f"{' x '.join(map(str, recipe.input_size))} ({error}); change size, model or convert"
         ) from error
 
 
@@ -100,7 +100,7 @@ def _begun(recipe: Recipe, out: Path, resume: bool) -> dict[str, Any]:
             raise RunError(f"{out} holds a run already; pass --resume to go on, or another --out")
         return {}
     record = _read(out)
-    old, new = record["recipe"], json.loads(json.dumps(recipe.to_dict()))
+    old, new = Recipe.from_dict(record["recipe"]).to_dict(), recipe.to_dict()
     other = [name for name in new if name not in FREE and new[name] != old.get(name)]
     if other:
         name = other[0]

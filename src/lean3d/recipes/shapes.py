@@ -6,14 +6,14 @@ Dice loss, Adam with learning rate 0.001, batches of 4, 50 epochs in 3D.
 
 from dataclasses import replace
 
-from lean3d.recipes.base import Recipe
+from lean3d.recipes.segmentation import SegmentationRecipe
 
 __all__ = ["shapes2d", "shapes3d", "shapes_acs"]
 
 
-def shapes3d() -> Recipe:
+def shapes3d() -> SegmentationRecipe:
     """The 3D UNet of the ACS proof of concept, on 100 volumes of solids in noise."""
-    return Recipe(
+    return SegmentationRecipe(
         name="shapes3d",
         data="shapes3d",
         num_classes=6,
@@ -31,7 +31,7 @@ def shapes3d() -> Recipe:
     )
 
 
-def shapes2d() -> Recipe:
+def shapes2d() -> SegmentationRecipe:
     """The 2D UNet of the ACS proof of concept, on 10,000 images of circles and squares."""
     return replace(
         shapes3d(),
@@ -50,7 +50,7 @@ def shapes2d() -> Recipe:
     )
 
 
-def shapes_acs() -> Recipe:
+def shapes_acs() -> SegmentationRecipe:
     """The 2D UNet of shapes2d, converted to 3D with ACS and trained on the solids."""
     return replace(
         shapes3d(),

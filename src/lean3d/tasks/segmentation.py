@@ -3,26 +3,21 @@
 Axes: B batch, C channels, K classes, then D H W for volumes or H W for images.
 """
 
-import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from lean3d.errors import RunError, ShapeError
+from lean3d.errors import ShapeError
 from lean3d.metrics import confusion_counts, dice_of_counts
-from lean3d.tasks.layout import channels_last, channels_last_
+from lean3d.tasks.learner import Learner, check_classes
 from lean3d.tasks.losses import Loss, segmentation_loss
 
 __all__ = ["Segmentation"]
 
-Optimizer = Literal["adam", "sgd"]
-Schedule = Literal["constant", "cosine"]
 
-
-class Segmentation(pl.LightningModule):
+class Segmentation(Learner):
     """A segmentation model with its loss, optimizer and Dice.
 
     Logs train_loss, val_loss, val_dice_<class> and val_dice. Dice is 2TP / (2TP + FP + FN) over all
@@ -32,10 +27,10 @@ class Segmentation(pl.LightningModule):
         model: (B, C, ...) -> (B, num_classes, ...), for images or volumes.
         class_names: Names of all classes, class 0 first; used in the names of the metrics.
         background: Count class 0 in the Dice loss.
-        momentum: Of sgd only.
-        schedule: Of the learning rate: constant, or along half a cosine to 0 at the last epoch.
-        channels_last: Keep kernels and inputs channels last in memory.
+        learning: Optimizer, schedule and layout, as `Learner` takes them.
     """
+
+    monitor = "val_dice"
 
     def __init__(
         self,
@@ -45,28 +40,14 @@ class Segmentation(pl.LightningModule):
         class_names: Sequence[str] | None = None,
         loss: Loss = "dice_ce",
         background: bool = True,
-        optimizer: Optimizer = "adam",
-        lr: float = 1e-3,
-        weight_decay: float = 0.0,
-        momentum: float = 0.9,
-        schedule: Schedule = "constant",
-        channels_last: bool = False,
+        **learning: Any,
     ):
-        super().__init__()
+        super().__init__(model, **learning)
         names = list(class_names or map(str, range(num_classes)))
-        _check(num_classes, names, optimizer)
-        if schedule not in ("constant", "cosine"):
-            raise RunError(f"no schedule called {schedule!r}; there are constant and cosine")
-        self.model = channels_last_(model) if channels_last else model
+        check_classes(self, num_classes, names, ", background included")
         self.num_classes, self.class_names = num_classes, names
         self.loss = segmentation_loss(loss, background=background)
-        self.optimizer, self.lr = optimizer, lr
-        self.weight_decay, self.momentum = weight_decay, momentum
-        self.schedule, self.channels_last = schedule, channels_last
         self.counts_KK = torch.zeros(num_classes, num_classes, dtype=torch.int64)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(channels_last(x) if self.channels_last else x)
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         x, label = batch
@@ -91,22 +72,6 @@ class Segmentation(pl.LightningModule):
             self.log(f"val_dice_{name}", dice)
         self.log("val_dice", dice_K[1:].nanmean(), prog_bar=True)
 
-    def configure_optimizers(self):
-        optimizer = self._optimizer()
-        if self.schedule == "constant":
-            return optimizer
-        # asks for the length each epoch, so that a run resumed for longer has one curve
-        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, self._share)]
-
-    def _optimizer(self) -> torch.optim.Optimizer:
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        if self.optimizer == "adam":
-            return torch.optim.Adam(trained, self.lr, weight_decay=self.weight_decay)
-        return torch.optim.SGD(trained, self.lr, self.momentum, weight_decay=self.weight_decay)
-
-    def _share(self, epoch: int) -> float:
-        return (1 + math.cos(math.pi * epoch / (self.trainer.max_epochs or 1))) / 2
-
     def _logits(self, x: Tensor, label: Tensor) -> Tensor:
         logits = self(x)
         expected = (len(x), self.num_classes, *label.shape[1:])
@@ -116,14 +81,3 @@ class Segmentation(pl.LightningModule):
                 f"got {tuple(logits.shape)}; the model must keep the size, one channel a class"
             )
         return logits
-
-
-def _check(num_classes: int, names: list[str], optimizer: str) -> None:
-    if num_classes < 2:
-        raise RunError(
-            f"Segmentation needs num_classes >= 2, background included, got {num_classes}"
-        )
-    if len(names) != num_classes or len(set(names)) != num_classes:
-        raise RunError(f"Segmentation needs {num_classes} different class names, got {names}")
-    if optimizer not in ("adam", "sgd"):
-        raise RunError(f"no optimizer called {optimizer!r}; there are adam and sgd")

@@ -31,7 +31,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
 
 class KeepBestAndLast(Checkpoint):
-    """last.ckpt resumes the run; best.ckpt holds the weights with the highest val_dice.
+    """last.ckpt resumes the run; best.ckpt holds the weights with the highest score.
 
     The best is written first. Killed between the two, the run resumes from the epoch before and
     writes the same best again.

@@ -57,8 +57,8 @@ def fit(
     TensorBoard logs. A resumed run gives, bit for bit, the weights of one that was never stopped.
 
     Args:
-        task: Must log train_loss and val_dice.
-        patience: Stop after this many epochs without a better val_dice.
+        task: Must log train_loss and the score that its `monitor` names, the higher the better.
+        patience: Stop after this many epochs without a better score.
         resume: Go on from last.ckpt where there is one; what a finished run gave is returned.
     """
     folder = Path(folder)
@@ -69,12 +69,13 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     for left_by_a_kill in [*folder.glob(".metrics.*"), *folder.glob("tensorboard/.events.*")]:
         left_by_a_kill.unlink()
-    history = History(folder)
+    monitor = str(task.monitor)
+    history = History(folder, monitor)
     if last.exists() and _is_done(load_checkpoint(last, task), history, task, epochs):
         return history.write(finished=True)
     loader = SeededEpochs(train_loader, seed)
     callbacks = [_TellEpoch(loader), history, KeepBestAndLast(last.parent, history)]
-    callbacks += [_early_stop(patience)] if patience is not None else []
+    callbacks += [_early_stop(monitor, patience)] if patience is not None else []
     shown = progress_bar() if progress else None
     callbacks += [shown] if shown else []
     with quiet_trainer():
@@ -116,10 +117,10 @@ def _run(trainer, task, train_loader, val_loader, checkpoint: Path | None) -> No
         torch.set_rng_state(generators[2])
 
 
-def _early_stop(patience: int) -> EarlyStopping:
-    # nan, when no foreground occurs, is only not better: hence check_finite=False
+def _early_stop(monitor: str, patience: int) -> EarlyStopping:
+    # nan, a Dice when no foreground occurs, is only not better: hence check_finite=False
     return EarlyStopping(
-        "val_dice", mode="max", patience=patience, check_finite=False, check_on_train_epoch_end=True
+        monitor, mode="max", patience=patience, check_finite=False, check_on_train_epoch_end=True
     )
 
 

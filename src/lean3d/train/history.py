@@ -23,10 +23,13 @@ class History(pl.Callback):
 
     A row has the epoch (from 1), every logged metric, the seconds spent in training steps and in
     the whole epoch, and the most memory held so far.
+
+    Args:
+        monitor: The metric that chooses the best epoch, the higher the better.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, monitor: str):
+        self.folder, self.monitor = folder, monitor
         self.rows: list[dict[str, Any]] = []
         self.times: list[float] = []
 
@@ -63,8 +66,8 @@ class History(pl.Callback):
         self.write(finished=False)
 
     def best(self) -> dict[str, Any]:
-        """The row of the first epoch with the highest mean Dice; nan counts as the lowest."""
-        return max(self.rows, key=lambda row: _comparable(row["val_dice"]))
+        """The row of the first epoch with the highest score; nan counts as the lowest."""
+        return max(self.rows, key=lambda row: _comparable(row[self.monitor]))
 
     def write(self, finished: bool) -> dict[str, Any]:
         """Write all three files and return what metrics.json says."""
@@ -88,7 +91,8 @@ class History(pl.Callback):
         return {
             "finished": finished,
             "best_epoch": best["epoch"],
-            "best_val_dice": _json_able(best["val_dice"]),
+            "monitor": self.monitor,
+            f"best_{self.monitor}": _json_able(best[self.monitor]),
             "seconds_per_epoch": times[len(times) // 2],
             "peak_memory_mib": self.rows[-1]["peak_memory_mib"],
             "epochs": rows,

@@ -1,0 +1,86 @@
+"""What every task has in common: a model, its optimizer and the learning rate's schedule."""
+
+import math
+from typing import Any, Literal, get_args
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from lean3d.errors import RunError
+from lean3d.tasks.layout import channels_last, channels_last_
+
+__all__ = ["Learner", "check_classes"]
+
+Optimizer = Literal["adam", "sgd"]
+Schedule = Literal["constant", "cosine", "plateau"]
+
+
+class Learner(pl.LightningModule):
+    """A model under training. A task adds the loss, and the score named `monitor`, high is good.
+
+    Args:
+        momentum: Of sgd only.
+        schedule: Of the learning rate: constant; along half a cosine to 0 at the last epoch; or a
+            tenth whenever val_loss has not fallen for three epochs, three times at most.
+        channels_last: Keep kernels and inputs channels last in memory.
+    """
+
+    monitor: str
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        optimizer: Optimizer = "adam",
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        momentum: float = 0.9,
+        schedule: Schedule = "constant",
+        channels_last: bool = False,
+    ):
+        super().__init__()
+        _check("optimizer", optimizer, get_args(Optimizer))
+        _check("schedule", schedule, get_args(Schedule))
+        self.model = channels_last_(model) if channels_last else model
+        self.optimizer, self.lr = optimizer, lr
+        self.weight_decay, self.momentum = weight_decay, momentum
+        self.schedule, self.channels_last = schedule, channels_last
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(channels_last(x) if self.channels_last else x)
+
+    def configure_optimizers(self):
+        optimizer = self._optimizer()
+        if self.schedule == "constant":
+            return optimizer
+        if self.schedule == "plateau":
+            settings: dict[str, Any] = dict(factor=0.1, patience=3, min_lr=1e-3 * self.lr)
+            scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, **settings)
+            return [optimizer], [{"scheduler": scheduler, "monitor": "val_loss"}]
+        # asks for the length each epoch, so that a run resumed for longer has one curve
+        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, self._share)]
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        if self.optimizer == "adam":
+            return torch.optim.Adam(trained, self.lr, weight_decay=self.weight_decay)
+        return torch.optim.SGD(trained, self.lr, self.momentum, weight_decay=self.weight_decay)
+
+    def _share(self, epoch: int) -> float:
+        return (1 + math.cos(math.pi * epoch / (self.trainer.max_epochs or 1))) / 2
+
+
+def check_classes(owner: object, num_classes: int, names: list[str], what: str = "") -> None:
+    """Refuse fewer than two classes, or names that are not one for each."""
+    who = type(owner).__name__
+    if num_classes < 2:
+        raise RunError(f"{who} needs num_classes >= 2{what}, got {num_classes}")
+    if len(names) != num_classes or len(set(names)) != num_classes:
+        raise RunError(f"{who} needs {num_classes} different class names, got {names}")
+
+
+def _check(what: str, name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        *rest, last = known
+        raise RunError(f"no {what} called {name!r}; there are {', '.join(rest)} and {last}")
