@@ -2,9 +2,16 @@
 
     python benchmarks/convert_matrix.py [--zoo torchvision timm timm-meta smp] [--how ACS]
 
-torchvision: every classification and segmentation CNN, by value. timm: the smallest model of every
-convolutional family by value (timm), and all of them by size (timm-meta, without memory). smp:
-every decoder with a ResNet, an EfficientNet and a MobileNet encoder, by value.
+- torchvision: every classification and segmentation CNN, by value;
+- torchvision-six: six of them, to run with `--how all`, by value;
+- timm: the smallest model of every convolutional family, by value;
+- timm-smallest-meta: the same by size, without memory, to run with `--how all`;
+- timm-meta: every model of those families, by size;
+- smp: every decoder with a ResNet, an EfficientNet and a MobileNet encoder, by value.
+
+Every row is written as soon as it is known, and what the table holds is not run again, so a run
+that was stopped goes on where it was; `--again refused planar` runs those rows anew. Models of more
+than 200 million parameters are compared by size alone.
 """
 
 import argparse
@@ -12,19 +19,22 @@ import csv
 import datetime
 import fnmatch
 import multiprocessing
-import sys
+import signal
 import time
 import warnings
 from collections import Counter
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
-from zoo import smp, timm, torchvision
+from zoo import FOLDER, smp, timm, torchvision
 
 import lean3d
 
 RESULTS = Path(__file__).parent / "results"
+ROOTS = [f"{root}/" for root in (FOLDER, Path(lean3d.__file__).parents[1])]
 
 
 def words(text: str) -> list[str]:
@@ -32,6 +42,9 @@ def words(text: str) -> list[str]:
 
 
 NOT_CNNS = ("*vit*", "*swin*", "*maxvit*")
+SIX = words("""
+    resnet18 vgg16 densenet121 mobilenet_v3_large convnext_tiny deeplabv3_resnet101
+""")
 FAMILIES = words("""
     byobnet convmixer convnext cspnet cspnext densenet dla dpn efficientnet fasternet fastvit
     focalnet ghostnet hardcorenas hgnet hrnet inception_next inception_resnet_v2 inception_v3
@@ -48,6 +61,10 @@ ATTENTION = words("""
 DECODERS = ["Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet", "DeepLabV3"]
 DECODERS += ["DeepLabV3Plus", "PAN", "UPerNet", "Segformer"]
 ENCODERS = ["resnet18", "efficientnet-b0", "mobilenet_v2"]
+HOWS = ["ACS", "MeanACS", "SoftACS", "Planar", "Inflate"]
+MOST_PARAMETERS = 200_000_000  # by value a conversion holds five copies in double precision
+
+Job = tuple[str, str, str]  # zoo, model, how
 
 
 @dataclass
@@ -57,8 +74,12 @@ class Outcome:
     how: str
     result: str
     largest_error: str
-    seconds: float
+    seconds: str
     reason: str = ""
+
+    @property
+    def job(self) -> Job:
+        return (self.zoo, self.model, self.how)
 
 
 def torchvision_names() -> list[str]:
@@ -72,81 +93,103 @@ def timm_names(family: str) -> list[str]:
     return [n for n in names if not any(fnmatch.fnmatch(n, pattern) for pattern in ATTENTION)]
 
 
+@cache
 def smallest(family: str) -> str:
     """The model of a family with the fewest parameters."""
-    counts = {}
-    for name in timm_names(family):
-        with torch.device("meta"):
-            model = timm.create_model(name)
-        counts[name] = sum(p.numel() for p in model.parameters())
-    return min(counts, key=lambda name: counts[name])
+    return min(timm_names(family), key=lambda name: parameters("timm", name))
 
 
-def names_of(zoo: str) -> list[str]:
-    if zoo == "torchvision":
-        return torchvision_names()
-    if zoo == "timm":
-        return [smallest(family) for family in FAMILIES]
-    if zoo == "timm-meta":
-        return [name for family in FAMILIES for name in timm_names(family)]
-    return [f"{decoder} {encoder}" for decoder in DECODERS for encoder in ENCODERS]
+def parameters(zoo: str, name: str) -> int:
+    with torch.device("meta"):
+        return sum(p.numel() for p in build(zoo, name).parameters())
+
+
+NAMES = {
+    "torchvision": torchvision_names,
+    "torchvision-six": lambda: SIX,
+    "timm": lambda: [smallest(family) for family in FAMILIES],
+    "timm-smallest-meta": lambda: [smallest(family) for family in FAMILIES],
+    "timm-meta": lambda: [name for family in FAMILIES for name in timm_names(family)],
+    "smp": lambda: [f"{decoder} {encoder}" for decoder in DECODERS for encoder in ENCODERS],
+}
 
 
 def build(zoo: str, name: str) -> torch.nn.Module:
     torch.manual_seed(0)
-    if zoo == "torchvision":
-        bare = {} if "_resnet" not in name and "lraspp" not in name else {"weights_backbone": None}
-        return torchvision.models.get_model(name, weights=None, **bare)
+    if zoo.startswith("timm"):
+        return timm.create_model(name)
     if zoo == "smp":
         decoder, encoder = name.split()
         return getattr(smp, decoder)(encoder, encoder_weights=None, classes=3)
-    if zoo == "timm":
-        return timm.create_model(name)
-    with torch.device("meta"):
-        return timm.create_model(name)
+    bare = {} if "_resnet" not in name and "lraspp" not in name else {"weights_backbone": None}
+    return torchvision.models.get_model(name, weights=None, **bare)
 
 
-def attempt(job: tuple[str, str, str]) -> Outcome:
+def attempt(job: Job, limit: int) -> Outcome:
     zoo, name, how = job
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
+    signal.signal(signal.SIGALRM, _stop)
+    signal.alarm(limit)
     start = time.perf_counter()
     try:
-        model = build(zoo, name)
+        by_size = zoo.endswith("meta") or parameters(zoo, name) > MOST_PARAMETERS
+        with torch.device("meta" if by_size else "cpu"):
+            model = build(zoo, name)
         start = time.perf_counter()
         result, error, reason = convert(model, getattr(lean3d, how)())
     except Exception as problem:  # the table says what went wrong, whatever it was
         kind = "" if isinstance(problem, lean3d.ConversionError) else f"{type(problem).__name__}: "
-        result, error, reason = "refused", "", kind + " ".join(str(problem).split())
-    seconds = round(time.perf_counter() - start, 2)
-    return Outcome(zoo, name, how, result, error, seconds, reason)
+        result, error, reason = "refused", "", kind + _line(problem)
+    finally:
+        signal.alarm(0)
+    return Outcome(*job, result, error, f"{time.perf_counter() - start:.2f}", reason)
 
 
-def convert(model: torch.nn.Module, how: object) -> tuple[str, str, str]:
+def _stop(*_: Any) -> None:
+    raise TimeoutError("stopped at the time limit")
+
+
+def _line(problem: Exception) -> str:
+    text = " ".join(str(problem).split())
+    for root in ROOTS:
+        text = text.replace(root, "")
+    return text
+
+
+def convert(model: torch.nn.Module, how: Any) -> tuple[str, str, str]:
     """Grade, largest error and, for a planar one, why it is no better."""
     why = ""
     try:
-        record = lean3d.convert(model, how).conversion
+        record = lean3d.convert(model, how, accept="isotropic").conversion
     except lean3d.ConversionError as problem:
         record = lean3d.convert(model, how, accept="planar").conversion
-        why = " ".join(str(problem).split())
+        why = _line(problem)
     errors = [check.error for check in record.checks if check.passed and check.error is not None]
     grade = "sizes" if record.grade == "unchecked" else record.grade
     return grade, f"{max(errors):.0e}" if errors else "", why
 
 
-def write(outcomes: list[Outcome]) -> Path:
-    """The table as CSV, its counts and everything that is not isotropic as Markdown."""
-    today = datetime.date.today()
-    path = RESULTS / f"convert_{today:%Y-%m}.csv"
-    with path.open("w", newline="") as file:
-        table = csv.DictWriter(file, list(asdict(outcomes[0])))
-        table.writeheader()
-        table.writerows(map(asdict, outcomes))
-    lines = [f"# convert\n\n{__doc__}\n", f"torch {torch.__version__}, torchvision "]
-    lines[-1] += (
-        f"{torchvision.__version__}, timm {timm.__version__}, smp {smp.__version__}; {today}.\n"
-    )
+def read(table: Path) -> dict[Job, Outcome]:
+    if not table.exists():
+        return {}
+    with table.open(newline="") as file:
+        outcomes = [Outcome(**row) for row in csv.DictReader(file)]
+    return {outcome.job: outcome for outcome in outcomes}
+
+
+def write(table: Path, outcomes: list[Outcome], mode: str) -> None:
+    with table.open(mode, newline="") as file:
+        rows = csv.DictWriter(file, Outcome.__dataclass_fields__)
+        if file.tell() == 0:
+            rows.writeheader()
+        rows.writerows(map(asdict, outcomes))
+
+
+def summarise(table: Path, outcomes: list[Outcome]) -> None:
+    """The counts, and everything that is neither isotropic nor of the right sizes, as Markdown."""
+    versions = ", ".join(f"{m.__name__} {m.__version__}" for m in (torch, torchvision, timm, smp))
+    lines = [f"# convert\n\n{__doc__}\n{versions}; {datetime.date.today()}.\n"]
     lines += ["| zoo | how | result | models |", "|---|---|---|---:|"]
     for key, count in sorted(Counter((o.zoo, o.how, o.result) for o in outcomes).items()):
         lines.append(f"| {' | '.join(key)} | {count} |")
@@ -155,32 +198,36 @@ def write(outcomes: list[Outcome]) -> Path:
         if o.result in ("planar", "refused"):
             reason = o.reason.replace("|", "/")[:300]
             lines.append(f"| {o.zoo} | {o.model} | {o.how} | {o.result} | {reason} |")
-    path.with_suffix(".md").write_text("\n".join(lines) + "\n")
-    return path
+    table.with_suffix(".md").write_text("\n".join(lines) + "\n")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     zoos = ["torchvision", "timm", "timm-meta", "smp"]
-    parser.add_argument("--zoo", nargs="+", default=zoos, choices=zoos)
-    parser.add_argument("--how", nargs="+", default=["ACS"])
+    parser.add_argument("--zoo", nargs="*", default=zoos, choices=NAMES)
+    parser.add_argument("--how", nargs="+", default=["ACS"], choices=[*HOWS, "all"])
     parser.add_argument("--only", default="*", help="a pattern for the models' names")
+    parser.add_argument("--again", nargs="*", default=[], help="results whose rows are run anew")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--limit", type=int, default=900, help="seconds for one model")
+    month = f"{datetime.date.today():%Y-%m}"
+    parser.add_argument("--table", type=Path, default=RESULTS / f"convert_{month}.csv")
     given = parser.parse_args()
-    jobs = [
-        (zoo, name, how)
-        for zoo in given.zoo
-        for name in names_of(zoo)
-        for how in given.how
-        if fnmatch.fnmatch(name, given.only)
-    ]
-    outcomes = []
-    with multiprocessing.get_context("spawn").Pool(given.jobs, maxtasksperchild=20) as pool:
-        for outcome in pool.imap(attempt, jobs):
-            outcomes.append(outcome)
+    hows = HOWS if given.how == ["all"] else given.how
+    done = read(given.table)
+    wanted = [(z, name, how) for z in given.zoo for name in NAMES[z]() for how in hows]
+    wanted = [job for job in wanted if fnmatch.fnmatch(job[1], given.only)]
+    jobs = [job for job in wanted if job not in done or done[job].result in given.again]
+    run = multiprocessing.get_context("spawn").Pool(given.jobs, maxtasksperchild=20)
+    with run as pool:
+        for waiting in [pool.apply_async(attempt, (job, given.limit)) for job in jobs]:
+            outcome = waiting.get()
             print(*asdict(outcome).values(), flush=True)
-    if given.only == "*":
-        print(write(outcomes), file=sys.stderr)
+            done[outcome.job] = outcome
+            write(given.table, [outcome], "a")
+    outcomes = [done[job] for job in sorted(done)]
+    write(given.table, outcomes, "w")
+    summarise(given.table, outcomes)
 
 
 if __name__ == "__main__":
