@@ -232,6 +232,22 @@ def test_padding_made_for_a_size_is_made_for_the_size_of_depth(how, sizes):
         torch.testing.assert_close(deep(x), swapped)
 
 
+class AverageSame(nn.Module):
+    """The zeros it pads with count."""
+
+    def forward(self, x):
+        sides = ((-(-size // 2) - 1) * 2 + 3 - size for size in (x.shape[3], x.shape[2]))
+        pads = [amount for side in sides for amount in (side // 2, side - side // 2)]
+        return F.avg_pool2d(F.pad(x, pads), 3, 2)
+
+
+def test_zeros_padded_before_an_average_count_in_use_and_not_in_the_proof():
+    deep = convert(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), AverageSame()), ACS())
+    assert deep.conversion.grade == "isotropic"
+    x = torch.ones(1, 4, 5, 7, 9)
+    torch.testing.assert_close(deep[1](x), F.avg_pool3d(F.pad(x, (1,) * 6), 3, 2))
+
+
 class Fixed(nn.Conv2d):
     """Padded alike at every size; at odd ones that is what Same would do."""
 

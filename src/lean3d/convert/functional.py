@@ -94,8 +94,8 @@ def _lifted(module: nn.Module, folding: Folding) -> nn.Module:
     result = result.module if isinstance(result, Lifted) else result
     if result is not module:
         become(module, result, site)
-        if folding.still is not None:
-            hold_still(module, folding.still)
+    if folding.still is not None:
+        hold_still(module, folding.still)
     return module
 
 
