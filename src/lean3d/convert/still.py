@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lean3d.convert.routed import RoutedConv3d
 from lean3d.ops import PlanarConv3d
 from lean3d.ops.base import pad_or_crop
 from lean3d.shape import triple
@@ -22,6 +23,9 @@ Pair = tuple[int, int]
 
 def hold_still(module: nn.Module, axis: int) -> None:
     """Replace the module's zero padding along `axis` by repetition of the border."""
+    if isinstance(module, RoutedConv3d):
+        module.still = axis
+        return hold_still(module.operator, axis)
     before, after = _take_padding(module, axis)
     if before or after:
         module.register_forward_pre_hook(_repeat(axis, (before, after)))
