@@ -1,7 +1,10 @@
+import csv
+import io
 import json
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch import nn
 
 from lean3d.cost import Cost, count
@@ -72,7 +75,9 @@ def test_each_call_is_credited_to_the_module_that_made_it():
     assert shapes["3.0"] == shapes["3"] == (1, 8, 4, 4, 4)
 
 
-@pytest.mark.parametrize("name", ["params", "macs", "interactions", "activation_bytes"])
+@pytest.mark.parametrize(
+    "name", ["params", "macs", "interactions", "activation_bytes", "moved_bytes"]
+)
 def test_layers_add_up_to_the_total(name):
     cost = count(small_net(), (1, 1, 9, 9, 9))
     assert getattr(cost, name) == sum(getattr(layer, name) for layer in cost.layers) > 0
@@ -136,6 +141,76 @@ def test_activations_count_what_is_created_and_the_peak_what_lives_at_once():
     # the convolution, the first and the last ReLU; views and in-place calls make nothing
     assert cost.activation_bytes == 3 * 800
     assert cost.peak_activation_bytes == 400 + 2 * 800
+
+
+def test_a_training_pass_holds_weights_gradients_and_what_backward_needs():
+    net = nn.Sequential(nn.Conv1d(1, 2, 1), nn.ReLU(), nn.ReLU())
+    # at the height: the input, what both ReLUs kept, the gradients before and after one of them,
+    # four parameters, and the sum that is differentiated, with its gradient
+    assert count(net, (1, 1, 100)).training_peak_bytes == 400 + 4 * 800 + 16 + 8
+
+
+def test_recomputed_activations_are_not_held_in_training():
+    class Checkpointed(nn.Sequential):
+        def forward(self, x):
+            for layer in self:
+                x = torch.utils.checkpoint.checkpoint(layer, x, use_reentrant=False)
+            return x
+
+    def blocks():
+        return [nn.Sequential(*(nn.Conv1d(4, 4, 1) for _ in range(4))) for _ in range(4)]
+
+    plain = count(nn.Sequential(*blocks()), (1, 4, 1000)).training_peak_bytes
+    assert count(Checkpointed(*blocks()), (1, 4, 1000)).training_peak_bytes < 0.7 * plain
+
+
+def test_what_cannot_be_trained_has_no_training_peak():
+    frozen = nn.Conv1d(1, 2, 3).requires_grad_(False)
+    assert count(frozen, (1, 1, 9)).training_peak_bytes is None
+
+
+def test_moved_bytes_are_read_once_and_written_once_by_each_call():
+    conv = nn.Conv1d(2, 3, 1)
+    net = nn.Sequential(conv, nn.Flatten(), nn.ReLU(inplace=True))
+    first, _, relu = (layer for layer in count(net, (1, 2, 100)).layers if layer.path)
+    assert first.moved_bytes == 4 * (200 + 6 + 3 + 300)
+    assert first.macs_per_byte == 600 / (4 * 509)
+    assert relu.moved_bytes == 4 * (300 + 300)
+
+
+def test_buffers_are_counted_beside_the_model():
+    assert count(nn.BatchNorm1d(5), (2, 5)).buffer_bytes == 2 * 5 * 4 + 8
+
+
+def test_stages_sum_the_layers_that_share_the_first_names_of_their_paths():
+    cost = count(small_net(), (1, 1, 9, 9, 9))
+    assert [stage.path for stage in cost.stages()] == ["", "0", "1", "2", "3", "4", "5", "6"]
+    stage = cost.stages()[4]
+    assert (stage.type, stage.output_shape) == ("Sequential", (1, 8, 4, 4, 4))
+    assert (stage.params, stage.macs) == (4 * 8 * 27 + 8, 64 * 8 * 4 * 27)
+    assert cost.stages(2) == cost.layers
+
+
+def test_a_stage_without_a_call_of_its_own_is_named_by_its_members():
+    class Listed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.steps = nn.ModuleList([nn.Conv1d(1, 2, 1), nn.Conv1d(2, 3, 1)])
+
+        def forward(self, x):
+            return self.steps[1](self.steps[0](x))
+
+    _, steps = count(Listed(), (1, 1, 9)).stages()
+    assert (steps.path, steps.type, steps.output_shape) == ("steps", "2 modules", (1, 3, 9))
+
+
+def test_csv_has_a_line_for_each_layer_or_stage():
+    cost = count(small_net(), (1, 1, 9, 9, 9))
+    rows = list(csv.DictReader(io.StringIO(cost.csv())))
+    assert [row["path"] for row in rows] == [layer.path for layer in cost.layers]
+    assert [int(row["macs"]) for row in rows] == [layer.macs for layer in cost.layers]
+    assert rows[1]["output"] == "1x4x9x9x9"
+    assert len(cost.csv(stages=1).splitlines()) == 1 + len(cost.stages())
 
 
 @pytest.mark.parametrize("name", ["weight", "training", "hooks", "batches"])

@@ -1,4 +1,4 @@
-"""lean3d convert --model MODEL --how HOW"""
+"""lean3d convert MODEL --how HOW"""
 
 import io
 from dataclasses import dataclass

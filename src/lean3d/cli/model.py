@@ -1,14 +1,19 @@
 """The flags that describe a model, shared by the commands that build one."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+import tyro
 from torch import nn
 
+from lean3d.errors import ShapeError
+from lean3d.models import find_model
 from lean3d.recipes.build import make_model
 from lean3d.recipes.options import read_options
 
 __all__ = ["ModelFlags"]
+
+AXES = {4: ("B", "C", "H", "W"), 5: ("B", "C", "D", "H", "W")}
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class ModelFlags:
         options: More arguments of the model, such as skip=full convs=1.
     """
 
-    model: str
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     num_classes: int | None = None
     widths: tuple[int, ...] | None = None
     options: tuple[str, ...] = ()
@@ -31,3 +36,24 @@ class ModelFlags:
         """The model; an argument that is None is left to its own default."""
         given: dict[str, Any] = dict(num_classes=self.num_classes, widths=self.widths, **more)
         return make_model(self.model, given | read_options(self.options))
+
+    def sizes(self, text: str | None) -> tuple[int, ...]:
+        """Of the input: as written, or what the paper feeds the model."""
+        return find_model(self.model).input_shape if text is None else _read(text)
+
+
+def _read(text: str) -> tuple[int, ...]:
+    """The sizes in "1,3,8,224,224".
+
+    Raises:
+        ShapeError: a size is no positive number; names its axis.
+    """
+    words = text.split(",")
+    names = AXES.get(len(words)) or tuple(f"axis {place}" for place in range(len(words)))
+    for name, word in zip(names, words, strict=True):
+        if not word.isdecimal() or int(word) < 1:
+            raise ShapeError(
+                f"--input is sizes such as 1,3,8,224,224, batch and channels first, got {text!r}: "
+                f"{name} is {word!r}, not a positive number"
+            )
+    return tuple(map(int, words))

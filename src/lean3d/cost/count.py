@@ -9,12 +9,13 @@ from operator import index
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from lean3d.cost.memory import tensor_bytes, training_peak
 from lean3d.cost.meta import meta_copy, meta_inputs
 from lean3d.cost.profiles import Profile, rules
 from lean3d.cost.result import Cost, LayerCost
-from lean3d.cost.tally import Row, Tally
+from lean3d.cost.tally import Row, Tally, tensor_shapes
 from lean3d.errors import LeanError, ShapeError
 
 __all__ = ["count"]
@@ -42,9 +43,9 @@ def count(
     tally = Tally(rules(profile))
     shapes = _shapes(input_shape)
     copied = meta_copy(model)
-    tally.watch(copied)
-    _run(copied, shapes, tally)
-    return _cost(copied, shapes, tally, profile)
+    inputs = meta_inputs(copied, shapes)
+    _run(copied, inputs, tally)
+    return _cost(copied, inputs, tally, profile)
 
 
 def _shapes(given: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
@@ -61,11 +62,10 @@ def _shapes(given: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
     return sizes
 
 
-def _run(model: nn.Module, shapes: tuple[tuple[int, ...], ...], tally: Tally) -> None:
-    inputs = meta_inputs(model, shapes)
+def _run(model: nn.Module, inputs: list[Tensor], tally: Tally) -> None:
     tally.memory.add(inputs)
     try:
-        with torch.no_grad(), torch.device("meta"), tally:
+        with torch.no_grad(), torch.device("meta"), tally.watch(model):
             model(*inputs)
     except Exception as error:
         raise _failure(error, tally.rows[tally.stack[-1]]) from error
@@ -83,19 +83,22 @@ def _failure(error: Exception, row: Row) -> LeanError:
     return ShapeError(f"count: {where} cannot run on input {got}: {why}")
 
 
-def _cost(model: nn.Module, shapes: Any, tally: Tally, profile: str) -> Cost:
+def _cost(model: nn.Module, inputs: list[Tensor], tally: Tally, profile: str) -> Cost:
     layers = tuple(_layers(model, tally.rows))
     parameters = list(model.parameters())
     return Cost(
         profile=profile,
-        input_shapes=shapes,
+        input_shapes=tuple(tensor_shapes(inputs)),
         params=sum(p.numel() for p in parameters),
         weights=_weights(model),
         macs=sum(layer.macs for layer in layers),
         interactions=sum(layer.interactions for layer in layers),
         activation_bytes=sum(layer.activation_bytes for layer in layers),
         peak_activation_bytes=tally.memory.peak,
-        model_bytes=sum(p.numel() * p.element_size() for p in parameters),
+        training_peak_bytes=training_peak(model, inputs),
+        moved_bytes=sum(layer.moved_bytes for layer in layers),
+        model_bytes=tensor_bytes(parameters),
+        buffer_bytes=tensor_bytes(list(model.buffers())),
         layers=layers,
     )
 
@@ -106,7 +109,7 @@ def _layers(model: nn.Module, rows: dict[str, Row]) -> Iterator[LayerCost]:
     own = _own_params(modules)
     for path in [*rows, *(path for path in modules if own[path] and path not in rows)]:
         row = rows.get(path) or Row(path, type(modules[path]).__name__, [])
-        counts = row.macs, row.interactions, row.activation_bytes
+        counts = row.macs, row.interactions, row.activation_bytes, row.moved_bytes
         yield LayerCost(path, row.type, row.output_shape, own[path], *counts)
 
 

@@ -1,15 +1,24 @@
-"""Bytes of the tensors a forward pass creates, all of them and the most alive at one time.
+"""Bytes of the tensors a pass creates, all of them and the most alive at one time.
 
-Tensors are followed by their storage, so views and in-place writes add nothing.
+Tensors are followed by their storage, so views and in-place writes add nothing. What kernels use
+beside their results, and what an optimizer keeps, is not seen.
 """
 
 import weakref
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-__all__ = ["Memory"]
+__all__ = ["Memory", "tensor_bytes", "training_peak"]
+
+
+def tensor_bytes(tree: Any) -> int:
+    """Bytes of the tensors in nested arguments; a broadcast one has those of what it repeats."""
+    leaves = (leaf for leaf in tree_iter(tree) if isinstance(leaf, Tensor))
+    return sum(min(t.numel() * t.element_size(), t.untyped_storage().nbytes()) for t in leaves)
 
 
 class Memory:
@@ -42,3 +51,32 @@ class Memory:
 
     def _release(self, size: int) -> None:
         self.alive -= size
+
+
+class _Following(TorchDispatchMode):
+    def __init__(self, memory: Memory):
+        super().__init__()
+        self._memory = memory
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
+        output = function(*args, **(kwargs or {}))
+        self._memory.add(output)
+        return output
+
+
+def training_peak(model: nn.Module, inputs: list[Tensor]) -> int | None:
+    """Most bytes alive in a forward and backward pass: weights, gradients, buffers, activations.
+
+    None where there is nothing to train, or meta tensors cannot be followed backward.
+    """
+    memory = Memory()
+    memory.add([*model.parameters(), *model.buffers(), *inputs])
+    try:
+        with torch.enable_grad(), torch.device("meta"), _Following(memory):
+            answers = [y for y in tree_iter(model(*inputs)) if isinstance(y, Tensor)]
+            sums = [y.sum() for y in answers if y.requires_grad]
+            torch.autograd.backward(sums)
+    # an operator without a backward on meta raises whatever it likes
+    except Exception:
+        return None
+    return memory.peak if sums else None

@@ -3,9 +3,11 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lean3d.cost.table import cost_table
+from lean3d.cost.table import cost_csv, cost_table
 
 __all__ = ["Cost", "LayerCost"]
+
+COUNTS = ("params", "macs", "interactions", "activation_bytes", "moved_bytes")
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,7 @@ class LayerCost:
     Args:
         output_shape: Of its last call; empty when the module did not run.
         params: Parameters it owns; a shared one counts at its first owner.
+        moved_bytes: What its calls read and write, as if each went to memory and back.
     """
 
     path: str
@@ -24,6 +27,12 @@ class LayerCost:
     macs: int
     interactions: int
     activation_bytes: int
+    moved_bytes: int
+
+    @property
+    def macs_per_byte(self) -> float:
+        """Arithmetic intensity: where it is low, memory and not arithmetic sets the time."""
+        return self.macs / self.moved_bytes if self.moved_bytes else 0.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,12 @@ class Cost:
         interactions: Channel interactions of the convolutions.
         activation_bytes: All tensors the pass creates, which training may have to keep.
         peak_activation_bytes: The most of them alive at once without gradients, input included.
+        training_peak_bytes: The most alive at once in a forward and backward pass, of weights,
+            buffers, gradients, input and activations; norms and dropout are as in inference, and
+            there is no optimizer. None where nothing can be trained, or not on meta tensors.
+        moved_bytes: What all calls read and write, as if each went to memory and back.
         model_bytes: The parameters as stored; buffers are not in it.
+        buffer_bytes: What a state_dict holds besides, such as running means.
     """
 
     profile: str
@@ -48,7 +62,10 @@ class Cost:
     interactions: int
     activation_bytes: int
     peak_activation_bytes: int
+    training_peak_bytes: int | None
+    moved_bytes: int
     model_bytes: int
+    buffer_bytes: int
     layers: tuple[LayerCost, ...]
 
     @property
@@ -56,14 +73,41 @@ class Cost:
         """Always two per multiply-add."""
         return 2 * self.macs
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, strings, lists and dicts, ready for JSON."""
-        row = asdict(self) | {"flops": self.flops}
+    def stages(self, depth: int = 1) -> tuple[LayerCost, ...]:
+        """The layers summed by the first `depth` names of their paths, in the order they ran."""
+        groups: dict[str, list[LayerCost]] = {}
+        for layer in self.layers:
+            path = ".".join(layer.path.split(".")[:depth])
+            groups.setdefault(path, []).append(layer)
+        return tuple(_sum(path, layers) for path, layers in groups.items())
+
+    def table(self, stages: int | None = None) -> str:
+        """Aligned text for people, layer by layer or in stages of that depth."""
+        return cost_table(self, self._rows(stages))
+
+    def csv(self, stages: int | None = None) -> str:
+        """Comma-separated values, layer by layer or in stages of that depth."""
+        return cost_csv(self._rows(stages))
+
+    def to_dict(self, stages: int | None = None) -> dict[str, Any]:
+        """Plain numbers, strings, lists and dicts, ready for JSON; "layers" as in `csv`."""
+        row = {name: value for name, value in vars(self).items() if name != "layers"}
         row["input_shapes"] = [list(shape) for shape in self.input_shapes]
-        row["layers"] = [
-            layer | {"output_shape": list(layer["output_shape"])} for layer in row["layers"]
-        ]
-        return row
+        layers = [asdict(layer) for layer in self._rows(stages)]
+        plain = [layer | {"output_shape": list(layer["output_shape"])} for layer in layers]
+        return row | {"flops": self.flops, "layers": plain}
+
+    def _rows(self, stages: int | None) -> tuple[LayerCost, ...]:
+        return self.layers if stages is None else self.stages(stages)
 
     def __str__(self) -> str:
-        return cost_table(self)
+        return self.table()
+
+
+def _sum(path: str, layers: list[LayerCost]) -> LayerCost:
+    """Under the name of the module at `path`, which comes before its children where it runs."""
+    first, last = layers[0], layers[-1]
+    own = first.path == path
+    counts = [sum(getattr(layer, name) for layer in layers) for name in COUNTS]
+    kind = first.type if own else f"{len(layers)} modules"
+    return LayerCost(path, kind, (first if own else last).output_shape, *counts)

@@ -1,13 +1,18 @@
-"""A Cost as aligned text, every unit in its column's name."""
+"""A Cost as aligned text, every unit in its column's name, and as comma-separated values."""
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from lean3d.cost.result import Cost, LayerCost
 
-__all__ = ["cost_table"]
+__all__ = ["cost_csv", "cost_table"]
+
+COLUMNS = "path type output params macs interactions activation_bytes moved_bytes macs_per_byte"
 
 
 class Line(NamedTuple):
@@ -16,12 +21,25 @@ class Line(NamedTuple):
     macs: int
     interactions: int
     activation_bytes: int
+    moved_bytes: int
 
 
-def cost_table(cost: Cost) -> str:
+def cost_csv(layers: Sequence[LayerCost]) -> str:
+    """One line a layer, plain numbers, sizes as 1x64x8x56x56."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS.split())
+    for layer in layers:
+        names, *counts = _line(layer)
+        intensity = f"{layer.macs_per_byte:.4f}"
+        writer.writerow([layer.path, layer.type, names[2], *counts, intensity])
+    return text.getvalue()
+
+
+def cost_table(cost: Cost, layers: Sequence[LayerCost]) -> str:
     """Layers with parameters or multiply-adds one by one, the others summed, then the total."""
-    shown = [_line(layer) for layer in cost.layers if layer.params or layer.macs]
-    quiet = [_line(layer) for layer in cost.layers if not (layer.params or layer.macs)]
+    shown = [_line(layer) for layer in layers if layer.params or layer.macs]
+    quiet = [_line(layer) for layer in layers if not (layer.params or layer.macs)]
     other = Line(("other modules", f"{len(quiet)} of them", ""), *_sums(quiet))
     total = Line(("total", f"profile {cost.profile}", ""), *_sums([*shown, other]))
     head, *body, last = _aligned([*shown, other, total])
@@ -31,15 +49,17 @@ def cost_table(cost: Cost) -> str:
 
 def _line(layer: LayerCost) -> Line:
     names = layer.path or "(the model)", layer.type, _times(layer.output_shape)
-    return Line(names, layer.params, layer.macs, layer.interactions, layer.activation_bytes)
+    counts = layer.params, layer.macs, layer.interactions
+    return Line(names, *counts, layer.activation_bytes, layer.moved_bytes)
 
 
-def _sums(lines: list[Line]) -> tuple[int, int, int, int]:
+def _sums(lines: list[Line]) -> tuple[int, int, int, int, int]:
     return (
         sum(line.params for line in lines),
         sum(line.macs for line in lines),
         sum(line.interactions for line in lines),
         sum(line.activation_bytes for line in lines),
+        sum(line.moved_bytes for line in lines),
     )
 
 
@@ -50,6 +70,7 @@ def _aligned(lines: list[Line]) -> list[str]:
         _column("{}MACs", [line.macs for line in lines]),
         _column("interactions ({})", [line.interactions for line in lines]),
         ["activations (MiB)", *(_number(line.activation_bytes, 2**20) for line in lines)],
+        ["MACs per byte", *(f"{line.macs / max(line.moved_bytes, 1):.2f}" for line in lines)],
     ]
     names = zip(("layer", "type", "output"), *(line.names for line in lines), strict=True)
     cells = [*(_padded(list(column), str.ljust) for column in names)]
@@ -84,9 +105,15 @@ def _times(shape: tuple[int, ...]) -> str:
 def _summary(cost: Cost) -> list[str]:
     shapes = ", ".join(map(_times, cost.input_shapes))
     scale, prefix = _unit(cost.flops)
+    peaks = f"activations {_mib(cost.peak_activation_bytes)} at their peak without gradients"
+    if cost.training_peak_bytes is not None:
+        peaks += f", {_mib(cost.training_peak_bytes)} for everything in training"
     return [
         f"input {shapes}; {cost.params:,} parameters, {cost.weights:,} of them weights; "
         f"{cost.flops / scale:,.3f} {prefix}FLOPs (2 per MAC)",
-        f"model {cost.model_bytes / 2**20:,.3f} MiB; "
-        f"peak activations {cost.peak_activation_bytes / 2**20:,.3f} MiB without gradients",
+        f"model {_mib(cost.model_bytes)}, buffers {_mib(cost.buffer_bytes)}; {peaks}",
     ]
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.3f} MiB"

@@ -1,5 +1,7 @@
 """Watch the aten calls of a forward pass and credit each to the module that made it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from lean3d.cost.interactions import call_interactions
-from lean3d.cost.memory import Memory
+from lean3d.cost.memory import Memory, tensor_bytes
 from lean3d.cost.profiles import Rule
 
 __all__ = ["Tally", "tensor_shapes"]
@@ -31,10 +33,11 @@ class Row:
     macs: int = 0
     interactions: int = 0
     activation_bytes: int = 0
+    moved_bytes: int = 0
 
 
 class Tally(TorchDispatchMode):
-    """Counts inside a `with` block, once `watch` has put its hooks on the model.
+    """Counts what a model does inside `watch`.
 
     A module called again repeats its work but not its channel interactions, which belong to the
     layer and not to the call.
@@ -47,13 +50,22 @@ class Tally(TorchDispatchMode):
         self.memory = Memory()
         self._cost_of = cost_of
 
-    def watch(self, model: nn.Module) -> None:
+    @contextmanager
+    def watch(self, model: nn.Module) -> Iterator[None]:
         """Hook every module of `model`; its own weights and buffers are not activations."""
         self.memory.know([*model.parameters(), *model.buffers()])
         self.rows[""] = Row("", type(model).__name__, [])
+        hooks = []
         for path, module in model.named_modules():
-            module.register_forward_pre_hook(self._entry(path), prepend=True, with_kwargs=True)
-            module.register_forward_hook(self._exit(path))
+            enter, leave = self._entry(path), self._exit(path)
+            hooks.append(module.register_forward_pre_hook(enter, prepend=True, with_kwargs=True))
+            hooks.append(module.register_forward_hook(leave))
+        try:
+            with self:
+                yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def _entry(self, path: str):
         def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
@@ -86,6 +98,9 @@ class Tally(TorchDispatchMode):
         output = function(*args, **kwargs)
         row = self.rows[self.stack[-1]]
         row.activation_bytes += self.memory.add(output)
+        # views are made without touching what they show
+        if not function.is_view:
+            row.moved_bytes += tensor_bytes((args, kwargs)) + tensor_bytes(output)
         if rule is not None:
             row.macs += rule(*args, out_val=output, **kwargs)
         if row.calls == 1:
