@@ -2,17 +2,21 @@
 
 from lean3d.data.blocks import cut_blocks
 from lean3d.data.brain import TISSUES, brain_slabs, mni152
+from lean3d.data.digits import MovingDigits
 from lean3d.data.export import save_image
+from lean3d.data.motions import MOTIONS
 from lean3d.data.nifti import find_pairs, load_folder, load_volume, save_mask
 from lean3d.data.patches import EpochSampler, PatchDataset, SliceDataset
 from lean3d.data.shapes import SHAPES_2D, SHAPES_3D, Shapes2D, Shapes3D
 from lean3d.data.volume import Volume, normalise
 
 __all__ = [
+    "MOTIONS",
     "SHAPES_2D",
     "SHAPES_3D",
     "TISSUES",
     "EpochSampler",
+    "MovingDigits",
     "PatchDataset",
     "Shapes2D",
     "Shapes3D",

@@ -1,0 +1,39 @@
+"""From pixels of a video to the input of a model: cut to a square, resized, normalised.
+
+Mean and standard deviation are those that video models of Kinetics are trained with.
+
+Axes: C channels, H height, W width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["fit_frame", "normalise_pixels"]
+
+MEAN, STD = 0.45, 0.225
+
+
+def normalise_pixels(pixels: Tensor) -> Tensor:
+    """From 0 to 1, float, to what models are trained on: less 0.45, by 0.225."""
+    return (pixels - MEAN) / STD
+
+
+def fit_frame(pixels_HWC: Tensor, size: tuple[int, int]) -> Tensor:
+    """The largest middle part of the model's proportions, resized and normalised.
+
+    Args:
+        size: Height and width of the model's input.
+
+    Shape: (H, W, 3) uint8 -> (3, height, width) float32
+    """
+    high, wide = pixels_HWC.shape[:2]
+    height, width = size
+    part = min(high / height, wide / width)
+    rows, columns = max(round(part * height), 1), max(round(part * width), 1)
+    top, left = (high - rows) // 2, (wide - columns) // 2
+    middle = pixels_HWC[top : top + rows, left : left + columns]
+    x_1CHW = middle.permute(2, 0, 1).unsqueeze(0).to(torch.float32) / 255
+    if (rows, columns) != (height, width):
+        x_1CHW = F.interpolate(x_1CHW, size, mode="bilinear", antialias=True, align_corners=False)
+    return normalise_pixels(x_1CHW[0])
