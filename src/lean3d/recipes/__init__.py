@@ -1,7 +1,8 @@
 """Complete runs as functions that return a frozen dataclass."""
 
 from lean3d.recipes.base import Recipe
+from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.registry import get_recipe, list_recipes
 from lean3d.recipes.segmentation import SegmentationRecipe
 
-__all__ = ["Recipe", "SegmentationRecipe", "get_recipe", "list_recipes"]
+__all__ = ["ClassificationRecipe", "Recipe", "SegmentationRecipe", "get_recipe", "list_recipes"]

@@ -11,9 +11,11 @@ from lean3d.convert import convert
 from lean3d.errors import LeanError, RunError
 from lean3d.models import create_model
 from lean3d.recipes.base import Recipe
+from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.operators import conversion, operator
 from lean3d.recipes.options import read_options
 from lean3d.recipes.segmentation import SegmentationRecipe
+from lean3d.tasks.classification import Classification
 from lean3d.tasks.learner import Learner
 from lean3d.tasks.segmentation import Segmentation
 
@@ -53,6 +55,17 @@ def _(recipe: SegmentationRecipe, model: nn.Module) -> Segmentation:
         class_names=recipe.names,
         loss=recipe.loss,
         background=recipe.background,
+        **_learning(recipe),
+    )
+
+
+@build_task.register
+def _(recipe: ClassificationRecipe, model: nn.Module) -> Classification:
+    return Classification(
+        model,
+        recipe.num_classes,
+        class_names=recipe.names,
+        scoring=recipe.scoring,
         **_learning(recipe),
     )
 

@@ -23,6 +23,8 @@ from lean3d.data import (
 from lean3d.data.shapes import SIZE
 from lean3d.errors import RunError
 from lean3d.recipes.base import Recipe
+from lean3d.recipes.classification import ClassificationRecipe
+from lean3d.recipes.clips import clips
 from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.shape import triple
 
@@ -64,6 +66,9 @@ def _(recipe: SegmentationRecipe) -> tuple[Dataset, Dataset]:
         PatchDataset(train, patch, num[0], recipe.seed, flips=recipe.flips, **kept),
         PatchDataset(val, patch, num[1], recipe.seed + 1, **kept),
     )
+
+
+datasets.register(ClassificationRecipe, clips)
 
 
 def volumes(recipe: SegmentationRecipe) -> tuple[list[Volume], list[Volume]]:
