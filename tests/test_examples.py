@@ -13,7 +13,7 @@ PRINTS = {
     "atoms": "True",
     "first": "(1, 4, 32, 48, 40) isotropic",
     "segment_volume": "the mask has the grid of the scan: (48, 59, 50)",
-    "video_step": "10 frames, the same answers; the state holds (1, 3, 2, 64, 64)",
+    "video_step": "10 frames, the same answers; the state holds 3 caches",
 }
 
 

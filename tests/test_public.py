@@ -21,12 +21,14 @@ NAMES = [
     "RunError",
     "ShapeError",
     "SoftACS",
+    "Stream",
     "__version__",
     "convert",
     "count",
     "create_model",
     "list_models",
     "ops",
+    "stream",
 ]
 
 OPERATORS = [

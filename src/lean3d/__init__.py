@@ -12,6 +12,7 @@ from lean3d.errors import (
     ShapeError,
 )
 from lean3d.models import create_model, list_models
+from lean3d.stream import Stream, stream
 
 __version__ = "0.1.0"
 
@@ -29,10 +30,12 @@ __all__ = [
     "RunError",
     "ShapeError",
     "SoftACS",
+    "Stream",
     "__version__",
     "convert",
     "count",
     "create_model",
     "list_models",
     "ops",
+    "stream",
 ]

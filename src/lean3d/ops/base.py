@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lean3d.ops.fast import conv3d
 from lean3d.shape import Triple, check_axes, triple
 
 __all__ = [
@@ -64,22 +65,6 @@ def pad_or_crop(x_BCDHW: Tensor, pads: Pads, mode: str = "zeros") -> Tensor:
 def as_kernel(weight: Tensor, axis: int) -> Tensor:
     """Lay a 2D kernel (C', C, k, k) across the plane that has no extent along spatial `axis`."""
     return weight.unsqueeze(2 + axis)
-
-
-def takes_slow_path(x_BCDHW: Tensor, kernel: Tensor, groups: int) -> bool:
-    """Whether ATen would leave oneDNN for its im2col loop: one small float32 sample on a CPU.
-
-    Measured at (1, 64, 16, 16, 16): 7.4 ms by that loop, 2.8 ms by oneDNN.
-    """
-    if torch.compiler.is_compiling() or type(x_BCDHW) is not Tensor:
-        return False
-    if x_BCDHW.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
-        return False
-    # the bounds are those of ATen's use_mkldnn
-    small = 0 < x_BCDHW[..., 0].numel() <= 20480 and min(kernel.shape[-2:]) <= 3
-    single = x_BCDHW.dtype == kernel.dtype == torch.float32
-    usable = torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled)
-    return single and small and usable and groups == 1 and x_BCDHW.shape[0] == 1
 
 
 class Holds4d(nn.Module):
@@ -181,10 +166,7 @@ class Conv3dLike(Holds4d):
             x_BCDHW, inside = self.padded(x_BCDHW, pads), (0, 0, 0)
         groups = self.groups if groups is None else groups
         dilations = dilation or self.dilation
-        if takes_slow_path(x_BCDHW, kernel, groups):
-            size = (inside, self.stride, dilations, groups)
-            return torch.mkldnn_convolution(x_BCDHW, kernel, bias, *size)
-        return F.conv3d(x_BCDHW, kernel, bias, self.stride, inside, dilations, groups)
+        return conv3d(x_BCDHW, kernel, bias, self.stride, inside, dilations, groups)
 
     def padded(self, x_BCDHW: Tensor, pads: Pads) -> Tensor:
         """Pad by `padding_mode` as far as `padding` says; beyond it stand zeros."""

@@ -9,11 +9,12 @@ Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lean3d.ops.base import Conv3dLike, pad_or_crop
-from lean3d.shape import Triple, check_axes
+from lean3d.ops.fast import conv3d
+from lean3d.ops.memory import check_steps, past
+from lean3d.shape import Triple
 
 __all__ = ["CausalConv3d"]
 
@@ -22,15 +23,19 @@ class CausalConv3d(Conv3dLike):
     """Conv3d with all its temporal padding before the first frame, none after the last.
 
     Takes the arguments of nn.Conv3d in the same order; `padding_mode` is that of height and
-    width. With padding="same", or dilation * (k - 1) / 2 in time, it keeps the number of frames
-    and can `step`. Then:
+    width. `lean3d.stream` runs it frame by frame. Then:
 
     Args:
+        past: Frames put in front of the first; by default as many as `padding` puts before and
+            after. dilation * (k - 1) of them keep the number of frames.
         first: What stands before the first frame: "replicate" (copies of it) or "zeros".
 
     Shape: (B, C, T, H, W) -> (B, C', T', H', W'), the sizes nn.Conv3d would give.
     Cost: C * C' * k * k * k / groups multiply-adds per output voxel, in a clip and in a step.
-    State: (B, C, dilation * (k - 1), H, W), the past inputs.
+    State: (B, C, past, H, W), the past inputs.
+
+    Raises:
+        ShapeError: a step brings a number of frames that its stride does not divide.
     """
 
     def __init__(
@@ -47,13 +52,20 @@ class CausalConv3d(Conv3dLike):
         device=None,
         dtype=None,
         *,
+        past: int | None = None,
         first: Literal["replicate", "zeros"] = "replicate",
     ):
         size = (kernel_size, stride, padding, dilation, groups, bias, padding_mode)
         super().__init__(in_channels, out_channels, *size, device=device, dtype=dtype)
         if first not in ("replicate", "zeros"):
             raise ValueError(f"CausalConv3d: first is 'replicate' or 'zeros', got {first!r}")
+        if past is not None and (past < 0 or self.pads[0] != (0, 0)):
+            raise ValueError(
+                f"CausalConv3d: past counts the frames in front in place of padding in time, got "
+                f"{past=} and padding={padding!r}"
+            )
         self.first = first
+        self.past = sum(self.pads[0]) if past is None else past
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.reset_parameters()
@@ -63,53 +75,25 @@ class CausalConv3d(Conv3dLike):
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
         self.reset_bias(self.weight[0].numel())
 
-    @property
-    def past(self) -> int:
-        """Frames the kernel sees besides the present one."""
-        return self.dilation[0] * (self.kernel_size[0] - 1)
-
     def dense_weight(self) -> Tensor:
         """The kernel (C', C/groups, k, k, k); its last tap is the present frame."""
         return self.weight
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         self.check(x_BCTHW)
-        return self._convolve(self._with_past(x_BCTHW, sum(self.pads[0])))
-
-    def _with_past(self, x_BCTHW: Tensor, frames: int) -> Tensor:
-        mode = "replicate" if self.first == "replicate" else "constant"
-        return F.pad(x_BCTHW, (0, 0, 0, 0, frames, 0), mode=mode) if frames else x_BCTHW
-
-    def _convolve(self, x_BCTHW: Tensor) -> Tensor:
-        """Convolve frames that already have their past in front."""
+        extent = self.dilation[0] * (self.kernel_size[0] - 1) + 1
+        check_steps(self, x_BCTHW, extent, self.stride[0], self.past)
+        window = past(self, x_BCTHW, self.past, self.first)
         (top, bottom), (left, right) = self.pads[1:]
         if self.padding_mode == "zeros" and top == bottom and left == right:
             pad: Triple = (0, top, left)
         else:
             pad = (0, 0, 0)
             sides = ((0, 0), (top, bottom), (left, right))
-            x_BCTHW = pad_or_crop(x_BCTHW, sides, self.padding_mode)
+            window = pad_or_crop(window, sides, self.padding_mode)
         size = (self.stride, pad, self.dilation, self.groups)
-        return F.conv3d(x_BCTHW, self.weight, self.bias, *size)
-
-    def step(self, x_BCHW: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One frame in, one frame out, and the state to hand to the next call.
-
-        Raises:
-            ValueError: the temporal stride is not 1 or the padding does not keep the frames.
-        """
-        check_axes(x_BCHW, f"B C={self.in_channels} H W", self)
-        if self.stride[0] != 1 or sum(self.pads[0]) != self.past:
-            raise ValueError(
-                f"CausalConv3d steps with stride 1 and {self.past} padded frames in time (padding="
-                f"'same'), got stride {self.stride[0]} and {sum(self.pads[0])} frames"
-            )
-        frame = x_BCHW.unsqueeze(2)
-        if state is None:
-            window = self._with_past(frame, self.past)
-        else:
-            window = torch.cat([state, frame], dim=2)
-        return self._convolve(window).squeeze(2), window[:, :, 1:]
+        return conv3d(window, self.weight, self.bias, *size)
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, first={self.first!r}"
+        text = f"{super().extra_repr()}, first={self.first!r}"
+        return text if self.past == sum(self.pads[0]) else f"{text}, past={self.past}"

@@ -1,0 +1,120 @@
+"""What looks at past frames without a kernel of its own: pools, plain windows, running means.
+
+Paper: Köpüklü et al., Dissected 3D CNNs (D3D), arXiv:2009.14639, Sec 3.1 ("same padding" at the
+first frame, nothing padded after the last)
+Differs from the paper: the paper's networks pool within frames only.
+
+Axes: B batch, C channels, F features, T time, H height, W width.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lean3d.ops.memory import First, carry, check_steps, past
+from lean3d.shape import Triple, check_axes, triple
+
+__all__ = ["CausalAvgPool3d", "CausalMaxPool3d", "Past", "RunningMean"]
+
+
+class Past(nn.Module):
+    """Puts the preceding frames in front, for any operator that is not padded in time.
+
+    Shape: (B, C, T, ...) -> (B, C, frames + T, ...)
+    State: (B, C, frames, ...), the past inputs.
+    """
+
+    def __init__(self, frames: int, first: First = "replicate"):
+        super().__init__()
+        self.frames, self.first = frames, first
+
+    def forward(self, x: Tensor) -> Tensor:
+        return past(self, x, self.frames, self.first)
+
+    def extra_repr(self) -> str:
+        return f"{self.frames}, first={self.first!r}"
+
+
+class CausalPool3d(nn.Module):
+    """The arguments of the pools of torch.nn, all padding in time before the first frame.
+
+    Args:
+        past: Frames put in front of the first; by default as many as `padding` puts before and
+            after.
+
+    Shape: (B, C, T, H, W) -> (B, C, T', H', W'), the sizes nn.MaxPool3d would give.
+    State: (B, C, past, H, W), the past inputs.
+    """
+
+    def __init__(
+        self,
+        kernel_size: int | Triple,
+        stride: int | Triple | None = None,
+        padding: int | Triple = 0,
+        *,
+        past: int | None = None,
+    ):
+        super().__init__()
+        self.kernel_size = triple(kernel_size, "kernel_size")
+        self.stride = self.kernel_size if stride is None else triple(stride, "stride")
+        self.padding = triple(padding, "padding")
+        self.past = 2 * self.padding[0] if past is None else past
+
+    def window(self, x_BCTHW: Tensor, first: First) -> Tensor:
+        check_axes(x_BCTHW, "B C T H W", self)
+        check_steps(self, x_BCTHW, self.kernel_size[0], self.stride[0], self.past)
+        return past(self, x_BCTHW, self.past, first)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        pad = (0, *self.padding[1:])
+        return dict(kernel_size=self.kernel_size, stride=self.stride, padding=pad)
+
+    def extra_repr(self) -> str:
+        return f"{self.kernel_size}, stride={self.stride}, padding={self.padding}, past={self.past}"
+
+
+class CausalMaxPool3d(CausalPool3d):
+    """Max over the present and past frames; nothing stands before the first."""
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        return F.max_pool3d(self.window(x_BCTHW, -torch.inf), **self.settings)
+
+
+class CausalAvgPool3d(CausalPool3d):
+    """Mean over the present and past frames; zeros of the border count, as in nn.AvgPool3d.
+
+    Args:
+        first: What stands before the first frame: "replicate" (copies of it) or "zeros".
+    """
+
+    def __init__(self, *size: Any, first: First = "replicate", **options: Any):
+        super().__init__(*size, **options)
+        self.first = first
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        return F.avg_pool3d(self.window(x_BCTHW, self.first), **self.settings)
+
+
+class RunningMean(nn.Module):
+    """Mean over space and over all frames up to each, as a causal squeeze-and-excitation needs.
+
+    Shape: (B, C, T, H, W) -> (B, C, T, 1, 1); (B, F, T) -> (B, F, T)
+    State: (B, C) in float32, the mean; (B,) the number of frames.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        x_BCT = x.float().mean((3, 4)) if x.ndim == 5 else x.float()
+        mean_BC, put_mean = carry(self, "mean", torch.zeros_like(x_BCT[:, :, 0]))
+        start = torch.zeros(x.shape[0], dtype=torch.int64, device=x.device)
+        seen_B, put_seen = carry(self, "seen", start)
+        step_T = torch.arange(1, x.shape[2] + 1, device=x.device)
+        seen_BT = seen_B[:, None] + step_T
+        # from the mean rather than the sum, which grows without bound
+        change_BCT = (x_BCT - mean_BC[:, :, None]).cumsum(2) / seen_BT[:, None]
+        mean_BCT = mean_BC[:, :, None] + change_BCT
+        put_mean(mean_BCT[:, :, -1].clone())
+        put_seen(seen_BT[:, -1].clone())
+        return mean_BCT.to(x.dtype).reshape(*x.shape[:3], *[1] * (x.ndim - 3))

@@ -1,0 +1,58 @@
+"""nn.functional.conv3d by the fastest of the ways that give its answer.
+
+Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lean3d.shape import Triple
+
+__all__ = ["conv3d"]
+
+
+def conv3d(
+    x_BCDHW: Tensor,
+    kernel: Tensor,
+    bias: Tensor | None,
+    stride: Triple,
+    pad: Triple,
+    dilation: Triple,
+    groups: int,
+) -> Tensor:
+    """Convolve with a dense kernel (C', C/groups, kd, kh, kw), zeros beyond the border."""
+    if is_plane(x_BCDHW, kernel, pad, dilation, groups):
+        # the taps lie side by side along the channels, in the input as in the kernel: views
+        taps_BCHW = x_BCDHW[:, :, :: dilation[0]].flatten(1, 2)
+        rest = (stride[1:], pad[1:], dilation[1:])
+        return F.conv2d(taps_BCHW, kernel.flatten(1, 2), bias, *rest).unsqueeze(2)
+    if takes_slow_path(x_BCDHW, kernel, groups):
+        return torch.mkldnn_convolution(x_BCDHW, kernel, bias, pad, stride, dilation, groups)
+    return F.conv3d(x_BCDHW, kernel, bias, stride, pad, dilation, groups)
+
+
+def is_plane(x_BCDHW: Tensor, kernel: Tensor, pad: Triple, dilation: Triple, groups: int) -> bool:
+    """Whether the kernel spans all of depth, so that conv2d over its taps gives the answer.
+
+    Measured at one sample of (64, 3, 56, 56), kernel 3: 3.5 times faster than conv3d; a depthwise
+    kernel is faster as it is.
+    """
+    span = dilation[0] * (kernel.shape[2] - 1) + 1
+    return groups == 1 and pad[0] == 0 and x_BCDHW.shape[2] == span
+
+
+def takes_slow_path(x_BCDHW: Tensor, kernel: Tensor, groups: int) -> bool:
+    """Whether ATen would leave oneDNN for its im2col loop: one small float32 sample on a CPU.
+
+    Measured at (1, 64, 16, 16, 16): 7.4 ms by that loop, 2.8 ms by oneDNN.
+    """
+    if torch.compiler.is_compiling() or type(x_BCDHW) is not Tensor:
+        return False
+    if x_BCDHW.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        return False
+    # the bounds are those of ATen's use_mkldnn
+    small = 0 < x_BCDHW[..., 0].numel() <= 20480 and min(kernel.shape[-2:]) <= 3
+    single = x_BCDHW.dtype == kernel.dtype == torch.float32
+    usable = torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled)
+    return single and small and usable and groups == 1 and x_BCDHW.shape[0] == 1

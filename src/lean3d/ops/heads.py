@@ -1,0 +1,116 @@
+"""From features of frames to scores, for clips and for streams.
+
+Paper: Köpüklü et al., Dissected 3D CNNs (D3D), arXiv:2009.14639, Sec 3.2 and Table 3
+Differs from the paper: a mean over all frames so far is offered too; what stands before the first
+feature is a stated choice, copies of it or zeros.
+
+Each head answers for the last frame, and inside `ops.memory.every_frame` for every frame.
+
+Axes: B batch, F features, T time, K classes.
+"""
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from lean3d.ops.causal_pools import RunningMean
+from lean3d.ops.memory import First, carry, every_frame_asked, past
+from lean3d.shape import check_axes
+
+__all__ = ["MeanHead", "RecurrentHead", "WindowHead"]
+
+
+def asked(y_BTK: Tensor) -> Tensor:
+    """All frames where they are asked for, otherwise the last: (B, K)."""
+    return y_BTK if every_frame_asked() else y_BTK[:, -1]
+
+
+class WindowHead(nn.Module):
+    """One linear layer over the features of the last `window` frames side by side ("fc").
+
+    Shape: (B, F, T) -> (B, K)
+    Cost: window * F * K multiply-adds.
+    State: (B, F, window - 1), the past features.
+    """
+
+    def __init__(
+        self, features: int, num_classes: int, window: int = 16, first: First = "replicate"
+    ):
+        super().__init__()
+        self.features, self.window, self.first = features, window, first
+        self.fc = nn.Linear(window * features, num_classes)
+
+    def forward(self, x_BFT: Tensor) -> Tensor:
+        check_axes(x_BFT, f"B F={self.features} T", self)
+        x_BFT = past(self, x_BFT, self.window - 1, self.first)
+        if not every_frame_asked():
+            x_BFT = x_BFT[:, :, -self.window :]
+        windows_BTWF = x_BFT.unfold(2, self.window, 1).permute(0, 2, 3, 1)
+        return asked(self.fc(windows_BTWF.flatten(2)))
+
+    def extra_repr(self) -> str:
+        return f"window={self.window}, first={self.first!r}"
+
+
+class RecurrentHead(nn.Module):
+    """LSTM or GRU over the features, then a linear layer.
+
+    Args:
+        layers: 1 to 3 in the paper, which takes 2.
+        dropout: Between the layers, and before the linear one; 0.3 in the paper's training.
+
+    Shape: (B, F, T) -> (B, K)
+    State: (B, layers, hidden), twice for an LSTM.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        num_classes: int,
+        kind: Literal["lstm", "gru"] = "lstm",
+        layers: int = 2,
+        hidden: int = 1024,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        if kind not in ("lstm", "gru"):
+            raise ValueError(f"RecurrentHead is an 'lstm' or a 'gru', got {kind!r}")
+        self.features, self.kind = features, kind
+        make = nn.LSTM if kind == "lstm" else nn.GRU
+        between = dropout if layers > 1 else 0.0
+        self.rnn = make(features, hidden, layers, batch_first=True, dropout=between)
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(hidden, num_classes)
+
+    def forward(self, x_BFT: Tensor) -> Tensor:
+        check_axes(x_BFT, f"B F={self.features} T", self)
+        start = x_BFT.new_zeros(x_BFT.shape[0], self.rnn.num_layers, self.rnn.hidden_size)
+        names = ("hidden", "cell") if self.kind == "lstm" else ("hidden",)
+        old, put = zip(*(carry(self, name, start) for name in names), strict=True)
+        # torch has layers first
+        first = tuple(state.transpose(0, 1).contiguous() for state in old)
+        y_BTH, last = self.rnn(x_BFT.transpose(1, 2), first if self.kind == "lstm" else first[0])
+        for leave, state in zip(put, last if self.kind == "lstm" else (last,), strict=True):
+            leave(state.transpose(0, 1).contiguous())
+        y_BTH = y_BTH if every_frame_asked() else y_BTH[:, -1:]
+        return asked(self.fc(self.dropout(y_BTH)))
+
+
+class MeanHead(nn.Module):
+    """One linear layer over the mean of all features so far.
+
+    Shape: (B, F, T) -> (B, K)
+    Cost: F * K multiply-adds.
+    State: (B, F), the mean; (B,), the number of frames.
+    """
+
+    def __init__(self, features: int, num_classes: int):
+        super().__init__()
+        self.features = features
+        self.mean = RunningMean()
+        self.fc = nn.Linear(features, num_classes)
+
+    def forward(self, x_BFT: Tensor) -> Tensor:
+        check_axes(x_BFT, f"B F={self.features} T", self)
+        mean_BTF = self.mean(x_BFT).transpose(1, 2)
+        return asked(self.fc(mean_BTF if every_frame_asked() else mean_BTF[:, -1:]))

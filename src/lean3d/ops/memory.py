@@ -1,0 +1,182 @@
+"""What a module remembers between the steps of a stream, and where it is kept.
+
+Modules keep no state. A module that mixes frames asks `past` for the frames before its input, or
+`carry` for what it computed last. Over a whole clip they answer from the clip alone. While a
+`Memory` is active they answer from a step's state, and leave the next one there.
+
+Axes: B batch, C channels, F features, T time, H height, W width.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lean3d.errors import ShapeError
+
+__all__ = [
+    "ChunkError",
+    "First",
+    "Memory",
+    "carry",
+    "check_steps",
+    "every_frame",
+    "every_frame_asked",
+    "past",
+    "remember",
+]
+
+First = Literal["replicate", "zeros"] | float
+Kind = Literal["input", "map", "feature", "recurrent"]
+
+# torch.compile and torch.export follow a threading.local, and not a ContextVar
+_LOCAL = threading.local()
+
+
+class ChunkError(ShapeError):
+    """A step brings fewer frames than a temporal stride takes."""
+
+
+class Memory:
+    """One step: the state it reads, and the one it leaves in `new`.
+
+    Args:
+        state: Tensors by slot, batch first; a slot that is absent is read as if streams began.
+        names: The path of every module of the model.
+        frames: The step's input, so that a cache of it is told from caches of feature maps.
+        fresh: (B,) bool, the streams whose first step this is; None when there are none.
+    """
+
+    def __init__(
+        self,
+        state: dict[str, Tensor],
+        names: dict[nn.Module, str],
+        frames: Tensor,
+        fresh: Tensor | None,
+    ):
+        self.state, self.names, self.frames, self.fresh = state, names, frames, fresh
+        self.new: dict[str, Tensor] = {}
+        self.kinds: dict[str, Kind] = {}
+
+    def slot(self, owner: nn.Module, what: str) -> str:
+        """A name for what `owner` keeps, numbered when it is called again."""
+        name = f"{self.names[owner]}.{what}".lstrip(".")
+        again = 1
+        while name in self.new:
+            again += 1
+            name = f"{self.names[owner]}.{what}#{again}".lstrip(".")
+        return name
+
+    def read(self, slot: str, first: Tensor) -> Tensor:
+        """The slot's tensor, `first` for the streams that begin."""
+        old = self.state.get(slot)
+        if old is None:
+            return first
+        if self.fresh is None:
+            return old
+        begins = self.fresh.view(-1, *[1] * (old.ndim - 1))
+        return torch.where(begins, first, old)
+
+    def write(self, slot: str, value: Tensor, kind: Kind) -> None:
+        self.new[slot], self.kinds[slot] = value, kind
+
+    def window(self, slot: str, x: Tensor, frames: int, first: First) -> Tensor:
+        """`x` with `frames` earlier frames in front; the last ones are kept for the next step."""
+        window = torch.cat([self.read(slot, before(x, frames, first)), x], dim=2)
+        kind: Kind = "input" if x is self.frames else "map" if x.ndim == 5 else "feature"
+        # a view would keep the whole window alive
+        self.write(slot, window[:, :, window.shape[2] - frames :].clone(), kind)
+        return window
+
+
+def active() -> Memory | None:
+    """The memory of the step that is running in this thread, if one is."""
+    return getattr(_LOCAL, "memory", None)
+
+
+@contextmanager
+def remember(memory: Memory) -> Iterator[Memory]:
+    """Run a model's forward as one step."""
+    outer, _LOCAL.memory = active(), memory
+    try:
+        yield memory
+    finally:
+        _LOCAL.memory = outer
+
+
+@contextmanager
+def every_frame() -> Iterator[None]:
+    """Let heads answer (B, T, ...) for every frame, not (B, ...) for the last one."""
+    outer, _LOCAL.every = every_frame_asked(), True
+    try:
+        yield
+    finally:
+        _LOCAL.every = outer
+
+
+def every_frame_asked() -> bool:
+    """Whether a head should answer for every frame."""
+    return getattr(_LOCAL, "every", False)
+
+
+def before(x: Tensor, frames: int, first: First) -> Tensor:
+    """What stands before the first of the frames `x`: copies of it, or a number."""
+    if first == "replicate":
+        return x[:, :, :1].expand(-1, -1, frames, *x.shape[3:])
+    shape = (x.shape[0], x.shape[1], frames, *x.shape[3:])
+    return x.new_full(shape, 0.0 if first == "zeros" else first)
+
+
+def past(owner: nn.Module, x: Tensor, frames: int, first: First) -> Tensor:
+    """`x` (B, C, T, ...) with the `frames` frames that precede it in front.
+
+    Args:
+        first: What precedes the first frame of all: "replicate" for copies of it, "zeros" or a
+            number.
+
+    State: (B, C, frames, ...), nothing when `frames` is 0.
+    """
+    if frames == 0:
+        return x
+    memory = active()
+    if memory is not None:
+        return memory.window(memory.slot(owner, "past"), x, frames, first)
+    if x.ndim == 5 and isinstance(first, str):
+        mode = "replicate" if first == "replicate" else "constant"
+        return F.pad(x, (0, 0, 0, 0, frames, 0), mode=mode)
+    return torch.cat([before(x, frames, first), x], dim=2)
+
+
+def carry(owner: nn.Module, what: str, first: Tensor) -> tuple[Tensor, Callable[[Tensor], None]]:
+    """What `owner` left at the end of the previous step, or `first`; and how to leave the next.
+
+    State: the shape of `first`, batch first.
+    """
+    memory = active()
+    if memory is None:
+        return first, lambda value: None
+    slot = memory.slot(owner, what)
+    return memory.read(slot, first), lambda value: memory.write(slot, value, "recurrent")
+
+
+def check_steps(owner: nn.Module, x: Tensor, kernel: int, stride: int, past: int) -> None:
+    """In a step: refuse a window that does not make one frame of every `stride` frames.
+
+    Args:
+        kernel: Frames the window spans, dilation included.
+        past: Frames in front of the first.
+    """
+    if active() is None:
+        return
+    who = f"{type(owner).__name__} with a window of {kernel} frames and stride {stride} in time"
+    if not kernel - stride <= past < kernel:
+        raise ShapeError(
+            f"{who} needs {kernel - stride} to {kernel - 1} frames in front to be streamed, it has "
+            f"{past}"
+        )
+    if x.shape[2] % stride:
+        raise ChunkError(f"{who} steps through multiples of {stride} frames, got {x.shape[2]}")

@@ -1,0 +1,143 @@
+"""Prove that steps give a clip's answers, or name the layer that prevents it.
+
+Two checks: frames to come are replaced by NaN, which no answer before them may show; and steps
+through a random clip must give the answers of the clip.
+
+Axes: B batch, C channels, T time, H height, W width.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from lean3d.errors import LeanError
+
+__all__ = ["check_causal", "check_steps_equal_clip", "prove"]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One call of a module that takes and returns maps of frames (B, C, T, ...)."""
+
+    path: str
+    module: nn.Module
+    input: Tensor
+    output: Tensor
+
+    @property
+    def name(self) -> str:
+        return f"{self.path or 'the model'} ({type(self.module).__name__})"
+
+
+@contextmanager
+def watch(model: nn.Module) -> Iterator[list[Seen]]:
+    """Every call inside the block, in the order in which they returned."""
+    seen: list[Seen] = []
+
+    def note(path: str):
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            tensors = [x for x in (args[0] if args else None, output) if isinstance(x, Tensor)]
+            if len(tensors) == 2 and min(x.ndim for x in tensors) >= 3:
+                # what follows may work in place
+                seen.append(Seen(path, module, tensors[0], tensors[1].clone()))
+
+        return hook
+
+    handles = [module.register_forward_hook(note(path)) for path, module in model.named_modules()]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def spoiled(x: Tensor, known: float) -> bool:
+    """Whether anything is NaN in the share of the frames that is known."""
+    frames = int(known * x.shape[2])
+    return bool(x[:, :, : max(frames, 1)].isnan().any())
+
+
+def check_causal(model: nn.Module, clip_BCTHW: Tensor) -> None:
+    """Refuse a model whose answers depend on frames to come.
+
+    Raises:
+        LeanError: names the first layer that looks ahead.
+    """
+    poisoned = clip_BCTHW.clone()
+    poisoned[:, :, clip_BCTHW.shape[2] // 2 :] = torch.nan
+    with watch(model) as seen:
+        model(poisoned)
+    inputs_clean = (call for call in seen if not spoiled(call.input, 0.5))
+    guilty = next((call for call in inputs_clean if spoiled(call.output, 0.5)), None)
+    if guilty is not None:
+        raise LeanError(
+            f"stream: {guilty.name} looks ahead: its answer for a frame changes with the frames "
+            "that follow. Make the model causal, lean3d.convert(model, lean3d.Dissect()), or keep "
+            "it and wait for those frames, stream(model, wait=True)"
+        )
+
+
+def check_steps_equal_clip(live: Any, clip_BCTHW: Tensor) -> None:
+    """Refuse a model whose steps do not add up to its pass over a clip.
+
+    Args:
+        live: The Stream.
+
+    Raises:
+        LeanError: names the first layer whose steps differ from its clip, where there is one.
+    """
+    with watch(live.model) as whole:
+        expected = live.run(clip_BCTHW)
+    *_, height, width = clip_BCTHW.shape
+    state, answers = live.init(height=height, width=width), []
+    with watch(live.model) as parts:
+        for chunk_BCTHW in clip_BCTHW.split(live.chunk, dim=2):
+            answer, state = live.step(chunk_BCTHW, state)
+            answers.append(tree_leaves(live.found.frames_second(answer, step=True)))
+    found = [torch.cat(leaf, dim=1) for leaf in zip(*answers, strict=True)]
+    apart = max(map(difference, tree_leaves(expected), found), default=0.0)
+    if not apart <= 1:
+        guilty = first_apart(whole, parts)
+        where = f"; the first layer that differs is {guilty.name}" if guilty else ""
+        raise LeanError(
+            "stream: stepping through a random clip does not give the answers of the clip"
+            f"{where}. It mixes frames and keeps none: lean3d.ops has causal convolutions and "
+            "pools, lean3d.ops.memory what a layer of your own needs"
+        )
+
+
+def difference(expected: Tensor, found: Tensor) -> float:
+    """The largest difference, by what rounding allows; infinite where shapes differ."""
+    if expected.shape != found.shape:
+        return torch.inf
+    scale = float(expected.abs().max()) if expected.numel() else 0.0
+    allowed = max(scale, 1e-3) * torch.finfo(expected.dtype).eps ** 0.5
+    return float((expected - found).abs().max()) / allowed if expected.numel() else 0.0
+
+
+def first_apart(whole: list[Seen], parts: list[Seen]) -> Seen | None:
+    """The first call whose steps, one after the other, are not its pass over the clip."""
+    steps, rest = divmod(len(parts), len(whole)) if whole else (0, 1)
+    if rest:
+        return None
+    for number, call in enumerate(whole):
+        joined = [parts[step * len(whole) + number].output for step in range(steps)]
+        alike = all(plane(y) == plane(call.output) for y in joined)
+        if not alike or difference(call.output, torch.cat(joined, dim=2)) > 1:
+            return call
+    return None
+
+
+def plane(y: Tensor) -> torch.Size:
+    return y.shape[:2] + y.shape[3:]
+
+
+def prove(live: Any, clip_BCTHW: Tensor) -> None:
+    """Both checks, on the model that `live` runs."""
+    check_causal(live.model, clip_BCTHW)
+    check_steps_equal_clip(live, clip_BCTHW)

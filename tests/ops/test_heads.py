@@ -1,0 +1,62 @@
+import pytest
+import torch
+
+from lean3d.errors import ShapeError
+from lean3d.ops.heads import MeanHead, RecurrentHead, WindowHead
+from lean3d.ops.memory import Memory, every_frame, remember
+
+HEADS = {
+    "fc": lambda: WindowHead(6, 5, window=4),
+    "fc_zeros": lambda: WindowHead(6, 5, window=4, first="zeros"),
+    "lstm": lambda: RecurrentHead(6, 5, "lstm", layers=2, hidden=7),
+    "gru": lambda: RecurrentHead(6, 5, "gru", layers=3, hidden=7, dropout=0.3),
+    "mean": lambda: MeanHead(6, 5),
+}
+every_head = pytest.mark.parametrize("name", HEADS)
+
+
+@every_head
+def test_the_answer_is_that_to_the_last_frame(name):
+    head, x_BFT = HEADS[name]().eval(), torch.randn(2, 6, 9)
+    with every_frame():
+        every_BTK = head(x_BFT)
+    assert every_BTK.shape == (2, 9, 5)
+    for t in range(9):
+        torch.testing.assert_close(head(x_BFT[:, :, : t + 1]), every_BTK[:, t])
+
+
+@every_head
+def test_steps_give_the_answers_of_the_clip(name):
+    head, x_BFT, state = HEADS[name]().eval(), torch.randn(2, 6, 9), {}
+    names = {module: path for path, module in head.named_modules()}
+    for piece in x_BFT.split([1, 1, 3, 4], dim=2):
+        with remember(Memory(state, names, piece, None)) as memory:
+            answer = head(piece)
+        state = memory.new
+        assert all(len(kept) == 2 for kept in state.values())
+    torch.testing.assert_close(answer, head(x_BFT))
+
+
+def test_the_window_head_is_one_linear_layer_over_the_last_features():
+    head, x_BFT = WindowHead(6, 5, window=4), torch.randn(2, 6, 9)
+    side_by_side = x_BFT[:, :, 5:].transpose(1, 2).flatten(1)
+    torch.testing.assert_close(head(x_BFT), head.fc(side_by_side))
+    assert head.fc.weight.numel() == 4 * 6 * 5
+
+
+def test_a_recurrent_head_drops_features_in_training_only():
+    head, x_BFT = RecurrentHead(6, 5, hidden=64, dropout=0.5), torch.randn(2, 6, 9)
+    assert not torch.equal(head(x_BFT), head(x_BFT))
+    head.eval()
+    assert torch.equal(head(x_BFT), head(x_BFT))
+
+
+@every_head
+def test_features_of_another_width_are_refused(name):
+    with pytest.raises(ShapeError, match="F=6"):
+        HEADS[name]()(torch.randn(2, 5, 9))
+
+
+def test_an_unknown_recurrent_head_is_refused():
+    with pytest.raises(ValueError, match="'lstm' or a 'gru'"):
+        RecurrentHead(6, 5, "rnn")
