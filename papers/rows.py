@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lean3d.files import write_text
+from lean3d.files import write_between
 
 __all__ = ["Row", "markdown", "report"]
 
-BEGIN, END = "<!-- rows: begin -->", "<!-- rows: end -->"
 HEAD = ("name", "quantity", "paper", "ours", "unit", "exact", "note")
 
 
@@ -55,12 +54,9 @@ def markdown(rows: Iterable[Row]) -> str:
 
 
 def report(rows: Iterable[Row], folder: Path) -> None:
-    """Print the rows and a verdict, and write them between the markers of the folder's README."""
+    """Print the rows and a verdict, and write both between the row markers of the README there."""
     rows = list(rows)
-    readme = folder / "README.md"
-    before, _, rest = readme.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
     verdict = f"{sum(row.exact for row in rows)} of {len(rows)} exact."
-    table = markdown(rows)
-    write_text(readme, f"{before}{BEGIN}\n{table}\n\n{verdict}\n{END}{after}")
-    print(f"{table}\n\n{verdict}")
+    text = f"{markdown(rows)}\n\n{verdict}"
+    write_between(folder / "README.md", "rows", text)
+    print(text)

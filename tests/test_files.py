@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from lean3d.errors import DataError
-from lean3d.files import write_text, write_whole
+from lean3d.files import write_between, write_text, write_whole
 
 FILL = """
 import resource, signal, sys
@@ -66,3 +66,20 @@ def test_the_file_has_the_permissions_of_any_other_file(tmp_path):
     plain.write_text("x")
     write_text(ours, "x")
     assert ours.stat().st_mode == plain.stat().st_mode
+
+
+def test_writes_between_its_markers_and_keeps_the_rest(tmp_path):
+    path = tmp_path / "a.md"
+    path.write_text("x\n<!-- t: begin -->\nold\n<!-- t: end -->\n<!-- u: end -->\n")
+    write_between(path, "t", "new")
+    assert path.read_text() == "x\n<!-- t: begin -->\nnew\n<!-- t: end -->\n<!-- u: end -->\n"
+
+
+@pytest.mark.parametrize("text", [None, "", "<!-- t: end -->", "<!-- t: end --><!-- t: begin -->"])
+def test_a_file_without_both_markers_is_left_alone(tmp_path, text):
+    path = tmp_path / "a.md"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(DataError, match=r"a\.md"):
+        write_between(path, "t", "new")
+    assert not path.exists() if text is None else path.read_text() == text

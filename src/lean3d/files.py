@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lean3d.errors import DataError
 
-__all__ = ["write_text", "write_whole"]
+__all__ = ["write_between", "write_text", "write_whole"]
 
 
 @contextmanager
@@ -49,3 +49,20 @@ def write_text(path: str | Path, text: str) -> None:
     """Write text as UTF-8, whole or not at all."""
     with write_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_between(path: str | Path, name: str, text: str) -> None:
+    """Put text between <!-- name: begin --> and <!-- name: end --> of a file; the rest stays.
+
+    Raises:
+        DataError: the file is missing or has not both markers.
+    """
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    try:
+        before, _, rest = Path(path).read_text(encoding="utf-8").partition(begin)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    _, found, after = rest.partition(end)
+    if not found:
+        raise DataError(f"{path} needs a line {begin} and after it a line {end}")
+    write_text(path, f"{before}{begin}\n{text}\n{end}{after}")
