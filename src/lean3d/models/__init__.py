@@ -1,6 +1,8 @@
-"""Networks that take the operator as an argument."""
+"""Networks that take the operator as an argument; every module here registers its own."""
 
-from lean3d.models.mobilenet import MobileNetV1, MobileNetV2
+from importlib import import_module
+from pkgutil import iter_modules
+
 from lean3d.models.registry import (
     ModelEntry,
     create_model,
@@ -8,22 +10,9 @@ from lean3d.models.registry import (
     list_models,
     register_models,
 )
-from lean3d.models.shufflenet import ShuffleNetV1, ShuffleNetV2
-from lean3d.models.squeezenet import SqueezeNet
 from lean3d.models.unet import UNet
-from lean3d.models.x3d import X3D
 
-__all__ = [
-    "X3D",
-    "MobileNetV1",
-    "MobileNetV2",
-    "ModelEntry",
-    "ShuffleNetV1",
-    "ShuffleNetV2",
-    "SqueezeNet",
-    "UNet",
-    "create_model",
-    "find_model",
-    "list_models",
-    "register_models",
-]
+__all__ = ["ModelEntry", "UNet", "create_model", "find_model", "list_models", "register_models"]
+
+for module in iter_modules(__path__):
+    import_module(f"{__name__}.{module.name}")

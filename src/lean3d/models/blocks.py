@@ -3,16 +3,34 @@
 Axes: B batch, C channels, T time (D, depth, for volumes), H height, W width.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from torch import Tensor, nn
 
-from lean3d.shape import check_axes
+from lean3d.shape import Triple, check_axes, triple
 
-__all__ = ["Conv", "Residual", "VideoResNet", "initialise", "normed", "projection"]
+__all__ = [
+    "WIDTHS",
+    "Block",
+    "Conv",
+    "Residual",
+    "VideoResNet",
+    "bottleneck",
+    "depthwise",
+    "initialise",
+    "normed",
+    "projection",
+    "simple",
+    "space_pool",
+    "stages",
+    "stem",
+]
 
 # called with the arguments of nn.Conv3d
 Conv = Callable[..., nn.Module]
+# called with the channels that come in, the width of the stage and the stride
+Block = Callable[[int, int, int], nn.Module]
+WIDTHS = (64, 128, 256, 512)
 
 
 def normed(conv: nn.Module, channels: int, *, relu: bool = True) -> nn.Sequential:
@@ -21,14 +39,21 @@ def normed(conv: nn.Module, channels: int, *, relu: bool = True) -> nn.Sequentia
     return nn.Sequential(*layers, nn.ReLU(inplace=True)) if relu else nn.Sequential(*layers)
 
 
-def projection(
-    in_channels: int, out_channels: int, stride: int | tuple[int, int, int]
-) -> nn.Sequential | None:
+def projection(in_channels: int, out_channels: int, stride: int | Triple) -> nn.Sequential | None:
     """The 1x1x1 convolution of a shortcut whose ends differ; None where they do not."""
-    if in_channels == out_channels and stride in (1, (1, 1, 1)):
+    if in_channels == out_channels and triple(stride) == (1, 1, 1):
         return None
     conv = nn.Conv3d(in_channels, out_channels, 1, stride, bias=False)
     return normed(conv, out_channels, relu=False)
+
+
+def depthwise(conv: Conv) -> Conv:
+    """The operator with one group for each channel that comes in."""
+
+    def build(in_channels: int, *args, **kwargs) -> nn.Module:
+        return conv(in_channels, *args, groups=in_channels, **kwargs)
+
+    return build
 
 
 class Residual(nn.Module):
@@ -42,17 +67,84 @@ class Residual(nn.Module):
 
     def __init__(self, *layers: nn.Module, downsample: nn.Module | None = None):
         super().__init__()
-        for index, layer in enumerate(layers, start=1):
-            self.add_module(f"conv{index}", layer)
+        self.layers = [f"conv{index}" for index in range(1, len(layers) + 1)]
+        for name, layer in zip(self.layers, layers, strict=True):
+            self.add_module(name, layer)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = downsample
-        self.depth = len(layers)
 
     def forward(self, x: Tensor) -> Tensor:
         y = x
-        for index in range(1, self.depth + 1):
-            y = getattr(self, f"conv{index}")(y)
+        for name in self.layers:
+            y = getattr(self, name)(y)
         return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+def simple(
+    in_channels: int,
+    channels: int,
+    stride: int | Triple,
+    *,
+    conv: Conv,
+    kernel: int | Triple = 3,
+) -> Residual:
+    """The simple block: two operators of odd kernels, the first has the stride."""
+    same = tuple(size // 2 for size in triple(kernel))
+    last = conv(channels, channels, kernel, 1, same, bias=False)
+    return Residual(
+        normed(conv(in_channels, channels, kernel, stride, same, bias=False), channels),
+        normed(last, channels, relu=False),
+        downsample=projection(in_channels, channels, stride),
+    )
+
+
+def bottleneck(
+    in_channels: int,
+    channels: int,
+    stride: int,
+    *,
+    conv: Conv,
+    expansion: int = 4,
+    pointwise: Conv = nn.Conv3d,
+) -> Residual:
+    """The bottleneck block: 1x1x1, a k x k x k operator that has the stride, 1x1x1."""
+    out_channels = channels * expansion
+    last = pointwise(channels, out_channels, 1, bias=False)
+    return Residual(
+        normed(pointwise(in_channels, channels, 1, bias=False), channels),
+        normed(conv(channels, channels, 3, stride, 1, bias=False), channels),
+        normed(last, out_channels, relu=False),
+        downsample=projection(in_channels, out_channels, stride),
+    )
+
+
+def stages(
+    blocks: Sequence[Block], depths: Sequence[int], widths: Sequence[int], expansion: int = 1
+) -> list[nn.Sequential]:
+    """One stage for each kind of block; the first block of each but the first has stride 2."""
+    if len(widths) != len(depths) or min(widths) < 1:
+        raise ValueError(f"widths are {len(depths)} numbers of channels, got {tuple(widths)}")
+    result: list[nn.Sequential] = []
+    channels = widths[0]
+    for block, depth, width in zip(blocks, depths, widths, strict=True):
+        stage = nn.Sequential()
+        for index in range(depth):
+            stage.append(block(channels, width, 2 if result and index == 0 else 1))
+            channels = width * expansion
+        result.append(stage)
+    return result
+
+
+def stem(in_channels: int, channels: int, *, pool: bool) -> nn.Sequential:
+    """3x7x7 that halves height and width, batch norm, ReLU, and a pool that halves them again."""
+    conv = nn.Conv3d(in_channels, channels, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)
+    layers = normed(conv, channels)
+    return layers.append(space_pool()) if pool else layers
+
+
+def space_pool() -> nn.MaxPool3d:
+    """The pool that follows a stem; it leaves time alone."""
+    return nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
 
 
 class VideoResNet(nn.Module):
@@ -73,10 +165,10 @@ class VideoResNet(nn.Module):
         super().__init__()
         self.in_channels = in_channels
         self.stem = stem
-        stages = list(stages)
+        self.stages = []
         for index, stage in enumerate(stages, start=1):
-            self.add_module(f"layer{index}", stage)
-        self.stages = len(stages)
+            self.stages.append(f"layer{index}")
+            self.add_module(self.stages[-1], stage)
         self.avgpool = nn.AdaptiveAvgPool3d(1)
         self.fc = nn.Linear(features, num_classes)
         initialise(self)
@@ -84,8 +176,8 @@ class VideoResNet(nn.Module):
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         check_axes(x_BCTHW, f"B C={self.in_channels} T H W", self)
         y = self.stem(x_BCTHW)
-        for index in range(1, self.stages + 1):
-            y = getattr(self, f"layer{index}")(y)
+        for name in self.stages:
+            y = getattr(self, name)(y)
         return self.fc(self.avgpool(y).flatten(1))
 
 

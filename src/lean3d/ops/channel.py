@@ -2,8 +2,8 @@
 
 Paper: Tran et al., Video Classification with Channel-Separated Convolutional Networks (CSN),
 arXiv:1904.02811, Sec 3.2 and 3.4
-Differs from the paper: nothing known. No norm and no ReLU stands between ip's two convolutions,
-as in the authors' code.
+Differs from the paper: nothing stands between ip's two convolutions, so that it is one linear
+operator; Figure 2 has batch norm and ReLU there, the authors' code batch norm (models/csn.py).
 
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
