@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train a recipe in a run folder, or resume it",
     "predict": "segment an image with a trained run",
     "convert": "turn a 2D model into 3D, and show how that was proven",
+    "models": "the networks that can be named, what they are and where they come from",
     "count": "parameters, multiply-adds and bytes of a model",
     "demo": "train, convert, compare and predict on a real brain in a few minutes",
 }
