@@ -4,11 +4,11 @@ import importlib
 from functools import partial
 
 import torch
-from timing import ratios, training_step
 from torch import nn
 
 import lean3d
 from lean3d import ops
+from lean3d.cost.latency import interleaved, ratios, training_step
 
 OPERATORS = {
     "nn.Conv3d": nn.Conv3d,
@@ -40,8 +40,9 @@ def operators(rounds: int) -> list[dict]:
         cost = lean3d.count(module, tuple(x.shape))
         # two at a time: a longer round leaves the allocator in a state no user's loop has
         pair = {"own": module, "Conv3d": dense}
-        forward = ratios({n: partial(_quietly, m, x) for n, m in pair.items()}, "Conv3d", rounds)
-        steps = ratios({n: training_step(m, x) for n, m in pair.items()}, "Conv3d", rounds)
+        calls = {n: partial(_quietly, m, x) for n, m in pair.items()}
+        forward = _ratios(calls, "Conv3d", rounds)
+        steps = _ratios(_steps(pair, x), "Conv3d", rounds)
         rows.append(
             {
                 "operator": name,
@@ -62,8 +63,7 @@ def atoms(rounds: int) -> list[dict]:
         make = partial(ops.AtomConv3d, channels, channels, 3, padding=1)
         modules = {path: make(path=path) for path in ("reconstruct", "coefficients", "stages")}
         modules["nn.Conv3d"] = nn.Conv3d(channels, channels, 3, padding=1)
-        steps = {n: training_step(m, x) for n, m in modules.items()}
-        times = ratios(steps, "nn.Conv3d", rounds)
+        times = _ratios(_steps(modules, x), "nn.Conv3d", rounds)
         times.pop("nn.Conv3d")
         row = {f"{path} / Conv3d": ratio for path, ratio in times.items()}
         rows.append({"input": str(tuple(x.shape)), **row})
@@ -84,13 +84,21 @@ def acs(rounds: int) -> list[dict]:
             difference = float((ours(x) - theirs(x)).abs().max())
         row: dict = {"input": str(tuple(x.shape)), "largest difference": f"{difference:.0e}"}
         calls = {n: partial(_quietly, m, x) for n, m in modules.items()}
-        steps = {n: training_step(m, x) for n, m in modules.items()}
-        for kind, timed in (("forward", calls), ("forward + backward", steps)):
+        for kind, timed in (("forward", calls), ("forward + backward", _steps(modules, x))):
             for other in ("Conv3d", "acsconv"):
                 pair = {name: timed[name] for name in ("ours", other)}
-                row[f"{kind} / {other}"] = ratios(pair, other, rounds)["ours"]
+                row[f"{kind} / {other}"] = _ratios(pair, other, rounds)["ours"]
         rows.append(row)
     return rows
+
+
+def _ratios(calls: dict, base: str, rounds: int) -> dict[str, float]:
+    return {n: round(ratio, 2) for n, ratio in ratios(interleaved(calls, rounds), base).items()}
+
+
+def _steps(modules: dict[str, nn.Module], x: torch.Tensor) -> dict:
+    wanting = x.clone().requires_grad_()
+    return {name: training_step(module, wanting) for name, module in modules.items()}
 
 
 @torch.no_grad()

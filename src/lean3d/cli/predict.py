@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import torch
 import tyro
 
+from lean3d.cli.device import find_device
 from lean3d.cli.parse import parse
 from lean3d.data import Volume, load_volume, normalise, save_mask
 from lean3d.errors import RunError
@@ -39,7 +40,7 @@ class Predict:
 def main(argv: list[str]) -> None:
     asked = parse(Predict, "predict", argv)
     _check_out(asked)
-    device = _device(asked.device)
+    device = find_device(asked.device)
     settings = dict(overlap=asked.overlap, batch_size=asked.batch_size, device=device)
     names = segment(asked.image, asked.run, asked.out, **settings)
     rows = _volumes(load_volume(asked.image, asked.out), names)
@@ -73,18 +74,6 @@ def _check_out(asked: Predict) -> None:
         raise RunError(f"there is no folder {asked.out.parent} to write the mask in; make it first")
     if asked.out.resolve() in {path.resolve() for path in asked.image}:
         raise RunError(f"--out {asked.out} is the image itself; choose another name")
-
-
-def _device(name: str | None) -> torch.device:
-    """The device asked for, once it has shown that it computes."""
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.zeros(1, device=device).item()
-    # what torch raises depends on how it was built: without CUDA it is an AssertionError
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        why = str(error).partition("\n")[0]
-        raise RunError(f"cannot compute on --device {name}: {why}; leave it out, or cpu") from error
-    return device
 
 
 def _volumes(segmented: Volume, names: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -10,10 +10,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from lean3d.cost.peak import PeakMemory
 from lean3d.errors import RunError
 from lean3d.files import write_text, write_whole
 from lean3d.train.events import tensorboard_events
-from lean3d.train.memory import PeakMemory
 
 __all__ = ["History"]
 

@@ -1,0 +1,19 @@
+"""The flag that says where to compute."""
+
+import torch
+
+from lean3d.errors import RunError
+
+__all__ = ["find_device"]
+
+
+def find_device(name: str | None) -> torch.device:
+    """The device asked for, once it has shown that it computes."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=device).item()
+    # what torch raises depends on how it was built: without CUDA it is an AssertionError
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        why = str(error).partition("\n")[0]
+        raise RunError(f"cannot compute on --device {name}: {why}; leave it out, or cpu") from error
+    return device

@@ -1,0 +1,129 @@
+"""Models timed side by side: warmed up, interleaved, medians over rounds.
+
+A machine that slows down or is shared slows all of them alike, so ratios within a round hold where
+times do not.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_iter
+
+from lean3d.cost.peak import PeakMemory
+from lean3d.errors import LeanError
+
+__all__ = ["Timing", "bench", "finish", "interleaved", "ratios", "training_step"]
+
+Work = Literal["forward", "training step"]
+Calls = Mapping[str, Callable[[], object]]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One kind of work of one model.
+
+    Args:
+        ms: Median over the rounds.
+        ratio: Median over the rounds of its time by that of the last model in the same round.
+        samples_per_s: By the median.
+        peak_mib: Most memory held above the model and its input.
+    """
+
+    model: str
+    work: Work
+    ms: float
+    ratio: float
+    samples_per_s: float
+    peak_mib: float
+
+
+def bench(models: Mapping[str, nn.Module], x: Tensor, *, rounds: int = 9) -> list[Timing]:
+    """Forward pass in inference, then training step, of each model on the same input.
+
+    The models are left in training mode, with the running statistics of that input.
+
+    Raises:
+        LeanError: a model cannot train on this input, or the memory is not enough.
+    """
+    if rounds < 1:
+        raise LeanError(f"bench needs one round or more, got {rounds}")
+    forward = {name: partial(_quietly, model.eval(), x) for name, model in models.items()}
+    timings = list(_timings("forward", forward, x, rounds))
+    steps = {name: training_step(model.train(), x) for name, model in models.items()}
+    return timings + list(_timings("training step", steps, x, rounds))
+
+
+def interleaved(calls: Calls, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each call in each round, after one call of each that does not count."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(rounds + 1):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            finish()
+            if turn:
+                times[name].append(time.perf_counter() - start)
+    return times
+
+
+def ratios(times: Mapping[str, Sequence[float]], base: str) -> dict[str, float]:
+    """Median over rounds of each call's time by that of `base` in the same round."""
+    return {
+        name: statistics.median(s / b for s, b in zip(own, times[base], strict=True))
+        for name, own in times.items()
+    }
+
+
+def training_step(model: nn.Module, x: Tensor) -> Callable[[], object]:
+    """Forward and backward; the gradients, also of `x` if it asks for them, are dropped."""
+
+    def step() -> None:
+        sums = [y.sum() for y in tree_iter(model(x)) if isinstance(y, Tensor) and y.requires_grad]
+        torch.autograd.backward(sums)
+        model.zero_grad(set_to_none=True)
+        x.grad = None
+
+    return step
+
+
+def finish() -> None:
+    """Wait for a GPU, which is handed its work and not waited for."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def _timings(work: Work, calls: Calls, x: Tensor, rounds: int) -> Iterator[Timing]:
+    with _explained(work):
+        times = interleaved(calls, rounds)
+        relative = ratios(times, list(calls)[-1])
+        for name, own in times.items():
+            median = statistics.median(own)
+            peak = _peak(calls[name], x.device)
+            yield Timing(name, work, 1e3 * median, relative[name], len(x) / median, peak)
+
+
+def _peak(call: Callable[[], object], device: torch.device) -> float:
+    memory = PeakMemory(device)
+    call()
+    return memory.mib()
+
+
+@contextmanager
+def _explained(work: Work) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        why = str(error).partition("\n")[0]
+        raise LeanError(f"bench cannot do a {work} on this input: {why}") from error
+
+
+@torch.no_grad()
+def _quietly(model: nn.Module, x: Tensor) -> object:
+    return model(x)
