@@ -9,6 +9,7 @@ import torch
 from flat_models import BasicBlock, ResNet, UNet, mobile, vgg
 from torch import nn
 
+import lean3d
 from lean3d.convert import ACS, ConversionError, Inflate, MeanACS, Planar, SoftACS, convert
 
 HOWS = [ACS(), ACS(split=(8, 1, 1)), MeanACS(), SoftACS(), Planar(), Planar(axis=1), Inflate()]
@@ -214,6 +215,20 @@ def test_gradients_reach_every_parameter():
     deep(volume(flat)).square().sum().backward()
     silent = [name for name, p in deep.named_parameters() if p.grad is None]
     assert silent == []
+
+
+def nested(how, accept):
+    with torch.device("meta" if accept is None else "cpu"):
+        return convert(lean3d.create_model("unet2d", widths=(4, 8)), how, accept=accept)
+
+
+@pytest.mark.parametrize("how", [ACS(), Planar(), Inflate()], ids=str)
+@pytest.mark.parametrize("accept", ["unchecked", None])
+def test_an_unproven_forward_that_cannot_be_folded_runs_as_it_is(how, accept):
+    deep = nested(how, accept)
+    assert {row.before for row in deep.conversion.rows} == {"Conv2d", "BatchNorm2d", "MaxPool2d"}
+    device = next(deep.parameters()).device
+    assert deep(torch.randn(1, 1, 5, 9, 8, device=device)).shape == (1, 6, 5, 9, 8)
 
 
 def test_where_selects_and_the_record_says_the_check_was_skipped():

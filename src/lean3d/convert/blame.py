@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from lean3d.convert.compare import difference, tensors
+from lean3d.convert.sizes import run_lightly
 
 __all__ = ["Culprit", "attempt", "find_culprit"]
 
@@ -80,7 +81,7 @@ def _beyond_numbers(one: _Event, other: _Event) -> str:
 def attempt(model: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, Culprit | None]:
     """The model's output, or the module in which it stopped."""
     try:
-        return model(*arguments), None
+        return run_lightly(model, arguments), None
     except Exception:  # whatever a foreign forward raises
         _, active, why = _record(model, arguments)
         return None, Culprit(active, type(model.get_submodule(active)).__name__, None, why)
@@ -111,7 +112,7 @@ def _record(model: nn.Module, arguments: tuple[Any, ...]) -> tuple[list[_Event],
         handles.append(module.register_forward_hook(leave(path)))
     why = ""
     try:
-        model(*arguments)
+        run_lightly(model, arguments)
     except Exception as error:
         first_line = f"{type(error).__name__}: {error}".splitlines()[0]
         why = f"it stops ({first_line})"

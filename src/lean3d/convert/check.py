@@ -9,24 +9,26 @@
 Axes: B batch, C channels, D depth, H height, W width.
 """
 
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
-import torch
 from torch import nn
 
 from lean3d.convert.blame import Culprit, attempt, find_culprit
 from lean3d.convert.compare import difference, same_sizes, tensors
 from lean3d.convert.conversion import Check
+from lean3d.convert.copies import duplicate, for_a_while
 from lean3d.convert.inflate import Inflate
 from lean3d.convert.lift import Lift
 from lean3d.convert.planar import Planar
-from lean3d.convert.prepare import precise_copy, without_tiny_gains
-from lean3d.convert.rewrite import Plan, duplicate, rewrite
-from lean3d.convert.sample import Sample
-from lean3d.errors import ConversionError
+from lean3d.convert.prepare import Answer, Flat, with_values
+from lean3d.convert.rewrite import Plan, rewrite
+from lean3d.convert.sizes import run_lightly
 
-__all__ = ["compare_planes", "compare_sizes", "planar_twin", "to_meta"]
+__all__ = ["ALONG_DEPTH", "ALONG_HEIGHT", "Result", "compare_planes", "compare_sizes"]
 
 ALONG_DEPTH, ALONG_HEIGHT = 2, 3
 NAMES = {
@@ -34,104 +36,69 @@ NAMES = {
     ALONG_HEIGHT: "(c) image in the depth-width plane",
 }
 SIZES = "(s) sizes of the converted model"
-# smallest tolerance, and the largest that conditioning may ask for
-TOLERANCE = {torch.float64: (1e-6, 1e-3), torch.float32: (1e-4, 1e-2)}
-ROUNDINGS = 1e4  # how many times its own rounding error a deep network may amplify
+
+Result = tuple[Check, Callable[[], Culprit]]  # a check, and what says which module fails it
 
 
-def compare_planes(
-    model: nn.Module, plan: Plan, sample: Sample, axis: int, dtype: torch.dtype
-) -> list[tuple[Check, Culprit | None]]:
+def _no_one() -> Culprit:
+    raise AssertionError("the check passed")
+
+
+def compare_planes(flat: Flat, plan: Plan, axis: int) -> list[Result]:
     """Check (a) or (c), with the model's own weights and with its silent branches woken up."""
-    results = []
-    for woken in (True, False):
-        flat = precise_copy(model, dtype)
-        if woken and not without_tiny_gains(flat):
-            continue
-        expected = flat(*sample.arguments)
-        if not tensors(expected):
-            raise ConversionError(
-                f"{type(model).__name__} returns a {type(expected).__name__} without tensors, so "
-                "its conversion cannot be checked; return tensors, or lists or dicts of them"
-            )
-        if all(tensor.isfinite().all() for tensor in tensors(expected)):
-            check, culprit = _compare(flat, expected, plan, sample, axis, dtype)
-            note = ", zero gains made random" if woken else ""
-            results.append((replace(check, name=check.name + note), culprit))
-    if not results:
-        raise ConversionError(
-            f"{type(model).__name__}: its 2D output is not finite, so nothing can be compared "
-            "with it; pass example=, an input it answers"
-        )
-    return results
+    return [_compare(flat, answer, plan, axis) for answer in flat.answers]
 
 
-def _compare(
-    flat: nn.Module, expected: Any, plan: Plan, sample: Sample, axis: int, dtype: torch.dtype
-) -> tuple[Check, Culprit | None]:
-    deep = duplicate(flat)
-    rewrite(deep, replace(plan, how=planar_twin(plan.how, axis - 2)), still=axis - 2)
-    tolerance = _tolerance(flat, sample, expected, dtype)
-    volume = sample.volume(axis)
-    try:
-        error: float | None = difference(expected, deep(*volume), axis)
-    except Exception:  # whatever a foreign forward raises; find_culprit says what
-        error = None
-    passed = error is not None and error <= tolerance
-    check = Check(NAMES[axis], passed, error, tolerance, sample.shape(axis))
-    if passed:
-        return check, None
-    culprit = find_culprit(flat, deep, (sample.arguments, volume), axis, tolerance)
-    return replace(check, detail=culprit.path), culprit
+def _compare(flat: Flat, answer: Answer, plan: Plan, axis: int) -> Result:
+    volume, error = flat.sample.volume(axis), math.inf
+    with with_values(answer.values), _planes(flat.model, plan, axis), suppress(Exception):
+        # whatever a foreign forward raises; the culprit says what
+        error = difference(answer.expected, flat.model(*volume), axis)
+    tolerance = flat.tolerance(answer, error)
+    number = None if math.isinf(error) else error
+    name, shape = NAMES[axis] + answer.note, flat.sample.shape(axis)
+    check = Check(name, error <= tolerance, number, tolerance, shape)
+    if check.passed:
+        return check, _no_one
+    return check, partial(_blame, flat, answer, plan, axis, tolerance)
 
 
-def planar_twin(how: Lift, axis: int) -> Lift:
+def _blame(flat: Flat, answer: Answer, plan: Plan, axis: int, tolerance: float) -> Culprit:
+    inputs = flat.sample.arguments, flat.sample.volume(axis)
+    with with_values(answer.values):
+        other = duplicate(flat.model)
+        with _planes(other, plan, axis):
+            return find_culprit(flat.model, other, inputs, axis, tolerance)
+
+
+@contextmanager
+def _planes(model: nn.Module, plan: Plan, axis: int) -> Iterator[None]:
+    """Let the 2D model be what the check compares with it."""
+    still = axis - 2
+    with for_a_while(model):
+        rewrite(model, replace(plan, how=_planar_twin(plan.how, still)), still=still)
+        yield
+
+
+def _planar_twin(how: Lift, axis: int) -> Lift:
     """The same rewriting with kernels that do not extend along `axis`."""
     if isinstance(how, Inflate) and axis == 0:
         return replace(how, pad="replicate")  # its own kernels must keep the 2D answer
     return Planar(axis=axis, keep_depth=how.keep_depth)
 
 
-def _tolerance(flat: nn.Module, sample: Sample, expected: Any, dtype: torch.dtype) -> float:
-    """Larger for a model that amplifies a rounding error of its input."""
-    least, most = TOLERANCE[dtype]
-    eps = torch.finfo(dtype).eps
-
-    def nudged(x: Any) -> Any:
-        return x * (1 + eps * torch.randn_like(x).sign()) if torch.is_floating_point(x) else x
-
-    arguments = tuple(nudged(x) if isinstance(x, torch.Tensor) else x for x in sample.arguments)
-    return min(max(least, ROUNDINGS * difference(expected, flat(*arguments), 2)), most)
-
-
-def compare_sizes(
-    flat: nn.Module, converted: nn.Module, sample: Sample, keep: bool, dtype: torch.dtype
-) -> tuple[Check, Culprit | None]:
-    """Check (s).
-
-    Args:
-        flat: The 2D model in the precision of the checks.
-        keep: Some downsamplings leave depth alone, so it need not end as height does.
-    """
-    deep = precise_copy(converted, dtype)
-    arguments = [sample.arguments, sample.make((sample.depth, sample.size[1]))]
-    arguments.append(sample.volume(ALONG_DEPTH, sample.depth))
-    if sample.on_meta:
-        flat, deep = duplicate(flat).to("meta"), deep.to("meta")
-        arguments = [to_meta(group) for group in arguments]
-    wide, tall = flat(*arguments[0]), flat(*arguments[1])
-    culprit = None
-    out, stopped = attempt(deep, arguments[2])
-    if stopped is not None:
-        culprit = stopped
-    elif not same_sizes(wide, tall, out, keep):
+def compare_sizes(flat: Flat, plan: Plan) -> Result:
+    """Check (s)."""
+    sample, model = flat.sample, flat.light
+    images = [sample.arguments, sample.make((sample.depth, sample.size[1]))]
+    wide, tall = (run_lightly(model, image) for image in images)
+    with for_a_while(model):
+        rewrite(model, plan)
+        out, culprit = attempt(model, sample.volume(ALONG_DEPTH, sample.depth))
+    # where downsamplings leave depth alone it need not end as height does
+    if culprit is None and not same_sizes(wide, tall, out, plan.how.keep_depth != 0):
         shapes = [[tuple(x.shape) for x in tensors(y)] for y in (wide, out)]
         why = f"the output is {shapes[1]}, in 2D {shapes[0]}"
-        culprit = Culprit("", type(deep).__name__, None, why)
-    volume = (sample.depth, *sample.size)
-    detail = culprit.path if culprit else ""
-    return Check(SIZES, culprit is None, None, 0.0, volume, detail), culprit
-
-
-def to_meta(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(x.to("meta") if isinstance(x, torch.Tensor) else x for x in arguments)
+        culprit = Culprit("", type(model).__name__, None, why)
+    check = Check(SIZES, culprit is None, None, 0.0, (sample.depth, *sample.size))
+    return check, _no_one if culprit is None else lambda: culprit

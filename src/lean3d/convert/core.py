@@ -1,22 +1,23 @@
 """Convert a 2D model into a 3D one that keeps its weights, and prove it."""
 
-from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import get_args
 
 import torch
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from lean3d.convert.check import to_meta
-from lean3d.convert.conversion import Check, Conversion, Grade
+from lean3d.convert.conversion import Conversion, Grade
+from lean3d.convert.copies import duplicate
 from lean3d.convert.keep import kept_paths
 from lean3d.convert.lift import Lift, Site
-from lean3d.convert.prepare import precise_copy
-from lean3d.convert.prove import Found, prove, prove_sizes, quietly, sample_for
-from lean3d.convert.rewrite import Plan, Where, duplicate, refuse_what_has_no_rule, rewrite
+from lean3d.convert.prepare import Flat
+from lean3d.convert.prove import Proof, first_that_holds, prepare, prove, prove_sizes, quietly
+from lean3d.convert.rewrite import Plan, Where, flat_paths, refuse_what_has_no_rule, rewrite
 from lean3d.convert.rules import find_rule
 from lean3d.convert.sentences import NATIVE
+from lean3d.convert.sizes import run_lightly
 from lean3d.convert.survey import Need, survey
 from lean3d.errors import ConversionError
 
@@ -50,60 +51,53 @@ def convert(
         ConversionError: a module has no 3D form, or a forward treats the tensor as 2D.
     """
     _check_arguments(model, how, accept)
+    accepted = accept or ("planar" if how.planar_will_do else "isotropic")
     with quietly(model):
         plan = Plan(how, where, kept_paths(model, None) if how.keep_depth is None else ())
         refuse_what_has_no_rule(model, plan)
-        found = sample_for(model, example)
-        needs, hidden = _survey(model, plan, found)
+        flat = prepare(model, example)
+        needs, hidden = _survey(flat, plan)
         if how.keep_depth:
-            flat, sample, _ = found
-            kept = kept_paths(flat, how.keep_depth, lambda: flat(*sample.arguments))
-            plan = replace(plan, kept=kept)
-        accepted = accept or ("planar" if how.planar_will_do else "isotropic")
-        unproven = accepted == "unchecked" or where is not None or _is_on_meta(model)
-        if not unproven and hidden.keys() != needs.keys():
-            # a forward may hold in any number of dimensions, whatever it calls
-            with suppress(ConversionError):
-                return _converted(model, replace(plan, needs=hidden), found, accepted)
-        return _converted(model, replace(plan, needs=needs), found, accepted)
-
-
-def _converted(model: nn.Module, plan: Plan, found: Found, accepted: Grade) -> nn.Module:
-    result = duplicate(model)
-    rows, left = rewrite(result, plan)
-    why = 'self-check skipped: accept="unchecked"' if accepted == "unchecked" else ""
-    why = why or _why_unchecked(model, left)
-    checks: tuple[Check, ...] = ()
-    grade: Grade = "unchecked"
-    if not why:
-        grade, checks = prove(model, result, plan, found, accepted == "planar")
-    elif _is_on_meta(model) and accepted != "unchecked" and not left:
-        checks = prove_sizes(result, plan, found)
-    vars(result)["conversion"] = Conversion(plan.how, grade, tuple(rows), checks, why)
+            run = partial(run_lightly, flat.light, flat.sample.arguments)
+            plan = replace(plan, kept=kept_paths(flat.light, how.keep_depth, run))
+        # a forward may hold in any number of dimensions, whatever it calls
+        plans = [replace(plan, needs=some) for some in (hidden, needs)]
+        why = _why_unchecked(model, accepted, flat_paths(model, plan))
+        proof = _examine(flat, plans[hidden.keys() == needs.keys() :], accepted, why)
+        result = duplicate(model)
+        rows = rewrite(result, proof.plan)
+        checks = () if accepted == "unchecked" else proof.checks
+    vars(result)["conversion"] = Conversion(how, proof.grade, tuple(rows), checks, why)
     return result
 
 
-def _survey(model: nn.Module, plan: Plan, found: Found) -> tuple[dict[str, Need], dict[str, Need]]:
+def _examine(flat: Flat, plans: list[Plan], accepted: Grade, why_unchecked: str) -> Proof:
+    """The first plan that passes every check that can be run."""
+    if not why_unchecked:
+        return first_that_holds(plans, partial(prove, flat, planar_will_do=accepted == "planar"))
+    # without values folding is the safer guess
+    insist = accepted != "unchecked" and _is_on_meta(flat.model)
+    return first_that_holds(plans[::-1], partial(prove_sizes, flat), insist=insist)
+
+
+def _survey(found: Flat, plan: Plan) -> tuple[dict[str, Need], dict[str, Need]]:
     """What the forwards that speak 2D ask for; and those of them that do so in training alone."""
-    _, sample, dtype = found
-    flat = precise_copy(model, dtype)
-    arguments = sample.arguments
-    if sample.on_meta:
-        flat, arguments = flat.to("meta"), to_meta(arguments)
+    flat, sample = found.light, found.sample
     ruled = [
         path
         for path, module in flat.named_modules()
         if find_rule(module, Site(path, plan.how)) is not None
     ]
-    needs = survey(flat, ruled, lambda: flat(*arguments))
+    needs = survey(flat, ruled, lambda: run_lightly(flat, sample.arguments))
     tall = sample.make((2 * sample.size[0], sample.size[1]))
-    tall = to_meta(tall) if sample.on_meta else tall
     seen: dict[str, Need] = {}
     for training in (False, True):
         try:
-            other = survey(flat.train(training), ruled, lambda: flat(*tall))
+            other = survey(flat.train(training), ruled, lambda: run_lightly(flat, tall))
         except Exception:  # the model may ask for one size, or for a larger batch to train on
             continue
+        finally:
+            flat.eval()
         seen = seen if training else other
         needs = {path: need.and_also(other[path]) for path, need in needs.items()}
     speaking = {path: need for path, need in needs.items() if need.kind != NATIVE}
@@ -143,9 +137,11 @@ def _is_on_meta(model: nn.Module) -> bool:
     return any(tensor.is_meta for tensor in [*model.parameters(), *model.buffers()])
 
 
-def _why_unchecked(model: nn.Module, left: list[str]) -> str:
-    if _is_on_meta(model):
-        return "self-check of sizes alone: the model is on the meta device and has no values"
+def _why_unchecked(model: nn.Module, accepted: Grade, left: list[str]) -> str:
+    if accepted == "unchecked":
+        return 'self-check skipped: accept="unchecked"'
     if left:
         return f"self-check skipped: where= left {len(left)} modules 2D, first {left[0]!r}"
+    if _is_on_meta(model):
+        return "self-check of sizes alone: the model is on the meta device and has no values"
     return ""

@@ -1,46 +1,128 @@
-"""Copies of a 2D model for the self-check: precise, in eval mode, with weights that matter."""
+"""The 2D model as the self-checks see it: precise, with weights that matter, and its answers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lean3d.convert.rewrite import duplicate
+from lean3d.convert.compare import difference, tensors
+from lean3d.convert.copies import duplicate
+from lean3d.convert.sample import Sample
+from lean3d.errors import ConversionError
 
-__all__ = ["precise_copy", "without_tiny_gains"]
+__all__ = ["Answer", "Flat", "telling_gains", "with_values"]
 
 TINY = 1e-2
+# smallest tolerance, and the largest that conditioning may ask for
+TOLERANCE = {torch.float64: (1e-6, 1e-3), torch.float32: (1e-4, 1e-2)}
+ROUNDINGS = 1e4  # how many times its own rounding error a deep network may amplify
+
+Values = list[tuple[Tensor, Tensor]]  # parameters, and what they hold for a while
 
 
-def precise_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A copy in eval mode and `dtype`, without the user's hooks, which may have side effects."""
-    copy = duplicate(model)
-    for module in copy.modules():
-        for hooks in (module._forward_hooks, module._forward_pre_hooks):
-            for key in [key for key, hook in hooks.items() if not _belongs_to_torch(hook)]:
-                del hooks[key]
-    on_mps = any(tensor.device.type == "mps" for tensor in copy.parameters())
-    copy = copy.to("cpu") if on_mps and dtype == torch.float64 else copy
-    return copy.to(dtype).eval().requires_grad_(False)
+@dataclass(frozen=True)
+class Answer:
+    """What the 2D model gives on the sample.
+
+    Args:
+        values: The parameters that were changed for it.
+    """
+
+    note: str
+    values: Values
+    expected: Any
 
 
-def _belongs_to_torch(hook: object) -> bool:
-    """Weight norm, spectral norm and pruning compute weights in hooks; these must stay."""
-    owner = getattr(hook, "__module__", None) or type(hook).__module__
-    return owner.startswith("torch.")
+@dataclass(frozen=True)
+class Flat:
+    """A copy of the 2D model in eval mode, and images it runs on.
+
+    Args:
+        meta: Another copy, on the meta device, if it runs there.
+    """
+
+    model: nn.Module
+    sample: Sample
+    dtype: torch.dtype
+    meta: nn.Module | None = None
+
+    @cached_property
+    def light(self) -> nn.Module:
+        """A copy to run where sizes alone are asked for."""
+        return self.meta if self.meta is not None else duplicate(self.model)
+
+    @cached_property
+    def answers(self) -> list[Answer]:
+        """With the silent branches woken up, and with the model's own weights."""
+        gains = telling_gains(self.model)
+        trials = [(", zero gains made random", gains), ("", [])] if gains else [("", gains)]
+        found = [answer for trial in trials if (answer := self._answer(*trial)) is not None]
+        if not found:
+            raise ConversionError(
+                f"{type(self.model).__name__}: its 2D output is not finite, so nothing can be "
+                "compared with it; pass example=, an input it answers"
+            )
+        return found
+
+    def _answer(self, note: str, values: Values) -> Answer | None:
+        with with_values(values):
+            expected = self.model(*self.sample.arguments)
+            if not tensors(expected):
+                raise ConversionError(
+                    f"{type(self.model).__name__} returns a {type(expected).__name__} without "
+                    "tensors, so its conversion cannot be checked; return tensors, or lists or "
+                    "dicts of them"
+                )
+            if not all(tensor.isfinite().all() for tensor in tensors(expected)):
+                return None
+            return Answer(note, values, expected)
+
+    def tolerance(self, answer: Answer, error: float) -> float:
+        """The largest error that is none: where it matters, by what rounding the input changes."""
+        least, most = TOLERANCE[self.dtype]
+        if not least < error <= most:
+            return least
+        eps = torch.finfo(self.dtype).eps
+
+        def nudged(x: Any) -> Any:
+            if not isinstance(x, Tensor) or not x.is_floating_point():
+                return x
+            return x * (1 + eps * torch.randn_like(x).sign())
+
+        with with_values(answer.values):
+            other = self.model(*map(nudged, self.sample.arguments))
+        return min(max(least, ROUNDINGS * difference(answer.expected, other, 2)), most)
 
 
-def without_tiny_gains(model: nn.Module) -> bool:
-    """Give random values to parameters that are zero or tiny, so that no branch is silent.
+@contextmanager
+def with_values(values: Values) -> Iterator[None]:
+    """Let parameters hold other values for a while."""
+    before = [parameter.clone() for parameter, _ in values]
+    try:
+        for parameter, value in values:
+            parameter.copy_(value)
+        yield
+    finally:
+        for (parameter, _), own in zip(values, before, strict=True):
+            parameter.copy_(own)
+
+
+def telling_gains(model: nn.Module) -> Values:
+    """Random values for parameters that are zero or tiny, so that no branch is silent.
 
     A last norm starting at zero or a layer scale of 1e-6 would hide whatever their branch gets
-    wrong. Returns whether there were any.
+    wrong.
     """
     generator = torch.Generator().manual_seed(1)
-    found = False
-    for name, parameter in model.named_parameters():
-        if parameter.is_floating_point() and parameter.numel() and parameter.abs().max() < TINY:
-            parameter.copy_(_telling(name, parameter, generator))
-            found = True
-    return found
+    return [
+        (parameter, _telling(name, parameter, generator).to(parameter))
+        for name, parameter in model.named_parameters()
+        if parameter.is_floating_point() and parameter.numel() and parameter.abs().max() < TINY
+    ]
 
 
 def _telling(name: str, like: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,26 +1,30 @@
 """Run the self-checks of a conversion, grade it, and refuse what fails."""
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from lean3d.convert.blame import Culprit
-from lean3d.convert.check import ALONG_DEPTH, ALONG_HEIGHT, compare_planes, compare_sizes
+from lean3d.convert.check import (
+    ALONG_DEPTH,
+    ALONG_HEIGHT,
+    Result,
+    compare_planes,
+    compare_sizes,
+)
 from lean3d.convert.conversion import Check, Grade
+from lean3d.convert.copies import precise_copy, without_memory
 from lean3d.convert.lift import Lift
-from lean3d.convert.prepare import precise_copy
+from lean3d.convert.prepare import Flat
 from lean3d.convert.rewrite import Plan
-from lean3d.convert.sample import Sample, find_sample
+from lean3d.convert.sample import find_sample
 from lean3d.errors import ConversionError
 
-__all__ = ["Found", "prove", "prove_sizes", "quietly", "sample_for"]
-
-Result = tuple[Check, Culprit | None]
-Found = tuple[nn.Module, Sample, torch.dtype]  # the 2D model in the precision of the checks
+__all__ = ["Proof", "first_that_holds", "prepare", "prove", "prove_sizes", "quietly"]
 
 
 @contextmanager
@@ -48,63 +52,98 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def sample_for(model: nn.Module, example: object) -> Found:
-    """The 2D model in the precision of the checks, and a sample that runs; double if it can."""
-    flat = precise_copy(model, torch.float64)
-    try:
-        return flat, find_sample(flat, example), torch.float64
-    except ConversionError:
-        # a forward that says .float() cannot run in double
-        flat = precise_copy(model, torch.float32)
-        return flat, find_sample(flat, example), torch.float32
+def prepare(model: nn.Module, example: object) -> Flat:
+    """The 2D model and a sample that runs: in double precision and on the meta device if it can."""
+    error: Exception | None = None
+    for dtype in (torch.float64, torch.float32):  # a forward may say .float()
+        flat = precise_copy(model, dtype)
+        for meta in (_without_memory(flat), None):
+            try:
+                return Flat(flat, find_sample(flat, meta, example), dtype, meta)
+            except ConversionError as why:
+                error = why
+    assert error is not None
+    raise error
 
 
-def prove(
-    model: nn.Module,
-    converted: nn.Module,
-    plan: Plan,
-    found: Found,
-    planar_will_do: bool,
-) -> tuple[Grade, tuple[Check, ...]]:
-    """Grade the conversion.
+def _without_memory(model: nn.Module) -> nn.Module | None:
+    with suppress(Exception):  # a module may refuse the move for reasons of its own
+        return without_memory(model)
+    return None
 
-    Raises:
-        ConversionError: it changes what the model computes; names the first module that does.
+
+@dataclass(frozen=True)
+class Proof:
+    """How the checks of one plan went.
+
+    Args:
+        failure: The first result that will not do, and what would make it do.
     """
-    _, sample, dtype = found
+
+    plan: Plan
+    grade: Grade
+    results: list[Result]
+    failure: tuple[Result, str] | None = None
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        return tuple(
+            check if check.passed else replace(check, detail=blame().path)
+            for check, blame in self.results
+        )
+
+    def insist(self) -> "Proof":
+        """Raise ConversionError if it failed; names the first module that goes wrong."""
+        if self.failure is None:
+            return self
+        (check, blame), otherwise = self.failure
+        raise ConversionError(_explain(check, blame(), self.plan) + otherwise)
+
+
+def prove(flat: Flat, plan: Plan, planar_will_do: bool) -> Proof:
+    """Run the checks, and grade the conversion; it stops at the first failure that will not do."""
     how: Lift = plan.how
-    along_depth = compare_planes(model, plan, sample, ALONG_DEPTH, dtype)
-    _refuse_failures(along_depth, plan)
+    results = compare_planes(flat, plan, ALONG_DEPTH)
     # what leaves depth alone cannot treat it as height; the rest of the model can
     alike = replace(plan, how=replace(how, keep_depth=0), kept=())
-    along_height = compare_planes(model, alike, sample, ALONG_HEIGHT, dtype)
-    if how.keep_depth != 0:
-        note = ", no depth kept"
-        along_height = [(replace(c, name=c.name + note), culprit) for c, culprit in along_height]
-    if how.keep_depth == 0 and not planar_will_do:
-        _refuse_failures(along_height, plan, ', or accept="planar"')
-    sizes = prove_sizes(converted, plan, found)
-    checks = (*(check for check, _ in [*along_depth, *along_height]), *sizes)
-    isotropic = how.keep_depth == 0 and all(check.passed for check in checks)
-    return ("isotropic" if isotropic else "planar"), checks
+    note = ", no depth kept" if how.keep_depth != 0 else ""
+    if (failed := _first_failure(results)) is not None:
+        return Proof(plan, "unchecked", results, (failed, ""))
+    along_height = compare_planes(flat, alike, ALONG_HEIGHT)
+    results += [(replace(check, name=check.name + note), blame) for check, blame in along_height]
+    if (failed := _first_failure(results)) is not None and not note and not planar_will_do:
+        return Proof(plan, "planar", results, (failed, ', or accept="planar"'))
+    sizes = prove_sizes(flat, plan)
+    isotropic = failed is None and how.keep_depth == 0
+    grade: Grade = "isotropic" if isotropic else "planar"
+    return Proof(plan, grade, [*results, *sizes.results], sizes.failure)
 
 
-def prove_sizes(converted: nn.Module, plan: Plan, found: Found) -> tuple[Check, ...]:
-    """The part of the proof that needs no values.
+def prove_sizes(flat: Flat, plan: Plan) -> Proof:
+    """The part of the proof that needs no values."""
+    result = compare_sizes(flat, plan)
+    return Proof(plan, "unchecked", [result], None if result[0].passed else (result, ""))
 
-    Raises:
-        ConversionError: an output has another size than the 2D model says; names the module.
+
+def first_that_holds(
+    plans: list[Plan], examine: Callable[[Plan], Proof], *, insist: bool = True
+) -> Proof:
+    """The proof of the first plan that passes, else that of the last.
+
+    Args:
+        insist: Raise ConversionError if none passes.
     """
-    flat, sample, dtype = found
-    sizes = [compare_sizes(flat, converted, sample, plan.how.keep_depth != 0, dtype)]
-    _refuse_failures(sizes, plan)
-    return tuple(check for check, _ in sizes)
+    for plan in plans[:-1]:
+        with suppress(ConversionError):
+            proof = examine(plan)
+            if proof.failure is None:
+                return proof
+    last = examine(plans[-1])
+    return last.insist() if insist else last
 
 
-def _refuse_failures(results: list[Result], plan: Plan, otherwise: str = "") -> None:
-    for check, culprit in results:
-        if culprit is not None:
-            raise ConversionError(_explain(check, culprit, plan) + otherwise)
+def _first_failure(results: list[Result]) -> Result | None:
+    return next((result for result in results if not result[0].passed), None)
 
 
 def _explain(check: Check, culprit: Culprit, plan: Plan) -> str:

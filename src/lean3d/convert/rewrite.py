@@ -1,13 +1,12 @@
 """Walk a model and turn every module that a rule covers into its 3D form, in place."""
 
-import copy
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lean3d.convert.become import become
 from lean3d.convert.conversion import Row
@@ -19,7 +18,7 @@ from lean3d.convert.still import hold_still
 from lean3d.convert.survey import Need
 from lean3d.errors import ConversionError
 
-__all__ = ["Plan", "Where", "duplicate", "refuse_what_has_no_rule", "rewrite"]
+__all__ = ["Plan", "Where", "flat_paths", "refuse_what_has_no_rule", "rewrite"]
 
 Where = Callable[[str, nn.Module], bool]
 
@@ -42,21 +41,19 @@ class Plan:
         return self.where is None or bool(self.where(path, module))
 
 
-def rewrite(model: nn.Module, plan: Plan, still: int | None = None) -> tuple[list[Row], list[str]]:
-    """Convert `model` in place; return what changed and which paths `where` left as they were.
+def rewrite(model: nn.Module, plan: Plan, still: int | None = None) -> list[Row]:
+    """Convert `model` in place; return what changed.
 
     Args:
         still: In a self-check, the axis along which the volume is constant.
     """
     rows: list[Row] = []
-    left: list[str] = []
     made: dict[Any, nn.Parameter] = {}
     changed: set[nn.Module] = set()
     tied = _tied(model)
     for path, module in list(model.named_modules()):
         site = Site(path, plan.how, path in plan.kept, made)
         if not plan.selects(path, module):
-            left += [path] if _would_change(module, site) else []
             continue
         change = find_rule(module, site)
         if change is not None:
@@ -68,7 +65,16 @@ def rewrite(model: nn.Module, plan: Plan, still: int | None = None) -> tuple[lis
             changed.add(module)
     _cross(model, plan.needs, changed)
     _check_tied(model, tied, plan.how)
-    return rows, left
+    return rows
+
+
+def flat_paths(model: nn.Module, plan: Plan) -> list[str]:
+    """What `where` leaves 2D."""
+    return [
+        path
+        for path, module in model.named_modules()
+        if not plan.selects(path, module) and _would_change(module, Site(path, plan.how))
+    ]
 
 
 def refuse_what_has_no_rule(model: nn.Module, plan: Plan) -> None:
@@ -160,19 +166,3 @@ def _check_tied(model: nn.Module, tied: list[list[str]], how: Any) -> None:
                 f"{', '.join(group)} are one parameter in the 2D model, and {type(how).__name__} "
                 "would make them different; untie them first, or choose one of the ACS conversions"
             )
-
-
-def duplicate(model: nn.Module) -> nn.Module:
-    """Copy a model, with the tensors that old-style weight norm and pruning compute."""
-    memo: dict[int, Any] = {}
-    for module in model.modules():
-        for value in vars(module).values():
-            if isinstance(value, Tensor) and not value.is_leaf:
-                memo[id(value)] = value.detach().clone()
-    try:
-        return copy.deepcopy(model, memo)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise ConversionError(
-            f"{type(model).__name__} cannot be copied, so it cannot be converted without "
-            f"changing it: {error}"
-        ) from error

@@ -10,38 +10,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from lean3d.convert.images import Maker, is_image, makers
-from lean3d.convert.rewrite import duplicate
+from lean3d.convert.sizes import run_lightly
 from lean3d.errors import ConversionError
 
 __all__ = ["Sample", "find_sample"]
 
-LENGTHS = [
-    5,
-    7,
-    8,
-    11,
-    13,
-    16,
-    19,
-    24,
-    31,
-    37,
-    40,
-    45,
-    56,
-    67,
-    72,
-    80,
-    101,
-    112,
-    144,
-    173,
-    208,
-    288,
-]
+LENGTHS = [5, 7, 8, 11, 13, 16, 19, 24, 31, 37, 40, 45, 56, 67, 72, 80, 101, 112, 144, 173]
+LENGTHS += [208, 288]
 
 Size = tuple[int, int]
 
@@ -54,14 +32,12 @@ class Sample:
         make: Arguments for an image size.
         length: Size of the axis along which a volume repeats its images.
         depth: Another length, at which no feature map is one voxel deep by accident.
-        on_meta: The model runs on the meta device, so sizes can be compared at no cost.
     """
 
     make: Maker
     size: Size
     length: int
     depth: int
-    on_meta: bool
 
     @cached_property
     def arguments(self) -> tuple[Any, ...]:
@@ -85,44 +61,30 @@ class Sample:
         return (self.length, height, width) if axis == 2 else (height, self.length, width)
 
 
-def find_sample(model: nn.Module, example: Any = None) -> Sample:
-    """The first sample that runs; on the meta device if the model allows, which costs nothing.
+def find_sample(model: nn.Module, meta: nn.Module | None = None, example: Any = None) -> Sample:
+    """The first sample that runs.
 
     Args:
         model: The 2D model in eval mode, in the precision of the checks.
+        meta: A copy of it on the meta device, which tries sizes at no cost.
 
     Raises:
         ConversionError: none does.
     """
-    error = ""
-    for runner in (_on_meta(model), model):
-        for make, sizes in makers(model, example):
-            trial = _Trial(runner, make)
-            size = trial.choose(sizes)
-            error = trial.error or error
-            if size is None:
-                continue
-            on_meta = runner is not model
-            if on_meta and _Trial(model, make).maps(size) is None:
-                continue
-            depth = trial.length(size, meaningful=True)
-            length = trial.length(size, meaningful=False) if on_meta else depth
-            return Sample(make, size, length, depth, on_meta)
+    error, runner = "", model if meta is None else meta
+    for make, sizes in makers(model, example):
+        trial = _Trial(runner, make)
+        size = trial.choose(sizes)
+        error = trial.error or error
+        if size is None or (meta is not None and _Trial(model, make).maps(size) is None):
+            continue
+        depth = trial.length(size, meaningful=True)
+        length = depth if meta is None else trial.length(size, meaningful=False)
+        return Sample(make, size, length, depth)
     raise ConversionError(
         f"{type(model).__name__}: no image was found on which the 2D model runs, so its conversion "
         f"cannot be checked; pass example=, an input (B, C, H, W) it accepts (failed: {error})"
     )
-
-
-def _on_meta(model: nn.Module) -> nn.Module:
-    try:
-        copy = duplicate(model).to("meta")
-    except Exception:  # a module may refuse the move for reasons of its own
-        return model
-    for module in copy.modules():
-        if type(module) is nn.BatchNorm2d:  # it keeps sizes, and is slow to trace
-            vars(module)["forward"] = lambda x: x
-    return copy
 
 
 @dataclass
@@ -152,16 +114,11 @@ class _Trial:
 
         handles = [module.register_forward_pre_hook(note) for module in self.model.modules()]
         try:
-            self.model(*self._arguments(size))
+            run_lightly(self.model, self.make(size))
         finally:
             for handle in handles:
                 handle.remove()
         return sides
-
-    def _arguments(self, size: Size) -> tuple[Any, ...]:
-        device = next((p.device for p in self.model.parameters()), None)
-        made = self.make(size)
-        return tuple(x.to(device) if isinstance(x, Tensor) and device else x for x in made)
 
     def too_small(self, size: Size) -> bool:
         """A map one voxel across grows when the image does."""
@@ -178,8 +135,13 @@ class _Trial:
         return next((size for size in running if not self.too_small(size)), first)
 
     def length(self, size: Size, *, meaningful: bool) -> int:
-        """A height the 2D model accepts, other than `size` has; its own height if none is."""
-        for length in LENGTHS:
+        """A height the 2D model accepts, other than `size` has; its own height if none is.
+
+        Args:
+            meaningful: None at which the model is too small; near its own height that is likely.
+        """
+        nearest = sorted(LENGTHS, key=lambda length: abs(length - size[0]))
+        for length in nearest if meaningful else LENGTHS:
             tall = (length, size[1])
             if length in size or self.maps(tall) is None:
                 continue

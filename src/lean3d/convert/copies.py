@@ -1,0 +1,85 @@
+"""Copies of a model, and changes to one that are undone."""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lean3d.errors import ConversionError
+
+__all__ = ["duplicate", "for_a_while", "precise_copy", "without_memory"]
+
+
+def duplicate(model: nn.Module, change: Callable[[Tensor], Tensor] | None = None) -> nn.Module:
+    """Copy a model, with the tensors that old-style weight norm and pruning compute.
+
+    Args:
+        change: Makes the parameters and buffers of the copy from those of the model.
+    """
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+    if change is not None:
+        memo |= {id(p): nn.Parameter(change(p.detach()), False) for p in model.parameters()}
+        memo |= {id(buffer): change(buffer.detach()) for buffer in model.buffers()}
+    try:
+        return copy.deepcopy(model, memo)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ConversionError(
+            f"{type(model).__name__} cannot be copied, so it cannot be converted without "
+            f"changing it: {error}"
+        ) from error
+
+
+def precise_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy in eval mode and `dtype`, without the user's hooks, which may have side effects."""
+    on_mps = any(tensor.device.type == "mps" for tensor in model.parameters())
+    where: Any = dict(device="cpu") if on_mps and dtype == torch.float64 else {}
+
+    def change(x: Tensor) -> Tensor:
+        return x.to(**where, copy=True, dtype=dtype if x.is_floating_point() else x.dtype)
+
+    result = duplicate(model, change)
+    for module in result.modules():
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            for key in [key for key, hook in hooks.items() if not _belongs_to_torch(hook)]:
+                del hooks[key]
+    return result.eval()
+
+
+def _belongs_to_torch(hook: object) -> bool:
+    """Weight norm, spectral norm and pruning compute weights in hooks; these must stay."""
+    owner = getattr(hook, "__module__", None) or type(hook).__module__
+    return owner.startswith("torch.")
+
+
+def without_memory(model: nn.Module) -> nn.Module:
+    """A copy on the meta device, which knows sizes alone and costs nothing to run."""
+    return duplicate(model, lambda x: x.to("meta"))
+
+
+@contextmanager
+def for_a_while(model: nn.Module) -> Iterator[None]:
+    """Undo afterwards whatever is done to the modules: classes, settings, parameters and hooks."""
+    before = [(module, type(module), dict(vars(module))) for module in model.modules()]
+    inside = [
+        (value, dict(value))
+        for _, _, settings in before
+        for value in settings.values()
+        if isinstance(value, dict)
+    ]
+    try:
+        yield
+    finally:
+        for module, kind, settings in before:
+            module.__class__ = kind
+            vars(module).clear()
+            vars(module).update(settings)
+        for held, items in inside:
+            held.clear()
+            held.update(items)
