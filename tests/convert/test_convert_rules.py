@@ -176,12 +176,26 @@ def test_planar_lays_the_kernel_along_the_chosen_axis():
 
 
 @pytest.mark.parametrize("settings", CONVS, ids=str)
-@pytest.mark.parametrize("how", [Inflate(), Inflate(5), Inflate(3, "center")], ids=str)
+@pytest.mark.parametrize(
+    "how", [Inflate(), Inflate(5), Inflate(3, "center"), Inflate(None)], ids=str
+)
 def test_inflation_keeps_the_2d_answer_up_to_the_ends(settings, how):
     flat = nn.Conv2d(4, 6, **settings)
     x_BCHW = like(flat, 2, 4, 9, 8)
     for depth in convert(flat, how)(x_BCHW.unsqueeze(2).repeat(1, 1, 9, 1, 1)).unbind(2):
         torch.testing.assert_close(depth, flat(x_BCHW))
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 7])
+def test_inflation_without_a_depth_makes_kernels_as_deep_as_high(kernel):
+    flat = nn.Conv2d(2, 3, kernel, padding=kernel // 2)
+    with torch.no_grad():
+        flat.weight.copy_(flat.weight.mean(dim=2, keepdim=True).expand_as(flat.weight))
+    deep = convert(flat, Inflate(None, pad="zeros"))
+    assert deep.kernel_size == (kernel,) * 3
+    # a kernel that is even along height is even along depth, so the two can change places
+    x = torch.randn(1, 2, 6, 7, 8)
+    torch.testing.assert_close(deep(x.transpose(2, 3)).transpose(2, 3), deep(x))
 
 
 @pytest.mark.parametrize("fill", ["mean", "center"])

@@ -29,20 +29,21 @@ class Inflate(Lift):
     its stride has to be covered.
 
     Args:
-        depth: Taps along depth, odd.
+        depth: Taps along depth, odd; None for as many as the kernel is high.
         fill: "mean" repeats the kernel and divides by `depth`; "center" puts it in the middle of
             zeros, which keeps the 2D answer on any volume.
         pad: What depth is padded with.
     """
 
-    depth: int = 3
+    depth: int | None = 3
     fill: Literal["mean", "center"] = "mean"
     pad: Literal["replicate", "zeros"] = "replicate"
     planar_will_do: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.depth, int) or self.depth < 1 or self.depth % 2 == 0:
+        odd = isinstance(self.depth, int) and self.depth > 0 and self.depth % 2 == 1
+        if self.depth is not None and not odd:
             raise ConversionError(f"Inflate: depth is an odd number of taps, got {self.depth!r}")
         for name, allowed in (("fill", ("mean", "center")), ("pad", ("replicate", "zeros"))):
             if getattr(self, name) not in allowed:
@@ -65,12 +66,14 @@ class Inflate(Lift):
 
 @rule(Inflate, nn.Conv2d)
 def inflate_conv(conv: nn.Conv2d, site: Site) -> Lifted:
-    how, depth = site.how, 1 if conv.kernel_size == (1, 1) else site.how.depth
+    how = site.how
+    depth = 1 if conv.kernel_size == (1, 1) else how.depth or conv.kernel_size[0]
     pads = (_depth_pads(conv, site, depth), *_plane_pads(conv))
     template = InflatedConv3d(conv, depth, 1 if site.keep else conv.stride[0], pads, how.pad)
     template.weight = _inflated(conv, how.taps(depth), site)
     sees_border = how.fill == "mean" and depth > 1
-    spills = max(pads[0]) > conv.dilation[0] * (depth // 2)
+    middle, step = depth // 2, conv.dilation[0]
+    spills = pads[0][0] > step * middle or pads[0][1] > step * (depth - 1 - middle)
     exact = how.pad == "replicate" or not (sees_border or spills)
     return Lifted(template.plain(), exact)
 
@@ -122,10 +125,10 @@ def _plane_pads(conv: nn.Conv2d) -> tuple[tuple[int, int], tuple[int, int]]:
 
 def _depth_pads(conv: nn.Conv2d, site: Site, depth: int) -> tuple[int, int]:
     """Under these a kernel of `depth` taps gives the depth that one of the 2D height would."""
-    reach, step = depth // 2, conv.dilation[0]
+    reach, step = (depth - 1) // 2, conv.dilation[0]
     if site.keep:
-        return (step * reach, step * reach)
+        return (step * reach, step * (depth - 1 - reach))
     (before, after), _ = _plane_pads(conv)
     height = conv.kernel_size[0] - 1
     first = before + step * (reach - height // 2)
-    return first, before + after + step * (2 * reach - height) - first
+    return first, before + after + step * (depth - 1 - height) - first

@@ -3,7 +3,8 @@
 Papers: Kopuklu et al., Resource Efficient 3D Convolutional Neural Networks, arXiv:1904.02422,
 Tables 2 and 5; Zhang et al., ShuffleNet, arXiv:1707.01083; Ma et al., ShuffleNet V2,
 arXiv:1807.11164. D3D (arXiv:2009.14639) lists them in Table 5.
-Parameter names are those of the authors' release (Efficient-3DCNNs), which misspells `branch1`, `branch2`.
+Parameter names are those of the authors' release (Efficient-3DCNNs), which misspells `branch1`
+and `branch2`.
 
 Axes: B batch, C channels, T time (D, depth, for volumes), H height, W width.
 """
