@@ -1,0 +1,193 @@
+"""The 2D networks the ACS paper makes 3D, in its four forms.
+
+Paper: Yang et al., Reinventing 2D Convolutions for 3D Images (ACS), arXiv:1911.10477, Sec 4.2
+(LIDC), Sec 4.3 (LiTS), Appendix C
+The encoders are torchvision's, so its weights go in; for LIDC they downsample less, as the paper's
+released code does (stem of stride 1, no pool after it).
+
+Axes: B batch, C channels, D depth, H height, W width.
+"""
+
+import difflib
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lean3d.convert import ACS, Inflate, Planar, convert
+from lean3d.convert.conversion import Grade
+from lean3d.errors import RunError
+from lean3d.optional import require
+
+__all__ = ["FORMS", "NETWORKS", "acs_network", "flat_network"]
+
+Form = Literal["2.5d", "3d", "i3d", "acs"]
+Parts = tuple[nn.Module, nn.Module, nn.Module]
+# "3d" is what "i3d" makes, with fresh weights
+FORMS: dict[str, Any] = {
+    "2.5d": Planar(),
+    "3d": Inflate(depth=None, pad="zeros"),
+    "i3d": Inflate(depth=None, pad="zeros"),
+    "acs": ACS(),
+}
+
+
+def resnet18(weights: Any) -> Parts:
+    """Features at 1, 1/2 and 1/4 of the size: 64, 128 and 512 channels."""
+    net = _torchvision("resnet18", weights)
+    net.conv1.stride = (1, 1)
+    first = net.layer3[0]
+    first.conv1.stride = first.downsample[0].stride = (1, 1)
+    early = nn.Sequential(net.conv1, net.bn1, net.relu)
+    return early, nn.Sequential(net.layer1, net.layer2), nn.Sequential(net.layer3, net.layer4)
+
+
+def vgg16(weights: Any) -> Parts:
+    """VGG-16 with batch norm: 64, 256 and 512 channels at 1, 1/2 and 1/4 of the size."""
+    layers = _torchvision("vgg16_bn", weights).features
+    pools = [i for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+    dropped = {pools[0], pools[2], pools[4]}
+    first, middle = pools[0], pools[2]
+
+    def part(start: int, stop: int) -> nn.Sequential:
+        return nn.Sequential(*(layers[i] for i in range(start, stop) if i not in dropped))
+
+    return part(0, first), part(first, middle), part(middle, len(layers))
+
+
+def densenet121(weights: Any) -> Parts:
+    """64, 256 and 1024 channels at 1, 1/4 and 1/8 of the size."""
+    layers = _torchvision("densenet121", weights).features
+    layers.conv0.stride = (1, 1)
+    early = nn.Sequential(layers.conv0, layers.norm0, layers.relu0)
+    middle = nn.Sequential(*layers[4:8])
+    return early, middle, nn.Sequential(*layers[8:11])
+
+
+class FCN(nn.Module):
+    """An encoder in three parts, and a decoder that twice joins what is finer (Sec 4.2).
+
+    Args:
+        parts: The encoder; each part starts where the one before ends.
+        channels: What the parts give.
+        widths: Channels of the decoder's two 1x1 convolutions.
+
+    Shape: (B, C, H, W) -> (B, K, H, W); converted, (B, C, D, H, W) -> (B, K, D, H, W).
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        channels: tuple[int, int, int],
+        widths: tuple[int, int],
+        num_classes: int,
+    ):
+        super().__init__()
+        self.early, self.middle, self.late = parts
+        fine, half, coarse = channels
+        wide, narrow = widths
+        self.conv1 = nn.Conv2d(half + coarse, wide, 1, bias=False)
+        self.conv2 = nn.Conv2d(fine + wide, narrow, 1, bias=False)
+        self.classifier = nn.Sequential(
+            nn.Conv2d(narrow, narrow // 4, 3, padding=1, bias=False),
+            nn.BatchNorm2d(narrow // 4),
+            nn.ReLU(),
+            nn.Conv2d(narrow // 4, num_classes, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        early = self.early(x)
+        middle = self.middle(early)
+        y = _join(middle, self.late(middle), self.conv1)
+        return self.classifier(_join(early, y, self.conv2))
+
+
+def _join(fine: Tensor, coarse: Tensor, conv: nn.Module) -> Tensor:
+    return conv(torch.cat([fine, F.interpolate(coarse, size=list(fine.shape[2:]))], dim=1))
+
+
+def _torchvision(name: str, weights: Any, **options: Any) -> Any:
+    models = require("torchvision", extra="zoo").models
+    return models.get_model(name, weights=weights, **options)
+
+
+def _fcn(encoder: Callable[[Any], Parts], channels: Any, widths: Any) -> Callable[..., nn.Module]:
+    return lambda num_classes, weights: FCN(encoder(weights), channels, widths, num_classes)
+
+
+def _classify(encoder: Callable[[Any], Parts], channels: int) -> Callable[..., nn.Module]:
+    def build(num_classes: int, weights: Any) -> nn.Module:
+        head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes)]
+        return nn.Sequential(*encoder(weights), *head)
+
+    return build
+
+
+def _deeplab(num_classes: int, weights: Any) -> nn.Module:
+    options = dict(num_classes=num_classes, aux_loss=None, weights_backbone=None)
+    return _torchvision("deeplabv3_resnet101", weights, **options)
+
+
+# called with the number of classes and the 2D weights
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "fcn_resnet18": _fcn(resnet18, (64, 128, 512), (512, 512)),
+    "fcn_vgg16": _fcn(vgg16, (64, 256, 512), (256, 64)),
+    "fcn_densenet121": _fcn(densenet121, (64, 256, 1024), (256, 64)),
+    "resnet18": _classify(resnet18, 512),
+    "vgg16": _classify(vgg16, 512),
+    "densenet121": _classify(densenet121, 1024),
+    "deeplabv3_resnet101": _deeplab,
+}
+
+
+def flat_network(
+    name: str, *, num_classes: int = 2, in_channels: int = 3, weights: Any = None
+) -> nn.Module:
+    """A 2D network of the ACS paper.
+
+    Args:
+        name: "fcn_resnet18", "fcn_vgg16" and "fcn_densenet121" segment nodules, without "fcn_" they
+            tell nodules apart (LIDC); "deeplabv3_resnet101" segments livers (LiTS).
+        in_channels: Other than 3, the first kernel is spread so that equal channels give what they
+            gave as red, green and blue.
+        weights: What torchvision calls the weights of the encoder, or of the whole DeepLab.
+
+    Raises:
+        RunError: there is no such network.
+        MissingExtraError: torchvision is not installed.
+    """
+    if name not in NETWORKS:
+        near = difflib.get_close_matches(name, NETWORKS, n=1) or list(NETWORKS)
+        raise RunError(f"no ACS network called {name!r}; did you mean {' or '.join(near)}?")
+    net = NETWORKS[name](num_classes, weights)
+    if in_channels != 3:
+        first = next(module for module in net.modules() if isinstance(module, nn.Conv2d))
+        mean = first.weight.detach().mean(dim=1, keepdim=True)
+        first.weight = nn.Parameter(mean.repeat(1, in_channels, 1, 1) * 3 / in_channels)
+        first.in_channels = in_channels
+    return net
+
+
+def acs_network(
+    name: str, form: Form = "acs", *, accept: Grade | None = None, **options: Any
+) -> nn.Module:
+    """A network of the ACS paper over volumes, made from its 2D one by `lean3d.convert`.
+
+    Args:
+        name: As `flat_network` takes it, whose `options` these are.
+        form: "2.5d" (planar kernels), "3d" (3D kernels, fresh weights), "i3d" (2D kernels
+            inflated), "acs".
+        accept: As `convert` takes it: "unchecked" leaves the self-check out.
+    """
+    if form not in FORMS:
+        raise RunError(f"an ACS network has the form {', '.join(FORMS)}, got {form!r}")
+    if form == "3d" and options.get("weights") is not None:
+        raise RunError("a network of form '3d' starts afresh and takes no weights; see 'i3d'")
+    deep = convert(flat_network(name, **options), FORMS[form], accept=accept)
+    if form == "3d":
+        for module in deep.modules():
+            if isinstance(module, nn.Conv3d):
+                module.reset_parameters()
+    return deep
