@@ -41,6 +41,7 @@ VARIANTS = {
     "p1sc1": ParallelSeparableConv3d,
     "p2sc2": partial(ParallelSeparableConv3d, streams=2, depth=2, filters=4),
     "p3sc1_linear": partial(ParallelSeparableConv3d, streams=3, relu=False),
+    "p2sc1_sum": partial(ParallelSeparableConv3d, streams=2, relu=False, join="sum"),
     "ip": ChannelSeparatedConv3d,
     "ip_pairs": partial(ChannelSeparatedConv3d, group_width=2),
     "ir": partial(ChannelSeparatedConv3d, mode="ir"),

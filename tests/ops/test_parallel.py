@@ -46,10 +46,8 @@ def test_three_streams_without_relu_represent_any_3d_kernel_by_its_hosvd():
     ins, outs = 4, 5
     target = torch.randn(outs, ins, 3, 3, 3, dtype=torch.float64)
     settings = dict(padding=1, bias=False, dtype=torch.float64)
-    # every stream answers for all outputs, and their sum is Eqn 3
-    op = ParallelSeparableConv3d(
-        ins, 3 * outs, 3, **settings, streams=3, filters=3 * outs, relu=False
-    )
+    options = dict(streams=3, filters=3 * outs, relu=False, join="sum")
+    op = ParallelSeparableConv3d(ins, outs, 3, **settings, **options)
     with torch.no_grad():
         for stream in op.streams:
             stream[0].weight.zero_()
@@ -65,7 +63,7 @@ def test_three_streams_without_relu_represent_any_3d_kernel_by_its_hosvd():
     with torch.no_grad():
         dense.weight.copy_(target)
     x = torch.randn(2, ins, 5, 6, 7, dtype=torch.float64)
-    torch.testing.assert_close(op(x).unflatten(1, (3, outs)).sum(1), dense(x))
+    torch.testing.assert_close(op(x), dense(x))
     used = [float(p.detach().abs().sum()) for p in op.parameters()]
     assert min(used) > 0
 
@@ -101,6 +99,14 @@ def test_refuses_more_streams_than_outputs_and_filters_that_do_not_group():
         ParallelSeparableConv3d(4, 2, 3, streams=3)
     with pytest.raises(ValueError, match="multiple of groups=2"):
         ParallelSeparableConv3d(4, 8, 3, groups=2, filters=3)
+
+
+def test_a_sum_takes_any_number_of_outputs_and_has_one_bias():
+    op = ParallelSeparableConv3d(4, 1, 3, padding=1, streams=3, join="sum")
+    assert op(torch.randn(1, 4, 5, 5, 5)).shape == (1, 1, 5, 5, 5)
+    assert [name for name, _ in op.named_parameters() if "bias" in name] == ["streams.0.2.bias"]
+    with pytest.raises(ValueError, match="join is 'concat' or 'sum'"):
+        ParallelSeparableConv3d(4, 8, 3, join="mean")
 
 
 def test_refuses_a_dense_weight_of_what_is_not_linear():

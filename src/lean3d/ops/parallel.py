@@ -3,12 +3,14 @@
 Paper: Gonda et al., Parallel Separable 3D Convolution for Video and Volumetric Data
 Understanding (PmSCn), arXiv:1809.04096, Sec 3
 Differs from the paper: nothing known; where it is silent, the first 2D convolution carries the
-stride, every 2D convolution is followed by ReLU, and only the last convolution has a bias.
+stride, every 2D convolution is followed by ReLU, and only the last convolution has a bias. Streams
+can be summed, as Eqn 3 has them, as well as concatenated, as the paper's networks have them.
 
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
 
-from typing import Any
+from functools import reduce
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,18 +32,19 @@ class ParallelSeparableConv3d(Conv3dLike):
     """Conv3d replaced by `streams` chains of 2D convolutions, ReLU and a 1D convolution (PmSCn).
 
     Stream 0 convolves the plane (H, W) then the line D, stream 1 (D, W) then H, stream 2 (D, H)
-    then W; their outputs are concatenated, within each group. Takes the arguments of nn.Conv3d in
-    the same order, then:
+    then W. Takes the arguments of nn.Conv3d in the same order, then:
 
     Args:
         streams: m, the number of orientations, 1 to 3.
         depth: n, the 2D convolutions per stream; P2SC2 stands for two Conv3d in a row.
         filters: Filters of each 2D convolution; None for M / streams, M by Eqn 5.
         relu: False leaves the non-linearity out; with depth 1 the operator is then linear.
+        join: "concat" gives each stream its share of the outputs, within each group; "sum" lets
+            every stream answer for all outputs and adds them up (Eqn 3).
 
     Shape: (B, C, D, H, W) -> (B, C', D', H', W'), the sizes nn.Conv3d would give.
     Cost: m * (F*C*k*k + (n-1)*F*F*k*k) + F*C'*k multiply-adds per output voxel at stride 1, F the
-        filters.
+        filters; "sum" spends m * F*C'*k on the lines.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class ParallelSeparableConv3d(Conv3dLike):
         depth: int = 1,
         filters: int | None = None,
         relu: bool = True,
+        join: Literal["concat", "sum"] = "concat",
     ):
         size = (kernel_size, stride, padding, dilation, groups, bias, padding_mode)
         super().__init__(in_channels, out_channels, *size, device=device, dtype=dtype)
@@ -72,18 +76,29 @@ class ParallelSeparableConv3d(Conv3dLike):
                 f"ParallelSeparableConv3d: streams is 1, 2 or 3 and depth at least 1, "
                 f"got {streams=}, {depth=}"
             )
-        if out_channels // groups < streams:
+        if join not in ("concat", "sum"):
+            raise ValueError(f"ParallelSeparableConv3d: join is 'concat' or 'sum', got {join!r}")
+        if join == "concat" and out_channels // groups < streams:
             raise ValueError(
                 f"ParallelSeparableConv3d: {streams} streams need as many outputs in each group, "
                 f"got {out_channels // groups}"
             )
-        self.num_streams, self.depth, self.relu = streams, depth, relu
+        self.num_streams, self.depth, self.relu, self.join = streams, depth, relu, join
         self.filters = self._filters(filters)
-        shares = split_channels(out_channels // groups, streams)
         like = dict(device=device, dtype=dtype)
         self.streams = nn.ModuleList(
-            self._stream(axis, share * groups, bias, like) for axis, share in enumerate(shares)
+            # one bias will do for a sum
+            self._stream(axis, share * groups, bias and (join == "concat" or axis == 0), like)
+            for axis, share in enumerate(self.shares)
         )
+
+    @property
+    def shares(self) -> tuple[int, ...]:
+        """The outputs of each stream, in each group."""
+        outputs = self.out_channels // self.groups
+        if self.join == "sum":
+            return (outputs,) * self.num_streams
+        return split_channels(outputs, self.num_streams)
 
     def _filters(self, filters: int | None) -> int:
         if filters is None:
@@ -127,8 +142,10 @@ class ParallelSeparableConv3d(Conv3dLike):
             if isinstance(module, nn.Conv3d):
                 module.reset_parameters()
 
-    def _concatenate(self, parts: list[Tensor], dim: int) -> Tensor:
+    def _joined(self, parts: list[Tensor], dim: int) -> Tensor:
         """Join the streams' channels group by group, as nn.Conv3d orders them."""
+        if self.join == "sum":
+            return reduce(torch.add, parts)
         grouped = [part.unflatten(dim, (self.groups, -1)) for part in parts]
         return torch.cat(grouped, dim=dim + 1).flatten(dim, dim + 1)
 
@@ -146,12 +163,13 @@ class ParallelSeparableConv3d(Conv3dLike):
             kernel = torch.einsum("gomxyz,gmcuvw->gocxuyvzw", line, plane)
             # along each axis either the line or the plane has one tap, so the products merge
             kernels.append(kernel.reshape(*kernel.shape[:3], *self.kernel_size).flatten(0, 1))
-        return self._concatenate(kernels, dim=0)
+        return self._joined(kernels, dim=0)
 
     def forward(self, x_BCDHW: Tensor) -> Tensor:
         self.check(x_BCDHW)
-        return self._concatenate([stream(x_BCDHW) for stream in self.streams], dim=1)
+        return self._joined([stream(x_BCDHW) for stream in self.streams], dim=1)
 
     def extra_repr(self) -> str:
         own = f"streams={self.num_streams}, depth={self.depth}, filters={self.filters}"
+        own += "" if self.join == "concat" else f", join={self.join!r}"
         return f"{super().extra_repr()}, {own}" + ("" if self.relu else ", relu=False")

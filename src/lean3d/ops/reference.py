@@ -122,14 +122,19 @@ def planar(op: Any, x: Tensor) -> Tensor:
 
 def parallel(op: Any, x: Tensor) -> Tensor:
     outputs: list[list[Tensor]] = [[] for _ in range(op.groups)]
+    total: Any = 0
     for stream in op.streams:
         convs = [layer for layer in stream.modules() if isinstance(layer, torch.nn.Conv3d)]
         y = x
         for conv in convs[:-1]:
             y = plain(conv, y)
             y = y.clamp(min=0) if op.relu else y
-        for group, part in enumerate(plain(convs[-1], y).chunk(op.groups, dim=1)):
+        y = plain(convs[-1], y)
+        total = total + y if op.join == "sum" else total
+        for group, part in enumerate(y.chunk(op.groups, dim=1)):
             outputs[group].append(part)
+    if op.join == "sum":
+        return total
     return torch.cat([part for group in outputs for part in group], dim=1)
 
 
