@@ -9,6 +9,8 @@ import lean3d
 
 NAMES = [
     "ACS",
+    "Atoms",
+    "ChannelSeparated",
     "Conversion",
     "ConversionError",
     "Cost",
@@ -17,15 +19,18 @@ NAMES = [
     "LeanError",
     "MeanACS",
     "MissingExtraError",
+    "ParallelSeparable",
     "Planar",
     "RunError",
     "ShapeError",
     "SoftACS",
+    "SpaceTime",
     "Stream",
     "__version__",
     "convert",
     "count",
     "create_model",
+    "decompose",
     "list_models",
     "ops",
     "stream",
@@ -67,6 +72,7 @@ def test_convert_and_count_have_their_fixed_signatures():
         ("where", None, key),
         ("example", None, key),
         ("accept", None, key),
+        ("budget", None, key),
     ]
     assert parameters(lean3d.count) == [
         ("model", empty, place),
@@ -89,6 +95,24 @@ def test_a_way_of_lifting_is_a_frozen_dataclass_with_its_fixed_options(how, opti
     assert is_dataclass(how)
     assert how.__dataclass_params__.frozen
     assert {f.name: f.default for f in fields(how)} == {**options, "keep_depth": 0}
+
+
+@pytest.mark.parametrize(
+    ("how", "options"),
+    [
+        (lean3d.SpaceTime, dict(form="2plus1d", mid_channels=None)),
+        (
+            lean3d.ParallelSeparable,
+            dict(streams=1, depth=1, filters=None, relu=True, join="concat"),
+        ),
+        (lean3d.ChannelSeparated, dict(mode="ip", group_width=1, stem=False)),
+        (lean3d.Atoms, dict(spatial=6, temporal=2, path=None)),
+    ],
+)
+def test_a_way_of_making_lean_is_a_frozen_dataclass_with_its_fixed_options(how, options):
+    assert is_dataclass(how)
+    assert how.__dataclass_params__.frozen
+    assert {f.name: f.default for f in fields(how)} == options
 
 
 def test_every_public_name_says_what_it_is():

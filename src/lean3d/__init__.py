@@ -1,7 +1,20 @@
 """Turn any 2D or 3D CNN into a lean, native 3D network."""
 
 from lean3d import ops
-from lean3d.convert import ACS, Conversion, Inflate, MeanACS, Planar, SoftACS, convert
+from lean3d.convert import (
+    ACS,
+    Atoms,
+    ChannelSeparated,
+    Conversion,
+    Inflate,
+    MeanACS,
+    ParallelSeparable,
+    Planar,
+    SoftACS,
+    SpaceTime,
+    convert,
+    decompose,
+)
 from lean3d.cost import Cost, count
 from lean3d.errors import (
     ConversionError,
@@ -18,6 +31,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ACS",
+    "Atoms",
+    "ChannelSeparated",
     "Conversion",
     "ConversionError",
     "Cost",
@@ -26,15 +41,18 @@ __all__ = [
     "LeanError",
     "MeanACS",
     "MissingExtraError",
+    "ParallelSeparable",
     "Planar",
     "RunError",
     "ShapeError",
     "SoftACS",
+    "SpaceTime",
     "Stream",
     "__version__",
     "convert",
     "count",
     "create_model",
+    "decompose",
     "list_models",
     "ops",
     "stream",

@@ -92,6 +92,17 @@ def test_convert_refuses_weights_that_do_not_fit(refused, tmp_path):
     assert "cannot read weights" in refused(*ask, "--weights", path)
 
 
+def test_convert_makes_a_3d_model_lean_within_a_budget(lean3d):
+    base = "convert", "unet3d", "--widths", 8, 12, "--how", "rank1", "--input", "1,1,8,8,8"
+    code, out, _ = lean3d(*base, "--budget", 0.5)
+    answer = last_json(out)
+    assert (code, answer["grade"]) == (0, "fitted")
+    dense = last_json(lean3d("count", "unet3d", "--widths", 8, 12)[1])["params"]
+    assert answer["parameters"] < dense
+    assert all(0 < row["exact"] < 1 for row in answer["changed"])
+    assert len(last_json(lean3d(*base)[1])["changed"]) >= len(answer["changed"])
+
+
 def test_convert_suggests_the_nearest_way(refused):
     assert "did you mean inflate" in refused("convert", "unet2d", "--how", "inflat")
 

@@ -20,9 +20,19 @@ def test_csn_ir_is_not_csn_ip():
     assert [operator(name)(4, 4, 3).mode for name in ("csn_ir", "csn_ip")] == ["ir", "ip"]
 
 
-@pytest.mark.parametrize("name", CONVERSIONS)
-def test_every_conversion_has_the_name_of_its_class(name):
+@pytest.mark.parametrize("name", ["acs", "mean_acs", "soft_acs", "planar", "inflate", "atoms"])
+def test_a_conversion_has_the_name_of_its_class(name):
     assert type(conversion(name)).__name__.lower() == name.replace("_", "")
+
+
+@pytest.mark.parametrize("name", CONVERSIONS.keys() & OPERATORS.keys() - {"acs", "planar"})
+def test_a_conversion_to_an_operator_has_its_name(name):
+    conv, make = torch.nn.Conv3d(4, 8, 3), OPERATORS[name]
+    if hasattr(conversion(name), "build"):
+        kind = getattr(make, "func", make)
+        built = conversion(name).build(conv)
+        assert type(built) is kind
+        assert built.extra_repr() == make(4, 8, 3).extra_repr()
 
 
 def test_an_unknown_name_suggests_the_nearest_or_lists_all():

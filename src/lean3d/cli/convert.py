@@ -21,18 +21,23 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Convert:
-    """Turn a 2D model into 3D and print what became what, and how that was proven.
+    """Turn a 2D model into 3D or a 3D one lean; print what became what, and how that was proven.
 
     Attributes:
-        how: acs, mean_acs, soft_acs, planar or inflate.
+        how: From 2D acs, mean_acs, soft_acs, planar or inflate; from 3D space_time, rank1, csn_ip,
+            csn_ir, atoms, or p2sc1 for two parallel streams of one convolution.
         in_channels: The model's own default if not given.
-        weights: A state_dict of the 2D model, as torch.save wrote it.
-        out: Where to write the state_dict of the 3D model.
+        budget: From 3D: multiply-adds on --input, or up to 1 a share of the model's own.
+        input: Sizes with commas, batch and channels first; what its paper feeds it by default.
+        weights: A state_dict of the model, as torch.save wrote it.
+        out: Where to write the state_dict of the result.
     """
 
     network: ModelFlags
     how: str
     in_channels: int | None = None
+    budget: float | None = None
+    input: str | None = None
     weights: Path | None = None
     out: Path | None = None
 
@@ -43,12 +48,18 @@ def main(argv: list[str]) -> None:
     flat = asked.network.build(in_channels=asked.in_channels)
     if asked.weights is not None:
         _load(flat, asked.weights)
-    deep = convert(flat, how)
+    example = None
+    if asked.budget is not None or asked.input is not None:
+        example = torch.randn(asked.network.sizes(asked.input))
+    deep = convert(flat, how, example=example, budget=asked.budget)
     if asked.out is not None:
         _save(deep, asked.out)
     record: Any = deep.conversion
     print(record)
-    rows = [dict(path=row.path, before=row.before, after=row.after) for row in record.rows]
+    rows = [
+        dict(path=row.path, before=row.before, after=row.after, exact=row.exact)
+        for row in record.rows
+    ]
     written = None if asked.out is None else str(asked.out)
     print(
         json_line(

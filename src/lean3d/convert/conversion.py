@@ -15,8 +15,8 @@ class Row:
 
     Args:
         exact: True if the module alone gives the 2D answer on a volume that repeats one image
-            along depth, False if it does not, a number for its measured relative error.
-        kept: Whether its 2D weights were carried over.
+            along depth, False if it does not, a number for the relative error of a fitted kernel.
+        kept: Whether its weights were carried over, or fitted to.
     """
 
     path: str
@@ -58,10 +58,11 @@ class Conversion:
     Args:
         grade: "isotropic": depth is treated exactly as height. "planar": every slice keeps the 2D
             answer, but depth and height differ. "unchecked": `note` says why nothing was run.
+            "fitted": lean operators are near the 3D kernels, each row says how near.
     """
 
     how: Any
-    grade: Grade
+    grade: Grade | Literal["fitted"]
     rows: tuple[Row, ...]
     checks: tuple[Check, ...] = ()
     note: str = ""

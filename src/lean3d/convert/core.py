@@ -11,6 +11,8 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from lean3d.convert.conversion import Conversion, Grade
 from lean3d.convert.copies import duplicate
 from lean3d.convert.keep import kept_paths
+from lean3d.convert.lean.base import Lean
+from lean3d.convert.lean.network import make_lean
 from lean3d.convert.lift import Lift, Site
 from lean3d.convert.prepare import Flat
 from lean3d.convert.prove import Proof, first_that_holds, prepare, prove, prove_sizes, quietly
@@ -26,31 +28,42 @@ __all__ = ["convert"]
 
 def convert(
     model: nn.Module,
-    how: Lift,
+    how: Lift | Lean,
     *,
     where: Where | None = None,
     example: object = None,
     accept: Grade | None = None,
+    budget: float | None = None,
 ) -> nn.Module:
-    """Return a 3D copy of a 2D model, with its parameter names and weights.
+    """Return a 3D copy of a 2D model with its weights, or a lean copy of a 3D one fitted to them.
 
-    Before it returns, the copy proves itself against the 2D model on volumes made of images;
-    `.conversion` of the result says what became what and how the proof went.
+    Before it returns, the copy proves itself: a 3D one against the 2D model on volumes made of
+    images, a lean one against the dense network of the kernels it was fitted with. `.conversion` of
+    the result says what became what, how far off, and how the proof went.
 
     Args:
-        how: `ACS()`, `MeanACS()`, `SoftACS()`, `Planar()` or `Inflate()`.
+        how: From 2D `ACS()`, `MeanACS()`, `SoftACS()`, `Planar()` or `Inflate()`, which keep
+            parameter names; from 3D `SpaceTime()`, `ParallelSeparable()`, `ChannelSeparated()` or
+            `Atoms()`.
         where: Called as where(path, module); only modules for which it is true are converted. What
             stays 2D cannot be checked.
         example: An input of the 2D model (B, C, H, W), a volume (B, C, D, H, W), or a tuple of its
-            arguments, for the self-check; without it sizes are tried.
+            arguments, for the self-check and the budget; without it sizes are tried.
         accept: The least grade: "isotropic", depth is treated exactly as height; "planar", every
             slice keeps the 2D answer; "unchecked", without the self-check. None for "planar" with
-            `Planar`, `Inflate` and `keep_depth`, "isotropic" with the others.
+            `Planar`, `Inflate` and `keep_depth`, "isotropic" with the others; only from 2D.
+        budget: Only from 3D to lean: multiply-adds the result may spend on `example`, or up to 1 a
+            share of the model's own. Each convolution then gets the rank, or stays dense, that
+            makes the sum of the squared relative errors least.
 
     Raises:
-        ConversionError: a module has no 3D form, or a forward treats the tensor as 2D.
+        ConversionError: a module has no 3D or lean form, a forward treats the tensor as 2D, or the
+            budget cannot be met.
     """
-    _check_arguments(model, how, accept)
+    _check_arguments(model, how, accept, budget)
+    if isinstance(how, Lean):
+        with quietly(model):
+            return make_lean(model, how, where, example, budget)
     accepted = accept or ("planar" if how.planar_will_do else "isotropic")
     with quietly(model):
         plan = Plan(how, where, kept_paths(model, None) if how.keep_depth is None else ())
@@ -105,14 +118,22 @@ def _survey(found: Flat, plan: Plan) -> tuple[dict[str, Need], dict[str, Need]]:
     return speaking, {path: need for path, need in speaking.items() if path in quiet}
 
 
-def _check_arguments(model: nn.Module, how: Lift, accept: str | None) -> None:
+def _check_arguments(
+    model: nn.Module, how: Lift | Lean, accept: str | None, budget: float | None
+) -> None:
     if accept not in (None, *get_args(Grade)):
         raise ConversionError(f"accept is one of {get_args(Grade)} or None, got {accept!r}")
-    if not isinstance(how, Lift):
+    if not isinstance(how, (Lift, Lean)):
         named = how.__name__ if isinstance(how, type) else repr(how)
         raise ConversionError(
-            f"how must be ACS(), MeanACS(), SoftACS(), Planar() or Inflate(), got {named}"
+            "how must be ACS(), MeanACS(), SoftACS(), Planar() or Inflate() for a 2D model, "
+            "SpaceTime(), ParallelSeparable(), ChannelSeparated() or Atoms() for a 3D one, got "
+            f"{named}"
         )
+    if budget is not None and (isinstance(how, Lift) or not budget > 0):
+        raise ConversionError(f"budget is a positive number of MACs for a lean form, got {budget}")
+    if accept is not None and isinstance(how, Lean):
+        raise ConversionError(f"accept={accept!r} grades conversions from 2D, not {how}")
     if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
         raise ConversionError(
             f"a {type(model).__name__} cannot be converted; pass the nn.Module it was made from"

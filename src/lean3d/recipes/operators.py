@@ -8,7 +8,17 @@ from typing import Any
 from torch import nn
 
 from lean3d import ops
-from lean3d.convert import ACS, Inflate, MeanACS, Planar, SoftACS
+from lean3d.convert import (
+    ACS,
+    Atoms,
+    ChannelSeparated,
+    Inflate,
+    MeanACS,
+    ParallelSeparable,
+    Planar,
+    SoftACS,
+    SpaceTime,
+)
 from lean3d.errors import RunError
 
 __all__ = ["CONVERSIONS", "OPERATORS", "conversion", "operator"]
@@ -37,6 +47,16 @@ CONVERSIONS: dict[str, Callable[[], Any]] = {
     "soft_acs": SoftACS,
     "planar": Planar,
     "inflate": Inflate,
+    "space_time": SpaceTime,
+    "rank1": partial(SpaceTime, form="rank1"),
+    "csn_ip": ChannelSeparated,
+    "csn_ir": partial(ChannelSeparated, mode="ir"),
+    "atoms": Atoms,
+    **{
+        f"p{streams}sc{depth}": partial(ParallelSeparable, streams=streams, depth=depth)
+        for streams in (1, 2, 3)
+        for depth in (1, 2)
+    },
 }
 
 
@@ -46,7 +66,7 @@ def operator(name: str) -> Callable[..., nn.Module]:
 
 
 def conversion(name: str) -> Any:
-    """How `convert` turns a 2D model into 3D, with that way's default settings."""
+    """How `convert` turns a 2D model into 3D or a 3D one lean, with that way's defaults."""
     return _named("conversion", name, CONVERSIONS)()
 
 

@@ -1,0 +1,143 @@
+"""Make the 3D convolutions of a network lean, their kernels fitted."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from lean3d.convert.conversion import Check, Conversion, Row
+from lean3d.convert.copies import duplicate
+from lean3d.convert.lean.base import Lean
+from lean3d.convert.lean.budget import choose_ranks
+from lean3d.convert.lean.check import compare
+from lean3d.convert.lean.decompose import distance, fit
+from lean3d.convert.lean.dense import own_padding, refusal
+from lean3d.convert.lean.example import example_for
+from lean3d.convert.lean.take_over import take_over
+from lean3d.convert.lift import Site
+from lean3d.errors import ConversionError
+
+__all__ = ["make_lean"]
+
+Where = Callable[[str, nn.Module], bool]
+
+
+def make_lean(
+    model: nn.Module, how: Lean, where: Where | None, example: object, budget: float | None
+) -> nn.Module:
+    """A copy of a 3D network whose dense 3D convolutions are lean.
+
+    Args:
+        budget: Multiply-adds on the example, or up to 1 a share of the model's own; None keeps the
+            ranks of `how`.
+
+    Raises:
+        ConversionError: a convolution cannot be replaced, or the budget cannot be met.
+    """
+    arguments = example_for(model, example)
+    result = duplicate(model)
+    sites = _sites(result, how, where)
+    hows: dict[str, Any] = dict.fromkeys(sites, how)
+    if budget is not None:
+        if arguments is None:
+            raise ConversionError("budget= needs example=, an input (B, C, D, H, W) of the model")
+        hows = choose_ranks(result, sites, how, arguments, budget)
+    tied = _tied(result)
+    work = _Work(kernels={}, made={})
+    rows = [
+        _replace(path, conv, hows[path], work)
+        for path, conv in sites.items()
+        if hows[path] is not None
+    ]
+    _check_tied(result, tied)
+    checks, note = _checks(model, result, work.kernels, arguments)
+    vars(result)["conversion"] = Conversion(how, "fitted", tuple(rows), checks, note)
+    return result
+
+
+def _sites(model: nn.Module, how: Lean, where: Where | None) -> dict[str, nn.Conv3d]:
+    """The convolutions to replace, by path, in the order of the model."""
+    convs = [(p, m) for p, m in model.named_modules() if isinstance(m, nn.Conv3d)]
+    stem = convs[0][0] if convs and not getattr(how, "stem", True) else None
+    sites = {}
+    for path, conv in convs:
+        if path == stem or not how.takes(conv) or not (where is None or where(path, conv)):
+            continue
+        if why := refusal(conv):
+            raise Site(path, how).refuse(conv, why)
+        sites[path] = conv
+    return sites
+
+
+@dataclass
+class _Work:
+    """What was fitted so far.
+
+    Args:
+        kernels: The kernels the operators equal, by path.
+        made: The operator made from a parameter, so that tied ones stay tied.
+    """
+
+    kernels: dict[str, Tensor]
+    made: dict[Any, nn.Module]
+
+
+def _replace(path: str, conv: nn.Conv3d, how: Lean, work: _Work) -> Row:
+    try:
+        found = fit(conv, how)
+    except ConversionError as error:
+        raise Site(path, how).refuse(conv, str(error)) from error
+    missed = False if conv.weight.is_meta else distance(conv.weight, found.kernel)
+    work.kernels[path] = found.kernel
+    first = work.made.setdefault((id(conv.weight), conv.groups, how), found.operator)
+    _share(first, found.operator)
+    before, after = type(conv).__name__, _says(found.operator)
+    take_over(conv, own_padding(conv, found.operator))
+    return Row(path, before, after, missed, True)
+
+
+def _share(first: nn.Module, operator: nn.Module) -> None:
+    """Use the factors of the operator that was made from the same weight."""
+    for name, _ in list(operator.named_parameters()):
+        if not name.endswith("bias"):
+            owner, _, last = name.rpartition(".")
+            setattr(operator.get_submodule(owner), last, first.get_parameter(name))
+
+
+def _says(operator: Any) -> str:
+    """The class and the options it has beyond those of nn.Conv3d."""
+    shown = operator.extra_repr().split(", ")
+    own = {"streams", "depth", "filters", "join", "relu", "form", "mid_channels", "mode"}
+    own |= {"group_width", "spatial", "temporal"}
+    return f"{type(operator).__name__}({', '.join(s for s in shown if s.split('=')[0] in own)})"
+
+
+def _checks(
+    model: nn.Module,
+    result: nn.Module,
+    kernels: dict[str, Tensor],
+    arguments: tuple[Tensor, ...] | None,
+) -> tuple[tuple[Check, ...], str]:
+    if arguments is None:
+        return (), "self-check skipped: no volume was found on which the model runs; pass example="
+    return compare(model, result, kernels, arguments)
+
+
+def _tied(model: nn.Module) -> list[list[str]]:
+    names = defaultdict(list)
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names[id(parameter)].append(name)
+    return [group for group in names.values() if len(group) > 1]
+
+
+def _check_tied(model: nn.Module, tied: list[list[str]]) -> None:
+    now = dict(model.named_parameters(remove_duplicate=False))
+    for group in tied:
+        left = [name for name in group if name in now]
+        if left and (len(left) < len(group) or len({id(now[name]) for name in left}) > 1):
+            raise ConversionError(
+                f"{', '.join(group)} are one parameter, and the conversion would make them "
+                "different; untie them first, or leave them out with where="
+            )

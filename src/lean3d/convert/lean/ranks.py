@@ -1,0 +1,12 @@
+"""Ranks for a budget to choose from."""
+
+__all__ = ["ladder"]
+
+STEPS = 32
+
+
+def ladder(full: int, multiple: int, steps: int = STEPS) -> list[int]:
+    """Multiples of `multiple` from one up to at least `full`, equally far apart, all if few."""
+    most = -(-full // multiple)
+    counts = {max(round(most * step / steps), 1) for step in range(1, steps + 1)}
+    return [multiple * count for count in sorted(counts)]

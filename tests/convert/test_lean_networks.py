@@ -1,0 +1,214 @@
+"""What convert() promises when it makes a 3D network lean."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from flat_models import ResNet as FlatResNet
+from torch import nn
+
+import lean3d
+from lean3d import Atoms, ChannelSeparated, ConversionError, ParallelSeparable, SpaceTime, convert
+
+EXACT = [SpaceTime(mid_channels="full"), ParallelSeparable(3, filters="full"), Atoms(9, 3)]
+HOWS = [SpaceTime(), ParallelSeparable(2), ChannelSeparated(), Atoms(4, 2)]
+
+
+class Block(nn.Module):
+    def __init__(self, ins, outs, stride=1):
+        super().__init__()
+        self.conv1 = nn.Conv3d(ins, outs, 3, stride, 1, bias=False)
+        self.norm1, self.norm2 = nn.BatchNorm3d(outs), nn.BatchNorm3d(outs)
+        self.conv2 = nn.Conv3d(outs, outs, 3, padding=1, bias=False)
+        self.relu = nn.ReLU()
+        self.short = nn.Conv3d(ins, outs, 1, stride)
+
+    def forward(self, x):
+        y = self.relu(self.norm1(self.conv1(x)))
+        return self.relu(self.norm2(self.conv2(y)) + self.short(x))
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv3d(2, 8, 3, padding=1)
+        self.body = nn.Sequential(Block(8, 8), Block(8, 16, 2), nn.MaxPool3d(2))
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x):
+        return self.head(self.body(self.stem(x)).mean((2, 3, 4)))
+
+
+def net():
+    torch.manual_seed(0)
+    return Net().eval()
+
+
+def volume(batch=2):
+    return torch.randn(batch, 2, 8, 12, 10, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("how", EXACT, ids=str)
+@pytest.mark.parametrize(
+    "make", [net, lambda: lean3d.create_model("unet3d", widths=(8, 12)).eval()]
+)
+def test_at_full_rank_the_network_gives_its_own_answer(make, how):
+    model = make()
+    lean = convert(model, how)
+    x = volume() if isinstance(model, Net) else volume()[:, :1]
+    torch.testing.assert_close(lean(x), model(x), atol=1e-4, rtol=1e-4)
+    assert all(row.exact < 1e-6 for row in lean.conversion.rows)
+
+
+@pytest.mark.parametrize("how", HOWS, ids=str)
+def test_the_record_says_what_became_what_and_how_far_off_it_is(how):
+    model = net()
+    lean = convert(model, how)
+    dense = {p for p, m in model.named_modules() if isinstance(m, nn.Conv3d)}
+    points = {"body.0.short", "body.1.short"}
+    stem = {"stem"} if isinstance(how, ChannelSeparated) else set()
+    assert {row.path for row in lean.conversion.rows} == dense - points - stem
+    assert lean.conversion.grade == "fitted"
+    for row in lean.conversion.rows:
+        assert row.exact == lean3d.decompose(model.get_submodule(row.path), how)[1]
+        assert row.after.startswith(type(lean.get_submodule(row.path)).__name__)
+    assert [check.passed for check in lean.conversion.checks] == [True]
+    assert "differs by" in str(lean.conversion)
+
+
+@pytest.mark.parametrize("how", HOWS, ids=str)
+def test_the_model_stays_as_it_was(how):
+    model = net().train()
+    before, random = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    convert(model, how)
+    assert model.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(module.training for module in model.modules())
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize("how", HOWS, ids=str)
+def test_flags_dtype_and_what_is_not_cut_stay(how):
+    model = net().double().train()
+    model.body[0].conv1.weight.requires_grad_(False)
+    model.body[1].eval()
+    lean = convert(model, how)
+    assert {p.dtype for p in lean.parameters()} == {torch.float64}
+    assert all(module.training != ("body.1" in path) for path, module in lean.named_modules())
+    frozen = {
+        path.rsplit(".conv1")[0] for path, p in lean.named_parameters() if not p.requires_grad
+    }
+    assert frozen == {"body.0"}
+    for name in ("body.0.norm1.weight", "body.1.short.weight", "head.bias"):
+        assert torch.equal(lean.get_parameter(name), model.get_parameter(name))
+
+
+@pytest.mark.parametrize("how", HOWS, ids=str)
+def test_a_lean_network_survives_deepcopy_pickle_and_a_state_dict(how):
+    lean, other = convert(net(), how), convert(net(), how)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.zero_()
+    other.load_state_dict(lean.state_dict())
+    for twin in (copy.deepcopy(lean), pickle.loads(pickle.dumps(lean)), other):
+        torch.testing.assert_close(twin(volume()), lean(volume()))
+
+
+@pytest.mark.parametrize("how", HOWS, ids=str)
+def test_every_parameter_of_a_lean_network_gets_a_gradient(how):
+    lean = convert(net(), how).train()
+    lean(volume()).square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in lean.parameters())
+
+
+def test_a_module_used_twice_stays_one_and_hooks_stay():
+    model = net()
+    model.body[0].conv2 = model.body[0].conv1
+    calls = []
+    model.stem.register_forward_hook(lambda *_: calls.append(1))
+    lean = convert(model, SpaceTime())
+    assert lean.body[0].conv2 is lean.body[0].conv1
+    calls.clear()
+    lean(volume())
+    assert calls == [1]
+
+
+def test_tied_weights_stay_tied_or_the_conversion_is_refused():
+    model = net()
+    model.body[0].conv2.weight = model.body[0].conv1.weight
+    lean = convert(model, SpaceTime())
+    assert lean.body[0].conv1.spatial.weight is lean.body[0].conv2.spatial.weight
+    with pytest.raises(ConversionError, match="are one parameter"):
+        convert(model, SpaceTime(), where=lambda path, module: path != "body.0.conv2")
+
+
+def test_where_chooses_what_is_cut():
+    lean = convert(net(), SpaceTime(), where=lambda path, module: path.startswith("body.1"))
+    assert [row.path for row in lean.conversion.rows] == ["body.1.conv1", "body.1.conv2"]
+
+
+def test_the_first_convolution_is_separated_only_when_asked():
+    rows = convert(net(), ChannelSeparated(stem=True)).conversion.rows
+    assert rows[0].path == "stem"
+
+
+def test_what_was_inflated_from_2d_can_be_made_lean():
+    torch.manual_seed(0)
+    model = convert(FlatResNet().eval(), lean3d.Inflate())
+    channels = next(m.in_channels for m in model.modules() if isinstance(m, nn.Conv3d))
+    x = torch.randn(1, channels, 6, 32, 32)
+    lean = convert(model, SpaceTime("rank1"))
+    # every inflated kernel repeats one 2D kernel, so one channel for each output is enough
+    assert max(row.exact for row in lean.conversion.rows) < 1e-6
+    torch.testing.assert_close(lean(x), model(x), atol=1e-4, rtol=1e-4)
+
+
+def test_a_model_without_values_gets_the_shapes():
+    with torch.device("meta"):
+        model = Net().eval()
+    lean = convert(model, SpaceTime())
+    assert lean(volume().to("meta")).shape == (2, 5)
+    assert "meta device" in str(lean.conversion)
+
+
+class Own(nn.Conv3d):
+    def forward(self, x):
+        return super().forward(x) * 2
+
+
+class Reader(Net):
+    """Reads the weight of a convolution itself."""
+
+    def forward(self, x):
+        gain = getattr(self.stem, "weight", torch.ones(1)).abs().mean()
+        return super().forward(x) * gain
+
+
+def with_own(model):
+    model.body[0].conv1 = Own(8, 8, 3, padding=1)
+    return model
+
+
+def with_norm(model):
+    nn.utils.parametrizations.weight_norm(model.stem)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "how", "options", "says"),
+    [
+        (lambda: with_own(net()), SpaceTime(), {}, "Own at 'body.0.conv1'.*its forward is its own"),
+        (lambda: with_norm(net()), SpaceTime(), {}, "at 'stem'.*make the weight plain first"),
+        (net, ChannelSeparated("ir", stem=True, group_width=3), {}, "at 'body.0.*group_width"),
+        (net, SpaceTime(), dict(accept="planar"), "accept='planar' grades conversions from 2D"),
+        (net, SpaceTime(), dict(example=volume()[:, :1]), "does not run on example="),
+        (net, SpaceTime(), dict(budget=-1), "budget is a positive number"),
+        (FlatResNet, lean3d.ACS(), dict(budget=0.5), "budget is a positive number.*lean"),
+        (Reader, SpaceTime("rank1"), {}, "is not the network of its fitted kernels"),
+        (net, SpaceTime, {}, r"SpaceTime\(\), ParallelSeparable\(\)"),
+    ],
+)
+def test_refuses_what_it_cannot_do_and_says_where(make, how, options, says):
+    with pytest.raises(ConversionError, match=says):
+        convert(make(), how, **options)
