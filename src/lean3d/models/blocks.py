@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from torch import Tensor, nn
 
+from lean3d.ops.causal import CausalConv3d
 from lean3d.shape import Triple, check_axes, triple
 
 __all__ = [
@@ -184,12 +185,13 @@ class VideoResNet(nn.Module):
 def initialise(model: nn.Module) -> None:
     """He et al.'s normal of the fan out for nn.Conv3d, N(0, 0.01) for nn.Linear, biases zero.
 
-    Batch norm starts as the identity; an operator that is and holds no nn.Conv3d keeps its own.
+    CausalConv3d counts as nn.Conv3d. Batch norm starts as the identity; another operator keeps its
+    own start, unless it holds an nn.Conv3d.
     """
     for module in model.modules():
-        if isinstance(module, nn.Conv3d):
+        if isinstance(module, nn.Conv3d | CausalConv3d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.01)
-        if isinstance(module, nn.Conv3d | nn.Linear) and module.bias is not None:
+        if isinstance(module, nn.Conv3d | CausalConv3d | nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)

@@ -22,7 +22,7 @@ __all__ = ["check_causal", "check_steps_equal_clip", "prove"]
 
 @dataclass(frozen=True)
 class Seen:
-    """One call of a module that takes and returns maps of frames (B, C, T, ...)."""
+    """One call of a module that takes and returns maps of frames (B, C, T, H, W)."""
 
     path: str
     module: nn.Module
@@ -42,7 +42,7 @@ def watch(model: nn.Module) -> Iterator[list[Seen]]:
     def note(path: str):
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             tensors = [x for x in (args[0] if args else None, output) if isinstance(x, Tensor)]
-            if len(tensors) == 2 and min(x.ndim for x in tensors) >= 3:
+            if len(tensors) == 2 and all(x.ndim == 5 for x in tensors):
                 # what follows may work in place
                 seen.append(Seen(path, module, tensors[0], tensors[1].clone()))
 

@@ -1,0 +1,212 @@
+"""Dissected ResNets: no frame is looked at before it is there, and none is computed twice.
+
+Paper: Köpüklü et al., Dissected 3D CNNs: Temporal Skip Connections for Efficient Online Video
+Processing (D3D), arXiv:2009.14639, Sec 3, Table 1, Figs 3 and 4
+Differs from the paper: 18 layers have zero-padded shortcuts and 50 and 101 projections, conv_last
+has no batch norm; only so do the parameters of Table 4 come out. What stands before the first
+frame is a stated choice, and so is what stands before the first feature of the fc head.
+
+Axes: B batch, C channels, F features, T time, H height, W width, K classes.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal
+
+from torch import Tensor, nn
+
+from lean3d.models.blocks import (
+    WIDTHS,
+    Conv,
+    Residual,
+    initialise,
+    normed,
+    projection,
+    space_pool,
+    stages,
+)
+from lean3d.models.hara_resnet import DEPTHS, zero_padding
+from lean3d.models.registry import register_models
+from lean3d.ops.causal import CausalConv3d
+from lean3d.ops.causal_pools import Past
+from lean3d.ops.heads import RecurrentHead, WindowHead
+from lean3d.ops.memory import past
+from lean3d.shape import check_axes
+
+__all__ = ["DResNet", "WithPrevious", "d_resnet"]
+
+Skip = Literal["concat", "sum", "none"]
+Head = Literal["fc", "lstm", "gru", "none"]
+First = Literal["replicate", "zeros"]
+SKIPS, HEADS, FIRSTS = (
+    ("concat", "sum", "none"),
+    ("fc", "lstm", "gru", "none"),
+    ("replicate", "zeros"),
+)
+
+
+class WithPrevious(nn.Module):
+    """Adds the previous frame to each: the temporal skip connection by summation.
+
+    Shape: (B, C, T, H, W) -> the same.
+    State: (B, C, 1, H, W), the previous input.
+    """
+
+    def __init__(self, first: First):
+        super().__init__()
+        self.first = first
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        both = past(self, x_BCTHW, 1, self.first)
+        return both[:, :, :-1] + both[:, :, 1:]
+
+
+def causal(
+    in_channels: int,
+    out_channels: int,
+    kernel: tuple[int, int],
+    stride: int = 1,
+    *,
+    conv: Conv | None = None,
+    first: First = "replicate",
+) -> nn.Module:
+    """A kernel of (frames, side) that spans the present frame and those before it."""
+    frames, side = kernel
+    size = ((frames, side, side), (1, stride, stride), (0, side // 2, side // 2))
+    if conv is None:
+        more = dict(past=frames - 1, first=first)
+        return CausalConv3d(in_channels, out_channels, *size, bias=False, **more)
+    wide = conv(in_channels, out_channels, *size, bias=False)
+    return nn.Sequential(Past(frames - 1, first), wide) if frames > 1 else wide
+
+
+def linked(
+    in_channels: int, channels: int, stride: int, *, skip: Skip, conv: Conv | None, first: First
+) -> nn.Module:
+    """The convolution of a block that sees the previous frame, in one of the forms of Table 2."""
+    kernel = (2 if skip == "concat" else 1, 3)
+    layer = causal(in_channels, channels, kernel, stride, conv=conv, first=first)
+    return nn.Sequential(WithPrevious(first), layer) if skip == "sum" else layer
+
+
+def simple(
+    in_channels: int, channels: int, stride: int, *, skip: Skip, conv: Conv | None, first: First
+) -> Residual:
+    """Fig 3, left: 2x3x3 with the previous frame, then 1x3x3."""
+    joint = linked(in_channels, channels, stride, skip=skip, conv=conv, first=first)
+    plane = causal(channels, channels, (1, 3), conv=conv)
+    return Residual(
+        normed(joint, channels),
+        normed(plane, channels, relu=False),
+        downsample=zero_padding(in_channels, channels, (1, stride, stride)),
+    )
+
+
+def bottleneck(
+    in_channels: int,
+    channels: int,
+    stride: int,
+    *,
+    expansion: int,
+    skip: Skip,
+    conv: Conv | None,
+    first: First,
+) -> Residual:
+    """Fig 3, right: 1x1x1, 2x3x3 with the previous frame, 1x1x1."""
+    joint = linked(channels, channels, stride, skip=skip, conv=conv, first=first)
+    out_channels = channels * expansion
+    return Residual(
+        normed(causal(in_channels, channels, (1, 1)), channels),
+        normed(joint, channels),
+        normed(causal(channels, out_channels, (1, 1)), out_channels, relu=False),
+        downsample=projection(in_channels, out_channels, (1, stride, stride)),
+    )
+
+
+class DResNet(nn.Module):
+    """Stem, stages, the mean over each frame, and a head over the features of frames.
+
+    Shape: (B, C, T, H, W) -> (B, K), the answer to the last frame; (B, F, T) without a head.
+    State: in a stream the previous input of each 2x3x3 kernel, two frames, and the head's.
+    """
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        layers: Sequence[nn.Module],
+        last: nn.Module,
+        head: nn.Module,
+        in_channels: int,
+    ):
+        super().__init__()
+        self.in_channels = in_channels
+        self.stem = stem
+        self.layer1, self.layer2, self.layer3, self.layer4 = layers
+        self.conv_last = last
+        self.avgpool = nn.AdaptiveAvgPool3d((None, 1, 1))
+        self.head = head
+        initialise(self)
+
+    def features(self, x_BCTHW: Tensor) -> Tensor:
+        """(B, F, T), what the recurrent heads of Sec 3.2 are trained on."""
+        check_axes(x_BCTHW, f"B C={self.in_channels} T H W", self)
+        y = self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x_BCTHW)))))
+        return self.avgpool(self.conv_last(y)).flatten(2)
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        return self.head(self.features(x_BCTHW))
+
+
+@register_models(
+    {f"d_resnet_{depth}": dict(depth=depth) for depth in DEPTHS},
+    "Dissected ResNet of {depth} layers: sees the previous feature maps, never the next",
+    "D3D, arXiv:2009.14639, Table 1",
+    (1, 3, 19, 112, 112),
+)
+def d_resnet(
+    depth: int,
+    *,
+    in_channels: int = 3,
+    num_classes: int = 600,
+    widths: Sequence[int] = WIDTHS,
+    conv: Conv | None = None,
+    skip: Skip = "concat",
+    frames: Literal[1, 3] = 3,
+    first: First = "replicate",
+    head: Head = "fc",
+    window: int = 16,
+    layers: int = 2,
+    hidden: int = 1024,
+    dropout: float = 0.0,
+) -> DResNet:
+    """D-ResNet; `lean3d.stream` runs it one frame at a time.
+
+    Args:
+        conv: The operator of every kernel of 3; CausalConv3d if not given.
+        skip: How a block sees the previous frame: side by side, added, or not at all.
+        frames: What the stem sees: the present frame, or also the two before it.
+        first: What stands before the first frame, at every layer: copies of it, or zeros.
+        head: One linear layer over the last features, a recurrent one, or none.
+        window: Features that the fc head sees.
+        layers: Of a recurrent head; `hidden` and `dropout` are its own too.
+    """
+    known = {"skip": (skip, SKIPS), "frames": (frames, (1, 3)), "first": (first, FIRSTS)}
+    for name, (value, values) in {**known, "head": (head, HEADS)}.items():
+        if value not in values:
+            raise ValueError(f"d_resnet_{depth}: {name} is one of {values}, got {value!r}")
+    blocks, expansion = DEPTHS[depth]
+    options = dict(skip=skip, conv=conv, first=first)
+    wide = partial(bottleneck, expansion=expansion, **options)
+    block = partial(simple, **options) if expansion == 1 else wide
+    start = normed(causal(in_channels, widths[0], (frames, 7), 2, first=first), widths[0])
+    features = widths[-1]
+    last: nn.Module = nn.Identity()
+    if expansion > 1:
+        last = causal(features * expansion, features, (1, 1))
+    end: nn.Module = nn.Identity()
+    if head == "fc":
+        end = WindowHead(features, num_classes, window, first)
+    elif head != "none":
+        end = RecurrentHead(features, num_classes, head, layers, hidden, dropout)
+    parts = stages([block] * 4, blocks, widths, expansion)
+    return DResNet(start.append(space_pool()), parts, last, end, in_channels)
