@@ -1,6 +1,7 @@
 """Results for people and programs: tables, figures, one HTML page, one line of JSON."""
 
 from lean3d.report.curves import draw_curves
+from lean3d.report.drawing import save_figure
 from lean3d.report.overlay import draw_overlay
 from lean3d.report.page import Section, write_page
 from lean3d.report.pareto import Point, draw_pareto
@@ -18,5 +19,6 @@ __all__ = [
     "draw_pareto",
     "format_table",
     "json_line",
+    "save_figure",
     "write_page",
 ]

@@ -6,15 +6,17 @@ Figures are made without pyplot, so drawing leaves no state and needs no screen.
 
 import base64
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lean3d.files import write_whole
 from lean3d.optional import require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "color", "new_figure", "plain_axes", "png_uri", "svg_uri"]
+__all__ = ["COLOURS", "color", "new_figure", "plain_axes", "png_uri", "save_figure", "svg_uri"]
 
 # sky blue, orange, green, blue, purple, vermilion, yellow
 COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#0072B2", "#CC79A7", "#D55E00", "#F0E442")
@@ -52,6 +54,18 @@ def svg_uri(figure: "Figure") -> str:
 def png_uri(figure: "Figure", dpi: int = 110) -> str:
     """The figure as a PNG data URI, for pictures of volumes."""
     return _uri(figure, "png", "image/png", dpi=dpi)
+
+
+def save_figure(figure: "Figure", path: str | Path) -> None:
+    """Write `path`.svg and `path`.png; the same figure gives the same bytes."""
+    matplotlib = require("matplotlib", extra="train")
+    options: dict[str, dict[str, Any]] = {
+        "svg": dict(metadata={"Date": None, "Creator": None}),
+        "png": dict(metadata={"Software": None}, dpi=150),
+    }
+    for kind, more in options.items():
+        with matplotlib.rc_context(SVG), write_whole(f"{path}.{kind}") as temporary:
+            figure.savefig(temporary, format=kind, **more)
 
 
 def _uri(figure: "Figure", kind: str, media: str, **options: Any) -> str:
