@@ -40,8 +40,8 @@ class Row:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """What a table shows; ours has two digits more than the paper prints."""
-        ours = f"{self.ours:,.{self.decimals + 2 if self.decimals else 0}f}"
+        """What a table shows; ours has two digits more than printed, unless it is whole."""
+        ours = f"{self.ours:,.{0 if self.ours == int(self.ours) else self.decimals + 2}f}"
         away = self.ours / float(self.published.replace(",", "")) - 1
         exact = "exact" if self.exact else f"{away:+.1%}"
         return self.name, self.quantity, self.published, ours, self.unit, exact, self.note

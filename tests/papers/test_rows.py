@@ -25,6 +25,7 @@ def test_a_row_is_exact_if_it_rounds_to_what_the_paper_prints(published, ours, e
 def test_ours_is_shown_with_two_more_digits_and_the_difference():
     assert row("14.3", 14.322).cells[2:6] == ("14.3", "14.322", "G", "exact")
     assert row("10.0", 12.5).cells[2:6] == ("10.0", "12.500", "G", "+25.0%")
+    assert row("152", 152.356).cells[3] == "152.36"
     assert row("1,000", 990).cells[2:6] == ("1,000", "990", "G", "-1.0%")
 
 

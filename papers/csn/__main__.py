@@ -1,0 +1,3 @@
+from papers.csn.run import main
+
+main()
