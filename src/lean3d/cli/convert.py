@@ -1,18 +1,15 @@
 """lean3d convert MODEL --how HOW"""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from lean3d.cli.model import ModelFlags
 from lean3d.cli.parse import parse
+from lean3d.cli.weights import load_weights, save_weights
 from lean3d.convert import convert
-from lean3d.errors import RunError
-from lean3d.files import write_whole
 from lean3d.recipes.operators import conversion
 from lean3d.report import json_line
 
@@ -47,13 +44,13 @@ def main(argv: list[str]) -> None:
     how = conversion(asked.how)
     flat = asked.network.build(in_channels=asked.in_channels)
     if asked.weights is not None:
-        _load(flat, asked.weights)
+        load_weights(flat, asked.weights)
     example = None
     if asked.budget is not None or asked.input is not None:
         example = torch.randn(asked.network.sizes(asked.input))
     deep = convert(flat, how, example=example, budget=asked.budget)
     if asked.out is not None:
-        _save(deep, asked.out)
+        save_weights(deep, asked.out)
     record: Any = deep.conversion
     print(record)
     rows = [
@@ -74,25 +71,3 @@ def main(argv: list[str]) -> None:
             }
         )
     )
-
-
-def _save(model: nn.Module, path: Path) -> None:
-    # into memory first: on a full disk torch.save says only "unexpected pos"
-    buffer = io.BytesIO()
-    torch.save(model.state_dict(), buffer)
-    with write_whole(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
-
-
-def _load(model: nn.Module, path: Path) -> None:
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever the damaged bytes lead it to
-        why = str(error) or type(error).__name__
-        raise RunError(f"cannot read weights from {path}: {why}") from error
-    if not isinstance(weights, dict):
-        raise RunError(f"{path} holds a {type(weights).__name__}; a state_dict was expected")
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise RunError(f"{path} does not fit the model: {error}") from error

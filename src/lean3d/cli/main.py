@@ -15,6 +15,7 @@ __all__ = ["main"]
 COMMANDS = {
     "train": "train a recipe in a run folder, or resume it",
     "predict": "segment an image with a trained run",
+    "stream": "name what happens in a video, frame by frame, while it runs",
     "convert": "turn a 2D model into 3D, and show how that was proven",
     "models": "the networks that can be named, what they are and where they come from",
     "count": "parameters, multiply-adds and bytes of a model",

@@ -105,7 +105,7 @@ def _ink(image_hw: Tensor, poses_T4: np.ndarray, size: int) -> Tensor:
 
 
 def _paint(ink_THW: Tensor, random: np.random.Generator) -> Tensor:
-    """A light colour on a dark, mottled ground, or the other way round, and a little noise."""
+    """A light colour on a dark, mottled ground, and a little noise."""
     frames, height, width = ink_THW.shape
     mottle = torch.from_numpy(random.uniform(-0.1, 0.1, (1, 3, 4, 4))).float()
     mottle = F.interpolate(mottle, (height, width), mode="bilinear", align_corners=False)
@@ -113,6 +113,5 @@ def _paint(ink_THW: Tensor, random: np.random.Generator) -> Tensor:
     colour = torch.from_numpy(random.uniform(0.7, 1, (1, 3, 1, 1))).float()
     ink = ink_THW.unsqueeze(1)
     pixels = ground + ink * (colour - ground)
-    pixels = 1 - pixels if random.random() < 0.5 else pixels
     noise = random.standard_normal((frames, 3, height, width), dtype=np.float32)
     return (pixels + GREY_NOISE * torch.from_numpy(noise)).clamp_(0, 1)

@@ -1,0 +1,139 @@
+"""lean3d stream RUN_OR_MODEL SOURCE"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from lean3d.cli.live_model import LiveModel, load_live
+from lean3d.cli.live_output import Output, Track, out_paths
+from lean3d.cli.model import ModelFlags
+from lean3d.cli.parse import parse
+from lean3d.data.frames import FrameSource
+from lean3d.data.prefetch import Prefetch
+from lean3d.data.source import open_frames
+from lean3d.errors import LeanError, RunError
+from lean3d.infer.live import Session
+from lean3d.report import format_table, json_line
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class Watch(ModelFlags):
+    """Name what happens in videos, frame by frame, as they run.
+
+    Attributes:
+        model: A name of lean3d.list_models(), or the folder of a run.
+        sources: Video files, folders of images, camera or camera:1, rtsp:// addresses, or - for
+            stdin. Several run side by side as one batch.
+        out: Write the video with labels, bars and a timeline (.mp4, .mkv, .avi); a folder for
+            several sources.
+        json: Print a line of JSON for every frame.
+        raw: Stdin is bare rgb24 frames of this size, such as 640x480 or 640x480@30.
+        fps: Of a folder of images; 25 by default.
+        realtime: Play files at their own pace and drop the oldest frames where the model is
+            slower, as with a camera. Otherwise no frame of a file is lost.
+        queue: Frames decoded ahead of the model.
+        limit: Stop after so many frames of each source.
+        size: Height and width of the model's frames; 112, or those of the run, by default.
+        weights: A state_dict of a registered model, as torch.save wrote it.
+    """
+
+    sources: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")] = ()
+    out: Path | None = None
+    json: bool = False
+    raw: str | None = None
+    fps: float | None = None
+    realtime: bool = False
+    queue: int = 4
+    limit: int | None = None
+    size: int | None = None
+    weights: Path | None = None
+
+
+def main(argv: list[str]) -> None:
+    asked = parse(Watch, "stream", argv)
+    _check(asked)
+    outs = out_paths(asked.out, asked.sources)
+    opened, errors = _open(asked)
+    model = load_live(asked, asked.size, asked.weights)
+    numbers = list(opened)
+    tracks = [Track(asked.sources[n], opened[n].fps, outs[n]) for n in numbers]
+    session = _session(asked, model, list(opened.values()))
+    try:
+        _watch(asked, session, tracks, model)
+    finally:
+        session.close()
+    errors |= {numbers[place]: error for place, error in session.errors.items()}
+    rows = [_row(asked, n, session, numbers, errors.get(n)) for n in range(len(asked.sources))]
+    _report(asked, rows)
+
+
+def _watch(asked: Watch, session: Session, tracks: list[Track], model: LiveModel) -> None:
+    with Output(tracks, model.names, json=asked.json) as output:
+        for count, answers in enumerate(session, 1):
+            for answer in answers:
+                output.show(answer, session)
+            if count == asked.limit:
+                break
+
+
+def _check(asked: Watch) -> None:
+    if not asked.sources:
+        raise RunError("stream needs a source: a video file, a folder of images, camera, or -")
+    if asked.sources.count("-") > 1:
+        raise RunError("stdin can be one source only, got - more than once")
+    if asked.raw is not None and "-" not in asked.sources:
+        raise RunError("--raw is the size of frames on stdin; give - as a source")
+    for name in ("queue", "limit", "fps"):
+        if (value := getattr(asked, name)) is not None and value <= 0:
+            raise RunError(f"--{name} is above 0, got {value}")
+
+
+def _open(asked: Watch) -> tuple[dict[int, FrameSource], dict[int, LeanError]]:
+    """Sources by their place; one that cannot be opened stops only itself, unless it is alone."""
+    opened, errors = {}, {}
+    for place, source in enumerate(asked.sources):
+        try:
+            opened[place] = open_frames(source, raw=asked.raw, fps=asked.fps)
+        except LeanError as error:
+            errors[place] = error
+    if not opened:
+        raise next(iter(errors.values()))
+    return opened, errors
+
+
+def _session(asked: Watch, model: LiveModel, opened: list[FrameSource]) -> Session:
+    drop = True if asked.realtime else None
+    settings: Any = dict(capacity=asked.queue, drop_oldest=drop, pace=asked.realtime)
+    sources = [Prefetch(source, **settings) for source in opened]
+    return Session(model.live, sources, (model.size, model.size))
+
+
+def _row(
+    asked: Watch, place: int, session: Session, numbers: list[int], error: LeanError | None
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"source": asked.sources[place]}
+    if place in numbers:
+        number = numbers.index(place)
+        meter = session.meters[number]
+        row |= {"frames": meter.frames, "fps": round(meter.fps, 1)}
+        row |= {"median ms": round(meter.percentile(50), 2)}
+        row |= {"p99 ms": round(meter.percentile(99), 2)}
+        row |= {"dropped": session.sources[number].dropped}
+    return row | {"error": None if error is None else " ".join(str(error).split())}
+
+
+def _report(asked: Watch, rows: list[dict[str, Any]]) -> None:
+    """A table, a line of JSON, a sentence for each source that failed, and exit code 2 then."""
+    columns = ["source", "frames", "fps", "median ms", "p99 ms", "dropped"]
+    print(format_table(rows, columns))
+    print(json_line({"model": asked.model, "sources": rows}))
+    failed = [row["error"] for row in rows if row["error"]]
+    for sentence in failed:
+        print(f"lean3d: {sentence}", file=sys.stderr)
+    if failed:
+        raise SystemExit(2)

@@ -1,0 +1,69 @@
+"""A frame of a video, and what every source of frames has in common.
+
+Axes: H height, W width, C channels (red, green, blue).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lean3d.errors import DataError
+
+__all__ = ["Frame", "FrameSource"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a video.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        index: Its number in the source, from 0.
+        seconds: Its time, from the first frame.
+    """
+
+    pixels: Tensor
+    index: int
+    seconds: float
+
+
+class FrameSource:
+    """Frames of one size in order, once. Opening it has read what it says of itself.
+
+    Attributes:
+        name: What errors and answers call it.
+        fps: Frames a second, as the source claims.
+        live: Whether frames come by themselves, whether they are taken or not.
+    """
+
+    name: str
+    fps: float
+    live = False
+    _size: tuple[int, ...] | None = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames; raises DataError, naming the source, where they cannot be read."""
+        index = 0
+        for pixels_HWC, seconds in self.read():
+            self._check(pixels_HWC, index)
+            yield Frame(pixels_HWC, index, index / self.fps if seconds is None else seconds)
+            index += 1
+        if index == 0:
+            raise DataError(f"{self.name} holds no frame")
+
+    def read(self) -> Iterator[tuple[Tensor, float | None]]:
+        """Pixels and time of every frame; None where the source does not know the time."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Free the file or device; nothing is read afterwards."""
+
+    def _check(self, pixels_HWC: Tensor, index: int) -> None:
+        size = tuple(pixels_HWC.shape[:2])
+        self._size = self._size or size
+        if size != self._size:
+            raise DataError(
+                f"{self.name} changes its size: frame {index} has {size[1]} x {size[0]} pixels, "
+                f"those before {self._size[1]} x {self._size[0]}; cut the video there"
+            )

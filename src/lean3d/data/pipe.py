@@ -1,0 +1,50 @@
+"""Raw frames from a pipe, such as another program's stdout."""
+
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from lean3d.data.frames import FrameSource
+from lean3d.errors import DataError
+
+__all__ = ["RawFrames", "read_raw_size"]
+
+
+class RawFrames(FrameSource):
+    """Frames of height * width * 3 bytes each: red, green, blue, FFmpeg's rgb24."""
+
+    def __init__(
+        self, file: BinaryIO, width: int, height: int, fps: float = 25.0, *, name: str = "stdin"
+    ):
+        self.file, self.name, self.fps = file, name, fps
+        self.shape = (height, width, 3)
+
+    def read(self) -> Iterator[tuple[Tensor, float | None]]:
+        height, width, channels = self.shape
+        size, count = height * width * channels, 0
+        while data := self._exactly(size):
+            if len(data) < size:
+                raise DataError(
+                    f"{self.name} ends within frame {count}: {len(data)} of the {size} bytes of "
+                    f"{width} x {height} pixels; is that the size of the frames?"
+                )
+            yield torch.frombuffer(data, dtype=torch.uint8).view(self.shape), None
+            count += 1
+
+    def _exactly(self, size: int) -> bytearray:
+        """So many bytes, fewer at the end; a pipe gives what it has."""
+        data = bytearray()
+        while len(data) < size and (more := self.file.read(size - len(data))):
+            data += more
+        return data
+
+
+def read_raw_size(words: str) -> tuple[int, int, float]:
+    """Width, height and frames a second from "640x480" or "640x480@30"."""
+    found = re.fullmatch(r"(\d+)x(\d+)(?:@(\d+(?:\.\d+)?))?", words)
+    if not found or not int(found[1]) or not int(found[2]) or (found[3] and not float(found[3])):
+        raise DataError(f"raw frames are WIDTHxHEIGHT or WIDTHxHEIGHT@FPS, got {words!r}")
+    return int(found[1]), int(found[2]), float(found[3] or 25)

@@ -1,0 +1,95 @@
+"""Decode in a thread while the model computes, and let old frames go where it cannot keep up."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+
+from lean3d.data.frames import Frame, FrameSource
+
+__all__ = ["Prefetch"]
+
+
+class Prefetch:
+    """The frames of a source, read ahead into a queue of bounded length.
+
+    Lossless, the thread waits while the queue is full. Otherwise a new frame pushes the oldest out,
+    which is counted: what is taken then is at most `capacity` frames old.
+
+    An error of the source is raised where its frame would have come.
+
+    Args:
+        drop_oldest: What a live source needs, because it does not wait; its own nature by default.
+        pace: Give frames no sooner than their times say, as a camera would.
+    """
+
+    def __init__(
+        self,
+        source: FrameSource,
+        *,
+        capacity: int = 4,
+        drop_oldest: bool | None = None,
+        pace: bool = False,
+    ):
+        self.source, self.pace = source, pace
+        self.drop_oldest = source.live if drop_oldest is None else drop_oldest
+        self.dropped = 0
+        self._capacity, self._queue = capacity, deque[Frame]()
+        self._changed = threading.Condition()
+        self._ended = self._closed = False
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._fill, name=source.name, daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Frame]:
+        while (frame := self.take()) is not None:
+            yield frame
+
+    def take(self) -> Frame | None:
+        """The oldest frame, waited for; None at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._ended)
+            if self._queue:
+                self._changed.notify_all()
+                return self._queue.popleft()
+            if self._error is not None:
+                raise self._error
+            return None
+
+    def close(self) -> None:
+        """Stop reading; the thread ends with the frame it waits for."""
+        with self._changed:
+            self._ended = self._closed = True
+            self._queue.clear()
+            self._changed.notify_all()
+        # a camera that gives nothing any more must not hold the program
+        self._thread.join(timeout=1.0)
+
+    def _fill(self) -> None:
+        error: BaseException | None = None
+        started = time.monotonic()
+        try:
+            for frame in self.source:
+                if self.pace:
+                    time.sleep(max(started + frame.seconds - time.monotonic(), 0))
+                if not self._put(frame):
+                    break
+        except BaseException as raised:  # whatever it is, it belongs to who takes the frames
+            error = raised
+        finally:
+            self.source.close()
+            with self._changed:
+                self._ended, self._error = True, error
+                self._changed.notify_all()
+
+    def _put(self, frame: Frame) -> bool:
+        """Whether anyone still wants frames."""
+        with self._changed:
+            if self.drop_oldest and len(self._queue) == self._capacity:
+                self._queue.popleft()
+                self.dropped += 1
+            self._changed.wait_for(lambda: len(self._queue) < self._capacity or self._closed)
+            if not self._closed:
+                self._queue.append(frame)
+                self._changed.notify_all()
+            return not self._closed

@@ -1,0 +1,50 @@
+"""From what a user types to a source of frames."""
+
+import sys
+from pathlib import Path
+
+from lean3d.data.frames import FrameSource
+from lean3d.data.pipe import RawFrames, read_raw_size
+from lean3d.data.stills import SUFFIXES, ImageFolder
+from lean3d.data.video import Camera, VideoFile
+from lean3d.errors import DataError
+
+__all__ = ["open_frames"]
+
+NETWORK = ("rtsp://", "rtsps://", "rtmp://", "udp://", "tcp://", "http://", "https://")
+
+
+def open_frames(what: str, *, raw: str | None = None, fps: float | None = None) -> FrameSource:
+    """Frames of a file, a folder of images, a camera, an address or stdin.
+
+    Args:
+        what: A path; "camera" or "camera:1"; rtsp://... and the like; "-" for stdin.
+        raw: Stdin holds no file but bare rgb24 frames of this size: 640x480 or 640x480@30.
+        fps: Of a folder of images, 25 by default.
+
+    Raises:
+        DataError: nothing is there, or it holds no video; one sentence that names it.
+    """
+    if what == "-":
+        return _stdin(raw)
+    kind, _, which = what.partition(":")
+    if kind == "camera":
+        return Camera(which or "0")
+    if what.startswith(NETWORK):
+        options = {"rtsp_transport": "tcp"} if kind.startswith("rtsp") else {}
+        return VideoFile(what, live=True, options=options)
+    path = Path(what)
+    if path.is_dir():
+        return ImageFolder(path, fps or 25.0)
+    if not path.exists():
+        raise DataError(f"there is no file or folder {what}")
+    if path.suffix.lower() in SUFFIXES:
+        raise DataError(f"{what} is one image; give the folder that holds all frames")
+    return VideoFile(path)
+
+
+def _stdin(raw: str | None) -> FrameSource:
+    if raw is None:
+        return VideoFile(sys.stdin.buffer, name="stdin")
+    width, height, rate = read_raw_size(raw)
+    return RawFrames(sys.stdin.buffer, width, height, rate)

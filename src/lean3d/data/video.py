@@ -1,0 +1,123 @@
+"""Frames of a video file, a camera or a network stream, decoded by FFmpeg."""
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lean3d.data.frames import FrameSource
+from lean3d.errors import DataError
+from lean3d.optional import require
+
+__all__ = ["Camera", "VideoFile", "decoded"]
+
+# FFmpeg's name for cameras, and its words for the first one
+CAMERAS = {
+    "Linux": ("v4l2", "/dev/video{}"),
+    "Darwin": ("avfoundation", "{}:none"),
+    "Windows": ("dshow", "video={}"),
+}
+# seconds until a network stream that says nothing is given up
+PATIENCE = 10.0
+# share of the frames a file promises that may be missing: an edit list can leave some out
+MISSING = 0.02
+
+
+class VideoFile(FrameSource):
+    """A video file, a network stream (rtsp://...), or an open binary file such as stdin.
+
+    Args:
+        source: Path, address or file object.
+        options: For FFmpeg, by its names.
+
+    Raises:
+        DataError: it is not there, is no video, or its codec is not in this FFmpeg.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        *,
+        name: str | None = None,
+        live: bool = False,
+        kind: str | None = None,
+        options: dict[str, str] | None = None,
+    ):
+        self.name, self.live = name or str(source), live
+        settings: dict[str, Any] = dict(format=kind, options=options)
+        settings |= {"timeout": PATIENCE} if live else {}
+        where = str(source) if isinstance(source, Path) else source
+        with decoded(self.name):
+            self.container = require("av", extra="video").open(where, **settings)
+        self.stream = self._video()
+        self.fps = float(self.stream.average_rate or self.stream.base_rate or 25)
+
+    def read(self) -> Iterator[tuple[Tensor, float | None]]:
+        count, first = 0, None
+        # AVI knows a rate only; the times FFmpeg makes of it go to and fro
+        timed = self.container.format.name != "avi"
+        with decoded(self.name):
+            for frame in self.container.decode(self.stream):
+                count += 1
+                first = frame.time if first is None else first
+                known = timed and frame.time is not None
+                pixels_HWC = torch.from_numpy(frame.to_ndarray(format="rgb24"))
+                yield pixels_HWC, frame.time - first if known else None
+        # 0 where the file does not say
+        if count < (1 - MISSING) * self.stream.frames:
+            raise DataError(
+                f"{self.name} is truncated: it promises {self.stream.frames} frames and ends "
+                f"after {count}; repair or copy it again"
+            )
+
+    def close(self) -> None:
+        self.container.close()
+
+    def _video(self) -> Any:
+        streams = self.container.streams.video
+        # FFmpeg takes any text for a picture drawn in characters
+        if not streams or self.container.format.name == "tty":
+            raise DataError(f"{self.name} holds no video")
+        if streams[0].codec_context is None:
+            raise DataError(
+                f"{self.name}: this FFmpeg has no decoder for its video; convert it to H.264, or "
+                "install an av that has the codec"
+            )
+        if not self.live:
+            # frames in parallel: faster, and later by as many
+            streams[0].thread_type = "AUTO"
+        return streams[0]
+
+
+class Camera(VideoFile):
+    """A camera of this machine, by number (Linux, macOS) or name (Windows)."""
+
+    def __init__(self, which: str = "0"):
+        kind, words = CAMERAS.get(platform.system(), CAMERAS["Linux"])
+        try:
+            super().__init__(words.format(which), name=f"camera:{which}", live=True, kind=kind)
+        except (DataError, ValueError) as error:
+            raise DataError(
+                f"there is no camera {which!r} ({error}); connect one, or give a file or "
+                "an rtsp:// address"
+            ) from error
+
+
+@contextmanager
+def decoded(name: str) -> Iterator[None]:
+    """Turn what FFmpeg says into one sentence that names the source."""
+    errors = require("av.error", extra="video")
+    try:
+        yield
+    except (errors.FFmpegError, EOFError) as error:
+        if isinstance(error, errors.InvalidDataError):
+            why = "it is no video, or damaged or truncated"
+        elif isinstance(error, errors.DecoderNotFoundError):
+            why = "this FFmpeg has no decoder for it; convert it to H.264"
+        else:
+            why = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"cannot read {name}: {why}") from error

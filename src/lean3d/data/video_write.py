@@ -1,0 +1,82 @@
+"""Write frames to a video file, whole or not at all."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from lean3d.errors import DataError
+from lean3d.files import write_whole
+from lean3d.optional import require
+
+__all__ = ["VideoWriter", "check_video_path", "write_video"]
+
+CODECS = {".mp4": ("libx264", "mpeg4"), ".mkv": ("libx264", "ffv1"), ".avi": ("mpeg4",)}
+
+
+class VideoWriter:
+    """Takes frames, (H, W, 3) uint8, in order of their times; made by `write_video`."""
+
+    def __init__(self, container: Any, codec: str, fps: float):
+        self.container, self.codec = container, codec
+        self.rate = Fraction(fps).limit_denominator(1001)
+        self.stream: Any = None
+        self.last = -1
+
+    def write(self, pixels_HWC: Tensor, seconds: float) -> None:
+        """Append a frame; the first decides the size, which grows to even numbers."""
+        av = require("av", extra="video")
+        rgb = pixels_HWC.contiguous().numpy()
+        height, width = rgb.shape[:2]
+        rgb = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        self.stream = self.stream or self._begin(rgb)
+        frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+        # never twice the same time, whatever the source said
+        self.last = max(round(seconds * self.rate), self.last + 1)
+        frame.pts, frame.time_base = self.last, 1 / self.rate
+        self.container.mux(self.stream.encode(frame))
+
+    def end(self) -> None:
+        if self.stream is not None:
+            self.container.mux(self.stream.encode())
+
+    def _begin(self, rgb: np.ndarray) -> Any:
+        stream = self.container.add_stream(self.codec, rate=self.rate)
+        stream.height, stream.width = rgb.shape[:2]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = 1 / self.rate
+        return stream
+
+
+def check_video_path(path: Path) -> str:
+    """The codec for a path's suffix; refuses, as `write_video` does, what it cannot be."""
+    if path.suffix.lower() not in CODECS:
+        raise DataError(f"video is written as {', '.join(CODECS)}, got {path}")
+    there = require("av", extra="video").codecs_available
+    for codec in CODECS[path.suffix.lower()]:
+        if codec in there:
+            return codec
+    raise DataError(f"this FFmpeg has no encoder for {path.suffix}; write another kind")
+
+
+@contextmanager
+def write_video(path: str | Path, fps: float) -> Iterator[VideoWriter]:
+    """A writer for `path`; the file is there, whole, when the block has ended well.
+
+    Raises:
+        DataError: the suffix is none of mp4, mkv and avi, or the file cannot be written.
+    """
+    av = require("av", extra="video")
+    path = Path(path)
+    codec = check_video_path(path)
+    with write_whole(path) as temporary:
+        with av.open(str(temporary), "w") as container:
+            writer = VideoWriter(container, codec, fps)
+            yield writer
+            writer.end()
+        if writer.last < 0:
+            raise DataError(f"no frame was written to {path}; nothing was changed")

@@ -1,0 +1,126 @@
+import pytest
+import torch
+from torch import nn
+
+from lean3d.data.frames import FrameSource
+from lean3d.data.pixels import fit_frame
+from lean3d.data.prefetch import Prefetch
+from lean3d.errors import DataError, ShapeError
+from lean3d.infer.live import Session
+from lean3d.infer.meter import Meter
+from lean3d.ops import CausalConv3d
+from lean3d.ops.heads import MeanHead
+from lean3d.stream import stream
+
+
+class Net(nn.Module):
+    """Sees two frames back, and remembers the mean of all."""
+
+    def __init__(self, head=None):
+        super().__init__()
+        self.conv = CausalConv3d(3, 4, 3, padding=1)
+        self.head = head or MeanHead(4, 5)
+
+    def forward(self, x_BCTHW):
+        return self.head(self.conv(x_BCTHW).mean((3, 4)))
+
+
+class Film(FrameSource):
+    """So many frames of noise, then an error or the end."""
+
+    def __init__(self, num, seed, error=None, size=(20, 24)):
+        self.name, self.fps, self.error = f"film{seed}", 25.0, error
+        draw = torch.Generator().manual_seed(seed)
+        shape = (num, *size, 3)
+        self.pixels = torch.randint(0, 256, shape, generator=draw, dtype=torch.uint8)
+
+    def read(self):
+        yield from ((frame, None) for frame in self.pixels)
+        if self.error:
+            raise self.error
+
+
+@pytest.fixture(scope="module")
+def live():
+    torch.manual_seed(0)
+    return stream(Net().eval(), frame=(3, 16, 16))
+
+
+def alone(live, film):
+    """What the model says of a video that it sees as a whole."""
+    clip = torch.stack([fit_frame(frame, (16, 16)) for frame in film.pixels], 1)
+    return live.run(clip[None])[0].softmax(-1)
+
+
+def watched(live, films):
+    session = Session(live, [Prefetch(film) for film in films], (16, 16))
+    answers = {number: [] for number in range(len(films))}
+    for batch in session:
+        for answer in batch:
+            answers[answer.source].append(answer)
+    return session, answers
+
+
+def test_videos_of_different_lengths_each_get_the_answers_they_would_get_alone(live):
+    films = [Film(7, 1), Film(3, 2), Film(5, 3, size=(33, 18))]
+    _, answers = watched(live, films)
+    for number, film in enumerate(films):
+        said = torch.stack([answer.probabilities for answer in answers[number]])
+        torch.testing.assert_close(said, alone(live, film), atol=1e-5, rtol=0)
+        assert [answer.frame.index for answer in answers[number]] == list(range(len(film.pixels)))
+
+
+def test_a_video_that_fails_leaves_the_others_unharmed(live):
+    films = [Film(6, 1), Film(2, 2, DataError("film2 is torn")), Film(6, 3)]
+    session, answers = watched(live, films)
+    assert {number: str(error) for number, error in session.errors.items()} == {1: "film2 is torn"}
+    assert len(answers[1]) == 2
+    for number in (0, 2):
+        said = torch.stack([answer.probabilities for answer in answers[number]])
+        torch.testing.assert_close(said, alone(live, films[number]), atol=1e-5, rtol=0)
+
+
+def test_frames_nobody_waited_for_are_counted(live):
+    source = Film(9, 1)
+    frames = Prefetch(source, capacity=2, drop_oldest=True)
+    frames._thread.join(10)
+    session = Session(live, [frames], (16, 16))
+    answers = [batch[0] for batch in session]
+    assert [answer.frame.index for answer in answers] == [7, 8]
+    assert answers[-1].dropped == 7
+
+
+def test_every_answered_frame_is_metered(live):
+    session, answers = watched(live, [Film(4, 1)])
+    meter = session.meters[0]
+    assert meter.frames == 4
+    assert meter.milliseconds == [answer.milliseconds for answer in answers[0]]
+    assert 0 < meter.percentile(50) <= meter.percentile(99)
+    assert meter.fps > 0
+    assert meter.recent_fps > 0
+
+
+def test_a_meter_without_frames_says_nought():
+    meter = Meter()
+    assert (meter.frames, meter.fps, meter.recent_fps, meter.percentile(99)) == (0, 0, 0, 0)
+
+
+def test_percentiles_are_of_all_frames():
+    meter = Meter()
+    for milliseconds in range(101):
+        meter.add(float(milliseconds))
+    assert (meter.percentile(50), meter.percentile(99)) == (50, 99)
+
+
+def test_a_model_that_names_nothing_is_refused():
+    maps = stream(CausalConv3d(3, 4, 3, padding=1).eval(), frame=(3, 16, 16))
+    with pytest.raises(ShapeError, match=r"answer to a frame is \(B, K\)"):
+        watched(maps, [Film(2, 1)])
+
+
+def test_closing_stops_reading(live):
+    films = [Prefetch(Film(50, 1), capacity=2)]
+    session = Session(live, films, (16, 16))
+    next(iter(session))
+    session.close()
+    assert films[0].take() is None

@@ -1,0 +1,42 @@
+from rich.console import Console
+
+from lean3d.report.screen import Screen, Shown, table
+
+CAMERA = Shown("camera:0", 120, 24.96, 31.2, 58.8, 7, [("wave", 0.75), ("still", 0.25)])
+
+
+def text(parts):
+    console = Console(width=120, force_terminal=False)
+    with console.capture() as said:
+        console.print(table(parts))
+    return said.get()
+
+
+def test_a_video_has_its_rate_its_times_its_drops_and_its_classes():
+    said = text({0: CAMERA})
+    for part in ("camera:0", "120", "25.0", "31.2", "58.8", "7", "75 % wave", "25 % still"):
+        assert part in said
+    assert said.count("█") == 15 + 5
+
+
+def test_every_video_has_its_place():
+    film = Shown("film.mp4", 3, 9.0, 1.0, 2.0, 0, [("up", 1.0)])
+    said = text({1: film, 0: CAMERA})
+    assert said.index("camera:0") < said.index("film.mp4")
+
+
+def test_nothing_is_drawn_where_nobody_looks(capsys):
+    with Screen() as screen:
+        screen.show(0, CAMERA)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_gets_the_table_on_stderr(capsys, monkeypatch):
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    with Screen() as screen:
+        screen.show(0, CAMERA)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "camera:0" in err
+    assert "75 % wave" in err
