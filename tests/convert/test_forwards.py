@@ -264,6 +264,34 @@ def test_padding_that_only_looks_made_for_a_size_is_the_same_at_every_depth(dept
     torch.testing.assert_close(deep(x), expected(F.pad(x, (0, 1, 0, 1, 0, 1))))
 
 
+class FixedAlike(nn.Conv2d):
+    def forward(self, x):
+        return F.conv2d(F.pad(x, (1, 1, 1, 1)), self.weight, self.bias, self.stride)
+
+
+class Blur(nn.Module):
+    """Padded alike at every size, by the image's mirror."""
+
+    def forward(self, x):
+        return F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), 3, 2)
+
+
+@pytest.mark.parametrize("layer", [Blur(), FixedAlike(3, 4, 3, 2)], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("strides", [0, 1, 2])
+def test_fixed_padding_is_told_from_padding_made_for_a_size_after_any_strides(layer, strides):
+    stem = [nn.Conv2d(3, 3, 3, 2, 1) for _ in range(strides)]
+    deep = convert(nn.Sequential(*stem, layer), Planar())
+    x = torch.randn(1, 3, 6, 8, 8)
+    assert deep[strides](x).shape[2:] == (3, 4, 4)
+    if isinstance(layer, FixedAlike):
+        plain = nn.Conv2d(3, 4, 3, 2, 1)
+        plain.load_state_dict(layer.state_dict())
+        torch.testing.assert_close(deep[strides](x), convert(plain, Planar())(x))
+    else:
+        expected = F.avg_pool3d(F.pad(x, (1,) * 6, mode="reflect"), 3, 2)
+        torch.testing.assert_close(deep[strides](x), expected)
+
+
 def test_an_inflated_kernel_of_a_subclass_is_a_3d_parameter():
     deep = convert(nn.Sequential(Same(3, 4, 3, 2)), Inflate())
     assert deep[0].weight.shape == (4, 3, 3, 3, 3)

@@ -25,6 +25,8 @@ from lean3d.errors import ConversionError
 
 __all__ = ["convert"]
 
+EVEN = 64
+
 
 def convert(
     model: nn.Module,
@@ -102,7 +104,8 @@ def _survey(found: Flat, plan: Plan) -> tuple[dict[str, Need], dict[str, Need]]:
         if find_rule(module, Site(path, plan.how)) is not None
     ]
     needs = survey(flat, ruled, lambda: run_lightly(flat, sample.arguments))
-    tall = sample.make((2 * sample.size[0], sample.size[1]))
+    # even after every halving, where the first height was odd: padding made for a size differs
+    tall = sample.make((EVEN * (sample.size[0] // EVEN + 1), sample.size[1]))
     seen: dict[str, Need] = {}
     for training in (False, True):
         try:

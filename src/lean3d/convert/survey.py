@@ -139,7 +139,10 @@ class _Watch(TorchFunctionMode):
     def _note(self, function: Any, args: Any, kwargs: Any, result: Any, need: Need) -> None:
         name = getattr(function, "__name__", "")
         if name == "pad" and isinstance(result, Tensor) and result.ndim == 4:
-            self.padded.append((result, args[0].shape, args[1] if len(args) > 1 else kwargs["pad"]))
+            mode = args[2] if len(args) > 2 else kwargs.get("mode", "constant")
+            pads = args[1] if len(args) > 1 else kwargs["pad"]
+            if mode == "constant":
+                self.padded.append((result, args[0].shape, pads))
         if name in ("conv2d", "max_pool2d", "avg_pool2d"):
             self._note_same(name, args, kwargs, need)
         if name == "conv2d":
