@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lean3d.errors import ShapeError
 from lean3d.ops.fast import conv3d
 from lean3d.shape import Triple, check_axes, triple
 
@@ -58,6 +59,12 @@ def pad_or_crop(x_BCDHW: Tensor, pads: Pads, mode: str = "zeros") -> Tensor:
     for axis, (before, after) in enumerate(pads, start=2):
         if before < 0 or after < 0:
             start, stop = max(-before, 0), x_BCDHW.shape[axis] - max(-after, 0)
+            if stop <= start:
+                raise ShapeError(
+                    f"the kernel needs {start + 1 + max(-after, 0)} voxels along axis {axis}, got "
+                    f"{tuple(x_BCDHW.shape)}; pad the volume, or convert with keep_depth= where it "
+                    "is thin"
+                )
             x_BCDHW = x_BCDHW.narrow(axis, start, stop - start)
     return x_BCDHW
 
