@@ -1,0 +1,45 @@
+"""Networks of the zoos by name, and volumes made of one image."""
+
+import torch
+from torch import nn
+from zoo import smp, timm, torchvision
+
+
+def torchvision_model(name, **settings):
+    return lambda: torchvision.models.get_model(name, weights=None, **settings)
+
+
+def timm_model(name, **settings):
+    return lambda: timm.create_model(name, **settings)
+
+
+def smp_model(decoder, encoder="resnet18", **settings):
+    return lambda: getattr(smp, decoder)(encoder, encoder_weights=None, **settings)
+
+
+def build(make):
+    """A model in eval mode, its batch norms as if they were trained."""
+    torch.manual_seed(0)
+    model = make().eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    return model
+
+
+def first(output):
+    return output["out"] if isinstance(output, dict) else output
+
+
+def assert_same_answer(flat, deep, axis, size=(64, 96), length=32):
+    """The 3D network on a volume that repeats one image along `axis` gives the 2D answer."""
+    image = torch.randn(1, 3, *size)
+    volume = image.unsqueeze(axis).repeat_interleave(length, axis)
+    with torch.no_grad():
+        expected, found = first(flat(image)), first(deep(volume))
+    if found.ndim == 5:
+        middle = found.shape[axis] // 2  # away from the zeros beyond the border
+        found = found.select(axis, middle)
+    difference = (found - expected).abs().max() / expected.abs().max()
+    assert difference < 1e-4
