@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 from torch.nn.utils import spectral_norm as old_spectral_norm
@@ -375,3 +376,11 @@ def test_split_shares_are_in_proportion():
     deep = convert(nn.Conv2d(2, 10, 3), ACS(split=(4, 3, 3)))
     assert deep.split == (4, 3, 3)
     assert convert(nn.Conv2d(2, 7, 3), ACS(split=(1, 1, 0))).split == (4, 3, 0)
+
+
+def test_a_volume_too_thin_to_be_reflected_repeats_its_border():
+    deep = convert(nn.Sequential(nn.ReflectionPad2d((1, 2, 2, 1)), nn.Conv2d(1, 1, 3)), Planar())
+    x = torch.randn(1, 1, 2, 5, 6)
+    ends = F.pad(x, (0, 0, 0, 0, 2, 1), mode="replicate")
+    expected = F.pad(ends, (1, 2, 2, 1, 0, 0), mode="reflect")
+    torch.testing.assert_close(deep[0](x), expected)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from networks import assert_same_answer, build, first, smp_model, timm_model, torchvision_model
+from networks import assert_same_answer, build, first, timm_model, torchvision_model
 
 from lean3d.convert import ACS, Planar, convert
 from lean3d.errors import ShapeError
@@ -22,8 +22,6 @@ MANY = {
     "googlenet": torchvision_model("googlenet", init_weights=False),
     "resnetblur18": timm_model("resnetblur18"),
     "skresnet18": timm_model("skresnet18"),
-    "hrnet_w18_small": timm_model("hrnet_w18_small"),
-    "fpn": smp_model("FPN", "tu-mobilenetv3_small_050"),
 }
 
 

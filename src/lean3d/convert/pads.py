@@ -2,15 +2,36 @@
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lean3d.convert.lift import Lift, Site
 from lean3d.convert.rules import rule
+from lean3d.ops.base import pad_or_crop
 
-__all__: list[str] = []
+__all__ = ["ReflectionPad3d"]
+
+
+class ReflectionPad3d(nn.ReflectionPad3d):
+    """nn.ReflectionPad3d that takes volumes too thin to be reflected: there the border repeats.
+
+    Shape: (B, C, D, H, W) -> (B, C, D', H', W'), the sizes nn.ReflectionPad3d would give.
+    """
+
+    def forward(self, x_BCDHW: Tensor) -> Tensor:
+        left, right, top, bottom, front, back = self.padding
+        amounts = ((front, back), (top, bottom), (left, right))
+        sizes = x_BCDHW.shape[-3:]
+        if all(size > max(pair) for size, pair in zip(sizes, amounts, strict=True)):
+            return super().forward(x_BCDHW)
+        for axis, (size, pair) in enumerate(zip(sizes, amounts, strict=True)):
+            pads: Any = [(0, 0), (0, 0), (0, 0)]
+            pads[axis] = pair
+            x_BCDHW = pad_or_crop(x_BCDHW, pads, "reflect" if size > max(pair) else "replicate")
+        return x_BCDHW
+
 
 PADS: dict[type, Any] = {
-    nn.ReflectionPad2d: nn.ReflectionPad3d,
+    nn.ReflectionPad2d: ReflectionPad3d,
     nn.ReplicationPad2d: nn.ReplicationPad3d,
     nn.CircularPad2d: nn.CircularPad3d,
     nn.ZeroPad2d: nn.ZeroPad3d,
