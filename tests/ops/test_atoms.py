@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from lean3d.cost import count
 from lean3d.ops import AtomConv3d
 from lean3d.ops.reference import reference
 
@@ -101,3 +102,26 @@ def test_nine_spatial_and_three_temporal_atoms_represent_any_kernel():
         # orthonormal atoms: the coefficients are projections
         op.coefficients.copy_(torch.einsum("octp,mp,nt->ocmn", target.flatten(3), space, time))
     torch.testing.assert_close(op.dense_weight(), target)
+
+
+@pytest.mark.parametrize(("channels", "spatial", "temporal"), [(64, 3, 2), (64, 6, 2), (32, 9, 3)])
+def test_three_stages_cost_what_section_2_4_says(channels, spatial, temporal):
+    options = dict(padding=1, bias=False, spatial=spatial, temporal=temporal, path="stages")
+    op = AtomConv3d(channels, 2 * channels, 3, **options)
+    cost = count(op, (1, channels, 8, 28, 28))
+    joint = 2 * channels * channels * spatial * temporal
+    assert cost.params == temporal * 3 + spatial * 9 + joint
+    per_voxel = 2 * channels * spatial * (9 + temporal * 3 + temporal * 2 * channels)
+    assert cost.flops == per_voxel * 8 * 28 * 28
+
+
+def test_section_2_4_at_64_channels_in_numbers():
+    op = AtomConv3d(64, 64, 3, padding=1, bias=False, spatial=3, temporal=2, path="stages")
+    cost = count(op, (1, 64, 8, 28, 28))
+    dense = 64 * 64 * 27
+    assert cost.flops == 344_408_064
+    # two ninths for many channels, in parameters; more in multiply-adds for few
+    assert f"{cost.params / dense:.4f}" == "0.2225"
+    wider = AtomConv3d(64, 64, 3, padding=1, bias=False, path="stages")
+    assert f"{count(wider, (1, 64, 8, 28, 28)).params / dense:.4f}" == "0.4450"
+    assert f"{count(wider, (1, 64, 8, 28, 28)).macs / dense / (8 * 28 * 28):.4f}" == "0.4965"

@@ -20,6 +20,17 @@ def test_filters_are_eqn_5_scaled_by_the_streams(streams):
     assert op.filters == 64 * 64 * 27 // (64 * 9 + 64 * 3) // streams
 
 
+@pytest.mark.parametrize("streams", [1, 2, 3])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_has_the_parameters_the_text_says_read_literally(streams, depth):
+    ins, outs = 24, 36
+    op = ParallelSeparableConv3d(ins, outs, 3, bias=False, streams=streams, depth=depth)
+    filters = ins * outs * 27 // (ins * 9 + outs * 3) // streams
+    planes = 9 * ins * filters + (depth - 1) * 9 * filters**2
+    expected = streams * (planes + 3 * filters * outs // streams)
+    assert sum(p.numel() for p in op.parameters()) == expected
+
+
 def test_filters_can_be_set():
     assert ParallelSeparableConv3d(4, 8, 3, streams=2, filters=5).filters == 5
 

@@ -151,17 +151,20 @@ class AtomConv3d(Conv3dLike):
             return self._coefficients_first(x_BCDHW)
         return self.convolve(x_BCDHW, self.dense_weight(), self.bias, dilation=self.spread)
 
-    def _padded(self, x_BCDHW: Tensor) -> Tensor:
+    def _padded(self, x_BCDHW: Tensor, axes: tuple[int, ...] = (0, 1, 2)) -> Tensor:
         extent = (self.temporal_atoms.shape[1], *self.spatial_atoms.shape[1:])
-        return self.padded(x_BCDHW, self.pads_for((extent[0], extent[1], extent[2]), self.spread))
+        pads = self.pads_for((extent[0], extent[1], extent[2]), self.spread)
+        return self.padded(x_BCDHW, pads, axes)
 
     def _by_stages(self, x_BCDHW: Tensor) -> Tensor:
         """Eqn 1: spatial-atom, temporal-atom, then joint-coefficient convolution."""
         (jump, *step), (wide, *broad) = self.stride, self.spread
-        x = self._padded(x_BCDHW)
+        # time is padded after space, so that no spatial atom runs over frames of padding
+        x = self._padded(x_BCDHW, axes=(1, 2))
         batch, channels = x.shape[:2]
         space = self.spatial_atoms[:, None, None]
         x = F.conv3d(x.flatten(0, 1).unsqueeze(1), space, None, (1, *step), 0, (1, *broad))
+        x = self._padded(x, axes=(0,))
         time = self.temporal_atoms[:, None, :, None, None]
         x = F.conv3d(x.flatten(0, 1).unsqueeze(1), time, None, (jump, 1, 1), 0, (wide, 1, 1))
         x = x.reshape(batch, channels * len(space) * len(time), *x.shape[2:])

@@ -69,6 +69,12 @@ def pad_or_crop(x_BCDHW: Tensor, pads: Pads, mode: str = "zeros") -> Tensor:
     return x_BCDHW
 
 
+def only(pads: Pads, axes: tuple[int, ...]) -> Pads:
+    """The padding of some axes, and none of the others."""
+    depth, height, width = (pair if axis in axes else (0, 0) for axis, pair in enumerate(pads))
+    return depth, height, width
+
+
 def as_kernel(weight: Tensor, axis: int) -> Tensor:
     """Lay a 2D kernel (C', C, k, k) across the plane that has no extent along spatial `axis`."""
     return weight.unsqueeze(2 + axis)
@@ -175,12 +181,13 @@ class Conv3dLike(Holds4d):
         dilations = dilation or self.dilation
         return conv3d(x_BCDHW, kernel, bias, self.stride, inside, dilations, groups)
 
-    def padded(self, x_BCDHW: Tensor, pads: Pads) -> Tensor:
-        """Pad by `padding_mode` as far as `padding` says; beyond it stand zeros."""
+    def padded(self, x_BCDHW: Tensor, pads: Pads, axes: tuple[int, ...] = (0, 1, 2)) -> Tensor:
+        """Pad `axes` by `padding_mode` as far as `padding` says; beyond it stand zeros."""
+        needed, given = only(pads, axes), only(self.pads, axes)
         if self.padding_mode == "zeros":
-            return pad_or_crop(x_BCDHW, pads)
-        x_BCDHW = pad_or_crop(x_BCDHW, self.pads, self.padding_mode)
-        both = zip(pads, self.pads, strict=True)
+            return pad_or_crop(x_BCDHW, needed)
+        x_BCDHW = pad_or_crop(x_BCDHW, given, self.padding_mode)
+        both = zip(needed, given, strict=True)
         rest = [(need[0] - have[0], need[1] - have[1]) for need, have in both]
         return pad_or_crop(x_BCDHW, (rest[0], rest[1], rest[2]))
 
