@@ -41,8 +41,10 @@ class UNet(nn.Module):
         skip: "full" passes on each stage's own resolution, as U-Net does; "pooled" pools after
             every stage, passes on what was pooled, and halves the channels of a decoder block at
             its end, as the ACS proof of concept does.
+        narrow: Whether a 1x1 kernel first gives what comes up the channels of the skip it meets, as
+            U-Net's up-convolution does.
 
-    Shape: (B, C, [D,] H, W) -> (B, K, [D,] H, W); any size of at least 2 ** len(widths) voxels.
+    Shape: (B, C, [D,] H, W) -> (B, K, [D,] H, W); any size.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class UNet(nn.Module):
         conv: Conv | None = None,
         convs: int = 2,
         skip: Literal["pooled", "full"] = "pooled",
+        narrow: bool = False,
     ):
         super().__init__()
         if skip not in ("pooled", "full"):
@@ -64,9 +67,10 @@ class UNet(nn.Module):
                 f"UNet needs two widths of two channels and one conv, got {widths}, {convs}"
             )
         plain, norm, pool = KINDS[dims]
+        pointwise = conv if keeps_2d_weights(conv) else plain
         self.in_channels, self.skip = in_channels, skip
         levels = len(widths) if skip == "pooled" else len(widths) - 1
-        self.pools = nn.ModuleList(pool(2) for _ in range(levels))
+        self.pools = nn.ModuleList(pool(2, ceil_mode=True) for _ in range(levels))
 
         def block(channels: int, *outs: int) -> nn.Sequential:
             layers: list[nn.Module] = []
@@ -77,13 +81,15 @@ class UNet(nn.Module):
 
         pairs = zip((in_channels, *widths), widths, strict=False)
         self.encoder = nn.ModuleList(block(before, *[width] * convs) for before, width in pairs)
-        self.decoder = nn.ModuleList()
+        self.decoder, self.narrow = nn.ModuleList(), nn.ModuleList()
         channels = widths[-1]
         for width in reversed(widths[:-1]):
+            self.narrow.append(pointwise(channels, width, 1) if narrow else nn.Identity())
+            channels = width if narrow else channels
             out = width // 2 if skip == "pooled" else width
             self.decoder.append(block(channels + width, *[width] * (convs - 1), out))
             channels = out
-        self.head = (conv if keeps_2d_weights(conv) else plain)(channels, num_classes, 1)
+        self.head = pointwise(channels, num_classes, 1)
 
     @property
     def dims(self) -> int:
@@ -101,9 +107,9 @@ class UNet(nn.Module):
                 x = self.pools[level](x)
             skips.append(x)
         x = skips.pop()
-        for stage in self.decoder:
+        for narrow, stage in zip(self.narrow, self.decoder, strict=True):
             skip = skips.pop()
-            x = stage(torch.cat([self._resize(x, skip.shape[2:]), skip], dim=1))
+            x = stage(torch.cat([self._resize(narrow(x), skip.shape[2:]), skip], dim=1))
         return self.head(self._resize(x, size))
 
     def _resize(self, x: Tensor, size: Sequence[int]) -> Tensor:
@@ -131,6 +137,8 @@ def unet(
     conv: Conv | None = None,
     convs: int = 2,
     skip: Literal["pooled", "full"] = "pooled",
+    narrow: bool = False,
 ) -> UNet:
     """UNet with the widths and the skips of the ACS proof of concept."""
-    return UNet(dims, in_channels, num_classes, widths, conv=conv, convs=convs, skip=skip)
+    sizes = in_channels, num_classes, widths
+    return UNet(dims, *sizes, conv=conv, convs=convs, skip=skip, narrow=narrow)
