@@ -102,7 +102,7 @@ def simple(
 def bottleneck(
     in_channels: int,
     channels: int,
-    stride: int,
+    stride: int | Triple,
     *,
     conv: Conv,
     expansion: int = 4,
