@@ -4,6 +4,7 @@ The smallest of each family stands for it; its larger sisters are among the slow
 """
 
 import copy
+import pickle
 import re
 from pathlib import Path
 
@@ -106,13 +107,17 @@ def test_its_state_fits_another_of_the_name(entry, model, marked):
     other.load_state_dict(model.state_dict())
 
 
-@pytest.mark.parametrize("name", SMALLEST)
-def test_a_copy_and_a_loaded_state_answer_alike_and_training_is_another_mode(name):
-    entry = find_model(name)
+def small(entry):
+    """The network with few channels where it can have few, and an input with values."""
     torch.manual_seed(0)
     widths = {"widths": (8,) * len(entry.takes["widths"])} if "widths" in entry.takes else {}
-    model, other = (entry.build(**widths) for _ in range(2))
     x = torch.randn_like(odd(entry, 2, entry.input_shape[1], (5, 19, 21)), device="cpu")
+    return entry.build(**widths), entry.build(**widths), x
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_a_copy_and_a_loaded_state_answer_alike_and_training_is_another_mode(name):
+    model, other, x = small(find_model(name))
     trained = model.train()(x)
     model.eval()
     other.load_state_dict(model.state_dict())
@@ -122,3 +127,18 @@ def test_a_copy_and_a_loaded_state_answer_alike_and_training_is_another_mode(nam
         torch.testing.assert_close(other.eval()(x), answer)
     assert torch.isfinite(answer).all()
     assert not torch.allclose(trained, answer)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALLEST)
+def test_it_is_pickled_exported_whole_and_traced_by_the_compiler(name):
+    model, _, x = small(find_model(name))
+    model.eval()
+    with torch.no_grad():
+        answer = model(x)
+        torch.testing.assert_close(pickle.loads(pickle.dumps(model))(x), answer)
+        torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), answer)
+        # all networks of one class share a forward, and the compiler keeps few versions of it
+        torch.compiler.reset()
+        compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(compiled(x), answer)

@@ -14,17 +14,52 @@ SAME = {
 }
 
 
-@pytest.mark.parametrize("name", SAME)
-def test_the_weights_load_by_name_and_give_the_same_scores(name):
-    torch.manual_seed(0)
-    theirs = torchvision.models.get_model(name, weights=None, num_classes=5).eval()
+def assert_same_scores(theirs, ours):
     for module in theirs.modules():
         if isinstance(module, nn.BatchNorm3d):  # as if it were trained
             nn.init.uniform_(module.running_mean, -0.1, 0.1)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
-    own, options = SAME[name]
-    ours = create_model(own, num_classes=5, **options).eval()
     ours.load_state_dict(theirs.state_dict())
     x = torch.randn(2, 3, 5, 33, 35)
     with torch.no_grad():
-        torch.testing.assert_close(ours(x), theirs(x))
+        torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_the_weights_load_by_name_and_give_the_same_scores(name):
+    torch.manual_seed(0)
+    theirs = torchvision.models.get_model(name, weights=None, num_classes=5)
+    own, options = SAME[name]
+    assert_same_scores(theirs, create_model(own, num_classes=5, **options))
+
+
+class Depthwise(nn.Conv3d):
+    """What CSN's release gives torchvision's VideoResNet to make ir-CSN of it."""
+
+    def __init__(self, in_planes, out_planes, midplanes=None, stride=1):
+        super().__init__(in_planes, out_planes, 3, stride, 1, groups=in_planes, bias=False)
+
+    @staticmethod
+    def get_downsample_stride(stride):
+        return (stride,) * 3
+
+
+class Preserved(nn.Sequential):
+    """And ip-CSN."""
+
+    get_downsample_stride = Depthwise.get_downsample_stride
+
+    def __init__(self, in_planes, out_planes, midplanes=None, stride=1):
+        mix = nn.Conv3d(in_planes, out_planes, 1, bias=False)
+        super().__init__(
+            mix, nn.BatchNorm3d(out_planes), Depthwise(out_planes, out_planes, stride=stride)
+        )
+
+
+@pytest.mark.parametrize(("name", "maker"), [("ir_csn_50", Depthwise), ("ip_csn_50", Preserved)])
+def test_csn_is_the_network_its_release_makes_of_torchvisions(name, maker):
+    torch.manual_seed(0)
+    parts = torchvision.models.video.resnet
+    settings = dict(layers=[3, 4, 6, 3], stem=parts.BasicStem, num_classes=5)
+    theirs = parts.VideoResNet(parts.Bottleneck, [maker] * 4, **settings)
+    assert_same_scores(theirs, create_model(name, num_classes=5, pool1=False))
