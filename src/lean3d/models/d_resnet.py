@@ -11,7 +11,7 @@ Axes: B batch, C channels, F features, T time, H height, W width, K classes.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -74,8 +74,9 @@ def causal(
     frames, side = kernel
     size = ((frames, side, side), (1, stride, stride), (0, side // 2, side // 2))
     if conv is None:
-        more = dict(past=frames - 1, first=first)
-        return CausalConv3d(in_channels, out_channels, *size, bias=False, **more)
+        return CausalConv3d(
+            in_channels, out_channels, *size, bias=False, past=frames - 1, first=first
+        )
     wide = conv(in_channels, out_channels, *size, bias=False)
     return nn.Sequential(Past(frames - 1, first), wide) if frames > 1 else wide
 
@@ -195,7 +196,7 @@ def d_resnet(
         if value not in values:
             raise ValueError(f"d_resnet_{depth}: {name} is one of {values}, got {value!r}")
     blocks, expansion = DEPTHS[depth]
-    options = dict(skip=skip, conv=conv, first=first)
+    options: dict[str, Any] = dict(skip=skip, conv=conv, first=first)
     wide = partial(bottleneck, expansion=expansion, **options)
     block = partial(simple, **options) if expansion == 1 else wide
     start = normed(causal(in_channels, widths[0], (frames, 7), 2, first=first), widths[0])

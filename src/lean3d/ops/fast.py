@@ -6,6 +6,7 @@ Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from lean3d.shape import Triple
 
@@ -22,6 +23,10 @@ def conv3d(
     groups: int,
 ) -> Tensor:
     """Convolve with a dense kernel (C', C/groups, kd, kh, kw), zeros beyond the border."""
+    if not torch.compiler.is_compiling() and has_torch_function_unary(x_BCDHW):
+        # one call to whoever watches, whatever it is computed by
+        call = (x_BCDHW, kernel, bias, stride, pad, dilation, groups)
+        return handle_torch_function(conv3d, (x_BCDHW,), *call)
     if is_plane(x_BCDHW, kernel, pad, dilation, groups):
         # the taps lie side by side along the channels, in the input as in the kernel: views
         taps_BCHW = x_BCDHW[:, :, :: dilation[0]].flatten(1, 2)

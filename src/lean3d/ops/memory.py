@@ -62,13 +62,13 @@ class Memory:
         self.new: dict[str, Tensor] = {}
         self.kinds: dict[str, Kind] = {}
 
-    def slot(self, owner: nn.Module, what: str) -> str:
-        """A name for what `owner` keeps, numbered when it is called again."""
-        name = f"{self.names[owner]}.{what}".lstrip(".")
+    def slot(self, path: str, what: str) -> str:
+        """A name for what the module at `path` keeps, numbered when it is called again."""
+        name = first = f"{path}.{what}".lstrip(".")
         again = 1
         while name in self.new:
             again += 1
-            name = f"{self.names[owner]}.{what}#{again}".lstrip(".")
+            name = f"{first}#{again}"
         return name
 
     def read(self, slot: str, first: Tensor) -> Tensor:
@@ -144,7 +144,7 @@ def past(owner: nn.Module, x: Tensor, frames: int, first: First) -> Tensor:
         return x
     memory = active()
     if memory is not None:
-        return memory.window(memory.slot(owner, "past"), x, frames, first)
+        return memory.window(memory.slot(memory.names[owner], "past"), x, frames, first)
     if x.ndim == 5 and isinstance(first, str):
         mode = "replicate" if first == "replicate" else "constant"
         return F.pad(x, (0, 0, 0, 0, frames, 0), mode=mode)
@@ -159,7 +159,7 @@ def carry(owner: nn.Module, what: str, first: Tensor) -> tuple[Tensor, Callable[
     memory = active()
     if memory is None:
         return first, lambda value: None
-    slot = memory.slot(owner, what)
+    slot = memory.slot(memory.names[owner], what)
     return memory.read(slot, first), lambda value: memory.write(slot, value, "recurrent")
 
 

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from lean3d.errors import LeanError
 
-__all__ = ["check_causal", "check_steps_equal_clip", "prove"]
+__all__ = ["check_causal", "check_steps_equal_clip", "check_steps_equal_video"]
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,34 @@ def plane(y: Tensor) -> torch.Size:
     return y.shape[:2] + y.shape[3:]
 
 
-def prove(live: Any, clip_BCTHW: Tensor) -> None:
-    """Both checks, on the model that `live` runs."""
-    check_causal(live.model, clip_BCTHW)
-    check_steps_equal_clip(live, clip_BCTHW)
+def check_steps_equal_video(live: Any, video_BCTHW: Tensor) -> None:
+    """Refuse a network whose late answers are not those of its pass over the video.
+
+    Raises:
+        LeanError: they are not.
+    """
+    *_, height, width = video_BCTHW.shape
+    state, answers = live.init(height=height, width=width), []
+    for chunk_BCTHW in video_BCTHW.split(live.chunk, dim=2):
+        answer, state = live.step(chunk_BCTHW, state)
+        answers.append(tree_leaves(live.found.frames_second(answer, step=True)))
+    state = live.end(state)
+    for _ in range(0, live.delay, live.chunk):
+        answer, state = live.step(torch.zeros_like(chunk_BCTHW), state)
+        answers.append(tree_leaves(live.found.frames_second(answer, step=True)))
+    found = (torch.cat(leaf, dim=1) for leaf in zip(*answers, strict=True))
+    expected = tree_leaves(live.run(video_BCTHW))
+    pairs = zip(expected, found, strict=True)
+    # answers that are late by less than the latest stand before the end
+    apart = max(difference(y, there(z, y.shape[1])) for y, z in pairs)
+    if not apart <= 1:
+        raise LeanError(
+            "stream(wait=True): the answers to a random video are not those of the network's pass "
+            "over it; something in its forward depends on how many frames a step has"
+        )
+
+
+def there(answers_BT: Tensor, frames: int) -> Tensor:
+    """The last `frames` answers that are there."""
+    known_T = ~answers_BT.reshape(*answers_BT.shape[:2], -1).isnan().any(2).any(0)
+    return answers_BT[:, known_T][:, -frames:]

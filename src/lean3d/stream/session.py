@@ -2,51 +2,60 @@
 
 Paper: Köpüklü et al., Dissected 3D CNNs (D3D), arXiv:2009.14639, Sec 3.1
 Differs from the paper: the state belongs to the caller, holds any number of streams, and each
-begins, ends and resets on its own.
+begins, ends and resets on its own. Networks that look ahead stream too, late.
 
 Axes: B batch (streams), C channels, T time, H height, W width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from lean3d.errors import LeanError, ShapeError
-from lean3d.ops.memory import Memory, every_frame, remember
 from lean3d.shape import check_axes
-from lean3d.stream.field import receptive_field
-from lean3d.stream.proof import prove
+from lean3d.stream.causal import Causal
+from lean3d.stream.entry import as_clip
 from lean3d.stream.state import (
     Layout,
     Slot,
     State,
     StateBytes,
     check_state,
+    chosen,
     reset,
     stack,
     unbind,
 )
 from lean3d.stream.survey import Survey, random_clip, survey
+from lean3d.stream.waiting import Waiting
 
 __all__ = ["Stream", "stream"]
 
 
 def stream(
-    model: nn.Module, *, frame: tuple[int, int, int] | None = None, check: bool = True
+    model: nn.Module,
+    *,
+    wait: bool = False,
+    window: int | None = None,
+    frame: tuple[int, int, int] | None = None,
+    check: bool = True,
 ) -> "Stream":
     """Run `model` frame by frame, with the answers it gives on the whole clip.
 
     Args:
-        model: A causal network in eval mode; it is used as it is, not copied.
+        model: A network in eval mode; it is used as it is, not copied.
+        wait: Let a network look ahead as it was trained to: its answers are exact and `delay`
+            frames late. Otherwise it must be causal.
+        window: With `wait`, frames of the video that a mean over all time spans; by default all
+            there were, so that the last answer is that to the whole video.
         frame: (C, H, W) of a frame the model accepts, for the checks; found if not given.
         check: Compare steps with a pass over a random clip before returning.
 
     Raises:
-        LeanError: the model is in training mode, looks ahead (the layer is named), or steps give
-            another answer than the clip.
+        LeanError: the model is in training mode, looks ahead (the layer is named), calls a function
+            not known to stream, or steps give another answer than the clip.
     """
     trained = [name for name, module in model.named_modules() if module.training]
     if trained:
@@ -54,19 +63,17 @@ def stream(
             f"stream needs a model in eval mode, call model.eval() first "
             f"({trained[0] or type(model).__name__} is in training mode)"
         )
-    live = Stream(model, survey(model, frame, first_step))
-    if check:
-        prove(live, random_clip(model, live.found.frame, 2 * max(8, live.chunk)))
+    if window is not None and not (wait and window > 0):
+        raise LeanError(f"stream takes window=, a number of frames, with wait=True; got {window}")
+    way = Waiting(model, window) if wait else Causal(model)
+    live = Stream(model, way, survey(model, frame, way.first))
+    if check and window is not None:
+        # without a window the last answer is that to the whole video, which can be compared
+        stream(model, wait=True, frame=live.found.frame)
+    elif check:
+        with torch.no_grad():
+            way.prove(live, random_clip(model, live.found.frame, 2 * max(8, live.chunk)))
     return live
-
-
-@torch.no_grad()
-def first_step(model: nn.Module, frames_BCTHW: Tensor) -> Memory:
-    """One step from nothing, and what it leaves."""
-    names = {module: name for name, module in model.named_modules()}
-    with remember(Memory({}, names, frames_BCTHW, None)) as memory:
-        model(frames_BCTHW)
-    return memory
 
 
 class Stream(nn.Module):
@@ -82,22 +89,26 @@ class Stream(nn.Module):
 
     stack, unbind, reset = staticmethod(stack), staticmethod(unbind), staticmethod(reset)
 
-    def __init__(self, model: nn.Module, found: Survey):
+    def __init__(self, model: nn.Module, way: Causal | Waiting, found: Survey):
         super().__init__()
-        self.model, self.found, self.chunk = model, found, found.chunk
-        self.names = {module: name for name, module in model.named_modules()}
-        self._layouts: dict[tuple[int, ...], Layout] = {}
+        self.model, self.way, self.found, self.chunk = model, way, found, found.chunk
+        self._layouts: dict[tuple[Any, ...], Layout] = {}
         self.eval()
 
     @property
+    def waits(self) -> bool:
+        """Whether answers come late because the network looks ahead."""
+        return isinstance(self.way, Waiting)
+
+    @property
     def delay(self) -> int:
-        """Frames that must follow a frame before its answer is there: none."""
-        return 0
+        """Frames that must follow a frame before its answer is there; 0 for a causal network."""
+        return self.way.delay
 
     @property
     def receptive_field(self) -> float:
-        """Frames an answer depends on, the present one included; infinite if all there were."""
-        return receptive_field(self)
+        """Frames an answer depends on; infinite if all there were, or more than 256."""
+        return self.way.field(self)
 
     def init(
         self,
@@ -108,11 +119,23 @@ class Stream(nn.Module):
         channels: int | None = None,
     ) -> State:
         """The state before the first frame; without a size, the first frame gives it."""
-        like: dict[str, Any] = dict(dtype=torch.int64, device=self._like.device)
-        state = {"t": torch.zeros(batch_size, **like)}
+        device, clock = self._like.device, self.way.clock
+        state = {k: torch.full((batch_size,), value, device=device) for k, value in clock.items()}
         if height is None and width is None:
             return state
         return self._whole(state, self._size(height, width, channels))
+
+    def end(
+        self, state: Mapping[str, Tensor], which: Sequence[int] | Tensor | None = None
+    ) -> State:
+        """Say that streams (all by default) have had their last frame.
+
+        Whatever is stepped after it, for `delay` frames, brings out the answers still due.
+        """
+        if not self.waits:
+            raise LeanError("end is for stream(wait=True); a causal network owes no answers")
+        ends = chosen(which, state["t"], "end")
+        return {**state, "end": torch.where(ends, state["t"], state["end"])}
 
     @torch.no_grad()
     def step(self, frame: Tensor, state: Mapping[str, Tensor]) -> tuple[Any, State]:
@@ -122,48 +145,41 @@ class Stream(nn.Module):
             frame: (B, C, H, W), or (B, C, T, H, W) for T frames at once, a multiple of `chunk`.
             state: Is left as it is.
 
-        Shape: the output of the model; for one frame (B, C, H, W), without its time axis.
+        Shape: the output of the model; for one frame (B, C, H, W), without its time axis. NaN where
+            a network that waits has no answer yet.
 
         Raises:
             ShapeError: the frame or the state does not fit the model or the other.
             LeanError: a frame is not finite; says of which stream. The state can be used on.
         """
-        x_BCTHW = self._frames(frame)
-        if state.keys() <= {"t", "end"}:
-            state = self._whole(state, x_BCTHW.shape[1:2] + x_BCTHW.shape[3:])
-        layout = self._layout(x_BCTHW.shape[1:2] + x_BCTHW.shape[3:])
-        check_state(state, layout, len(x_BCTHW))
-        fresh = state["t"] == 0
-        output, new = self._advance(x_BCTHW, state, fresh if fresh.any() else None)
+        x_BCTHW = as_clip(frame, self.chunk, self._like.dtype, self)
+        size = x_BCTHW.shape[1:2] + x_BCTHW.shape[3:]
+        if state.keys() == self.way.clock.keys():
+            state = self._whole(state, size)
+        check_state(state, self._layout(size), len(x_BCTHW))
+        output, new = self._advance(x_BCTHW, state, careful=True)
         return (output if frame.ndim == 5 else self.found.squeeze(output)), new
 
     def forward(self, frames_BCTHW: Tensor, state: Mapping[str, Tensor]) -> tuple[Any, State]:
         """A step without checks and branches, for export and compilation."""
-        return self._advance(frames_BCTHW, state, state["t"] == 0)
+        return self._advance(frames_BCTHW, state, careful=False)
 
     def _advance(
-        self, x_BCTHW: Tensor, state: Mapping[str, Tensor], fresh: Tensor | None
+        self, x_BCTHW: Tensor, state: Mapping[str, Tensor], *, careful: bool
     ) -> tuple[Any, State]:
-        memory = Memory(dict(state), self.names, x_BCTHW, fresh)
-        with remember(memory):
-            output = self.model(x_BCTHW)
-        return output, {"t": state["t"] + x_BCTHW.shape[2], **memory.new}
+        output, memory = self.way.step(x_BCTHW, state, careful=careful)
+        clock = {key: state[key] for key in self.way.clock}
+        return output, {**clock, "t": state["t"] + x_BCTHW.shape[2], **memory.new}
 
     @torch.no_grad()
     def run(self, clip_BCTHW: Tensor) -> Any:
-        """The pass over a whole clip that stepping must equal, one output per frame.
+        """The pass over a whole clip that stepping must equal.
 
-        Shape: (B, C, T, H, W) -> (B, T, ...)
+        Shape: (B, C, T, H, W) -> (B, T, ...), one output per frame; (B, 1, ...) from a network that
+            waits and gives one answer to a whole video.
         """
         check_axes(clip_BCTHW, "B C T H W", self)
-        with every_frame():
-            output = self.found.frames_second(self.model(clip_BCTHW))
-        if set(self.found.run_axes) != {None}:
-            return output
-        # the model answers for its last frame alone
-        frames = range(self.chunk, clip_BCTHW.shape[2] + 1, self.chunk)
-        answers = [self.model(clip_BCTHW[:, :, :t]) for t in frames]
-        return tree_map(lambda *last: torch.stack(last, dim=1), *answers)
+        return self.way.run(clip_BCTHW, self.found)
 
     def state_bytes(
         self,
@@ -189,31 +205,6 @@ class Stream(nn.Module):
             raise ShapeError(f"Stream needs height and width of a frame, got {height} and {width}")
         return torch.Size([channels or self.found.frame[0], height, width])
 
-    def _frames(self, frame: Tensor) -> Tensor:
-        if frame.ndim == 5:
-            check_axes(frame, "B C T H W", self)
-        else:
-            check_axes(frame, "B C H W", self)
-        x_BCTHW = frame if frame.ndim == 5 else frame.unsqueeze(2)
-        if x_BCTHW.shape[2] % self.chunk:
-            raise ShapeError(
-                f"this model strides over time: a step takes (B, C, T, H, W) with T a multiple of "
-                f"{self.chunk} frames, got {x_BCTHW.shape[2]}"
-            )
-        if frame.dtype != self._like.dtype:
-            raise ShapeError(
-                f"the model computes in {self._like.dtype}, the frame is {frame.dtype}; convert it "
-                "as in training"
-            )
-        finite = x_BCTHW.isfinite()
-        if not finite.all():
-            bad = (~finite.flatten(1).all(1)).nonzero().flatten().tolist()
-            raise LeanError(
-                f"the frame of stream {', '.join(map(str, bad))} holds NaN or infinity; nothing "
-                "was computed, the state can be used on: leave the frame out or repair it"
-            )
-        return x_BCTHW
-
     @torch.no_grad()
     def _layout(self, size: torch.Size) -> Layout:
         """What the state holds for frames (C, H, W), found by one step from nothing."""
@@ -222,15 +213,18 @@ class Stream(nn.Module):
             channels, *plane = size
             x_BCTHW = self._like.new_zeros(1, channels, self.chunk, *plane)
             try:
-                memory = first_step(self.model, x_BCTHW)
+                memory = self.way.first(x_BCTHW)
+            except LeanError:
+                raise
             except Exception as error:  # whatever a foreign forward raises on a size
                 why = (str(error) or type(error).__name__).splitlines()[0]
                 raise ShapeError(
                     f"the model cannot run on frames (C, H, W) = {tuple(size)}: {why}"
                 ) from error
+            clock = {key: Slot((), torch.int64, "clock") for key in self.way.clock}
             kept = memory.new.items()
             slots = {k: Slot(tuple(v.shape[1:]), v.dtype, memory.kinds[k]) for k, v in kept}
-            self._layouts[key] = {"t": Slot((), torch.int64, "clock"), **slots}
+            self._layouts[key] = {**clock, **slots}
         return self._layouts[key]
 
     def _whole(self, state: Mapping[str, Tensor], size: torch.Size) -> State:

@@ -13,7 +13,18 @@ from torch import Tensor
 
 from lean3d.errors import ShapeError
 
-__all__ = ["NEVER", "Layout", "StateBytes", "check_state", "reset", "stack", "unbind"]
+__all__ = [
+    "NEVER",
+    "Layout",
+    "Slot",
+    "State",
+    "StateBytes",
+    "check_state",
+    "chosen",
+    "reset",
+    "stack",
+    "unbind",
+]
 
 State = dict[str, Tensor]
 # the last frame of a stream that has not ended
@@ -111,28 +122,35 @@ def unbind(state: Mapping[str, Tensor]) -> list[State]:
     return [{key: value[i : i + 1] for key, value in state.items()} for i in streams]
 
 
-def reset(state: Mapping[str, Tensor], which: Sequence[int] | Tensor) -> State:
-    """Let some streams begin anew: their numbers, or a bool for each stream.
+def reset(state: Mapping[str, Tensor], which: Sequence[int] | Tensor | None = None) -> State:
+    """Let streams (all by default) begin anew: their numbers, or a bool for each stream.
 
     Raises:
         ShapeError: a stream is not there.
     """
-    batch = len(state["t"])
-    asked = torch.as_tensor(which, device=state["t"].device)
-    if asked.dtype != torch.bool:
-        if asked.numel() and not -1 < int(asked.min()) <= int(asked.max()) < batch:
-            raise ShapeError(f"reset takes streams 0 to {batch - 1}, got {asked.tolist()}")
-        asked = torch.zeros(batch, dtype=torch.bool, device=asked.device).index_fill(
-            0, asked.long(), True
-        )
-    if asked.shape != (batch,):
-        raise ShapeError(f"reset takes {batch} bools, one a stream, got {tuple(asked.shape)}")
+    asked = chosen(which, state["t"], "reset")
 
     def blank(key: str, value: Tensor) -> Tensor:
         mask = asked.view(-1, *[1] * (value.ndim - 1))
         return value.masked_fill(mask, NEVER if key == "end" else 0)
 
     return {key: blank(key, value) for key, value in state.items()}
+
+
+def chosen(which: Sequence[int] | Tensor | None, seen_B: Tensor, who: str) -> Tensor:
+    """(B,) bool, from numbers of streams, a bool for each, or None for all."""
+    batch = len(seen_B)
+    if which is None:
+        return torch.ones_like(seen_B, dtype=torch.bool)
+    asked = torch.as_tensor(which, device=seen_B.device)
+    if asked.dtype == torch.bool:
+        if asked.shape != (batch,):
+            raise ShapeError(f"{who} takes {batch} bools, one a stream, got {tuple(asked.shape)}")
+        return asked
+    if asked.numel() and not -1 < int(asked.min()) <= int(asked.max()) < batch:
+        raise ShapeError(f"{who} takes streams 0 to {batch - 1}, got {asked.tolist()}")
+    none = torch.zeros(batch, dtype=torch.bool, device=asked.device)
+    return none.index_fill(0, asked.long(), True)
 
 
 def check_state(state: Mapping[str, Tensor], layout: Layout, batch: int) -> None:

@@ -58,19 +58,17 @@ def each(output: Any, axes: Axes, change: Callable[[Tensor, int | None], Tensor]
 
 
 @torch.no_grad()
-def survey(
-    model: nn.Module, frame: Sequence[int] | None, dry_run: Callable[[nn.Module, Tensor], Any]
-) -> Survey:
+def survey(model: nn.Module, frame: Sequence[int] | None, first: Callable[[Tensor], Any]) -> Survey:
     """Run the model at a small size and look.
 
     Args:
-        dry_run: A step from nothing.
+        first: A step from nothing.
 
     Raises:
         LeanError: no size was found on which the model runs.
     """
     found = find_frame(model, frame)
-    chunk = find_chunk(model, found, dry_run)
+    chunk = find_chunk(model, found, first)
     plain = find_axes(model, found)
     with every_frame():
         every = find_axes(model, found)
@@ -107,13 +105,11 @@ def find_frame(model: nn.Module, frame: Sequence[int] | None) -> tuple[int, int,
     ) from last
 
 
-def find_chunk(
-    model: nn.Module, frame: Sequence[int], dry_run: Callable[[nn.Module, Tensor], Any]
-) -> int:
+def find_chunk(model: nn.Module, frame: Sequence[int], first: Callable[[Tensor], Any]) -> int:
     """The fewest frames that every stride in time divides."""
     for chunk in CHUNKS:
         try:
-            dry_run(model, random_clip(model, frame, chunk))
+            first(random_clip(model, frame, chunk))
             return chunk
         except ChunkError as error:
             last = error

@@ -1,0 +1,96 @@
+"""How a causal network steps: its own layers remember, its answers are there at once.
+
+Axes: B batch, C channels, T time, H height, W width.
+"""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
+
+from lean3d.ops import fast
+from lean3d.ops.memory import Memory, every_frame, remember
+from lean3d.shape import triple
+from lean3d.stream.field import receptive_field
+from lean3d.stream.proof import check_causal, check_steps_equal_clip
+from lean3d.stream.survey import Survey
+
+__all__ = ["Causal"]
+
+
+def conv3d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    """nn.functional.conv3d by its fastest form."""
+    if isinstance(padding, str):
+        return F.conv3d(x, weight, bias, stride, padding, dilation, groups)
+    size = (triple(stride), triple(padding), triple(dilation))
+    return fast.conv3d(x, weight, bias, *size, groups)
+
+
+class FastConvolutions(TorchFunctionMode):
+    """One frame's nn.Conv3d would be convolved by ATen's slow loop; see lean3d.ops.fast."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
+        call = conv3d if function is F.conv3d else function
+        return call(*args, **(kwargs or {}))
+
+
+class Causal:
+    """Steps of a causal network."""
+
+    clock: Mapping[str, int] = {"t": 0}
+    delay = 0
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+        self.names = {module: name for name, module in model.named_modules()}
+
+    def step(
+        self, x_BCTHW: Tensor, state: Mapping[str, Tensor], *, careful: bool
+    ) -> tuple[Any, Memory]:
+        """The output of one step, and what it leaves.
+
+        Args:
+            careful: Look whether any stream begins; False for a graph that holds for every step.
+        """
+        fresh: Tensor | None = state["t"] == 0
+        if careful and not torch.any(state["t"] == 0):
+            fresh = None
+        memory = Memory(dict(state), self.names, x_BCTHW, fresh)
+        with remember(memory), FastConvolutions() if careful else nullcontext():
+            return self.model(x_BCTHW), memory
+
+    def first(self, x_BCTHW: Tensor) -> Memory:
+        """What one step from nothing leaves."""
+        nothing = {"t": torch.zeros(len(x_BCTHW), dtype=torch.int64, device=x_BCTHW.device)}
+        return self.step(x_BCTHW, nothing, careful=True)[1]
+
+    def run(self, clip_BCTHW: Tensor, found: Survey) -> Any:
+        """The outputs of a clip, one for each step: (B, T, ...)."""
+        with every_frame():
+            output = found.frames_second(self.model(clip_BCTHW))
+        if set(found.run_axes) != {None}:
+            return output
+        # the model answers for its last frame alone
+        frames = range(found.chunk, clip_BCTHW.shape[2] + 1, found.chunk)
+        answers = [self.model(clip_BCTHW[:, :, :t]) for t in frames]
+        return tree_map(lambda *last: torch.stack(last, dim=1), *answers)
+
+    def field(self, live: Any) -> float:
+        return receptive_field(live)
+
+    def prove(self, live: Any, clip_BCTHW: Tensor) -> None:
+        check_causal(self.model, clip_BCTHW)
+        check_steps_equal_clip(live, clip_BCTHW)

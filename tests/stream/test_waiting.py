@@ -1,0 +1,187 @@
+"""A network that waits gives the answers of its pass over the whole video, late."""
+
+import pytest
+import torch
+from torch import nn
+from waiting_nets import NETS, build
+
+import lean3d
+from lean3d.errors import LeanError
+
+FRAMES = 40
+every_net = pytest.mark.parametrize("name", NETS)
+
+
+def start(name, **options):
+    return lean3d.stream(build(name), wait=True, frame=(3, 16, 16), **options)
+
+
+def answers(live, videos):
+    """Step through videos of their own start and length at once; all that came out of each.
+
+    Args:
+        videos: (first step, frames (C, T, H, W)) of each stream.
+    """
+    state = live.init(len(videos), height=16, width=16)
+    steps = max(at + -(-v.shape[1] // live.chunk) for at, v in videos) + live.delay // live.chunk
+    found = [[] for _ in videos]
+    for step in range(steps + 1):
+        state = live.reset(state, torch.tensor([at == step for at, _ in videos]))
+        chunk = torch.randn(len(videos), 3, live.chunk, 16, 16)  # noise where no video is
+        for b, (at, video) in enumerate(videos):
+            here = (step - at) * live.chunk
+            part = video[:, max(here, 0) : max(here + live.chunk, 0)]
+            chunk[b, :, : part.shape[1]] = part
+            if here == video.shape[1]:
+                state = live.end(state, [b])
+        answer, state = live.step(chunk, state)
+        for b, (at, _) in enumerate(videos):
+            if step >= at:
+                found[b].append(live.found.frames_second(answer, step=True)[b])
+    return [torch.cat(y) for y in found]
+
+
+@every_net
+def test_answers_are_those_to_whole_videos_of_any_start_and_length(name):
+    live = start(name)
+    lengths, starts = (FRAMES, 24, 16), (0, 1, 3)
+    videos = [
+        (at, torch.randn(3, frames, 16, 16)) for at, frames in zip(starts, lengths, strict=True)
+    ]
+    for (_, video), found in zip(videos, answers(live, videos), strict=True):
+        (expected,) = live.run(video[None])
+        known = ~found.flatten(1).isnan().any(1)
+        there = found[known]
+        assert known.any()
+        if live.found.run_axes == (None,):
+            there = there[-1:]
+        torch.testing.assert_close(there, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "chunk", "delay"), [("plain", 1, 3), ("strided", 4, 0), ("residual", 2, 4)]
+)
+def test_the_delay_is_as_long_as_the_network_looks_ahead(name, chunk, delay):
+    live = start(name)
+    assert (live.chunk, live.delay, live.waits) == (chunk, delay, True)
+    video = torch.randn(1, 3, 24, 16, 16)
+    state, first = live.init(height=16, width=16), None
+    for number, frames in enumerate(video.split(chunk, dim=2)):
+        answer, state = live.step(frames, state)
+        if first is None and not answer.isnan().any():
+            first = number * chunk
+    assert first == delay
+
+
+def test_a_mean_over_time_is_that_of_the_frames_so_far_and_in_the_end_of_all():
+    live, video = start("pooled"), torch.randn(1, 3, 16, 16, 16)
+    maps = live.model.trunk(video).mean((3, 4))
+    state, found = live.init(), []
+    for frames in video.split(live.chunk, dim=2):
+        answer, state = live.step(frames, state)
+        found.append(answer)
+    late = live.delay // live.chunk
+    for step in range(late, len(found)):
+        soon = live.model.fc(maps[:, :, : step - late + 1].mean(2))
+        torch.testing.assert_close(found[step], soon, atol=1e-5, rtol=1e-5)
+
+
+def test_a_mean_over_a_window_forgets_what_is_older():
+    live, video = start("pooled", window=6), torch.randn(1, 3, 24, 16, 16)
+    maps = live.model.trunk(video).mean((3, 4))
+    state = live.init()
+    for frames in video.split(live.chunk, dim=2):
+        answer, state = live.step(frames, state)
+    last = maps.shape[2] - live.delay // live.chunk
+    expected = live.model.fc(maps[:, :, last - 3 : last].mean(2))
+    torch.testing.assert_close(answer, expected, atol=1e-5, rtol=1e-5)
+
+
+@every_net
+def test_long_steps_leave_the_state_of_short_ones(name):
+    live, video = start(name), torch.randn(2, 3, 16, 16, 16)
+    one, many = live.init(2), live.init(2)
+    for frames in video.split(live.chunk, dim=2):
+        _, one = live.step(frames, one)
+    for frames in video.split(2 * live.chunk, dim=2):
+        _, many = live.step(frames, many)
+    for key in one:
+        torch.testing.assert_close(one[key], many[key])
+
+
+@every_net
+def test_the_step_without_branches_is_the_step(name):
+    live, video = start(name), torch.randn(2, 3, 16, 16, 16)
+    state = other = live.init(2, height=16, width=16)
+    for frames in video.split(live.chunk, dim=2):
+        answer, state = live.step(frames, state)
+        with torch.no_grad():
+            again, other = live(frames, other)
+        torch.testing.assert_close(again, answer, equal_nan=True)
+    assert list(state) == list(other)
+
+
+def test_keys_of_the_state_are_paths_of_modules():
+    state = start("residual").init(height=16, width=16)
+    assert list(state) == ["t", "end", "stem.past", "inner.past", "past", "past#2", "last.past"]
+
+
+def test_a_model_that_only_waits_keeps_what_a_kernel_lacks():
+    size = start("plain").state_bytes(height=16, width=16)
+    assert size.input_state == 4 * 2 * 3 * 16 * 16
+    assert size.conv_state == 4 * 2 * 4 * 16 * 16
+
+
+class Squeezed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv3d(3, 4, 3, padding=1)
+
+    def forward(self, x):
+        x = self.stem(x)
+        return x * x.mean((2, 3, 4), keepdim=True).sigmoid()
+
+
+class Counted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv3d(3, 4, 3, padding=1)
+
+    def forward(self, x):
+        return self.stem(x) / x.shape[2]
+
+
+REFUSED = {
+    "norm": (
+        nn.Sequential(nn.Conv3d(3, 4, 3), nn.GroupNorm(2, 4)),
+        "group_norm in 1 may mix frames",
+    ),
+    "squeeze": (Squeezed(), "mul in the model joins a mean over all time with single frames"),
+    "softmax": (nn.Sequential(nn.Conv3d(3, 4, 3), nn.Softmax(2)), "softmax in 1 may mix frames"),
+    "resize": (nn.Upsample(scale_factor=2), "interpolate in the model may mix frames"),
+    "pad": (
+        nn.Conv3d(3, 4, 3, padding=1, padding_mode="circular"),
+        "pad in the model may mix frames",
+    ),
+    "flatten": (nn.Flatten(), "flatten in the model may mix frames"),
+    "counted": (Counted(), "depends on how many frames"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_is_not_known_to_stream_is_refused_by_name(kind):
+    model, said = REFUSED[kind]
+    with pytest.raises(LeanError, match=said):
+        lean3d.stream(model.eval(), wait=True, frame=(3, 16, 16))
+
+
+def test_a_causal_network_owes_no_answers():
+    live = lean3d.stream(lean3d.ops.CausalConv3d(3, 4, 3, padding=1).eval())
+    with pytest.raises(LeanError, match="owes no answers"):
+        live.end(live.init())
+
+
+@pytest.mark.parametrize("options", [dict(window=4), dict(wait=True, window=0)])
+def test_a_window_belongs_to_waiting(options):
+    with pytest.raises(LeanError, match="window=, a number of frames, with wait=True"):
+        lean3d.stream(build("pooled"), **options)

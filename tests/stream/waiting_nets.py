@@ -1,0 +1,83 @@
+"""Small conventional networks, one for each way of looking ahead."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Residual(nn.Module):
+    """A strided block whose shortcut is early, written with slices and functions."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.inner, self.last = (nn.Conv3d(c, 4, 3, padding=1) for c in (3, 4, 8))
+        self.norm = nn.BatchNorm3d(4)
+
+    def forward(self, x):
+        x = F.relu(self.norm(self.stem(x)))
+        y = self.inner(x)
+        y += x
+        y = torch.cat([y, x], dim=1)[:, :, ::2]
+        return self.last(F.relu(y))
+
+
+class Separate(nn.Module):
+    """(2+1)D, dilated, grouped, kernels of even length, pools of every kind."""
+
+    def __init__(self):
+        super().__init__()
+        self.space = nn.Conv3d(3, 4, (1, 3, 3), padding=(0, 1, 1), bias=False)
+        self.time = nn.Conv3d(4, 4, (3, 1, 1), dilation=(2, 1, 1), padding="same", groups=4)
+        self.even = nn.Conv3d(4, 4, (4, 1, 1), stride=(2, 1, 1), padding=(1, 0, 0))
+        self.max = nn.MaxPool3d(3, 1, 1, dilation=(2, 1, 1))
+        self.mean = nn.AvgPool3d((3, 2, 2), 1, (1, 0, 0))
+
+    def forward(self, x):
+        x = self.time(self.space(x)).sigmoid() * 2 - 1
+        return self.even(self.mean(self.max(x)))
+
+
+class Pooled(nn.Module):
+    """Scores of a whole video by the mean over time."""
+
+    def __init__(self):
+        super().__init__()
+        self.trunk, self.fc = Residual(), nn.Linear(4, 5)
+
+    def forward(self, x):
+        return self.fc(F.adaptive_avg_pool3d(self.trunk(x), 1).flatten(1))
+
+
+class Mean(nn.Module):
+    """Scores at every frame, then their mean, as S3D does it."""
+
+    def __init__(self):
+        super().__init__()
+        self.trunk, self.classes = Separate(), nn.Conv3d(4, 5, 1)
+        self.drop = nn.Dropout()
+
+    def forward(self, x):
+        return self.classes(self.drop(self.trunk(x))).mean((2, 3, 4))
+
+
+NETS = {
+    "plain": lambda: nn.Sequential(nn.Conv3d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv3d(4, 2, 3)),
+    "strided": lambda: nn.Sequential(
+        nn.Conv3d(3, 4, 3, 2, 1), nn.BatchNorm3d(4), nn.ReLU(), nn.Conv3d(4, 4, 3, (2, 1, 1), 1)
+    ),
+    "rounded_up": lambda: nn.Sequential(nn.Conv3d(3, 4, 3), nn.MaxPool3d(2, 2, ceil_mode=True)),
+    "residual": Residual,
+    "separate": Separate,
+    "pooled": Pooled,
+    "mean": Mean,
+}
+
+
+def build(name):
+    torch.manual_seed(0)
+    net = NETS[name]().eval()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm3d):  # as if it were trained
+            nn.init.uniform_(module.running_mean, -0.5, 0.5)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    return net
