@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -110,3 +112,21 @@ def test_refuses_scores_of_another_shape(shape):
 def test_refuses_what_it_cannot_use(bad, message):
     with pytest.raises(RunError, match=message):
         Classification(Echo(), **bad)
+
+
+def test_the_rate_rises_to_its_schedule_within_the_warmup():
+    task = Classification(nn.Linear(2, 2), 2, lr=0.1, schedule="cosine", warmup=4)
+    trainer = SimpleNamespace(max_epochs=10, current_epoch=0, global_step=0)
+    task.trainer = trainer
+    trainer.optimizers, _ = task.configure_optimizers()
+    rates = []
+    for trainer.global_step in range(6):
+        task.on_train_batch_start(None, 0)
+        rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+    assert rates == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1, 0.1])
+
+
+def test_without_a_warmup_the_rate_is_left_alone():
+    task = Classification(nn.Linear(2, 2), 2, lr=0.1)
+    task.trainer = SimpleNamespace(max_epochs=10, current_epoch=0, global_step=0, optimizers=[])
+    task.on_train_batch_start(None, 0)

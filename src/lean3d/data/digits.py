@@ -58,7 +58,7 @@ class MovingDigits(Samples):
                 f"MovingDigits needs a clip of 2 frames or more, no longer than its video, and a "
                 f"size of at least 16, got clip {clip}, frames {frames} and size {size}"
             )
-        self.images = digit_images(split)
+        self.split, self.images = split, digit_images(split)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         pixels_TCHW, label = self.pixels(index)

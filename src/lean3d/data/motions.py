@@ -13,7 +13,8 @@ import numpy as np
 
 __all__ = ["MOTIONS", "PAIRS", "Motion", "draw_motion", "path", "turned_round"]
 
-# what a whole video of one leg changes, at speed 1: x, y, angle, log of the size
+# what one leg changes in so many frames, at speed 1: x, y, angle, log of the size
+FRAMES = 24
 LEGS = {
     "left": (-1, 0, 0, 0),
     "right": (1, 0, 0, 0),
@@ -82,7 +83,8 @@ def path(name: str, frames: int, motion: Motion) -> np.ndarray:
         return poses_T4
     knots = (0, motion.turn, 1) if len(legs) == 2 else (0, 1)
     speeds = [LEGS[motion.any_leg if leg == "any" else leg] for leg in legs]
-    moved = [motion.speed * t * np.array(v) for t, v in zip(np.diff(knots), speeds, strict=True)]
+    long = motion.speed * frames / FRAMES
+    moved = [long * t * np.array(v) for t, v in zip(np.diff(knots), speeds, strict=True)]
     reached = np.cumsum([np.zeros(4), *moved], axis=0)
     for axis in range(4):
         poses_T4[:, axis] = np.interp(time, knots, reached[:, axis])

@@ -2,7 +2,15 @@
 
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.classification import ClassificationRecipe
+from lean3d.recipes.recurrence import RecurrenceRecipe
 from lean3d.recipes.registry import get_recipe, list_recipes
 from lean3d.recipes.segmentation import SegmentationRecipe
 
-__all__ = ["ClassificationRecipe", "Recipe", "SegmentationRecipe", "get_recipe", "list_recipes"]
+__all__ = [
+    "ClassificationRecipe",
+    "Recipe",
+    "RecurrenceRecipe",
+    "SegmentationRecipe",
+    "get_recipe",
+    "list_recipes",
+]

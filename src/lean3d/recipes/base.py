@@ -36,6 +36,7 @@ class Recipe:
         momentum: Of sgd only.
         schedule: Of the learning rate: constant, along half a cosine to 0 at the last epoch, or a
             tenth at every plateau of the validation loss, three times at most.
+        warmup: Steps over which the learning rate rises to its value.
         epochs: Passes over the training set.
         patience: Stop after this many epochs without a better score; never by default.
         batch_size: Samples per step.
@@ -47,6 +48,8 @@ class Recipe:
 
     task: ClassVar[str]
     sample: ClassVar[str]
+    # beginnings of names of weights that the run it starts from need not have
+    new_parts: ClassVar[tuple[str, ...]] = ()
 
     name: str
     data: str
@@ -66,6 +69,7 @@ class Recipe:
     weight_decay: float = 0.0
     momentum: float = 0.9
     schedule: Literal["constant", "cosine", "plateau"] = "constant"
+    warmup: int = 0
     epochs: int = 20
     patience: int | None = None
     batch_size: int = 4
@@ -107,7 +111,7 @@ class Recipe:
         for name in ("lr", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
                 self.refuse(name, "must be 0 or more")
-        for name in ("workers", "patience"):
+        for name in ("workers", "patience", "warmup"):
             if (getattr(self, name) or 0) < 0:
                 self.refuse(name, "must be 0 or more")
         if not 0 <= self.seed < 2**63:

@@ -14,9 +14,11 @@ from lean3d.recipes.base import Recipe
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.operators import conversion, operator
 from lean3d.recipes.options import read_options
+from lean3d.recipes.recurrence import RecurrenceRecipe
 from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.tasks.classification import Classification
 from lean3d.tasks.learner import Learner
+from lean3d.tasks.recurrence import Recurrence
 from lean3d.tasks.segmentation import Segmentation
 
 __all__ = ["Start", "build_model", "build_task", "make_model"]
@@ -61,7 +63,8 @@ def _(recipe: SegmentationRecipe, model: nn.Module) -> Segmentation:
 
 @build_task.register
 def _(recipe: ClassificationRecipe, model: nn.Module) -> Classification:
-    return Classification(
+    kind = Recurrence if isinstance(recipe, RecurrenceRecipe) else Classification
+    return kind(
         model,
         recipe.num_classes,
         class_names=recipe.names,
@@ -71,7 +74,7 @@ def _(recipe: ClassificationRecipe, model: nn.Module) -> Classification:
 
 
 def _learning(recipe: Recipe) -> dict[str, Any]:
-    names = "optimizer", "lr", "weight_decay", "momentum", "schedule", "channels_last"
+    names = "optimizer", "lr", "weight_decay", "momentum", "schedule", "warmup", "channels_last"
     return {name: getattr(recipe, name) for name in names}
 
 
@@ -97,11 +100,14 @@ def _arguments(recipe: Recipe) -> dict[str, Any]:
 
 
 def _take(model: nn.Module, start: Start, recipe: Recipe) -> list[str]:
-    """Load what `start` has for `model`; return what only the change of classes leaves fresh."""
+    """Load what `start` has for `model`; return what new classes or new parts leave fresh."""
     own, fresh = model.state_dict(), []
     for name, value in own.items():
         given = start.weights.get(name)
         if given is not None and given.shape == value.shape:
+            continue
+        if name.startswith(recipe.new_parts):
+            fresh.append(name)
             continue
         heads = (start.num_classes, *value.shape[1:]), (recipe.num_classes, *value.shape[1:])
         if given is None or (tuple(given.shape), tuple(value.shape)) != heads:

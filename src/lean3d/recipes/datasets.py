@@ -25,6 +25,8 @@ from lean3d.errors import RunError
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.clips import clips
+from lean3d.recipes.features import feature_clips
+from lean3d.recipes.recurrence import RecurrenceRecipe
 from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.shape import triple
 
@@ -69,6 +71,7 @@ def _(recipe: SegmentationRecipe) -> tuple[Dataset, Dataset]:
 
 
 datasets.register(ClassificationRecipe, clips)
+datasets.register(RecurrenceRecipe, feature_clips)
 
 
 def volumes(recipe: SegmentationRecipe) -> tuple[list[Volume], list[Volume]]:

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
@@ -12,7 +12,7 @@ from lean3d.files import write_text
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.build import Start, build_model, build_task
 from lean3d.recipes.datasets import loaders
-from lean3d.train.checkpoints import load_checkpoint
+from lean3d.recipes.load import load_run, read_record
 from lean3d.train.fit import check_settings, fit
 from lean3d.train.provenance import provenance
 
@@ -64,19 +64,6 @@ def run(
     )
 
 
-def load_run(
-    folder: str | Path, checkpoint: Literal["best", "last"] = "best"
-) -> tuple[nn.Module, Recipe]:
-    """The model of a run in eval mode, with its best or last weights, and its recipe."""
-    folder = Path(folder)
-    recipe = Recipe.from_dict(_read(folder)["recipe"])
-    model, _ = build_model(recipe)
-    task = build_task(recipe, model)
-    path = folder / "checkpoints" / f"{checkpoint}.ckpt"
-    task.load_state_dict(load_checkpoint(path, task)["state_dict"])
-    return task.model.eval(), recipe
-
-
 def _check_input(recipe: Recipe, model: nn.Module) -> None:
     """Refuse a model that cannot take the recipe's samples, before the first of them is drawn."""
     try:
@@ -99,7 +86,7 @@ def _begun(recipe: Recipe, out: Path, resume: bool) -> dict[str, Any]:
         if (out / "checkpoints" / "last.ckpt").exists():
             raise RunError(f"{out} holds a run already; pass --resume to go on, or another --out")
         return {}
-    record = _read(out)
+    record = read_record(out)
     old, new = Recipe.from_dict(record["recipe"]).to_dict(), recipe.to_dict()
     other = [name for name in new if name not in FREE and new[name] != old.get(name)]
     if other:
@@ -108,19 +95,6 @@ def _begun(recipe: Recipe, out: Path, resume: bool) -> dict[str, Any]:
             f"{out} was begun with {name} {old.get(name)} and not {new[name]}; resume with the "
             "run's own settings, or train in another --out"
         )
-    return record
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    path = folder / "recipe.json"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RunError(f"{folder} is no run folder, it has no recipe.json; train first") from error
-    except (OSError, ValueError) as error:
-        raise RunError(f"cannot read {path}: {error}") from error
-    if not isinstance(record, dict) or not isinstance(record.get("recipe"), dict):
-        raise RunError(f"{path} holds no recipe; it is damaged or not of lean3d: train again")
     return record
 
 

@@ -23,6 +23,7 @@ class Learner(pl.LightningModule):
         momentum: Of sgd only.
         schedule: Of the learning rate: constant; along half a cosine to 0 at the last epoch; or a
             tenth whenever val_loss has not fallen for three epochs, three times at most.
+        warmup: Steps over which the rate rises to what the schedule says.
         channels_last: Keep kernels and inputs channels last in memory.
     """
 
@@ -37,6 +38,7 @@ class Learner(pl.LightningModule):
         weight_decay: float = 0.0,
         momentum: float = 0.9,
         schedule: Schedule = "constant",
+        warmup: int = 0,
         channels_last: bool = False,
     ):
         super().__init__()
@@ -45,10 +47,17 @@ class Learner(pl.LightningModule):
         self.model = channels_last_(model) if channels_last else model
         self.optimizer, self.lr = optimizer, lr
         self.weight_decay, self.momentum = weight_decay, momentum
-        self.schedule, self.channels_last = schedule, channels_last
+        self.schedule, self.warmup, self.channels_last = schedule, warmup, channels_last
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(channels_last(x) if self.channels_last else x)
+
+    def on_train_batch_start(self, batch: Any, index: int) -> None:
+        if self.global_step <= self.warmup and self.warmup:
+            share = (self.global_step + 1) / (self.warmup + 1)
+            share *= self._share(self.current_epoch) if self.schedule == "cosine" else 1
+            for group in self.trainer.optimizers[0].param_groups:
+                group["lr"] = share * self.lr
 
     def configure_optimizers(self):
         optimizer = self._optimizer()

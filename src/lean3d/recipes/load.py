@@ -1,0 +1,41 @@
+"""The model that a run folder holds."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from lean3d.errors import RunError
+from lean3d.recipes.base import Recipe
+from lean3d.recipes.build import build_model, build_task
+from lean3d.train.checkpoints import load_checkpoint
+
+__all__ = ["load_run", "read_record"]
+
+
+def load_run(
+    folder: str | Path, checkpoint: Literal["best", "last"] = "best"
+) -> tuple[nn.Module, Recipe]:
+    """The model of a run in eval mode, with its best or last weights, and its recipe."""
+    folder = Path(folder)
+    recipe = Recipe.from_dict(read_record(folder)["recipe"])
+    model, _ = build_model(recipe)
+    task = build_task(recipe, model)
+    path = folder / "checkpoints" / f"{checkpoint}.ckpt"
+    task.load_state_dict(load_checkpoint(path, task)["state_dict"])
+    return task.model.eval(), recipe
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What recipe.json says: the recipe, and where its sessions ran."""
+    path = folder / "recipe.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunError(f"{folder} is no run folder, it has no recipe.json; train first") from error
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot read {path}: {error}") from error
+    if not isinstance(record, dict) or not isinstance(record.get("recipe"), dict):
+        raise RunError(f"{path} holds no recipe; it is damaged or not of lean3d: train again")
+    return record
