@@ -53,3 +53,9 @@ def test_imports_point_down():
 def test_files_hold_one_idea():
     long = {f.name: n for f in ROOT.rglob("*.py") if (n := len(f.read_text().splitlines())) > 250}
     assert not long
+
+
+def test_test_modules_differ_in_name():
+    # pytest imports them by name alone
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert len(names) == len(set(names))
