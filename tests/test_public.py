@@ -15,6 +15,7 @@ NAMES = [
     "ConversionError",
     "Cost",
     "DataError",
+    "Dissect",
     "Inflate",
     "LeanError",
     "MeanACS",
@@ -107,9 +108,13 @@ def test_a_way_of_lifting_is_a_frozen_dataclass_with_its_fixed_options(how, opti
         ),
         (lean3d.ChannelSeparated, dict(mode="ip", group_width=1, stem=False)),
         (lean3d.Atoms, dict(spatial=6, temporal=2, path=None)),
+        (
+            lean3d.Dissect,
+            dict(skip="concat", frames=3, head="mean", window=16, first="replicate"),
+        ),
     ],
 )
-def test_a_way_of_making_lean_is_a_frozen_dataclass_with_its_fixed_options(how, options):
+def test_a_way_of_making_lean_or_causal_is_a_frozen_dataclass_with_its_fixed_options(how, options):
     assert is_dataclass(how)
     assert how.__dataclass_params__.frozen
     assert {f.name: f.default for f in fields(how)} == options

@@ -20,7 +20,7 @@ def test_csn_ir_is_not_csn_ip():
     assert [operator(name)(4, 4, 3).mode for name in ("csn_ir", "csn_ip")] == ["ir", "ip"]
 
 
-@pytest.mark.parametrize("name", ["acs", "mean_acs", "soft_acs", "planar", "inflate", "atoms"])
+@pytest.mark.parametrize("name", ["acs", "mean_acs", "soft_acs", "planar", "inflate", "dissect"])
 def test_a_conversion_has_the_name_of_its_class(name):
     assert type(conversion(name)).__name__.lower() == name.replace("_", "")
 

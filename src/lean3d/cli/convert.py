@@ -18,11 +18,11 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Convert:
-    """Turn a 2D model into 3D or a 3D one lean; print what became what, and how that was proven.
+    """Turn a 2D model into 3D, a 3D one into a lean or causal one; print what became what.
 
     Attributes:
         how: From 2D acs, mean_acs, soft_acs, planar or inflate; from 3D space_time, rank1, csn_ip,
-            csn_ir, atoms, or p2sc1 for two parallel streams of one convolution.
+            csn_ir, atoms, p2sc1 for two parallel streams of one convolution, or dissect.
         in_channels: The model's own default if not given.
         budget: From 3D: multiply-adds on --input, or up to 1 a share of the model's own.
         input: Sizes with commas, batch and channels first; what its paper feeds it by default.

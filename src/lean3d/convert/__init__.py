@@ -5,6 +5,7 @@ from lean3d.convert import foreign, meanings, norms, pads, pixels, pools, resize
 from lean3d.convert.acs import ACS, MeanACS, SoftACS
 from lean3d.convert.conversion import Check, Conversion, Row
 from lean3d.convert.core import convert
+from lean3d.convert.dissect import Dissect
 from lean3d.convert.inflate import Inflate
 from lean3d.convert.lean import Atoms, ChannelSeparated, ParallelSeparable, SpaceTime, decompose
 from lean3d.convert.planar import Planar
@@ -17,6 +18,7 @@ __all__ = [
     "Check",
     "Conversion",
     "ConversionError",
+    "Dissect",
     "Inflate",
     "MeanACS",
     "ParallelSeparable",

@@ -58,11 +58,12 @@ class Conversion:
     Args:
         grade: "isotropic": depth is treated exactly as height. "planar": every slice keeps the 2D
             answer, but depth and height differ. "unchecked": `note` says why nothing was run.
-            "fitted": lean operators are near the 3D kernels, each row says how near.
+            "fitted": lean operators are near the 3D kernels, each row says how near. "causal": no
+            answer depends on later frames; rows say which part of a kernel moved to another frame.
     """
 
     how: Any
-    grade: Grade | Literal["fitted"]
+    grade: Grade | Literal["fitted", "causal"]
     rows: tuple[Row, ...]
     checks: tuple[Check, ...] = ()
     note: str = ""

@@ -10,6 +10,8 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from lean3d.convert.conversion import Conversion, Grade
 from lean3d.convert.copies import duplicate
+from lean3d.convert.dissect.how import Dissect
+from lean3d.convert.dissect.network import make_causal
 from lean3d.convert.keep import kept_paths
 from lean3d.convert.lean.base import Lean
 from lean3d.convert.lean.network import make_lean
@@ -30,7 +32,7 @@ EVEN = 64
 
 def convert(
     model: nn.Module,
-    how: Lift | Lean,
+    how: Lift | Lean | Dissect,
     *,
     where: Where | None = None,
     example: object = None,
@@ -40,13 +42,14 @@ def convert(
     """Return a 3D copy of a 2D model with its weights, or a lean copy of a 3D one fitted to them.
 
     Before it returns, the copy proves itself: a 3D one against the 2D model on volumes made of
-    images, a lean one against the dense network of the kernels it was fitted with. `.conversion` of
-    the result says what became what, how far off, and how the proof went.
+    images, a lean one against the dense network of the kernels it was fitted with, a causal one
+    frame by frame against the clip. `.conversion` of the result says what became what, how far
+    off, and how the proof went.
 
     Args:
         how: From 2D `ACS()`, `MeanACS()`, `SoftACS()`, `Planar()` or `Inflate()`, which keep
-            parameter names; from 3D `SpaceTime()`, `ParallelSeparable()`, `ChannelSeparated()` or
-            `Atoms()`.
+            parameter names; from 3D `SpaceTime()`, `ParallelSeparable()`, `ChannelSeparated()`,
+            `Atoms()`, or `Dissect()` for a causal one.
         where: Called as where(path, module); only modules for which it is true are converted. What
             stays 2D cannot be checked.
         example: An input of the 2D model (B, C, H, W), a volume (B, C, D, H, W), or a tuple of its
@@ -63,8 +66,10 @@ def convert(
             budget cannot be met.
     """
     _check_arguments(model, how, accept, budget)
-    if isinstance(how, Lean):
+    if isinstance(how, (Lean, Dissect)):
         with quietly(model):
+            if isinstance(how, Dissect):
+                return make_causal(model, how, where, example)
             return make_lean(model, how, where, example, budget)
     accepted = accept or ("planar" if how.planar_will_do else "isotropic")
     with quietly(model):
@@ -122,20 +127,20 @@ def _survey(found: Flat, plan: Plan) -> tuple[dict[str, Need], dict[str, Need]]:
 
 
 def _check_arguments(
-    model: nn.Module, how: Lift | Lean, accept: str | None, budget: float | None
+    model: nn.Module, how: Lift | Lean | Dissect, accept: str | None, budget: float | None
 ) -> None:
     if accept not in (None, *get_args(Grade)):
         raise ConversionError(f"accept is one of {get_args(Grade)} or None, got {accept!r}")
-    if not isinstance(how, (Lift, Lean)):
+    if not isinstance(how, (Lift, Lean, Dissect)):
         named = how.__name__ if isinstance(how, type) else repr(how)
         raise ConversionError(
             "how must be ACS(), MeanACS(), SoftACS(), Planar() or Inflate() for a 2D model, "
-            "SpaceTime(), ParallelSeparable(), ChannelSeparated() or Atoms() for a 3D one, got "
-            f"{named}"
+            "SpaceTime(), ParallelSeparable(), ChannelSeparated(), Atoms() or Dissect() for a 3D "
+            f"one, got {named}"
         )
-    if budget is not None and (isinstance(how, Lift) or not budget > 0):
+    if budget is not None and (not isinstance(how, Lean) or not budget > 0):
         raise ConversionError(f"budget is a positive number of MACs for a lean form, got {budget}")
-    if accept is not None and isinstance(how, Lean):
+    if accept is not None and not isinstance(how, Lift):
         raise ConversionError(f"accept={accept!r} grades conversions from 2D, not {how}")
     if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
         raise ConversionError(

@@ -28,12 +28,11 @@ from lean3d.models.blocks import (
 from lean3d.models.hara_resnet import DEPTHS, zero_padding
 from lean3d.models.registry import register_models
 from lean3d.ops.causal import CausalConv3d
-from lean3d.ops.causal_pools import Past
+from lean3d.ops.causal_pools import Past, WithPrevious
 from lean3d.ops.heads import RecurrentHead, WindowHead
-from lean3d.ops.memory import past
 from lean3d.shape import check_axes
 
-__all__ = ["DResNet", "WithPrevious", "d_resnet"]
+__all__ = ["DResNet", "d_resnet"]
 
 Skip = Literal["concat", "sum", "none"]
 Head = Literal["fc", "lstm", "gru", "none"]
@@ -43,22 +42,6 @@ SKIPS, HEADS, FIRSTS = (
     ("fc", "lstm", "gru", "none"),
     ("replicate", "zeros"),
 )
-
-
-class WithPrevious(nn.Module):
-    """Adds the previous frame to each: the temporal skip connection by summation.
-
-    Shape: (B, C, T, H, W) -> the same.
-    State: (B, C, 1, H, W), the previous input.
-    """
-
-    def __init__(self, first: First):
-        super().__init__()
-        self.first = first
-
-    def forward(self, x_BCTHW: Tensor) -> Tensor:
-        both = past(self, x_BCTHW, 1, self.first)
-        return both[:, :, :-1] + both[:, :, 1:]
 
 
 def causal(

@@ -16,7 +16,15 @@ from torch import Tensor, nn
 from lean3d.ops.memory import First, carry, check_steps, past
 from lean3d.shape import Triple, check_axes, triple
 
-__all__ = ["CausalAvgPool3d", "CausalMaxPool3d", "Past", "RunningMean"]
+__all__ = [
+    "CausalAvgPool3d",
+    "CausalMaxPool3d",
+    "LastFrames",
+    "MeanSoFar",
+    "Past",
+    "RunningMean",
+    "WithPrevious",
+]
 
 
 class Past(nn.Module):
@@ -35,6 +43,25 @@ class Past(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.frames}, first={self.first!r}"
+
+
+class WithPrevious(nn.Module):
+    """Adds the previous frame to each: the temporal skip connection by summation.
+
+    Shape: (B, C, T, H, W) -> the same.
+    State: (B, C, 1, H, W), the previous input.
+    """
+
+    def __init__(self, first: First = "replicate"):
+        super().__init__()
+        self.first = first
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        both = past(self, x_BCTHW, 1, self.first)
+        return both[:, :, :-1] + both[:, :, 1:]
+
+    def extra_repr(self) -> str:
+        return f"first={self.first!r}"
 
 
 class CausalPool3d(nn.Module):
@@ -118,3 +145,51 @@ class RunningMean(nn.Module):
         put_mean(mean_BCT[:, :, -1].clone())
         put_seen(seen_BT[:, -1].clone())
         return mean_BCT.to(x.dtype).reshape(*x.shape[:3], *[1] * (x.ndim - 3))
+
+
+class MeanSoFar(nn.Module):
+    """What stands for a pool over the whole clip: the mean of all frames so far, for the last one.
+
+    Args:
+        within: Pools each frame.
+
+    Shape: (B, C, T, H, W) -> (B, C, 1, H', W')
+    State: (B, C * H' * W') in float32, the mean; (B,) the number of frames.
+    """
+
+    answers_for_the_last_frame = True
+
+    def __init__(self, within: nn.Module):
+        super().__init__()
+        self.within, self.mean = within, RunningMean()
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        y = self.within(x_BCTHW)
+        mean_BFT = self.mean(y.transpose(1, 2).flatten(2).transpose(1, 2))
+        return mean_BFT[:, :, -1].unflatten(1, (y.shape[1], 1, *y.shape[3:]))
+
+
+class LastFrames(nn.Module):
+    """What stands for a pool over the whole clip: the last frames, their channels in a row.
+
+    Args:
+        within: Pools each frame.
+        frames: How many.
+        first: What stands before the first frame: "replicate" (copies of it) or "zeros".
+
+    Shape: (B, C, T, H, W) -> (B, frames * C, 1, H', W'), the oldest frame first.
+    State: (B, C, frames - 1, H', W'), the past frames.
+    """
+
+    answers_for_the_last_frame = True
+
+    def __init__(self, within: nn.Module, frames: int, first: First = "replicate"):
+        super().__init__()
+        self.within, self.frames, self.first = within, frames, first
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        y = past(self, self.within(x_BCTHW), self.frames - 1, self.first)
+        return y[:, :, -self.frames :].transpose(1, 2).flatten(1, 2).unsqueeze(2)
+
+    def extra_repr(self) -> str:
+        return f"{self.frames}, first={self.first!r}"

@@ -12,6 +12,7 @@ from lean3d.convert import (
     ACS,
     Atoms,
     ChannelSeparated,
+    Dissect,
     Inflate,
     MeanACS,
     ParallelSeparable,
@@ -52,6 +53,7 @@ CONVERSIONS: dict[str, Callable[[], Any]] = {
     "csn_ip": ChannelSeparated,
     "csn_ir": partial(ChannelSeparated, mode="ir"),
     "atoms": Atoms,
+    "dissect": Dissect,
     **{
         f"p{streams}sc{depth}": partial(ParallelSeparable, streams=streams, depth=depth)
         for streams in (1, 2, 3)

@@ -27,7 +27,8 @@ def example_for(model: nn.Module, example: object) -> tuple[Tensor, ...] | None:
         if error:
             raise ConversionError(f"{type(model).__name__} does not run on example=: {error}")
         return arguments
-    channels = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv3d)), 1)
+    takes = (getattr(module, "in_channels", None) for module in model.modules())
+    channels = next((value for value in takes if isinstance(value, int)), 1)
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     for size in SIZES:
         generator = torch.Generator().manual_seed(0)

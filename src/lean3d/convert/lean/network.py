@@ -1,6 +1,5 @@
 """Make the 3D convolutions of a network lean, their kernels fitted."""
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from lean3d.convert.lean.decompose import distance, fit
 from lean3d.convert.lean.dense import own_padding, refusal
 from lean3d.convert.lean.example import example_for
 from lean3d.convert.lean.take_over import take_over
+from lean3d.convert.lean.ties import check_tied, tied
 from lean3d.convert.lift import Site
 from lean3d.errors import ConversionError
 
@@ -44,14 +44,14 @@ def make_lean(
         if arguments is None:
             raise ConversionError("budget= needs example=, an input (B, C, D, H, W) of the model")
         hows = choose_ranks(result, sites, how, arguments, budget)
-    tied = _tied(result)
+    ties = tied(result)
     work = _Work(kernels={}, made={})
     rows = [
         _replace(path, conv, hows[path], work)
         for path, conv in sites.items()
         if hows[path] is not None
     ]
-    _check_tied(result, tied)
+    check_tied(result, ties)
     checks, note = _checks(model, result, work.kernels, arguments)
     vars(result)["conversion"] = Conversion(how, "fitted", tuple(rows), checks, note)
     return result
@@ -123,21 +123,3 @@ def _checks(
     if arguments is None:
         return (), "self-check skipped: no volume was found on which the model runs; pass example="
     return compare(model, result, kernels, arguments)
-
-
-def _tied(model: nn.Module) -> list[list[str]]:
-    names = defaultdict(list)
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names[id(parameter)].append(name)
-    return [group for group in names.values() if len(group) > 1]
-
-
-def _check_tied(model: nn.Module, tied: list[list[str]]) -> None:
-    now = dict(model.named_parameters(remove_duplicate=False))
-    for group in tied:
-        left = [name for name in group if name in now]
-        if left and (len(left) < len(group) or len({id(now[name]) for name in left}) > 1):
-            raise ConversionError(
-                f"{', '.join(group)} are one parameter, and the conversion would make them "
-                "different; untie them first, or leave them out with where="
-            )
