@@ -12,6 +12,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PRINTS = {
     "atoms": "True",
     "first": "(1, 4, 32, 48, 40) isotropic",
+    "lean_network": "0.48 of the multiply-adds, 1 kernels cut",
     "segment_volume": "the mask has the grid of the scan: (48, 59, 50)",
     "video_step": "10 frames, the same answers; the state holds 3 caches",
 }

@@ -1,7 +1,7 @@
 """Make the 3D convolutions of a network lean, their kernels fitted."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from lean3d.convert.lean.check import compare
 from lean3d.convert.lean.decompose import distance, fit
 from lean3d.convert.lean.dense import own_padding, refusal
 from lean3d.convert.lean.example import example_for
+from lean3d.convert.lean.parallel import ParallelSeparable
+from lean3d.convert.lean.runs import Run, find_runs, fit_run
 from lean3d.convert.lean.take_over import take_over
 from lean3d.convert.lean.ties import check_tied, tied
 from lean3d.convert.lift import Site
@@ -39,20 +41,21 @@ def make_lean(
     arguments = example_for(model, example)
     result = duplicate(model)
     sites = _sites(result, how, where)
-    hows: dict[str, Any] = dict.fromkeys(sites, how)
+    runs, singles = _joined(result, how, sites, arguments, budget)
     if budget is not None:
         if arguments is None:
             raise ConversionError("budget= needs example=, an input (B, C, D, H, W) of the model")
-        hows = choose_ranks(result, sites, how, arguments, budget)
+        singles = choose_ranks(result, sites, how, arguments, budget)
     ties = tied(result)
     work = _Work(kernels={}, made={})
     rows = [
-        _replace(path, conv, hows[path], work)
-        for path, conv in sites.items()
-        if hows[path] is not None
+        _replace(path, sites[path], each, work)
+        for path, each in singles.items()
+        if each is not None
     ]
+    rows += [row for run in runs for row in _replace_run(result, run, how)]
     check_tied(result, ties)
-    checks, note = _checks(model, result, work.kernels, arguments)
+    checks, note = _checks(model, result, None if runs else work.kernels, arguments)
     vars(result)["conversion"] = Conversion(how, "fitted", tuple(rows), checks, note)
     return result
 
@@ -69,6 +72,44 @@ def _sites(model: nn.Module, how: Lean, where: Where | None) -> dict[str, nn.Con
             raise Site(path, how).refuse(conv, why)
         sites[path] = conv
     return sites
+
+
+def _joined(
+    model: nn.Module,
+    how: Lean,
+    sites: dict[str, nn.Conv3d],
+    arguments: tuple[Tensor, ...] | None,
+    budget: float | None,
+) -> tuple[list[Run], dict[str, Lean]]:
+    """The runs of convolutions that become one operator, and how the others are replaced."""
+    if not isinstance(how, ParallelSeparable) or how.depth == 1:
+        return [], dict.fromkeys(sites, how)
+    if arguments is None or budget is not None:
+        raise ConversionError(
+            f"{how}: depth joins consecutive convolutions, for which it needs example=, an input "
+            "(B, C, D, H, W) of the model, and no budget=, which is for depth=1"
+        )
+    runs = find_runs(model, how, sites, arguments)
+    taken = {path for run in runs for path in run.convs}
+    return runs, {path: replace(how, depth=1) for path in sites if path not in taken}
+
+
+def _replace_run(model: nn.Module, run: Run, how: Any) -> list[Row]:
+    """The operator takes the place of the last convolution; what stood before it goes."""
+    operator, missed = fit_run(model, run, how)
+    *first, last = run.convs
+    convs: list[Any] = [model.get_submodule(path) for path in run.convs]
+    for parameter in operator.parameters():
+        parameter.requires_grad_(convs[-1].weight.requires_grad)
+    rows = [
+        Row(last, f"{len(run.convs)} x {type(convs[-1]).__name__}", _says(operator), missed, True)
+    ]
+    take_over(convs[-1], operator)
+    for path in (*first, *run.between):
+        module = model.get_submodule(path)
+        rows.append(Row(path, type(module).__name__, "Identity", False, False))
+        take_over(module, nn.Identity())
+    return rows
 
 
 @dataclass
@@ -117,7 +158,7 @@ def _says(operator: Any) -> str:
 def _checks(
     model: nn.Module,
     result: nn.Module,
-    kernels: dict[str, Tensor],
+    kernels: dict[str, Tensor] | None,
     arguments: tuple[Tensor, ...] | None,
 ) -> tuple[tuple[Check, ...], str]:
     if arguments is None:

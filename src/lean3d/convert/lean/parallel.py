@@ -29,7 +29,8 @@ class ParallelSeparable(Lean):
 
     Args:
         streams: m, the orientations, 1 to 3.
-        depth: n, the 2D convolutions of a stream; those after the first start as identities.
+        depth: n; `convert` makes up to n consecutive convolutions one operator with as many 2D
+            convolutions in a stream. In `decompose` those after the first start as identities.
         filters: Filters of each 2D convolution; None for M / streams (Eqn 5), "full" for an exact
             fit.
         relu: ReLU between the convolutions, as in the paper. The filters then come in pairs of
