@@ -309,3 +309,31 @@ def test_folded_models_export():
     deep, x = convert(Gated(), ACS()).eval(), torch.randn(2, 3, 6, 8, 10)
     program = torch.export.export(deep, (x,))
     torch.testing.assert_close(program.module()(x), deep(x))
+
+
+class ChannelsLast(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.Linear(8, 8)
+
+    def forward(self, x_BHWC):
+        return x_BHWC + self.linear(self.conv(x_BHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+
+
+class Last(nn.Module):
+    """Blocks between which images are (B, H, W, C)."""
+
+    def __init__(self, strides):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 1), *(nn.AvgPool2d(2) for _ in range(strides)))
+        self.blocks = nn.Sequential(ChannelsLast(), ChannelsLast())
+
+    def forward(self, x):
+        return self.blocks(self.stem(x).permute(0, 2, 3, 1)).mean((1, 2))
+
+
+@pytest.mark.parametrize("strides", range(6))
+def test_channels_that_come_last_are_seen_after_any_strides(strides):
+    deep = convert(Last(strides), ACS())
+    assert deep.conversion.grade == "isotropic"
+    assert deep.blocks[0](torch.randn(2, 5, 6, 7, 8)).shape == (2, 5, 6, 7, 8)

@@ -110,7 +110,7 @@ def _survey(found: Flat, plan: Plan) -> tuple[dict[str, Need], dict[str, Need]]:
     ]
     needs = survey(flat, ruled, lambda: run_lightly(flat, sample.arguments))
     # even after every halving, where the first height was odd: padding made for a size differs
-    tall = sample.make((EVEN * (sample.size[0] // EVEN + 1), sample.size[1]))
+    tall = sample.make((EVEN * (2 * sample.size[0] // EVEN + 1), sample.size[1]))
     seen: dict[str, Need] = {}
     for training in (False, True):
         try:
