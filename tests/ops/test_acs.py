@@ -33,6 +33,14 @@ def test_a_2d_checkpoint_loads_and_its_answer_returns_on_each_plane():
     torch.testing.assert_close(y[:, 6:, ..., 5], flat(x_BCDHW[..., 5])[:, 6:])
 
 
+def test_outputs_of_one_view_are_convolved_on_its_plane_alone():
+    op = ACSConv3d(3, 1, 3)
+    assert op.split == (1, 0, 0)
+    with torch.utils.flop_counter.FlopCounterMode(display=False) as counter:
+        op(torch.randn(1, 3, 3, 3, 3))
+    assert counter.get_total_flops() == 2 * 3 * 9
+
+
 @pytest.mark.parametrize("split", [(4, 4, 4), (9, 2, -1), (5, 5)])
 def test_refuses_a_split_that_does_not_sum_to_the_outputs(split):
     with pytest.raises(ValueError, match="sums to out_channels=10"):

@@ -86,6 +86,8 @@ class ACSConv3d(ViewsConv3d):
         return self._by_views(x_BCDHW)
 
     def _dense_pays(self) -> bool:
+        if max(self.split) == self.out_channels:
+            return False  # one view is a plane
         if self.in_channels == self.groups:
             return not torch.is_grad_enabled()
         return self.out_channels <= FEW_OUTPUTS
