@@ -62,7 +62,7 @@ DECODERS = ["Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet", "DeepLa
 DECODERS += ["DeepLabV3Plus", "PAN", "UPerNet", "Segformer"]
 ENCODERS = ["resnet18", "efficientnet-b0", "mobilenet_v2"]
 HOWS = ["ACS", "MeanACS", "SoftACS", "Planar", "Inflate"]
-MOST_PARAMETERS = 200_000_000  # by value a conversion holds five copies in double precision
+MOST_PARAMETERS = 200_000_000  # by value a conversion holds several copies, in double precision
 
 Job = tuple[str, str, str]  # zoo, model, how
 
@@ -96,12 +96,12 @@ def timm_names(family: str) -> list[str]:
 @cache
 def smallest(family: str) -> str:
     """The model of a family with the fewest parameters."""
-    return min(timm_names(family), key=lambda name: parameters("timm", name))
-
-
-def parameters(zoo: str, name: str) -> int:
-    with torch.device("meta"):
-        return sum(p.numel() for p in build(zoo, name).parameters())
+    counts = {}
+    for name in timm_names(family):
+        with torch.device("meta"):
+            model = timm.create_model(name)
+        counts[name] = sum(p.numel() for p in model.parameters())
+    return min(counts, key=lambda name: counts[name])
 
 
 NAMES = {
@@ -133,9 +133,10 @@ def attempt(job: Job, limit: int) -> Outcome:
     signal.alarm(limit)
     start = time.perf_counter()
     try:
-        by_size = zoo.endswith("meta") or parameters(zoo, name) > MOST_PARAMETERS
-        with torch.device("meta" if by_size else "cpu"):
+        with torch.device("meta" if zoo.endswith("meta") else "cpu"):
             model = build(zoo, name)
+        if sum(p.numel() for p in model.parameters()) > MOST_PARAMETERS:
+            model = model.to("meta")
         start = time.perf_counter()
         result, error, reason = convert(model, getattr(lean3d, how)())
     except Exception as problem:  # the table says what went wrong, whatever it was
