@@ -43,3 +43,12 @@ def assert_same_answer(flat, deep, axis, size=(64, 96), length=32):
         found = found.select(axis, middle)
     difference = (found - expected).abs().max() / expected.abs().max()
     assert difference < 1e-4
+
+
+# one whose forwards are 3D as they are, one with depth in height, two with depth in the batch
+FOUR = {
+    "resnet18": torchvision_model("resnet18"),
+    "shufflenet_v2_x0_5": torchvision_model("shufflenet_v2_x0_5"),
+    "tf_mobilenetv3": timm_model("tf_mobilenetv3_small_minimal_100"),
+    "unet": smp_model("Unet", decoder_channels=[32, 16, 8, 8, 8]),
+}
