@@ -15,6 +15,7 @@ PRINTS = {
     "lean_network": "0.48 of the multiply-adds, 1 kernels cut",
     "segment_volume": "the mask has the grid of the scan: (48, 59, 50)",
     "video_step": "10 frames, the same answers; the state holds 3 caches",
+    "watch_video": "12 frames of left_right, each named as it came",
 }
 
 

@@ -10,11 +10,14 @@ from lean3d.metrics.overlap import (
     mean_dice,
     mean_iou,
 )
+from lean3d.metrics.segments import accuracy_by_segment, erase_middle
 
 __all__ = [
+    "accuracy_by_segment",
     "confusion_counts",
     "dice_of_counts",
     "dice_per_class",
+    "erase_middle",
     "feature_mauc",
     "iou_of_counts",
     "iou_per_class",

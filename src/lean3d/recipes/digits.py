@@ -65,9 +65,9 @@ def _recurrent(kind: str) -> RecurrenceRecipe:
         widths=first.widths,
         options=(*first.options, *head),
         start_from="runs/digits",
-        train_samples=4000,
+        train_samples=first.train_samples,
         val_samples=first.val_samples,
         schedule="cosine",
-        epochs=20,
+        epochs=8,
         batch_size=32,
     )

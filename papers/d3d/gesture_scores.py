@@ -1,0 +1,147 @@
+"""How good networks and heads are on test videos, and what an answer costs them.
+
+A network answers for every frame. A window of 16 frames answers for its last one; the video is
+named by the mean of the windows' probabilities (D3D, Sec 3.3, Recognition).
+
+Axes: N videos, C channels, T time, H height, W width, F features, K classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from lean3d.cost import count
+from lean3d.data import MOTIONS, MovingDigits
+from lean3d.data.motions import PAIRS, turned_round
+from lean3d.metrics import accuracy_by_segment, erase_middle
+from lean3d.ops.memory import every_frame
+from lean3d.recipes import ClassificationRecipe
+
+__all__ = ["Network", "Videos", "heads_by_frame", "score"]
+
+WINDOW = 16
+# a window head is trained on features that have three frames before them
+SETTLED = 18
+
+
+class Videos:
+    """Test videos with their classes, forwards and backwards in time."""
+
+    def __init__(self, digits: MovingDigits):
+        self.digits = digits
+
+    @cached_property
+    def label_N(self) -> Tensor:  # noqa: N802
+        return torch.tensor([index % len(MOTIONS) for index in range(len(self.digits))])
+
+    @property
+    def frames(self) -> int:
+        return self.digits.frames
+
+    def batches(self, size: int = 20):
+        """Clips (B, C, T, H, W), in order."""
+        for x_BCTHW, _ in DataLoader(self.digits, size):
+            yield x_BCTHW
+
+    @torch.inference_mode()
+    def features(self, model: Any) -> Tensor:
+        """(N, T, F)"""
+        return torch.cat([model.features(x).transpose(1, 2) for x in self.batches()])
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained network and its recipe."""
+
+    model: Any
+    recipe: ClassificationRecipe
+
+    @property
+    def causal(self) -> bool:
+        return self.recipe.model.startswith("d_")
+
+    def macs(self) -> int:
+        """Multiply-adds of an answer to one more frame: of a step, or of a whole window."""
+        frames = 1 if self.causal else WINDOW
+        size = self.recipe.size
+        return count(self.model, (1, self.recipe.in_channels, frames, size, size)).macs
+
+    @torch.inference_mode()
+    def answers(self, x_BCTHW: Tensor) -> Tensor:
+        """Probabilities (B, T', K) of every frame that has a full window behind it."""
+        if self.causal:
+            with every_frame():
+                return self.model(x_BCTHW).softmax(-1)[:, min(SETTLED, x_BCTHW.shape[2] - 1) :]
+        ends = range(WINDOW, x_BCTHW.shape[2] + 1)
+        return torch.stack(
+            [self.model(x_BCTHW[:, :, end - WINDOW : end]).softmax(-1) for end in ends], 1
+        )
+
+
+def score(name: str, network: Network, videos: Videos) -> dict[str, Any]:
+    """A network's row: parameters, cost of an answer, and how many videos it names."""
+    forwards = torch.cat([network.answers(x).mean(1) for x in videos.batches()])
+    backwards = torch.cat([network.answers(x.flip(2)).mean(1) for x in videos.batches()])
+    turned = torch.tensor([MOTIONS.index(turned_round(name)) for name in MOTIONS])
+    said, label = forwards.argmax(1), videos.label_N
+    pair = torch.tensor([MOTIONS[k] in PAIRS for k in label.tolist()])
+    found = network.recipe
+    return {
+        "network": name,
+        "params": sum(p.numel() for p in network.model.parameters()),
+        "MACs per answer": network.macs(),
+        "top-1": right(said == label),
+        "ordered pairs": right((said == label)[pair]),
+        "played backwards": right(backwards.argmax(1) == turned[label]),
+        "epochs": found.epochs,
+        "samples": found.train_samples,
+    }
+
+
+@torch.inference_mode()
+def heads_by_frame(
+    heads: Mapping[str, nn.Module],
+    features_NTF: Tensor,
+    label_N: Tensor,
+    erased: Sequence[float],
+) -> dict[str, Any]:
+    """Table 3, Fig 7a and Fig 7b for heads on the same features."""
+    rows, segments, erasure = [], {}, {}
+    for name, head in heads.items():
+        scores_NTK = answers(head, features_NTF)
+        rows.append(
+            {
+                "head": name,
+                "params": sum(p.numel() for p in head.parameters()),
+                "top-1": right(verdict(head, scores_NTK) == label_N),
+            }
+        )
+        segments[name] = accuracy_by_segment(scores_NTK, label_N)
+        erasure[name] = [
+            right(verdict(head, answers(head, erase_middle(features_NTF, share))) == label_N)
+            for share in erased
+        ]
+    return {"heads": rows, "segments": segments, "erased": list(erased), "erasure": erasure}
+
+
+def answers(head: nn.Module, features_NTF: Tensor) -> Tensor:
+    """Probabilities of every frame."""
+    with every_frame():
+        return head.eval()(features_NTF.transpose(1, 2)).softmax(-1)
+
+
+def verdict(head: Any, scores_NTK: Tensor) -> Tensor:
+    """The video's class: by the mean of the full windows of an fc head, else by the last answer."""
+    if hasattr(head, "window"):
+        return scores_NTK[:, min(SETTLED, scores_NTK.shape[1] - 1) :].mean(1).argmax(1)
+    return scores_NTK[:, -1].argmax(1)
+
+
+def right(hits: Tensor) -> float:
+    """A share, to four digits."""
+    return round(float(hits.float().mean()), 4)

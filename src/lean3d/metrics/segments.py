@@ -1,0 +1,48 @@
+"""How good the answers are as a video goes on.
+
+Paper: Köpüklü et al., Dissected 3D CNNs (D3D), arXiv:2009.14639, Fig 7
+
+Axes: N videos, T time, K classes, F features.
+"""
+
+import torch
+from torch import Tensor
+
+from lean3d.errors import ShapeError
+
+__all__ = ["accuracy_by_segment", "erase_middle"]
+
+
+def accuracy_by_segment(scores_NTK: Tensor, label_N: Tensor, parts: int = 10) -> list[float]:
+    """Share of videos named right by the mean of the scores in each of `parts` equal parts.
+
+    Args:
+        scores_NTK: An answer a frame; probabilities, so that all frames count alike.
+
+    Raises:
+        ShapeError: there are fewer frames than parts.
+    """
+    frames = scores_NTK.shape[1]
+    if not 1 <= parts <= frames:
+        raise ShapeError(f"a video of {frames} frames cannot be cut into {parts} parts")
+    pieces = scores_NTK.tensor_split(parts, dim=1)
+    right = [(piece.mean(1).argmax(1) == label_N).float().mean() for piece in pieces]
+    return torch.stack(right).tolist()
+
+
+def erase_middle(features_NTF: Tensor, share: float, seed: int = 0) -> Tensor:
+    """A copy whose middle, a share of the frames, is Gaussian noise as strong as the features.
+
+    Mean and deviation are those of each feature over all videos.
+    """
+    if not 0 <= share <= 1:
+        raise ShapeError(f"erase_middle takes a share from 0 to 1, got {share}")
+    frames = features_NTF.shape[1]
+    num = round(share * frames)
+    first = (frames - num) // 2
+    mean, spread = features_NTF.mean((0, 1)), features_NTF.std((0, 1))
+    draw = torch.Generator().manual_seed(seed)
+    shape = (len(features_NTF), num, features_NTF.shape[2])
+    erased = features_NTF.clone()
+    erased[:, first : first + num] = mean + spread * torch.randn(shape, generator=draw)
+    return erased
