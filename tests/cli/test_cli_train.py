@@ -94,3 +94,22 @@ def test_a_full_disk_leaves_no_half_checkpoint(lean3d, cases, tmp_path, full_dis
     assert "File too large" in err.splitlines()[-1]
     assert "Traceback" not in err
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
+
+
+def test_trains_on_a_folder_of_videos(lean3d, refused, tmp_path):
+    from PIL import Image
+
+    for name in ("bow", "wave"):
+        for video in range(2):
+            (tmp_path / name / str(video)).mkdir(parents=True)
+            for t in range(4):
+                Image.new("RGB", (40, 40), (60 * t, 0, 0)).save(
+                    tmp_path / name / str(video) / f"{t}.png"
+                )
+    small = "--widths", 4, 4, 4, 4, "--size", 32, "--clip", 5, "--data", tmp_path
+    ask = "train", "videos", *small, *FLAGS, "--out", tmp_path.parent / "run"
+    assert "--num-classes 2 --class-names bow wave" in refused(*ask)
+    code, out, _ = lean3d(*ask, "--class-names", "bow", "wave")
+    assert code == 0
+    assert out.splitlines()[0].split() == ["class", "top-1"]
+    assert {"val_top1", "val_top5", "val_top1_bow"} <= last_json(out).keys()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lean3d.data import MOTIONS
-from lean3d.errors import RunError
+from lean3d.errors import LeanError
 from lean3d.recipes import ClassificationRecipe, Recipe
 from lean3d.recipes.datasets import datasets
 from lean3d.recipes.runs import load_run, run
@@ -61,14 +61,20 @@ def test_clips_have_the_sizes_of_the_recipe_and_splits_their_own_digits():
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (dict(data="Jester"), "no clips called 'Jester'"),
-        (dict(num_classes=27, class_names=None), "23 classes and 3 channels.*27 and 3"),
+        (dict(data="Jester"), "no folder Jester"),
+        (dict(data=""), "needs data"),
+        (dict(held_out=1.0), "held_out"),
+        (dict(in_channels=1), "video has 3 channels"),
+        (
+            dict(num_classes=27, class_names=None),
+            "23 classes.*asks for 27.*--class-names left right",
+        ),
         (dict(clip=11), "clip is 2 frames or more, at most the 10"),
         (dict(clip=1), "clip"),
         (dict(size=8), "size is 16"),
     ],
 )
 def test_refuses_clips_that_cannot_be_drawn(tmp_path, bad, message):
-    with pytest.raises(RunError, match=message):
+    with pytest.raises(LeanError, match=message):
         run(replace(TINY, **bad), tmp_path / "run", accelerator="cpu", progress=False)
     assert not (tmp_path / "run").exists()

@@ -44,12 +44,12 @@ def test_the_second_stage_trains_a_head_on_the_first_stages_features(stages):
 
 def test_the_features_on_disk_are_those_of_whole_videos(stages):
     from lean3d.data.feature_clips import read_features
-    from lean3d.recipes.clips import draw_digits
+    from lean3d.recipes.clips import whole_videos
 
     folder, second, _ = stages
     (kept,) = (folder / "first" / "features").glob("val_*.npy")
     model, _ = load_run(folder / "first")
-    _, videos = draw_digits(second, 1, None)
+    _, videos = whole_videos(second, 1)
     features, labels = extract(model, videos)
     x_NTF, label_N = read_features(kept)
     assert x_NTF.shape == (23, 10, 4)
@@ -58,11 +58,11 @@ def test_the_features_on_disk_are_those_of_whole_videos(stages):
 
 
 def test_its_validation_is_that_of_the_whole_model_on_whole_videos(stages):
-    from lean3d.recipes.clips import draw_digits
+    from lean3d.recipes.clips import whole_videos
 
     folder, second, results = stages
     model, _ = load_run(folder / "second", checkpoint="last")
-    _, videos = draw_digits(second, 1, None)
+    _, videos = whole_videos(second, 1)
     with torch.no_grad():
         right = [int(model(x[None]).argmax(1)) == int(label) for x, label in videos]
     assert results["epochs"][-1]["val_top1"] == pytest.approx(sum(right) / len(right))

@@ -8,6 +8,7 @@ from lean3d.data.motions import MOTIONS
 from lean3d.data.nifti import find_pairs, load_folder, load_volume, save_mask
 from lean3d.data.patches import EpochSampler, PatchDataset, SliceDataset
 from lean3d.data.shapes import SHAPES_2D, SHAPES_3D, Shapes2D, Shapes3D
+from lean3d.data.video_clips import VideoClips
 from lean3d.data.volume import Volume, normalise
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Shapes2D",
     "Shapes3D",
     "SliceDataset",
+    "VideoClips",
     "Volume",
     "brain_slabs",
     "cut_blocks",

@@ -60,6 +60,11 @@ class MovingDigits(Samples):
             )
         self.split, self.images = split, digit_images(split)
 
+    @property
+    def key(self) -> str:
+        """A name for exactly these videos, for files that are made of them."""
+        return f"{self.split}_{len(self)}x{self.clip}x{self.size}_seed{self.seed}"
+
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         pixels_TCHW, label = self.pixels(index)
         return normalise_pixels(pixels_TCHW).transpose(0, 1), torch.tensor(label)

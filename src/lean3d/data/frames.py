@@ -35,11 +35,13 @@ class FrameSource:
         name: What errors and answers call it.
         fps: Frames a second, as the source claims.
         live: Whether frames come by themselves, whether they are taken or not.
+        length: How many there are; None where that is not known.
     """
 
     name: str
     fps: float
     live = False
+    length: int | None = None
     _size: tuple[int, ...] | None = None
 
     def __iter__(self) -> Iterator[Frame]:

@@ -28,6 +28,7 @@ class ImageFolder(FrameSource):
         self.name, self.fps = str(folder), fps
         found = (path for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES)
         self.paths = sorted(found, key=_natural)
+        self.length = len(self.paths)
         if not self.paths:
             raise DataError(f"{folder} holds no image ({', '.join(s[1:] for s in SUFFIXES)})")
 

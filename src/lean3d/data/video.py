@@ -54,6 +54,8 @@ class VideoFile(FrameSource):
         with decoded(self.name):
             self.container = require("av", extra="video").open(where, **settings)
         self.stream = self._video()
+        # 0 where the file does not say
+        self.length = self.stream.frames or None
         self.fps = float(self.stream.average_rate or self.stream.base_rate or 25)
 
     def read(self) -> Iterator[tuple[Tensor, float | None]]:
@@ -67,10 +69,9 @@ class VideoFile(FrameSource):
                 known = timed and frame.time is not None
                 pixels_HWC = torch.from_numpy(frame.to_ndarray(format="rgb24"))
                 yield pixels_HWC, frame.time - first if known else None
-        # 0 where the file does not say
-        if count < (1 - MISSING) * self.stream.frames:
+        if self.length and count < (1 - MISSING) * self.length:
             raise DataError(
-                f"{self.name} is truncated: it promises {self.stream.frames} frames and ends "
+                f"{self.name} is truncated: it promises {self.length} frames and ends "
                 f"after {count}; repair or copy it again"
             )
 

@@ -13,12 +13,13 @@ class ClassificationRecipe(Recipe):
     """A run on clips of video, one class a clip.
 
     Attributes:
-        data: digits: gestures of scikit-learn's handwritten digits, drawn as they are needed.
+        data: digits, gestures of handwritten digits, or a folder with a folder of videos a class.
         train_samples: Clips per epoch.
         val_samples: Clips to validate on; the same in every epoch.
         clip: Frames of a sample.
-        video: Frames of the video a sample is a random piece of.
+        video: Frames of the video of digits that a sample is a random piece of.
         size: Height and width of a frame.
+        held_out: Share of each class's videos that are kept for validation.
         scoring: Of a model with an answer a frame: learn from and score the last, or every one.
     """
 
@@ -29,6 +30,7 @@ class ClassificationRecipe(Recipe):
     clip: int = 19
     video: int = 32
     size: int = 32
+    held_out: float = 0.2
     scoring: Literal["last", "every"] = "last"
 
     @property
@@ -40,5 +42,7 @@ class ClassificationRecipe(Recipe):
         super().check()
         if not 2 <= self.clip <= self.video:
             self.refuse("clip", f"is 2 frames or more, at most the {self.video} of its video")
+        if not 0 < self.held_out < 1:
+            self.refuse("held_out", "is a share between 0 and 1")
         if self.size < 16:
             self.refuse("size", "is 16 pixels or more")

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from lean3d.data.digits import MovingDigits
 from lean3d.data.feature_clips import (
     FeatureClips,
     Variation,
@@ -15,7 +14,7 @@ from lean3d.data.feature_clips import (
     write_features,
 )
 from lean3d.errors import DataError
-from lean3d.recipes.clips import check_digits, draw_digits
+from lean3d.recipes.clips import Clips, whole_videos
 from lean3d.recipes.load import load_run
 from lean3d.recipes.recurrence import RecurrenceRecipe
 from lean3d.tasks.recurrence import parts
@@ -25,14 +24,13 @@ __all__ = ["extract", "feature_clips"]
 
 def feature_clips(recipe: RecurrenceRecipe) -> tuple[Dataset, Dataset]:
     """Varied pieces of videos to train a head on, and whole videos to validate it on."""
-    check_digits(recipe)
     assert recipe.start_from is not None
     folder = Path(recipe.start_from)
     model, _ = load_run(folder)
     weights = hashlib.sha256((folder / "checkpoints" / "best.ckpt").read_bytes()).hexdigest()[:8]
     train, val = (
         read_features(_kept(model, videos, folder / "features", weights))
-        for videos in draw_digits(recipe, recipe.videos, None)
+        for videos in whole_videos(recipe, recipe.videos)
     )
     vary = Variation(recipe.shortest, recipe.longest, recipe.slower, recipe.erased, recipe.variance)
     return (
@@ -41,10 +39,9 @@ def feature_clips(recipe: RecurrenceRecipe) -> tuple[Dataset, Dataset]:
     )
 
 
-def _kept(model: nn.Module, videos: MovingDigits, folder: Path, weights: str) -> Path:
+def _kept(model: nn.Module, videos: Clips, folder: Path, weights: str) -> Path:
     """The file of these videos' features, written if it is not there yet."""
-    drawn = f"{len(videos)}x{videos.frames}x{videos.size}_seed{videos.seed}"
-    path = folder / f"{videos.split}_{drawn}_{weights}.npy"
+    path = folder / f"{videos.key}_{weights}.npy"
     if not path.exists():
         try:
             folder.mkdir(exist_ok=True)

@@ -1,0 +1,25 @@
+"""Your own videos."""
+
+from lean3d.recipes.classification import ClassificationRecipe
+
+__all__ = ["videos"]
+
+
+def videos() -> ClassificationRecipe:
+    """A D-ResNet-18 on your videos, a folder a class: give --data, --num-classes, --class-names."""
+    return ClassificationRecipe(
+        name="videos",
+        data="",
+        num_classes=2,
+        model="d_resnet_18",
+        size=112,
+        train_samples=1000,
+        val_samples=1000,
+        # SGD that falls at plateaus is the paper's, D3D Sec 3.3; its 0.1 is for batches of 128
+        optimizer="sgd",
+        lr=0.0125,
+        schedule="plateau",
+        warmup=100,
+        epochs=60,
+        batch_size=16,
+    )
