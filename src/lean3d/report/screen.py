@@ -8,7 +8,8 @@ from lean3d.optional import require
 
 __all__ = ["Screen", "Shown"]
 
-BAR = 20
+# columns of a bar, and of a name
+BAR, NAME = 16, 20
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,16 @@ class Screen:
 def table(parts: Mapping[int, Shown]) -> Any:
     """A row a video: its rate and times, and its likeliest classes as bars."""
     grid = require("rich.table", extra="cli").Table(expand=False)
-    for head in ("video", "frame", "fps", "median ms", "p99 ms", "dropped", "classes"):
-        grid.add_column(head, justify="left" if head in ("video", "classes") else "right")
+    grid.add_column("video", no_wrap=True, max_width=NAME)
+    for head in ("frame", "fps", "median ms", "p99 ms", "dropped"):
+        grid.add_column(head, justify="right", no_wrap=True, min_width=len(head))
+    grid.add_column("classes", no_wrap=True)
     for _, part in sorted(parts.items()):
         numbers = f"{part.fps:.1f}", f"{part.median_ms:.1f}", f"{part.p99_ms:.1f}"
+        # the end of a path says more than its beginning
+        name = part.name if len(part.name) <= NAME else f"…{part.name[1 - NAME :]}"
         bars = "\n".join(_bar(name, share) for name, share in part.best)
-        grid.add_row(
-            part.name, str(part.frames), *numbers, str(part.dropped), bars, end_section=True
-        )
+        grid.add_row(name, str(part.frames), *numbers, str(part.dropped), bars, end_section=True)
     return grid
 
 
