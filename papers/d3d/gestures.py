@@ -52,6 +52,10 @@ def plan(out: Path, **small: Any) -> Plan:
     rival = replace(get_recipe("digits_baseline"), **small)
     networks = {f"D-ResNet-18, {s}": replace(ours, name=s, options=(f"skip={s}",)) for s in SKIPS}
     networks["3D-ResNet-18"] = replace(rival, name="baseline")
+    longer = 2 * rival.epochs
+    networks[f"3D-ResNet-18, {longer} epochs"] = replace(
+        rival, name=f"baseline{longer}", epochs=longer
+    )
     first = str(out / SKIPS[0])
     deep = replace(get_recipe("digits_lstm"), start_from=first, **small)
 

@@ -29,6 +29,7 @@ def test_every_network_has_its_cost_and_its_scores(found):
     assert list(rows) == [
         *(f"D-ResNet-18, {skip}" for skip in ("concat", "none", "sum")),
         "3D-ResNet-18",
+        "3D-ResNet-18, 2 epochs",
     ]
     assert all(0 <= row["top-1"] <= 1 for row in rows.values())
     ours, none, rival = (
@@ -73,7 +74,13 @@ def test_a_second_call_trains_nothing_again(found):
 
 def test_the_plan_covers_the_tables_and_figures_of_the_paper(tmp_path):
     todo = gestures.plan(tmp_path)
-    assert [r.name for r in todo.networks.values()] == ["concat", "none", "sum", "baseline"]
+    assert [r.name for r in todo.networks.values()] == [
+        "concat",
+        "none",
+        "sum",
+        "baseline",
+        "baseline24",
+    ]
     assert list(todo.heads) == [f"{k}, {n} layers" for k in ("LSTM", "GRU") for n in (1, 2, 3)]
     for n, recipe in todo.lengths.items():
         assert (recipe.shortest, recipe.longest, recipe.slower) == (n, n, ())

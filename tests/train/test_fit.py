@@ -141,12 +141,13 @@ def test_resuming_a_finished_run_gives_its_results_and_weights(whole):
     assert same_weights(model, trained)
 
 
-def test_more_epochs_can_be_asked_for_when_resuming(tmp_path):
-    """With a constant rate, that is: a cosine run of more epochs falls slower from the start."""
+@pytest.mark.parametrize("schedule", ["constant", "plateau"])
+def test_more_epochs_can_be_asked_for_when_resuming(tmp_path, schedule):
+    """Not with a cosine: a run of more epochs falls slower from the start."""
     begun, resumed = tmp_path / "begun", tmp_path / "resumed"
-    at_once, _ = train(begun, schedule="constant")
-    train(resumed, schedule="constant", epochs=2)
-    model, _ = train(resumed, schedule="constant", resume=True)
+    at_once, _ = train(begun, schedule=schedule)
+    train(resumed, schedule=schedule, epochs=2)
+    model, _ = train(resumed, schedule=schedule, resume=True)
     assert same_weights(model, at_once)
     assert rows(resumed) == rows(begun)
 
