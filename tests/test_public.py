@@ -32,6 +32,7 @@ NAMES = [
     "count",
     "create_model",
     "decompose",
+    "fold",
     "list_models",
     "ops",
     "stream",

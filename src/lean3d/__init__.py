@@ -15,6 +15,7 @@ from lean3d.convert import (
     SpaceTime,
     convert,
     decompose,
+    fold,
 )
 from lean3d.cost import Cost, count
 from lean3d.errors import (
@@ -55,6 +56,7 @@ __all__ = [
     "count",
     "create_model",
     "decompose",
+    "fold",
     "list_models",
     "ops",
     "stream",

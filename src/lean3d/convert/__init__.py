@@ -6,6 +6,7 @@ from lean3d.convert.acs import ACS, MeanACS, SoftACS
 from lean3d.convert.conversion import Check, Conversion, Row
 from lean3d.convert.core import convert
 from lean3d.convert.dissect import Dissect
+from lean3d.convert.inference import fold
 from lean3d.convert.inflate import Inflate
 from lean3d.convert.lean import Atoms, ChannelSeparated, ParallelSeparable, SpaceTime, decompose
 from lean3d.convert.planar import Planar
@@ -28,4 +29,5 @@ __all__ = [
     "SpaceTime",
     "convert",
     "decompose",
+    "fold",
 ]

@@ -41,6 +41,7 @@ def make_lean(
     arguments = example_for(model, example)
     result = duplicate(model)
     sites = _sites(result, how, where)
+    singles: dict[str, Any]
     runs, singles = _joined(result, how, sites, arguments, budget)
     if budget is not None:
         if arguments is None:

@@ -98,7 +98,8 @@ def _fit(first: nn.Conv3d, later: nn.Conv3d) -> bool:
     names = ("kernel_size", "dilation", "groups", "padding_mode")
     alike = all(getattr(first, name) == getattr(later, name) for name in names)
     reach = [d * (k - 1) for d, k in zip(later.dilation, later.kernel_size, strict=True)]
-    same = later.padding == "same" or [2 * p for p in later.padding] == reach  # type: ignore[operator]
+    padding: Any = later.padding
+    same = padding == "same" or [2 * pad for pad in padding] == reach
     return alike and first.groups == 1 and same and later.stride == (1, 1, 1)
 
 
@@ -155,7 +156,8 @@ def _scaled(model: nn.Module, run: Run, conv: nn.Conv3d, path: str) -> Tensor:
     for name in run.between[run.convs.index(path) :]:
         norm: Any = model.get_submodule(name)
         if isinstance(norm, nn.BatchNorm3d) and norm.num_features == len(weight):
-            gain = (norm.running_var.double() + norm.eps).rsqrt()
+            variance: Any = norm.running_var
+            gain = (variance.double() + norm.eps).rsqrt()
             gain = gain if norm.weight is None else gain * norm.weight.detach().double()
             return weight * gain.view(-1, 1, 1, 1, 1)
     return weight
@@ -194,7 +196,7 @@ def _solve(stream: Any, axis: int, given: Tensor, wanted: Tensor) -> None:
     """The 1D convolution and its bias, by least squares; as it is where there is too little."""
     line = stream[-1]
     features = stream[:-1].eval()(given)
-    probe = nn.Conv3d(1, line.kernel_size[axis], line.kernel_size, line.stride, line.padding)
+    probe: Any = nn.Conv3d(1, line.kernel_size[axis], line.kernel_size, line.stride, line.padding)
     taps = probe.weight.shape[0]
     probe.weight.data = torch.eye(taps).reshape(probe.weight.shape)
     probe.bias.data.zero_()
