@@ -199,3 +199,22 @@ def test_values_that_are_not_finite_are_called_that():
 
     with pytest.raises(ConversionError, match=r"Speaks2D at '1'.*not finite"):
         convert(around(Speaks2D(only_images)), ACS())
+
+
+class ForgetsDepthAtTheEnd(nn.Module):
+    """Five halvings that round down, then a pool of the last two axes alone."""
+
+    def __init__(self):
+        super().__init__()
+        convs = (nn.Conv2d(4 if i else 3, 4, 3, padding=1) for i in range(5))
+        self.halvings = nn.Sequential(*(nn.Sequential(c, nn.AvgPool2d(2)) for c in convs))
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        y = nn.functional.adaptive_avg_pool2d(self.halvings(x), (1, 1))
+        return self.head(torch.flatten(y, 1))
+
+
+def test_the_image_of_the_proof_is_not_one_voxel_deep_at_the_end():
+    deep = convert(ForgetsDepthAtTheEnd(), ACS())
+    assert deep(torch.randn(1, 3, 128, 64, 64)).shape == (1, 2)

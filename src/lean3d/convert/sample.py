@@ -97,7 +97,7 @@ class _Trial:
     seen: dict[Size, list[int] | None] = field(default_factory=dict)
 
     def maps(self, size: Size) -> list[int] | None:
-        """The shorter side of every feature map that enters a module; None if the model fails."""
+        """Sides of all feature maps that enter or leave a module; None if the model fails."""
         if size not in self.seen:
             try:
                 self.seen[size] = self._run(size)
@@ -109,10 +109,10 @@ class _Trial:
     def _run(self, size: Size) -> list[int]:
         sides: list[int] = []
 
-        def note(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            sides.extend(min(x.shape[2:]) for x in inputs if is_image(x))
+        def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            sides.extend(side for x in (*inputs, output) if is_image(x) for side in x.shape[2:])
 
-        handles = [module.register_forward_pre_hook(note) for module in self.model.modules()]
+        handles = [module.register_forward_hook(note) for module in self.model.modules()]
         try:
             run_lightly(self.model, self.make(size))
         finally:
@@ -122,7 +122,8 @@ class _Trial:
 
     def too_small(self, size: Size) -> bool:
         """A map one voxel across grows when the image does."""
-        small, large = self.maps(size), self.maps((2 * size[0], 2 * size[1]))
+        # three times the size, because 58 too ends as one voxel where every halving rounds down
+        small, large = self.maps(size), self.maps((3 * size[0], 3 * size[1]))
         if not small or not large:
             return False
         return any(a == 1 < b for a, b in zip(small, large, strict=False))
