@@ -1,0 +1,3 @@
+from papers.acs.run import main
+
+main()

@@ -1,0 +1,3 @@
+from papers.pmscn.run import main
+
+main()

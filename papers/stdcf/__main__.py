@@ -1,0 +1,3 @@
+from papers.stdcf.run import main
+
+main()
