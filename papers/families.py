@@ -25,7 +25,7 @@ from lean3d.report import save_figure
 from lean3d.report.drawing import color, new_figure, plain_axes
 from lean3d.report.labels import place_labels
 
-__all__ = ["Point", "draw", "main", "points"]
+__all__ = ["CLIPS", "VOLUMES", "Point", "draw", "main", "measure", "points"]
 
 DOCS = Path(__file__).parents[1] / "docs"
 CLIP, FRAME, VOLUME = (1, 3, 16, 112, 112), (1, 3, 1, 112, 112), (1, 1, 64, 64, 64)
@@ -77,6 +77,8 @@ VOLUMES: dict[str, list[Member]] = {
     "PmSCn-DenseNet": psc("psc_densenet"),
 }
 
+FAMILIES = {"clip": CLIPS, "volume": VOLUMES}
+
 
 @dataclass(frozen=True)
 class Point:
@@ -91,20 +93,20 @@ class Point:
 
 def points() -> Iterator[Point]:
     """All of them, family by family."""
-    for kind, families in (("clip", CLIPS), ("volume", VOLUMES)):
-        for family, members in families.items():
-            for member, name, options in members:
-                yield _point(kind, family, member, name, options)
+    for kind, families in FAMILIES.items():
+        for family in families:
+            yield from measure(kind, family)
 
 
-def _point(kind: str, family: str, member: str, name: str, options: dict[str, Any]) -> Point:
-    if kind == "clip":
-        options = options | dict(num_classes=400)
-    with torch.device("meta"):
-        model = create_model(name, **options)
-    shape = VOLUME if kind == "volume" else FRAME if name.startswith("d_") else CLIP
-    cost = count(model, shape)
-    return Point(kind, family, member, cost.macs / 1e9, cost.params / 1e6)
+def measure(kind: str, family: str) -> Iterator[Point]:
+    """The members of one family."""
+    for member, name, options in FAMILIES[kind][family]:
+        classes = dict(num_classes=400) if kind == "clip" else {}
+        with torch.device("meta"):
+            model = create_model(name, **options, **classes)
+        shape = VOLUME if kind == "volume" else FRAME if name.startswith("d_") else CLIP
+        cost = count(model, shape)
+        yield Point(kind, family, member, cost.macs / 1e9, cost.params / 1e6)
 
 
 def draw(found: Iterable[Point], path: Path) -> None:
