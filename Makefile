@@ -29,6 +29,6 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/codespell
 
-bench: install  ## needs the peers: pip install --no-deps acsconv==0.1.1
-	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt acsconv
+bench: install  ## installs the peers without what they depend on
+	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt acsconv continual-inference
 	$(BIN)/python benchmarks/run.py

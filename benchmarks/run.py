@@ -1,6 +1,6 @@
 """Run the operators' tests, then time them and write results/<theme>_<hardware>_<yyyy-mm>.md.
 
-    python benchmarks/run.py [--rounds 9] [--skip-tests]
+    python benchmarks/run.py [--rounds 9] [--skip-tests] [--theme streaming]
 
 Nothing is timed while a test fails.
 """
@@ -14,13 +14,20 @@ import sys
 from pathlib import Path
 
 import operators
+import streaming
 import torch
 
 from lean3d.files import write_text
 from lean3d.report.table import format_table, json_line
 
 HERE = Path(__file__).parent
-THEMES = {"operators": operators.operators, "atoms": operators.atoms, "acs": operators.acs}
+# name -> what measures it, and the tests that must pass before
+THEMES = {
+    "operators": (operators.operators, "tests/ops"),
+    "atoms": (operators.atoms, "tests/ops"),
+    "acs": (operators.acs, "tests/ops"),
+    "streaming": (streaming.streaming, "tests/stream"),
+}
 
 
 def hardware() -> str:
@@ -43,15 +50,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--skip-tests", action="store_true")
+    parser.add_argument("--theme", choices=THEMES, action="append", help="all by default")
     arguments = parser.parse_args()
+    themes = {name: THEMES[name] for name in arguments.theme or THEMES}
     if not arguments.skip_tests:
-        subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "tests/ops"], cwd=HERE.parent, check=True
-        )
+        tests = {folder for _, folder in themes.values()}
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", *sorted(tests)]
+        subprocess.run(command, cwd=HERE.parent, check=True)
     today = datetime.date.today()
     slug = re.sub(r"[^a-z0-9]+", "-", hardware().lower()).strip("-")
     results = {}
-    for theme, measure in THEMES.items():
+    for theme, (measure, _) in themes.items():
         rows = results[theme] = measure(arguments.rounds)
         print(f"\n{measure.__doc__}\n{format_table(rows)}", flush=True)
         text = (

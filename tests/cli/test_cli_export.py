@@ -1,0 +1,25 @@
+import pytest
+from cli_cases import last_json
+
+NARROW = ["--widths", "8", "8", "16", "16", "--num-classes", "5", "--options", "window=4"]
+
+
+@pytest.mark.parametrize("suffix", [pytest.param("pt2", marks=pytest.mark.slow), "onnx"])
+def test_writes_a_step_and_says_what_it_checked(lean3d, tmp_path, suffix):
+    out = tmp_path / f"step.{suffix}"
+    code, said, _ = lean3d("export", "d_resnet_18", *NARROW, "--size", 32, "--out", out)
+    assert code == 0
+    record = last_json(said)
+    assert record["bytes"] == out.stat().st_size
+    assert record["largest_difference"] < 1e-4
+    assert record["inputs"][:3] == ["frames", "state.t", "state.stem.0.past"]
+    assert record["frames"] == [3, 1, 32, 32]
+
+
+@pytest.mark.slow
+def test_a_conventional_model_is_exported_by_waiting(lean3d, refused, tmp_path):
+    model = ["export", "resnet3d_18", "--widths", "8", "8", "8", "8", "--out", tmp_path / "a.pt2"]
+    assert "looks ahead" in refused(*model, "--size", 32)
+    code, said, _ = lean3d(*model, "--size", 32, "--wait")
+    assert code == 0
+    assert last_json(said)["delay"] > 0
