@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lean3d.cost import count
+from lean3d.files import write_between
 from lean3d.models import create_model
 from lean3d.stream import stream
-from papers.d3d.table5 import table_5
+from papers.d3d.table5 import dissected, table_5
 from papers.rows import Row, report
 
 __all__ = ["main", "rows"]
@@ -72,4 +73,8 @@ def rows() -> Iterator[Row]:
 
 
 def main() -> None:
-    report([*rows(), *table_5()], Path(__file__).parent)
+    folder = Path(__file__).parent
+    report([*rows(), *table_5()], folder)
+    table = dissected()
+    write_between(folder / "README.md", "dissected", table)
+    print(table)

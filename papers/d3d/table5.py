@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
+from lean3d.convert import Dissect, convert
 from lean3d.cost import Cost, LayerCost, count
 from lean3d.models import create_model
 from papers.rows import Row
 
-__all__ = ["table_5"]
+__all__ = ["dissected", "table_5"]
 
-CLIP = (1, 3, 16, 112, 112)
+CLIP, FRAME = (1, 3, 16, 112, 112), (1, 3, 1, 112, 112)
 Missed = Callable[[LayerCost], int]
 
 
@@ -59,6 +60,20 @@ def table_5() -> Iterator[Row]:
         macs = counted("x3d_m", (1, 3, 16, side, side), "macs").macs
         ours, unit = (macs / 1e6, "MMACs") if side == 224 else (macs / 1e9, "GMACs")
         yield Row(f"x3d_m at {side}, Table 5", "operations", printed, ours, unit, note)
+
+
+def dissected() -> str:
+    """The light networks as `Dissect()` makes them: what one new frame costs, as a table."""
+    head = ("name", "a clip of 16 (MMACs)", "one new frame, dissected (MMACs)", "parameters (M)")
+    lines = [head, ("---", "---:", "---:", "---:")]
+    for name, options, *_ in [*LIGHT, ("x3d_m", {})]:
+        clip = counted(name, CLIP, "macs", **options)
+        causal = convert(create_model(name, **options).eval(), Dissect())
+        step = count(causal, FRAME)
+        label = " ".join([name, *(f"{key}={value}" for key, value in options.items())])
+        numbers = clip.macs / 1e6, step.macs / 1e6, step.params / 1e6
+        lines.append((label, *(f"{number:,.1f}" for number in numbers)))
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def counted(name: str, shape: tuple[int, ...], profile: Any, **options: Any) -> Cost:

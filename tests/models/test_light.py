@@ -2,11 +2,13 @@ import pytest
 import torch
 from torch import nn
 
+from lean3d.convert import Dissect, convert
 from lean3d.cost import count
 from lean3d.models import create_model, find_model
 from lean3d.models.mobilenet import InvertedResidual
 from lean3d.models.shufflenet import halved
 from lean3d.ops import ACSConv3d, CausalConv3d
+from lean3d.stream import stream
 
 LIGHT = [
     "mobilenet3d_v1",
@@ -16,7 +18,7 @@ LIGHT = [
     "squeezenet3d",
     "x3d_m",
 ]
-CLIP = (1, 3, 16, 112, 112)
+SLOW = pytest.mark.slow
 
 
 # 600 classes; x3d_m 400
@@ -141,3 +143,16 @@ def test_says_its_source_and_takes_what_the_source_feeds_it(name):
     assert "Table" in entry.source
     with torch.device("meta"):
         assert count(entry.build(), entry.input_shape).macs > 10**8
+
+
+@pytest.mark.parametrize(
+    "name", [name if name == "squeezenet3d" else pytest.param(name, marks=SLOW) for name in LIGHT]
+)
+def test_its_dissected_form_steps_as_it_runs(name):
+    torch.manual_seed(0)
+    live = stream(convert(create_model(name, num_classes=5).eval(), Dissect()))
+    clip = torch.randn(1, 3, 3, 64, 64)
+    state, last = live.init(batch_size=1), None
+    for frame in clip.unbind(2):
+        last, state = live.step(frame, state)
+    torch.testing.assert_close(last, live.run(clip)[:, -1], atol=1e-5, rtol=1e-4)
