@@ -1,0 +1,91 @@
+"""Train a network of atoms on small clips by turns, and use it on whole ones.
+
+Paper: Miao et al., Spatiotemporal Joint Filter Decomposition in 3D Convolutional Neural Networks
+(STDCF), NeurIPS 2021, Sec 2.2 and 2.3, Algorithm 1 (iterative two-stage learning)
+Differs from the paper: nothing known; small frames are means over their pixels.
+
+Axes: B batch, C channels, T time, H height, W width.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lean3d.errors import RunError
+from lean3d.ops import AtomConv3d
+
+__all__ = ["Stage", "two_stage", "whole"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Which clips a network sees, which of its atoms learn, and how far their taps are apart.
+
+    Coefficients and all other layers learn in every stage.
+
+    Args:
+        name: "time", "space" or "whole".
+        shrink: What divides height and width.
+        skip: Every so many-th frame is kept.
+        space_dilation, time_dilation: Of the atoms, so that they span what they span elsewhere.
+        space_learns, time_learns: Whether the atoms of an axis are trained.
+    """
+
+    name: str
+    shrink: int
+    skip: int
+    space_dilation: int
+    time_dilation: int
+    space_learns: bool
+    time_learns: bool
+
+    def clip(self, x_BCTHW: Tensor) -> Tensor:
+        """The clip as this stage sees it."""
+        x_BCTHW = x_BCTHW[:, :, :: self.skip]
+        if self.shrink == 1:
+            return x_BCTHW
+        frames, height, width = x_BCTHW.shape[2:]
+        size = [frames, -(-height // self.shrink), -(-width // self.shrink)]
+        return F.interpolate(x_BCTHW, size=size, mode="area")
+
+    def enter(self, model: nn.Module) -> nn.Module:
+        """Dilate the atoms of `model` and freeze those that do not learn; returns the model.
+
+        Raises:
+            RunError: the model has no AtomConv3d.
+        """
+        layers = [module for module in model.modules() if isinstance(module, AtomConv3d)]
+        if not layers:
+            raise RunError(
+                f"{type(model).__name__} has no AtomConv3d to train in stages; build it with "
+                "conv=AtomConv3d or convert it with Atoms()"
+            )
+        for layer in layers:
+            layer.dilate(space=self.space_dilation, time=self.time_dilation)
+            layer.spatial_atoms.requires_grad_(self.space_learns)
+            layer.temporal_atoms.requires_grad_(self.time_learns)
+        return model
+
+
+def two_stage(iterations: int = 3, *, space: int = 2, time: int = 2) -> Iterator[Stage]:
+    """The stages in order: all frames but small, then few frames but whole, again and again.
+
+    Args:
+        iterations: E.
+        space: Beta, what divides height and width in the first kind of stage.
+        time: Gamma, every so many-th frame is seen in the second.
+    """
+    if min(iterations, space, time) < 1:
+        raise RunError(
+            f"two_stage counts from 1, got {iterations} iterations, space={space}, time={time}"
+        )
+    for _ in range(iterations):
+        yield Stage("time", space, 1, 1, time, space_learns=False, time_learns=True)
+        yield Stage("space", 1, time, space, 1, space_learns=True, time_learns=False)
+
+
+def whole(*, space: int = 2, time: int = 2) -> Stage:
+    """Whole clips for testing, all atoms dilated."""
+    return Stage("whole", 1, 1, space, time, space_learns=True, time_learns=True)
