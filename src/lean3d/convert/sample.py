@@ -19,7 +19,8 @@ from lean3d.errors import ConversionError
 __all__ = ["Sample", "find_sample"]
 
 LENGTHS = [5, 7, 8, 11, 13, 16, 19, 24, 31, 37, 40, 45, 56, 67, 72, 80, 101, 112, 144, 173]
-LENGTHS += [208, 288]
+LENGTHS += [208]
+MULTIPLES = [32, 64, 96, 128, 160, 192, 256, 288]  # what networks with skips ask for
 
 Size = tuple[int, int]
 
@@ -142,7 +143,7 @@ class _Trial:
             meaningful: None at which the model is too small; near its own height that is likely.
         """
         nearest = sorted(LENGTHS, key=lambda length: abs(length - size[0]))
-        for length in nearest if meaningful else LENGTHS:
+        for length in [*(nearest if meaningful else LENGTHS), *MULTIPLES]:
             tall = (length, size[1])
             if length in size or self.maps(tall) is None:
                 continue
