@@ -23,9 +23,7 @@ PRINTS = {
 
 def run(path):
     command = [sys.executable, path]
-    if (
-        "timm" in path.stem
-    ):  # the zoos lie apart from torch; benchmarks/zoo.py makes them importable
+    if "timm" in path.stem:  # the zoos lie apart from torch; see benchmarks/zoo.py
         code = f"import zoo, runpy; runpy.run_path({str(path)!r})"
         command = [sys.executable, "-c", f"import sys; sys.path.append('benchmarks'); {code}"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
