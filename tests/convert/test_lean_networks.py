@@ -122,6 +122,18 @@ def test_every_parameter_of_a_lean_network_gets_a_gradient(how):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in lean.parameters())
 
 
+def test_a_given_example_makes_the_norms_in_between_the_identity_in_train_mode_too():
+    torch.manual_seed(0)
+    layers = [nn.Conv3d(2, 6, 3, padding=1), nn.ReLU(), nn.Conv3d(6, 8, 3, padding=1)]
+    model, x = nn.Sequential(*layers).eval(), 5 + 3 * volume(4)
+    how = SpaceTime(mid_channels="full")
+    apart = [
+        float((convert(model, how, example=given).train()(x) - model(x)).detach().abs().max())
+        for given in (x, None)
+    ]
+    assert apart[0] < 1e-4 < apart[1]
+
+
 def test_a_module_used_twice_stays_one_and_hooks_stay():
     model = net()
     model.body[0].conv2 = model.body[0].conv1

@@ -14,8 +14,10 @@ from lean3d.convert.lean.check import compare
 from lean3d.convert.lean.decompose import distance, fit
 from lean3d.convert.lean.dense import own_padding, refusal
 from lean3d.convert.lean.example import example_for
+from lean3d.convert.lean.example import run as run_model
 from lean3d.convert.lean.parallel import ParallelSeparable
 from lean3d.convert.lean.runs import Run, find_runs, fit_run
+from lean3d.convert.lean.space_time import calibrate
 from lean3d.convert.lean.take_over import take_over
 from lean3d.convert.lean.ties import check_tied, tied
 from lean3d.convert.lift import Site
@@ -56,6 +58,9 @@ def make_lean(
     ]
     rows += [row for run in runs for row in _replace_run(result, run, how)]
     check_tied(result, ties)
+    if example is not None and not _is_on_meta(model):
+        fitted = [part for row in rows for part in result.get_submodule(row.path).modules()]
+        calibrate(fitted, lambda: run_model(result, arguments or ()))
     checks, note = _checks(model, result, None if runs else work.kernels, arguments)
     vars(result)["conversion"] = Conversion(how, "fitted", tuple(rows), checks, note)
     return result
@@ -93,6 +98,10 @@ def _joined(
     runs = find_runs(model, how, sites, arguments)
     taken = {path for run in runs for path in run.convs}
     return runs, {path: replace(how, depth=1) for path in sites if path not in taken}
+
+
+def _is_on_meta(model: nn.Module) -> bool:
+    return any(tensor.is_meta for tensor in model.parameters())
 
 
 def _replace_run(model: nn.Module, run: Run, how: Any) -> list[Row]:

@@ -4,9 +4,11 @@ Papers: Tran et al. (R(2+1)D), arXiv:1711.11248, Sec 3.5; Wang et al. (STDCF), N
 Sec 2.1.1
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from lean3d.convert.lean.base import Lean, place
@@ -15,7 +17,7 @@ from lean3d.convert.lean.ranks import ladder
 from lean3d.errors import ConversionError
 from lean3d.ops import SpaceTimeConv3d
 
-__all__ = ["SpaceTime"]
+__all__ = ["SpaceTime", "calibrate"]
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,9 @@ class SpaceTime(Lean):
 
     Args:
         form: "2plus1d" has batch norm and ReLU in between; the channels then come in pairs of
-            opposite sign, so that in eval mode nothing is lost, at twice the channels for a rank.
-            "rank1" has neither, and a rank for each channel.
+            opposite sign, so that nothing is lost in eval mode, nor in train mode on inputs like
+            the `example` of `convert`, at twice the channels for a rank. "rank1" has neither, and a
+            rank for each channel.
         mid_channels: Channels in between; None for the form's own, "full" for an exact fit.
     """
 
@@ -77,3 +80,24 @@ def pass_through(norm: nn.BatchNorm3d) -> None:
     """Make a batch norm the identity of eval mode, and of train mode if inputs vary by 1."""
     norm.reset_parameters()
     nn.init.constant_(norm.weight, (1 + norm.eps) ** 0.5)
+
+
+@torch.no_grad()
+def calibrate(operators: list[nn.Module], run: Callable[[], Any]) -> None:
+    """Let batch norms in between stay the identity in train mode too, on the inputs of `run`."""
+
+    def look(norm: Any, inputs: tuple[Tensor, ...]) -> None:
+        variance, mean = torch.var_mean(inputs[0], (0, 2, 3, 4), correction=0)
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+        norm.bias.copy_(mean)
+        norm.weight.copy_((variance + norm.eps).sqrt())
+
+    between: list[Any] = [op.between for op in operators if isinstance(op, SpaceTimeConv3d)]
+    norms = [each[0] for each in between if isinstance(each, nn.Sequential)]
+    handles = [norm.register_forward_pre_hook(look) for norm in norms]
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
