@@ -130,6 +130,12 @@ def test_a_kernel_of_low_rank_is_found():
     assert (operator.temporal.weight.grad.abs().amax((0, 2, 3, 4)) > 0).all()
 
 
+def test_one_filter_has_no_pair_and_starts_from_nothing():
+    operator, error = decompose(conv3d(), ParallelSeparable(filters=1))
+    assert error == 1
+    assert not operator.streams[0][-1].weight.any()
+
+
 def test_atoms_that_all_filters_share_are_found():
     conv = conv3d()
     space, time = torch.randn(3, 3, 3).double(), torch.randn(2, 3).double()

@@ -7,6 +7,7 @@ from torch import nn
 
 import lean3d
 from lean3d import ACS, ConversionError, Dissect, Inflate, MeanACS, SpaceTime, convert, create_model
+from lean3d.models import find_model
 from lean3d.ops import CausalConv3d
 from lean3d.ops.causal_pools import LastFrames, MeanSoFar, RunningMean
 
@@ -61,6 +62,21 @@ def test_every_step_of_a_dissected_network_gives_the_answer_of_the_clip(name, ho
 def test_stream_takes_a_dissected_network_and_proves_it(name):
     causal = convert(build(name, **NETS[name]), Dissect())
     assert lean3d.stream(causal).delay == 0
+
+
+def volumetric():
+    causal = lean3d.list_models("d_resnet*")
+    return [name for name in lean3d.list_models() if "2d" not in name and name not in causal]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", volumetric())
+def test_every_3d_network_of_the_registry_is_dissected_and_streams(name):
+    four = len(find_model(name).takes.get("widths", ())) == 4
+    model = build(name, **(dict(widths=(8, 8, 8, 8)) if four else {}))
+    causal = convert(model, Dissect())
+    assert causal.conversion.checks[0].passed
+    assert lean3d.stream(causal).chunk == 1
 
 
 def copied(source, target, rename=lambda name: name):

@@ -176,6 +176,13 @@ def test_what_was_inflated_from_2d_can_be_made_lean():
     torch.testing.assert_close(lean(x), model(x), atol=1e-4, rtol=1e-4)
 
 
+def test_depthwise_kernels_are_left_alone_by_more_streams_than_they_have_outputs():
+    model = nn.Sequential(nn.Conv3d(4, 4, 3, groups=4), nn.Conv3d(4, 4, 3)).eval()
+    paths = [row.path for row in convert(model, ParallelSeparable(2)).conversion.rows]
+    assert paths == ["1"]
+    assert len(convert(model, ParallelSeparable(2, join="sum")).conversion.rows) == 2
+
+
 def test_a_model_without_values_gets_the_shapes():
     with torch.device("meta"):
         model = Net().eval()

@@ -65,7 +65,8 @@ class Spectrum:
         left = torch.nn.functional.pad(left, (0, missing))
         right = torch.nn.functional.pad(right, (0, 0, 0, missing))
         size = left.norm(dim=1) * right.norm(dim=2)
-        dead = size <= NOTHING * size.max().clamp(min=NOTHING)
+        largest = float(size.max()) if size.numel() else 0.0
+        dead = size <= NOTHING * max(largest, NOTHING)
         scale = torch.ones_like(size) if unit else size.sqrt()
         random = torch.randn(right.shape, generator=torch.Generator().manual_seed(0))
         right = torch.where(dead[..., None], random.to(right), right)
@@ -77,10 +78,12 @@ class Spectrum:
 
 def as_pairs(left: Tensor, right: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """Factors of `rank` terms between which a ReLU loses nothing: relu(a) - relu(-a) = a."""
-    half = left.shape[-1]
-    left = torch.nn.functional.pad(torch.cat([left, -left], dim=2), (0, rank - 2 * half))
+    odd = rank - 2 * left.shape[-1]
+    left = torch.nn.functional.pad(torch.cat([left, -left], dim=2), (0, odd))
     # an odd one out is there to be trained
-    return left, torch.cat([right, -right, right[:, : rank - 2 * half]], dim=1)
+    size = (len(right), odd, right.shape[-1])
+    random = torch.randn(size, generator=torch.Generator().manual_seed(0)) / size[-1] ** 0.5
+    return left, torch.cat([right, -right, random.to(right)], dim=1)
 
 
 def shared_atoms(gram: Tensor, spatial: int, temporal: int) -> tuple[Tensor, Tensor]:

@@ -51,6 +51,10 @@ class ParallelSeparable(Lean):
                 f"'sum', got {self}"
             )
 
+    def takes(self, conv: nn.Conv3d) -> bool:
+        enough = self.join == "sum" or conv.out_channels // conv.groups >= self.streams
+        return super().takes(conv) and enough
+
     def build(self, conv: nn.Conv3d, **like: Any) -> ParallelSeparableConv3d:
         options: Any = dict(streams=self.streams, depth=self.depth, relu=self.relu, join=self.join)
         arguments = self.arguments(conv, like)
