@@ -27,5 +27,6 @@ with warnings.catch_warnings():
     import segmentation_models_pytorch as smp
     import timm
     import torchvision
+    from pytorchvideo.models.csn import create_csn
 
-__all__ = ["smp", "timm", "torchvision"]
+__all__ = ["create_csn", "smp", "timm", "torchvision"]

@@ -18,6 +18,7 @@ NAMES = [
     "Dissect",
     "Inflate",
     "LeanError",
+    "Loaded",
     "MeanACS",
     "MissingExtraError",
     "ParallelSeparable",
@@ -34,6 +35,7 @@ NAMES = [
     "decompose",
     "fold",
     "list_models",
+    "load_checkpoint",
     "ops",
     "stream",
 ]

@@ -1,6 +1,7 @@
 """Turn any 2D or 3D CNN into a lean, native 3D network."""
 
 from lean3d import ops
+from lean3d.checkpoints import Loaded, load_checkpoint
 from lean3d.convert import (
     ACS,
     Atoms,
@@ -42,6 +43,7 @@ __all__ = [
     "Dissect",
     "Inflate",
     "LeanError",
+    "Loaded",
     "MeanACS",
     "MissingExtraError",
     "ParallelSeparable",
@@ -58,6 +60,7 @@ __all__ = [
     "decompose",
     "fold",
     "list_models",
+    "load_checkpoint",
     "ops",
     "stream",
 ]

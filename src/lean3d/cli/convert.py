@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
+from lean3d.checkpoints import load_checkpoint
 from lean3d.cli.model import ModelFlags
 from lean3d.cli.parse import parse
-from lean3d.cli.weights import load_weights, save_weights
+from lean3d.cli.weights import save_weights
 from lean3d.convert import convert
 from lean3d.recipes.operators import conversion
 from lean3d.report import json_line
@@ -26,7 +27,8 @@ class Convert:
         in_channels: The model's own default if not given.
         budget: From 3D: multiply-adds on --input, or up to 1 a share of the model's own.
         input: Sizes with commas, batch and channels first; what its paper feeds it by default.
-        weights: A state_dict of the model, as torch.save wrote it.
+        weights: Of the model, in any format lean3d.load_checkpoint reads.
+        format: Of the weights, where their keys do not tell; lean3d for your own.
         out: Where to write the state_dict of the result.
     """
 
@@ -36,6 +38,7 @@ class Convert:
     budget: float | None = None
     input: str | None = None
     weights: Path | None = None
+    format: str | None = None
     out: Path | None = None
 
 
@@ -44,7 +47,7 @@ def main(argv: list[str]) -> None:
     how = conversion(asked.how)
     flat = asked.network.build(in_channels=asked.in_channels)
     if asked.weights is not None:
-        load_weights(flat, asked.weights)
+        print(load_checkpoint(flat, asked.weights, format=asked.format), end="\n\n")
     example = None
     if asked.budget is not None or asked.input is not None:
         example = torch.randn(asked.network.sizes(asked.input))

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
+from lean3d.checkpoints import load_checkpoint
 from lean3d.cli.live_model import load_live
 from lean3d.cli.model import ModelFlags
 from lean3d.cli.parse import parse
-from lean3d.cli.weights import load_weights
 from lean3d.errors import RunError
 from lean3d.report import json_line
 from lean3d.stream import Stream, stream
@@ -75,5 +75,5 @@ def _load(asked: Export) -> tuple[Stream, int]:
         raise RunError(f"--size is 1 pixel or more, got {asked.size}")
     built = asked.build().eval()
     if asked.weights is not None:
-        load_weights(built, asked.weights)
+        load_checkpoint(built, asked.weights)
     return stream(built, wait=asked.wait, window=asked.window), asked.size or SIZE

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torch import nn
 
+from lean3d.checkpoints import load_checkpoint
 from lean3d.cli.model import ModelFlags
-from lean3d.cli.weights import load_weights
 from lean3d.errors import RunError
 from lean3d.stream import Stream, stream
 
@@ -38,7 +38,7 @@ def load_live(network: ModelFlags, size: int | None, weights: Path | None) -> Li
     if weights is None:
         print("lean3d: the weights are random; pass --weights, or a run", file=sys.stderr)
     else:
-        load_weights(model, weights)
+        load_checkpoint(model, weights)
     side = size or SIZE
     live = stream(model, frame=(3, side, side))
     return LiveModel(live, side, _numbers(live, side))

@@ -21,6 +21,7 @@ COMMANDS = {
     "count": "parameters, multiply-adds and bytes of a model",
     "export": "the step of a stream as a file for other runtimes, its state outside it",
     "bench": "two models timed side by side, and where their time goes",
+    "load": "what a file of published weights is, and the network it belongs to",
     "demo": "train, convert, compare and predict on a real brain in a few minutes",
 }
 

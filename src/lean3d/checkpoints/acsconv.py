@@ -1,0 +1,23 @@
+"""Networks of ACSConv, MedMNIST3D's among them: the names and kernels of the 2D network.
+
+Any 2D checkpoint loads into a converted network in the same way.
+"""
+
+from lean3d.checkpoints.format import Facts, Format, Tensors, one_scheme
+
+__all__ = ["ACSCONV"]
+
+NAMES = one_scheme([(r"(.*)soft_w_core$", r"\1views"), (r"soft_w_core$", "views")])
+
+
+def owns(tensors: Tensors) -> bool:
+    """2D kernels, or kernels that are all flat along one same axis."""
+    kernels = [value.shape[2:] for value in tensors.values() if value.ndim > 3]
+    if {len(kernel) for kernel in kernels} == {2}:
+        return True
+    return any(all(kernel[axis:][:1] == (1,) for kernel in kernels) for axis in range(3)) and any(
+        max(kernel) > 1 for kernel in kernels
+    )
+
+
+ACSCONV = Format("acsconv", "ACSConv, or a 2D network", owns, NAMES, lambda tensors: Facts())

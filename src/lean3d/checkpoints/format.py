@@ -1,0 +1,116 @@
+"""What is known about one published format of weights.
+
+A format is recognised by its keys, gives each key its name in lean3d, and knows what no key tells:
+the epsilon of the batch norms, the pool behind the stem, how clips were prepared.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lean3d.shape import Triple
+
+__all__ = ["Facts", "Format", "Preprocessing", "Tensors", "one_scheme", "untracked"]
+
+Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How the clips or volumes were prepared that a network was trained on.
+
+    Args:
+        mean: Of each channel, on the scale of `white`; None where each volume has its own.
+        std: Likewise.
+        white: The largest value a pixel can have before `mean` is taken off, 1 or 255.
+        frames: Of a clip; None where the file does not tell.
+        step: Every how many frames of the video one was taken.
+        fps: Frames per second the video was brought to first.
+        size: Height and width of the crop.
+        short_side: To which the shorter of height and width was scaled before the crop.
+        note: What else there is to know.
+    """
+
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    white: float = 1.0
+    frames: int | None = None
+    step: int | None = None
+    fps: float | None = None
+    size: int | None = None
+    short_side: int | None = None
+    note: str = ""
+
+    def normalise(self, clip_BCTHW: Tensor) -> Tensor:
+        """Clips with pixels from 0 to 255, such as uint8, as the network was given them."""
+        if self.mean is None or self.std is None:
+            raise ValueError(f"these weights have no mean and std of their own: {self.note}")
+        given: dict[str, Any] = dict(device=clip_BCTHW.device, dtype=torch.float32)
+        mean, std = (torch.tensor(v, **given)[:, None, None, None] for v in (self.mean, self.std))
+        return (clip_BCTHW.float() * (self.white / 255) - mean) / std
+
+    def __str__(self) -> str:
+        known = [f"pixels 0 to {self.white:g}, mean {self.mean}, std {self.std}"]
+        known = known if self.mean is not None else []
+        named = {"frames": self.frames, "step": self.step, "fps": self.fps}
+        named |= {"short side": self.short_side, "crop": self.size}
+        known += [f"{name} {value:g}" for name, value in named.items() if value is not None]
+        return "; ".join([*known, *filter(None, [self.note])])
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What no key of a file tells.
+
+    Args:
+        eps: Of every batch norm; None to leave the model's.
+        pools: Kernels of the pool behind the stem that fit, None for no pool; empty for any.
+        stem_stride: Of the first convolution; None for any.
+    """
+
+    eps: float | None = None
+    pools: tuple[Triple | None, ...] = ()
+    stem_stride: Triple | None = None
+    preprocessing: Preprocessing | None = None
+
+
+@dataclass(frozen=True)
+class Format:
+    """One published format.
+
+    Args:
+        what: Whose files these are, for people.
+        owns: Whether a file is of this format.
+        names: Key of the file -> name in lean3d.
+        facts: By the tensors under their names in lean3d.
+        spare: Pattern of names that are no weights of the network.
+    """
+
+    name: str
+    what: str
+    owns: Callable[[Tensors], bool]
+    names: Callable[[Tensors], dict[str, str]]
+    facts: Callable[[Tensors], Facts]
+    spare: str = r"(?!)"
+
+
+def one_scheme(rules: Sequence[tuple[str, str]]) -> Callable[[Tensors], dict[str, str]]:
+    """Names by substitutions, tried in order, of which the first that applies is the only one."""
+    compiled = [(re.compile(pattern), name) for pattern, name in rules]
+
+    def rename(key: str) -> str:
+        for pattern, name in compiled:
+            if pattern.match(key):
+                return pattern.sub(name, key, count=1)
+        return key
+
+    return lambda tensors: {key: rename(key) for key in tensors}
+
+
+def untracked(tensors: Tensors) -> bool:
+    """Whether no batch norm ever saw a batch in PyTorch: the weights are from elsewhere."""
+    return not any(int(v) for k, v in tensors.items() if k.endswith("num_batches_tracked"))

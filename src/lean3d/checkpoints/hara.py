@@ -1,0 +1,43 @@
+"""3D-ResNets-PyTorch of Hara et al., and MedicalNet, whose networks are named alike."""
+
+from lean3d.checkpoints.format import Facts, Format, Preprocessing, Tensors, one_scheme
+
+__all__ = ["HARA", "MEDICALNET"]
+
+CLIPS = Preprocessing((0.4345, 0.4051, 0.3775), (0.2768, 0.2713, 0.2737), frames=16, size=112)
+VOLUMES = Preprocessing(
+    None, None, note="each volume by the mean and std of its voxels above 0; stages 3 and 4 dilated"
+)
+NAMES = one_scheme(
+    [
+        (r"conv1\.", "stem.0."),
+        (r"bn1\.", "stem.1."),
+        (r"(layer\d+\.\d+\.conv\d)\.", r"\1.0."),
+        (r"(layer\d+\.\d+)\.bn(\d)\.", r"\1.conv\2.1."),
+    ]
+)
+
+
+def _named(tensors: Tensors) -> bool:
+    stem = tensors.get("conv1.weight")
+    return stem is not None and stem.ndim == 5 and "layer1.0.bn1.weight" in tensors
+
+
+def _medical(tensors: Tensors) -> bool:
+    return _named(tensors) and tensors["conv1.weight"].shape[1] == 1
+
+
+HARA = Format(
+    "3d-resnets",
+    "3D-ResNets-PyTorch or Efficient-3DCNNs",
+    _named,
+    NAMES,
+    lambda tensors: Facts(1e-5, ((3, 3, 3),), (1, 2, 2), CLIPS),
+)
+MEDICALNET = Format(
+    "medicalnet",
+    "MedicalNet",
+    _medical,
+    NAMES,
+    lambda tensors: Facts(1e-5, ((3, 3, 3),), (2, 2, 2), VOLUMES),
+)

@@ -1,0 +1,176 @@
+"""Give a model the weights of a published file, all of them or none.
+
+Nothing is left random in silence: a file that does not fill the model is refused, and a head for
+other classes is left alone only where that is asked for.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from lean3d.checkpoints.format import Facts, Format, Preprocessing, Tensors
+from lean3d.checkpoints.formats import find_format
+from lean3d.checkpoints.match import Match, match
+from lean3d.checkpoints.read import read_tensors
+from lean3d.checkpoints.structure import Structure, structure
+from lean3d.errors import LeanError
+from lean3d.models import list_models
+from lean3d.shape import triple
+
+__all__ = ["Loaded", "load_checkpoint", "open_checkpoint"]
+
+NORMS = nn.modules.batchnorm._NormBase
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a model got from a file; `model.checkpoint` keeps it.
+
+    Args:
+        format: As `load_checkpoint` takes it.
+        what: Whose files these are.
+        loaded: The model's tensors that have the file's values.
+        not_loaded: The model's tensors that were left as they were.
+        unused: Tensors of the file that the model has no place for.
+        num_classes: Of the file's head; None where it has none.
+        eps: The epsilon every batch norm got; None where they kept theirs.
+        preprocessing: How inputs are to be prepared; None where the format does not say.
+    """
+
+    path: str
+    format: str
+    what: str
+    loaded: tuple[str, ...]
+    not_loaded: tuple[str, ...]
+    unused: tuple[str, ...]
+    num_classes: int | None
+    eps: float | None
+    preprocessing: Preprocessing | None
+
+    def __str__(self) -> str:
+        lines = [f"{self.path}: {self.what} (format {self.format}), {len(self.loaded)} tensors"]
+        lines += [f"not loaded: {', '.join(self.not_loaded)}"] if self.not_loaded else []
+        lines += [f"not used: {', '.join(self.unused)}"] if self.unused else []
+        lines += [f"batch norm epsilon {self.eps:g}"] if self.eps is not None else []
+        lines += [f"input: {self.preprocessing}"] if self.preprocessing is not None else []
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class File:
+    """A file's tensors under its own names, and under their names in lean3d."""
+
+    path: Path
+    form: Format
+    stored: Tensors
+    tensors: Tensors
+    facts: Facts
+    structure: Structure | None
+
+
+def open_checkpoint(path: str | Path, *, format: str | None = None) -> File:
+    """Read a file and recognise it; see `load_checkpoint`."""
+    tensors = read_tensors(path)
+    form = find_format(tensors, format)
+    renamed = {new: tensors[old] for old, new in form.names(tensors).items()}
+    assert len(renamed) == len(tensors), f"two keys of {path} have one name"
+    facts, found = form.facts(renamed), structure(renamed)
+    if found is not None and facts.pools == (None,) and found.family == "resnet3d":
+        found = replace(found, arguments={**found.arguments, "pool1": False})
+    return File(Path(path), form, tensors, renamed, facts, found)
+
+
+def load_checkpoint(
+    model: nn.Module, path: str | Path, *, format: str | None = None, new_head: bool = False
+) -> Loaded:
+    """Load published weights into `model`, with the epsilon of their batch norms.
+
+    Args:
+        path: A .safetensors file, or one torch.save wrote; it is read without running code.
+        format: "vmz", "caffe2", "mmaction2", "pytorchvideo", "torchvision", "3d-resnets",
+            "medicalnet", "efficient-3dcnns", "acsconv" or "lean3d", which changes no name and no
+            epsilon; by default it is recognised by the keys.
+        new_head: Leave the model's own head as it is where the file's tells other classes apart,
+            or is absent; what stays is in `not_loaded`.
+
+    Raises:
+        DataError: the file is missing, damaged, or would run code.
+        LeanError: it is not this model's; says what differs first and how to build the model.
+    """
+    file = open_checkpoint(path, format=format)
+    own = model.state_dict().keys()
+    # the peer's own network has the peer's own names
+    named = max(file.tensors, file.stored, key=lambda tensors: len(own & tensors.keys()))
+    found = match(model, named)
+    _check_body(model, file, found)
+    _check_stem(model, file)
+    if found.fresh and not new_head:
+        raise _head_error(model, file, found)
+    model.load_state_dict({**model.state_dict(), **found.values})
+    norms = [module for module in model.modules() if isinstance(module, NORMS)]
+    for norm in norms:
+        norm.eps = norm.eps if file.facts.eps is None else file.facts.eps
+    head = file.tensors.get("fc.weight")
+    loaded = Loaded(
+        path=str(path),
+        format=file.form.name,
+        what=file.form.what,
+        loaded=tuple(found.values),
+        not_loaded=tuple(found.fresh),
+        unused=tuple(found.unknown),
+        num_classes=None if head is None else head.shape[0],
+        eps=file.facts.eps if norms else None,
+        preprocessing=file.facts.preprocessing,
+    )
+    # kept with the model, as `conversion` is
+    model.checkpoint = loaded  # type: ignore[assignment]
+    return loaded
+
+
+def _check_body(model: nn.Module, file: File, found: Match) -> None:
+    if problems := found.problems(file.form.spare):
+        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise LeanError(f"{_misfit(model, file)}: {problems[0]}{more}; {_remedy(file)}")
+
+
+def _head_error(model: nn.Module, file: File, found: Match) -> LeanError:
+    why, build = f"it has no {', '.join(found.fresh)}", ""
+    if classes := found.classes():
+        why = f"it tells {classes[0]} classes apart and the model {classes[1]}"
+        build = f"build it with num_classes={classes[0]}, or "
+    keep = "pass new_head=True to keep the model's own head as it is"
+    return LeanError(f"{_misfit(model, file)}: {why}; {build}{keep}")
+
+
+def _misfit(model: nn.Module, file: File) -> str:
+    return f"{file.path} ({file.form.what}) does not fit {type(model).__name__}"
+
+
+def _check_stem(model: nn.Module, file: File) -> None:
+    """Refuse a network that no key tells from the file's, and that computes something else."""
+    stem = getattr(model, "stem", None)
+    if not isinstance(stem, nn.Sequential) or not isinstance(stem[0], nn.Conv3d):
+        return
+    pools = [triple(m.kernel_size) for m in stem if isinstance(m, nn.MaxPool3d)]
+    pool = pools[0] if pools else None
+    facts, who = file.facts, f"{file.path} ({file.form.what}) comes from a network"
+    if facts.pools and pool not in facts.pools:
+        expected = " or ".join(map(_pool, facts.pools))
+        why = f"with {expected} behind the stem and the model has {_pool(pool)}"
+    elif facts.stem_stride not in (None, stem[0].stride):
+        why = f"whose stem has stride {facts.stem_stride} and the model's has {stem[0].stride}"
+    else:
+        return
+    raise LeanError(f"{who} {why}; {_remedy(file)}, or pass format='lean3d' if lean3d wrote it")
+
+
+def _pool(kernel: tuple[int, ...] | None) -> str:
+    return "no pool" if kernel is None else f"a pool of {'x'.join(map(str, kernel))}"
+
+
+def _remedy(file: File) -> str:
+    found = file.structure
+    if found is None or found.name not in list_models():
+        return "build the network it was saved from"
+    return f"build it with {found}"

@@ -1,0 +1,85 @@
+"""Which tensors of a file go where in a model, and what does not fit."""
+
+import re
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from lean3d.checkpoints.format import Tensors
+
+__all__ = ["Match", "match"]
+
+HEAD = re.compile(r"(fc|classifier|head|linear|proj|conv_seg)\.")
+
+
+@dataclass(frozen=True)
+class Match:
+    """Names by what became of them; a head has its own, for it depends on the classes.
+
+    Args:
+        values: What the model is given.
+        missing: In the model and not in the file.
+        unknown: In the file and not in the model.
+        misshapen: In both, with other shapes: name -> shape in the file, shape in the model.
+    """
+
+    values: dict[str, Tensor] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    misshapen: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+
+    @property
+    def fresh(self) -> list[str]:
+        """The model's tensors that the file does not fill."""
+        return [*self.missing, *self.misshapen]
+
+    def problems(self, spare: str) -> list[str]:
+        """What keeps a file from being this model's, its head aside, worst first."""
+        wrong = [
+            f"{name} has shape {there} in the file and {here} in the model"
+            for name, (there, here) in self.misshapen.items()
+            if not HEAD.match(name)
+        ]
+        absent = [f"{name} is not in the file" for name in self.missing if not HEAD.match(name)]
+        extra = [
+            f"{name} is not in the model"
+            for name in self.unknown
+            if not HEAD.match(name) and not re.match(spare, name)
+        ]
+        return [*wrong, *absent, *extra]
+
+    def classes(self) -> tuple[int, int] | None:
+        """Of the file and of the model, where their heads differ in nothing else."""
+        for there, here in self.misshapen.values():
+            if there[1:] == here[1:]:
+                return there[0], here[0]
+        return None
+
+
+def match(model: nn.Module, tensors: Tensors) -> Match:
+    """Compare names and shapes; counts of batches are taken where both have them."""
+    found, own = Match(), model.state_dict()
+    for name, here in own.items():
+        if name in tensors:
+            value = _fitted(tensors[name], here, model, name)
+            if value.shape == here.shape:
+                found.values[name] = value
+            else:
+                found.misshapen[name] = tuple(value.shape), tuple(here.shape)
+        elif not _counts(name):
+            found.missing.append(name)
+    found.unknown.extend(name for name in tensors if name not in own and not _counts(name))
+    return found
+
+
+def _counts(name: str) -> bool:
+    return name.endswith("num_batches_tracked")
+
+
+def _fitted(value: Tensor, here: Tensor, model: nn.Module, name: str) -> Tensor:
+    """A 2D kernel that was stored flat along the axis it has none along."""
+    if (value.ndim, here.ndim) == (5, 4):
+        axis = getattr(model.get_submodule(name.rpartition(".")[0]), "axis", None)
+        if axis is not None and value.shape[2 + axis] == 1:
+            return value.squeeze(2 + axis)
+    return value

@@ -1,0 +1,82 @@
+"""Tensors from a file, without running any code in it."""
+
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from zipfile import is_zipfile
+
+import torch
+from torch import Tensor
+
+from lean3d.errors import DataError
+from lean3d.optional import require
+
+__all__ = ["read_tensors"]
+
+# where releases keep the tensors, and what wrappers put before every name
+PARTS = ("state_dict", "model_state", "model_state_dict", "net", "model")
+PREFIXES = ("module.", "_orig_mod.", "model.")
+
+# how torch.save began before it wrote zip files
+LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9"
+DAMAGED = "the file is damaged, or is no checkpoint"
+PICKLE = (
+    "it is a pickle, which can run code when it is read; if you trust it, write its arrays as "
+    "tensors once: blobs = pickle.load(file, encoding='latin1')['blobs'] for Caffe2, then "
+    "torch.save({name: torch.as_tensor(array) for name, array in blobs.items()}, 'weights.pt')"
+)
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Every tensor of a .safetensors file, or of what torch.save wrote, by name.
+
+    What wraps them ("state_dict", "module.") is taken off.
+
+    Raises:
+        DataError: the file is missing, damaged, would run code, or holds no tensors by name.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"there is no file {path}")
+    found = _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
+    for part in PARTS:
+        if isinstance(found, dict) and isinstance(found.get(part), dict):
+            found = found[part]
+    tensors = _named(found)
+    if not tensors:
+        raise DataError(f"{path} holds no tensors by name; a state_dict was expected")
+    for prefix in PREFIXES:
+        if all(key.startswith(prefix) for key in tensors):
+            tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
+    return tensors
+
+
+def _named(found: Any) -> dict[str, Tensor]:
+    if not isinstance(found, dict):
+        return {}
+    return {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    load = require("safetensors.torch", extra="checkpoints").load_file
+    try:
+        return load(path)
+    except Exception as error:  # its own class, and whatever the damaged bytes lead to
+        raise DataError(f"cannot read {path}: {error}; {DAMAGED}") from error
+
+
+def _torch(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever the damaged bytes lead it to
+        raise DataError(f"cannot read {path}: {_why(path, error)}") from error
+
+
+def _why(path: Path, error: Exception) -> str:
+    """From the first bytes; what torch says is to read the file unsafely."""
+    with path.open("rb") as file:
+        start = file.read(len(LEGACY))
+    written_by_torch = start == LEGACY or is_zipfile(path)
+    if written_by_torch and isinstance(error, UnpicklingError):
+        return "it holds more than tensors; save its state_dict alone where it was made"
+    return PICKLE if start[:1] == b"\x80" and not written_by_torch else DAMAGED

@@ -1,0 +1,89 @@
+"""Which registered network weights belong to, by the names and shapes of its tensors."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from lean3d.checkpoints.format import Tensors
+from lean3d.ops.space_time import matching_width
+
+__all__ = ["Structure", "structure"]
+
+BLOCK = re.compile(r"layer(\d+)\.(\d+)\.conv1\.0\.")
+# blocks of each stage, and whether they are bottlenecks -> layers
+DEPTHS: dict[tuple[tuple[int, ...], bool], int] = {
+    ((2, 2, 2, 2), False): 18,
+    ((3, 4, 6, 3), False): 34,
+    ((2, 2, 2, 2), True): 26,
+    ((3, 4, 6, 3), True): 50,
+    ((3, 4, 23, 3), True): 101,
+    ((3, 8, 36, 3), True): 152,
+}
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A family, its depth and what else create_model is told.
+
+    Args:
+        family: "ir_csn", "ip_csn", "resnet3d", "mc3", "r2plus1d" or "hara_resnet".
+        arguments: For create_model.
+    """
+
+    family: str
+    depth: int
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """In the registry."""
+        return f"{self.family}_{self.depth}"
+
+    def __str__(self) -> str:
+        given = "".join(f", {key}={value!r}" for key, value in self.arguments.items())
+        return f'create_model("{self.name}"{given})'
+
+
+def structure(tensors: Tensors) -> Structure | None:
+    """Of tensors named as in lean3d's residual networks over video; None for anything else."""
+    places = {(m[1], m[2]) for key in tensors if (m := BLOCK.match(key))}
+    counts = tuple(n for _, n in sorted(Counter(stage for stage, _ in places).items()))
+    depth = DEPTHS.get((counts, "layer1.0.conv3.0.weight" in tensors))
+    if depth is None or "stem.0.weight" not in tensors:
+        return None
+    arguments: dict[str, Any] = {}
+    if (channels := tensors["stem.0.weight"].shape[1]) != 3:
+        arguments["in_channels"] = channels
+    if "fc.weight" in tensors:
+        arguments["num_classes"] = tensors["fc.weight"].shape[0]
+    family = _family(tensors)
+    if family is None:
+        return None
+    if family == "r2plus1d" and _shared_midplanes(tensors):
+        arguments["midplanes"] = "torchvision"
+    return Structure(family, depth, arguments)
+
+
+def _family(tensors: Tensors) -> str | None:
+    keys = set(tensors)
+    if "layer1.0.conv2.0.3.weight" in keys:
+        return "r2plus1d"
+    if "layer1.0.conv2.0.2.weight" in keys:
+        return "ip_csn"
+    kernel = tensors.get("layer1.0.conv2.0.weight")
+    if kernel is None or kernel.shape[2:] != (3, 3, 3):
+        return None
+    if kernel.shape[1] == 1:
+        return "ir_csn" if "layer1.0.conv3.0.weight" in keys else None
+    if tensors["stem.0.weight"].shape[2] == 7:
+        return "hara_resnet"
+    flat = tensors["layer2.0.conv1.0.weight"].shape[2:] == (1, 3, 3)
+    return "mc3" if flat else "resnet3d"
+
+
+def _shared_midplanes(tensors: Tensors) -> bool:
+    """Whether the second convolution of a block has the middle channels of the first."""
+    second = tensors["layer2.0.conv2.0.0.weight"]
+    out = tensors["layer2.0.conv2.0.3.weight"].shape[0]
+    return second.shape[0] != matching_width(second.shape[1], out, (3, 3, 3))
