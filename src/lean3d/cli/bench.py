@@ -139,5 +139,5 @@ def _show(record: dict[str, Any]) -> None:
     print(format_table(record["kinds"], {"model": "model", "name": "layers of a kind", **SHARES}))
     print()
     print(format_table(record["layers"], {"model": "model", "name": "layer", "kind": "", **SHARES}))
-    print(f"\n{record['why']}")
+    print(f"\nforward pass: {record['why']}")
     print(json_line(record))

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from lean3d.cli.model import ModelFlags
 from lean3d.cli.parse import parse
 from lean3d.cost import count
@@ -11,6 +13,7 @@ from lean3d.errors import RunError
 from lean3d.files import write_text
 from lean3d.recipes.operators import operator
 from lean3d.report import json_line
+from lean3d.stream import stream
 
 __all__ = ["main"]
 
@@ -23,6 +26,7 @@ class Count:
         input: Sizes with commas, batch and channels first; what its paper feeds it by default.
         conv: Operator of a 3D model, by name; the model's own by default.
         profile: What counts as an operation: macs, or the count a paper prints.
+        stream: Count what a stream of the model keeps between frames, too.
         stages: Sum the layers by the first so many names of their paths, such as 1.
         csv: Where to write the table.
         json: Where to write all of it; the last line printed has no layers.
@@ -32,6 +36,7 @@ class Count:
     input: str | None = None
     conv: str | None = None
     profile: Profile = "macs"
+    stream: bool = False
     stages: int | None = None
     csv: Path | None = None
     json: Path | None = None
@@ -47,9 +52,27 @@ def main(argv: list[str]) -> None:
     model = asked.network.build(in_channels=channels, conv=conv)
     cost = count(model, sizes, profile=asked.profile)
     record = {"model": asked.network.model, "conv": asked.conv, **cost.to_dict(asked.stages)}
+    if asked.stream:
+        record["state_bytes"] = _state_bytes(model, sizes)
     if asked.csv is not None:
         write_text(asked.csv, cost.csv(asked.stages))
     if asked.json is not None:
         write_text(asked.json, json_line(record) + "\n")
     print(cost.table(asked.stages))
+    if asked.stream:
+        print(_kept(record["state_bytes"]))
     print(json_line({key: value for key, value in record.items() if key != "layers"}))
+
+
+def _state_bytes(model: nn.Module, sizes: tuple[int, ...]) -> dict[str, int]:
+    """By what they hold, for the frames of the input."""
+    batch, channels, *_, height, width = sizes
+    live = stream(model.eval(), frame=(channels, height, width))
+    state = live.state_bytes(batch, height=height, width=width)
+    parts = {"maps": state.conv_state, "head": state.head_state, "input": state.input_state}
+    return {**parts, "total": state.total}
+
+
+def _kept(state: dict[str, int]) -> str:
+    parts = ", ".join(f"{size:,} of {name}" for name, size in state.items() if name != "total")
+    return f"a stream keeps {state['total']:,} bytes between frames: {parts}"
