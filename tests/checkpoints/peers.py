@@ -79,8 +79,12 @@ class MMCSN(nn.Module):
 
 
 class HaraBlock(nn.Module):
-    def __init__(self, channels, width, stride):
+    def __init__(self, channels, width, stride, shortcut):
         super().__init__()
+        self.downsample = None
+        if shortcut == "B" and (channels, stride) != (width, 1):
+            conv = nn.Conv3d(channels, width, 1, stride, bias=False)
+            self.downsample = nn.Sequential(conv, nn.BatchNorm3d(width))
         self.conv1 = nn.Conv3d(channels, width, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm3d(width)
         self.conv2 = nn.Conv3d(width, width, 3, 1, 1, bias=False)
@@ -90,21 +94,23 @@ class HaraBlock(nn.Module):
     def forward(self, x):
         shortcut = F.avg_pool3d(x, 1, self.stride) if self.stride > 1 else x
         shortcut = F.pad(shortcut, (0, 0, 0, 0, 0, 0, 0, self.more))
+        shortcut = shortcut if self.downsample is None else self.downsample(x)
         x = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
         return F.relu(x + shortcut)
 
 
 class HaraResNet(nn.Module):
-    """3D-ResNets-PyTorch's resnet18 with shortcuts of type A."""
+    """3D-ResNets-PyTorch's resnet18."""
 
-    def __init__(self, in_channels=3, num_classes=7, widths=WIDTHS):
+    def __init__(self, in_channels=3, num_classes=7, widths=WIDTHS, shortcut="A"):
         super().__init__()
         self.conv1 = nn.Conv3d(in_channels, widths[0], 7, (1, 2, 2), 3, bias=False)
         self.bn1 = nn.BatchNorm3d(widths[0])
         channels = widths[0]
         for stage, width in enumerate(widths, start=1):
-            first = HaraBlock(channels, width, 2 if stage > 1 else 1)
-            self.add_module(f"layer{stage}", nn.Sequential(first, HaraBlock(width, width, 1)))
+            first = HaraBlock(channels, width, 2 if stage > 1 else 1, shortcut)
+            second = HaraBlock(width, width, 1, shortcut)
+            self.add_module(f"layer{stage}", nn.Sequential(first, second))
             channels = width
         self.fc = nn.Linear(channels, num_classes)
 

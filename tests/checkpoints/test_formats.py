@@ -7,7 +7,7 @@ from peers import MMCSN, WIDTHS, HaraResNet, blobs, trained
 from torch import nn
 
 from lean3d import create_model, ops
-from lean3d.checkpoints import load_checkpoint
+from lean3d.checkpoints import load_checkpoint, open_checkpoint
 
 
 def assert_same(theirs, ours, loaded, shape=(2, 3, 5, 40, 44)):
@@ -60,13 +60,16 @@ def test_caffe2_blobs(name, tmp_path):
         torch.testing.assert_close(ours.eval()(x), theirs(x))
 
 
-@pytest.mark.parametrize("prefix", ["module.", ""])
-def test_3d_resnets(prefix, tmp_path):
-    theirs, ours = trained(HaraResNet()), small("hara_resnet_18")
+@pytest.mark.parametrize(("prefix", "shortcut"), [("module.", "A"), ("", "B")])
+def test_3d_resnets(prefix, shortcut, tmp_path):
+    theirs = trained(HaraResNet(shortcut=shortcut))
+    ours = small("hara_resnet_18", shortcut=shortcut)
     named = {prefix + key: value for key, value in theirs.state_dict().items()}
     torch.save({"epoch": 9, "arch": "resnet-18", "state_dict": named}, tmp_path / "hara.pth")
     loaded = load_checkpoint(ours, tmp_path / "hara.pth")
     assert (loaded.format, loaded.preprocessing.frames) == ("3d-resnets", 16)
+    given = open_checkpoint(tmp_path / "hara.pth").structure.arguments
+    assert given.get("shortcut", "A") == shortcut
     assert_same(theirs, ours, loaded)
 
 

@@ -62,6 +62,8 @@ def structure(tensors: Tensors) -> Structure | None:
         return None
     if family == "r2plus1d" and _shared_midplanes(tensors):
         arguments["midplanes"] = "torchvision"
+    if family == "hara_resnet" and "layer2.0.downsample.0.weight" in tensors:
+        arguments["shortcut"] = "B"
     return Structure(family, depth, arguments)
 
 

@@ -5,13 +5,14 @@ arXiv:1711.09577, Table 1; D3D, arXiv:2009.14639, Tables 4 to 7
 Differs from the paper: the mean over time and space takes any size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lean3d.models.blocks import WIDTHS, Conv, Residual, VideoResNet, normed, stages
+from lean3d.models.blocks import WIDTHS, Conv, Residual, VideoResNet, normed, projection, stages
 from lean3d.models.registry import register_models
 from lean3d.shape import Triple, triple
 
@@ -48,10 +49,18 @@ def zero_padding(in_channels: int, out_channels: int, stride: int | Triple) -> Z
     return ZeroPadding(out_channels - in_channels, strides)
 
 
-def block(in_channels: int, channels: int, stride: int, *, expansion: int, conv: Conv) -> Residual:
+def block(
+    in_channels: int,
+    channels: int,
+    stride: int,
+    *,
+    expansion: int,
+    conv: Conv,
+    widen: Callable[..., nn.Module | None] = zero_padding,
+) -> Residual:
     """Two 3x3x3 kernels, or one between two 1x1x1; the first 3x3x3 has the stride."""
     out_channels = channels * expansion
-    shortcut = zero_padding(in_channels, out_channels, stride)
+    shortcut = widen(in_channels, out_channels, stride)
     if expansion == 1:
         first = conv(in_channels, channels, 3, stride, 1, bias=False)
         second = conv(channels, channels, 3, 1, 1, bias=False)
@@ -78,15 +87,20 @@ def hara_resnet(
     num_classes: int = 400,
     widths: Sequence[int] = WIDTHS,
     conv: Conv = nn.Conv3d,
+    shortcut: Literal["A", "B"] = "A",
 ) -> VideoResNet:
     """3D-ResNet, the baseline of D3D.
 
     Args:
         conv: The operator of every 3x3x3 kernel.
+        shortcut: Where channels or sizes change, zeros ("A") or a 1x1x1 convolution ("B").
     """
+    if shortcut not in ("A", "B"):
+        raise ValueError(f"shortcut is 'A' or 'B', got {shortcut!r}")
     blocks, expansion = DEPTHS[depth]
     start = nn.Conv3d(in_channels, widths[0], 7, (1, 2, 2), 3, bias=False)
-    build = partial(block, expansion=expansion, conv=conv)
+    widen = zero_padding if shortcut == "A" else projection
+    build = partial(block, expansion=expansion, conv=conv, widen=widen)
     return VideoResNet(
         normed(start, widths[0]).append(nn.MaxPool3d(3, 2, 1)),
         stages([build] * 4, blocks, widths, expansion),
