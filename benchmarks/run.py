@@ -7,6 +7,7 @@ Nothing is timed while a test fails.
 
 import argparse
 import datetime
+import inspect
 import platform
 import re
 import subprocess
@@ -61,12 +62,13 @@ def main() -> None:
     slug = re.sub(r"[^a-z0-9]+", "-", hardware().lower()).strip("-")
     results = {}
     for theme, (measure, _) in themes.items():
-        rows = results[theme] = measure(arguments.rounds)
-        print(f"\n{measure.__doc__}\n{format_table(rows)}", flush=True)
+        rows, about = measure(arguments.rounds), inspect.getdoc(measure)
+        results[theme] = rows
+        print(f"\n{about}\n{format_table(rows)}", flush=True)
         text = (
-            f"# {theme}\n\n{measure.__doc__}\n\n{hardware()}; torch {torch.__version__}; commit "
+            f"# {theme}\n\n{about}\n\n{hardware()}; torch {torch.__version__}; commit "
             f"{commit()}; {today}; medians of {arguments.rounds} interleaved rounds, float32, "
-            f"contiguous input.\n`python benchmarks/run.py`\n\n{markdown(rows)}\n"
+            f"contiguous input.\n`python benchmarks/run.py --theme {theme}`\n\n{markdown(rows)}\n"
         )
         write_text(HERE / "results" / f"{theme}_{slug}_{today:%Y-%m}.md", text)
     print(json_line(results))

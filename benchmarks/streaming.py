@@ -22,8 +22,8 @@ BATCHES = (1, 2, 4, 8, 16, 32)
 def streaming(rounds: int) -> list[dict]:
     """A step of a stream, one stream at a time, against recomputing; and more streams at once.
 
-    `times faster` is the median over rounds of the other's time by ours in the same round. Batches
-    are compared with one stream: time per stream, 1 or less where streams cost no more together.
+    `times faster` is the median over rounds of the other's time by ours in the same round; for
+    several streams the other's is the time of as many steps of one stream.
     """
     pairs = [dissected, five_convolutions, waiting]
     return [row for make in pairs for row in make(rounds)] + together(rounds)

@@ -37,7 +37,7 @@ def test_scores_are_those_of_whole_videos_of_other_starts_and_lengths(name, side
         for b, (at, video) in enumerate(zip(starts, videos, strict=True)):
             here = (step - at) * chunk
             if 0 <= here < video.shape[2]:
-                frames[b] = video[0, :, :, here : here + chunk]
+                frames[b] = video[0, :, here : here + chunk]
             if here == video.shape[2]:
                 state = live.end(state, [b])
         scores, state = live.step(frames, state)
