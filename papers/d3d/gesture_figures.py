@@ -20,7 +20,7 @@ def draw_causality(found: dict[str, Any], path: Path) -> None:
     figure = new_figure(9.5, 4.0)
     figure.set_layout_engine("constrained")
     left, right = figure.subplots(1, 2)
-    shown = [name for name in found["segments"] if name == "fc" or "2 layers" in name]
+    shown = [name for name in found["segments"] if name == "fc" or name.startswith("2-layer")]
     for index, name in enumerate(shown):
         style: dict[str, Any] = dict(color=color(index), marker="o", ms=4, label=name)
         left.plot(range(1, 11), found["segments"][name], **style)
@@ -41,6 +41,6 @@ def draw_lengths(found: dict[str, Any], path: Path) -> None:
     axes = figure.subplots()
     lengths = found["lengths"]
     axes.plot([int(n) for n in lengths], list(lengths.values()), color=color(3), marker="o", ms=5)
-    plain_axes(axes, "features of a training piece", "top-1 on whole videos, LSTM of 2 layers")
+    plain_axes(axes, "features of a training piece", "top-1 on whole videos, 2-layer LSTM")
     axes.set_ylim(0, 1)
     save_figure(figure, path)

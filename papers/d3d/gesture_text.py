@@ -14,8 +14,8 @@ NETWORKS = {
 }
 HEADS = {
     "fc": "61.41",
-    **dict(zip((f"LSTM, {n} layers" for n in (1, 2, 3)), ("61.10", "62.02", "60.83"), strict=True)),
-    **dict(zip((f"GRU, {n} layers" for n in (1, 2, 3)), ("61.08", "61.43", "61.38"), strict=True)),
+    **dict(zip((f"{n}-layer LSTM" for n in (1, 2, 3)), ("61.10", "62.02", "60.83"), strict=True)),
+    **dict(zip((f"{n}-layer GRU" for n in (1, 2, 3)), ("61.08", "61.43", "61.38"), strict=True)),
 }
 
 
@@ -38,9 +38,10 @@ def section(found: dict[str, Any]) -> str:
             table(by_part(found)),
             "Accuracy with the middle of the features erased (Fig 7b):",
             table(by_erasure(found)),
-            "LSTM of two layers, by the features of a training piece (Fig 6):",
+            "Two-layer LSTM, by the features of a training piece (Fig 6):",
             table(lengths),
-            f"{found['tests']} test videos, one seed (standard error up to 1.6 points), chance "
+            f"{found['tests']} test videos, one seed (standard error up to "
+            f"{50 / found['tests'] ** 0.5:.1f} points), chance "
             f"{found['chance']:.3f}; {first['epochs']} epochs of {first['samples']} clips. "
             f"{where['hardware']}, torch {where['torch']}, commit {where['commit']}, "
             f"{where['date'][:10]}.",
@@ -51,7 +52,8 @@ def section(found: dict[str, Any]) -> str:
 def network(row: Mapping[str, Any]) -> dict[str, str]:
     """A row of Table 2."""
     mmacs = row["MACs per answer"] / 1e6
-    scores = {key: f"{row[key]:.3f}" for key in ("top-1", "ordered pairs", "played backwards")}
+    kinds = "one clip", "top-1", "ordered pairs", "played backwards"
+    scores = {key: f"{row[key]:.3f}" for key in kinds}
     return {
         "network": row["network"],
         "parameters": f"{row['params']:,}",

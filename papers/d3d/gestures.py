@@ -28,7 +28,7 @@ HEADS = [(kind, layers) for kind in ("lstm", "gru") for layers in (1, 2, 3)]
 LENGTHS = (4, 8, 12, 16, 24, 32)
 ERASED = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 # test videos: digits no run was trained on, motions no run was chosen by
-TESTS, TEST_SEED = 920, 99
+TESTS, TEST_SEED = 460, 99
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,6 @@ def plan(out: Path, **small: Any) -> Plan:
     rival = replace(get_recipe("digits_baseline"), **small)
     networks = {f"D-ResNet-18, {s}": replace(ours, name=s, options=(f"skip={s}",)) for s in SKIPS}
     networks["3D-ResNet-18"] = replace(rival, name="baseline")
-    longer = 2 * rival.epochs
-    networks[f"3D-ResNet-18, {longer} epochs"] = replace(
-        rival, name=f"baseline{longer}", epochs=longer
-    )
     first = str(out / SKIPS[0])
     deep = replace(get_recipe("digits_lstm"), start_from=first, **small)
 
@@ -63,7 +59,7 @@ def plan(out: Path, **small: Any) -> Plan:
         size = (*deep.options[:1], f"head={kind}", f"layers={layers}", *deep.options[3:])
         return replace(deep, name=name, options=size, **more)
 
-    heads = {f"{k.upper()}, {n} layers": head(k, n, f"{k}{n}") for k, n in HEADS}
+    heads = {f"{n}-layer {k.upper()}": head(k, n, f"{k}{n}") for k, n in HEADS}
     lengths = {
         n: head("lstm", 2, f"length{n}", shortest=n, longest=n, slower=())
         for n in LENGTHS
@@ -72,23 +68,26 @@ def plan(out: Path, **small: Any) -> Plan:
     return Plan(networks, heads, lengths)
 
 
-def trained(recipe: Recipe, out: Path) -> Path:
-    """The recipe's folder, after what is missing of its run."""
+def trained(recipe: Recipe, out: Path) -> tuple[Path, dict[str, Any]]:
+    """The recipe's folder and metrics, after what is missing of its run."""
     folder = out / recipe.name
     print(f"{recipe.name}: {recipe.epochs} epochs of {recipe.train_samples}", file=sys.stderr)
-    run(recipe, folder, resume=(folder / "checkpoints" / "last.ckpt").exists())
-    return folder
+    there = (folder / "checkpoints" / "last.ckpt").exists()
+    return folder, run(recipe, folder, resume=there)
 
 
 def measure(todo: Plan, out: Path, videos: Videos) -> dict[str, Any]:
     """Train what is missing and score everything on the test videos."""
-    networks = {n: Network(*load_run(trained(r, out))) for n, r in todo.networks.items()}
-    rows = [score(name, network, videos) for name, network in networks.items()]
-    source = next(iter(networks.values()))
-    features = videos.features(source.model)
-    heads = {"fc": source.model.head}
-    heads |= {n: load_run(trained(r, out))[0].head for n, r in todo.heads.items()}
-    lengths = {n: load_run(trained(r, out))[0].head for n, r in todo.lengths.items()}
+    rows = []
+    for name, recipe in todo.networks.items():
+        folder, metrics = trained(recipe, out)
+        row = score(name, Network(*load_run(folder)), videos)
+        rows.append({**row, "one clip": metrics["best_val_top1"]})
+    source: Any = load_run(out / SKIPS[0])[0]
+    features = videos.features(source)
+    heads = {"fc": source.head}
+    heads |= {n: load_run(trained(r, out)[0])[0].head for n, r in todo.heads.items()}
+    lengths = {n: load_run(trained(r, out)[0])[0].head for n, r in todo.lengths.items()}
     return {
         "networks": rows,
         **heads_by_frame(heads, features, videos.label_N, ERASED),
