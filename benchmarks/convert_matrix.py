@@ -121,7 +121,8 @@ def build(zoo: str, name: str) -> torch.nn.Module:
     if zoo == "smp":
         decoder, encoder = name.split()
         return getattr(smp, decoder)(encoder, encoder_weights=None, classes=3)
-    bare = {} if "_resnet" not in name and "lraspp" not in name else {"weights_backbone": None}
+    maps = name in torchvision.models.list_models(module=torchvision.models.segmentation)
+    bare = {"weights_backbone": None} if maps else {}
     return torchvision.models.get_model(name, weights=None, **bare)
 
 
