@@ -160,16 +160,12 @@ def _line(problem: Exception) -> str:
 
 
 def convert(model: torch.nn.Module, how: Any) -> tuple[str, str, str]:
-    """Grade, largest error and, for a planar one, why it is no better."""
-    why = ""
-    try:
-        record = lean3d.convert(model, how, accept="isotropic").conversion
-    except lean3d.ConversionError as problem:
-        record = lean3d.convert(model, how, accept="planar").conversion
-        why = _line(problem)
+    """Grade, largest error and, for a planar one, which check it fails and where."""
+    record = lean3d.convert(model, how, accept="planar").conversion
     errors = [check.error for check in record.checks if check.passed and check.error is not None]
+    failed = [str(check) for check in record.checks if not check.passed]
     grade = "sizes" if record.grade == "unchecked" else record.grade
-    return grade, f"{max(errors):.0e}" if errors else "", why
+    return grade, f"{max(errors):.0e}" if errors else "", "; ".join(failed)
 
 
 def read(table: Path) -> dict[Job, Outcome]:
