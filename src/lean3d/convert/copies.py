@@ -28,12 +28,22 @@ def duplicate(model: nn.Module, change: Callable[[Tensor], Tensor] | None = None
         memo |= {id(p): nn.Parameter(change(p.detach()), False) for p in model.parameters()}
         memo |= {id(buffer): change(buffer.detach()) for buffer in model.buffers()}
     try:
-        return copy.deepcopy(model, memo)
+        result = copy.deepcopy(model, memo)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ConversionError(
             f"{type(model).__name__} cannot be copied, so it cannot be converted without "
             f"changing it: {error}"
         ) from error
+    _copy_modes(model, result)
+    return result
+
+
+def _copy_modes(model: nn.Module, result: nn.Module) -> None:
+    """Train or eval as the model; copies of torchvision's GraphModules are in train mode."""
+    if result.training != model.training:
+        result.train(model.training)
+    for old, new in zip(model.modules(), result.modules(), strict=True):
+        new.training = old.training
 
 
 def precise_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -12,6 +12,7 @@ from lean3d.convert.conversion import Conversion, Grade
 from lean3d.convert.copies import duplicate
 from lean3d.convert.dissect.how import Dissect
 from lean3d.convert.dissect.network import make_causal
+from lean3d.convert.graphs import keep_with_copies
 from lean3d.convert.keep import kept_paths
 from lean3d.convert.lean.base import Lean
 from lean3d.convert.lean.network import make_lean
@@ -88,6 +89,7 @@ def convert(
         rows = rewrite(result, proof.plan)
         checks = () if accepted == "unchecked" else proof.checks
     vars(result)["conversion"] = Conversion(how, proof.grade, tuple(rows), checks, why)
+    keep_with_copies(result, "conversion")
     return result
 
 

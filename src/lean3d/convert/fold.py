@@ -17,8 +17,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule
 
 from lean3d.convert.functional import Intercept
+from lean3d.convert.graphs import Graph
 from lean3d.convert.lift import Folding
 
 __all__ = ["Spread", "Stack", "cross", "fold"]
@@ -189,7 +191,8 @@ def cross(module: nn.Module) -> None:
 @cache
 def _mixed(mixin: Any, kind: Any) -> Any:
     names = dict(__module__=kind.__module__, __qualname__=kind.__qualname__, __doc__=kind.__doc__)
-    return type(kind.__name__, (mixin, kind), names)
+    bases = (Graph, mixin, kind) if issubclass(kind, GraphModule) else (mixin, kind)
+    return type(kind.__name__, bases, names)
 
 
 def _revive(mixin: type, kind: type) -> Any:

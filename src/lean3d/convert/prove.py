@@ -2,11 +2,13 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
 from dataclasses import dataclass, replace
+from io import StringIO
 
 import torch
 from torch import nn
+from torch.fx import GraphModule
 
 from lean3d.convert.blame import Culprit
 from lean3d.convert.check import (
@@ -30,11 +32,13 @@ __all__ = ["Proof", "first_that_holds", "prepare", "prove", "prove_sizes", "quie
 @contextmanager
 def quietly(model: nn.Module) -> Iterator[None]:
     """No gradients, no warnings from trial runs, one thread; the caller's random state stays."""
+    # torch.fx prints where a trial run stopped
+    silent = any(isinstance(module, GraphModule) for module in model.modules())
     devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
     with torch.no_grad(), warnings.catch_warnings(), torch.random.fork_rng(devices=list(devices)):
         warnings.simplefilter("ignore")
         torch.manual_seed(0)
-        with _one_thread():
+        with _one_thread(), redirect_stderr(StringIO()) if silent else nullcontext():
             yield
 
 
