@@ -77,6 +77,8 @@ def test_convert_and_count_have_their_fixed_signatures():
         ("example", None, key),
         ("accept", None, key),
         ("budget", None, key),
+        ("in_channels", None, key),
+        ("num_classes", None, key),
     ]
     assert parameters(lean3d.count) == [
         ("model", empty, place),

@@ -96,6 +96,16 @@ def test_convert_writes_weights_that_the_3d_model_takes(lean3d, tmp_path):
     assert all(torch.equal(value, written[name]) for name, value in deep.state_dict().items())
 
 
+def test_convert_changes_the_ends_of_the_model(lean3d, tmp_path):
+    ends = "--volume-channels", 3, "--volume-classes", 2, "--out", tmp_path / "deep.pt"
+    code, out, _ = lean3d("convert", "unet2d", *SMALL, "--how", "acs", *ends)
+    assert code == 0
+    assert len(last_json(out)["ends"]) == 2
+    written = torch.load(tmp_path / "deep.pt", weights_only=True)
+    assert written["encoder.0.0.weight"].shape[1] == 3
+    assert written["head.weight"].shape[0] == 2
+
+
 def test_convert_refuses_weights_that_do_not_fit(refused, tmp_path):
     path = tmp_path / "other.pt"
     torch.save(create_model("unet2d", widths=(4, 8)).state_dict(), path)

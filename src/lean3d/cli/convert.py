@@ -25,6 +25,8 @@ class Convert:
         how: From 2D acs, mean_acs, soft_acs, planar or inflate; from 3D space_time, rank1, csn_ip,
             csn_ir, atoms, p2sc1 for two parallel streams of one convolution, or dissect.
         in_channels: The model's own default if not given.
+        volume_channels: From 2D: of the volume, if other than of the image; filters are summed.
+        volume_classes: From 2D: outputs, if others; the last layer is drawn anew.
         budget: From 3D: multiply-adds on --input, or up to 1 a share of the model's own.
         input: Sizes with commas, batch and channels first; what its paper feeds it by default.
         weights: Of the model, in any format lean3d.load_checkpoint reads.
@@ -35,6 +37,8 @@ class Convert:
     network: ModelFlags
     how: str
     in_channels: int | None = None
+    volume_channels: int | None = None
+    volume_classes: int | None = None
     budget: float | None = None
     input: str | None = None
     weights: Path | None = None
@@ -51,7 +55,8 @@ def main(argv: list[str]) -> None:
     example = None
     if asked.budget is not None or asked.input is not None:
         example = torch.randn(asked.network.sizes(asked.input))
-    deep = convert(flat, how, example=example, budget=asked.budget)
+    ends: Any = dict(in_channels=asked.volume_channels, num_classes=asked.volume_classes)
+    deep = convert(flat, how, example=example, budget=asked.budget, **ends)
     if asked.out is not None:
         save_weights(deep, asked.out)
     record: Any = deep.conversion
@@ -70,6 +75,7 @@ def main(argv: list[str]) -> None:
                 "parameters": sum(p.numel() for p in deep.parameters()),
                 "weights_loaded": asked.weights is not None,
                 "out": written,
+                "ends": record.ends,
                 "changed": rows,
             }
         )

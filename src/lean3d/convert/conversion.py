@@ -60,6 +60,7 @@ class Conversion:
             answer, but depth and height differ. "unchecked": `note` says why nothing was run.
             "fitted": lean operators are near the 3D kernels, each row says how near. "causal": no
             answer depends on later frames; rows say which part of a kernel moved to another frame.
+        ends: What in_channels and num_classes did to the 2D model before it was converted.
     """
 
     how: Any
@@ -67,11 +68,12 @@ class Conversion:
     rows: tuple[Row, ...]
     checks: tuple[Check, ...] = ()
     note: str = ""
+    ends: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         head = ("path", "before", "after", "exact", "weights kept")
         body = [(row.path or "(model)", row.before, row.after, *_marks(row)) for row in self.rows]
-        lines = [*_aligned([head, *body]), "", *map(str, self.checks)]
+        lines = [*_aligned([head, *body]), "", *self.ends, *map(str, self.checks)]
         lines += [self.note] if self.note else []
         return "\n".join([*lines, f"{self.how}: {len(self.rows)} modules changed, {self.grade}"])
 

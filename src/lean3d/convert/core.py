@@ -12,6 +12,7 @@ from lean3d.convert.conversion import Conversion, Grade
 from lean3d.convert.copies import duplicate
 from lean3d.convert.dissect.how import Dissect
 from lean3d.convert.dissect.network import make_causal
+from lean3d.convert.ends import with_ends
 from lean3d.convert.graphs import keep_with_copies
 from lean3d.convert.keep import kept_paths
 from lean3d.convert.lean.base import Lean
@@ -39,6 +40,8 @@ def convert(
     example: object = None,
     accept: Grade | None = None,
     budget: float | None = None,
+    in_channels: int | None = None,
+    num_classes: int | None = None,
 ) -> nn.Module:
     """Return a 3D copy of a 2D model with its weights, or a lean copy of a 3D one fitted to them.
 
@@ -61,6 +64,9 @@ def convert(
         budget: Only from 3D to lean: multiply-adds the result may spend on `example`, or up to 1 a
             share of the model's own. Each convolution then gets the rank, or stays dense, that
             makes the sum of the squared relative errors least.
+        in_channels: Channels of the volume, if other than those of the image: the filters of the
+            first convolution are summed, so that a gray volume is answered as a gray image is.
+        num_classes: Outputs, if other than those of the 2D model: its last layer is drawn anew.
 
     Raises:
         ConversionError: a module has no 3D or lean form, a forward treats the tensor as 2D, or the
@@ -68,10 +74,13 @@ def convert(
     """
     _check_arguments(model, how, accept, budget)
     if isinstance(how, (Lean, Dissect)):
+        if (in_channels, num_classes) != (None, None):
+            raise ConversionError("in_channels= and num_classes= are for conversions from 2D")
         with quietly(model):
             if isinstance(how, Dissect):
                 return make_causal(model, how, where, example)
             return make_lean(model, how, where, example, budget)
+    model, ends = with_ends(model, in_channels, num_classes, example)
     accepted = accept or ("planar" if how.planar_will_do else "isotropic")
     with quietly(model):
         plan = Plan(how, where, kept_paths(model, None) if how.keep_depth is None else ())
@@ -88,7 +97,7 @@ def convert(
         result = duplicate(model)
         rows = rewrite(result, proof.plan)
         checks = () if accepted == "unchecked" else proof.checks
-    vars(result)["conversion"] = Conversion(how, proof.grade, tuple(rows), checks, why)
+    vars(result)["conversion"] = Conversion(how, proof.grade, tuple(rows), checks, why, ends)
     keep_with_copies(result, "conversion")
     return result
 

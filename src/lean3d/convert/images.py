@@ -11,24 +11,15 @@ from torch import Tensor, nn
 
 from lean3d.errors import ConversionError
 
-__all__ = ["Maker", "is_image", "makers"]
+__all__ = ["Maker", "as_channels", "is_image", "likely_channels", "makers"]
 
 Size = tuple[int, int]
 Maker: TypeAlias = Callable[[Size], tuple[Any, ...]]
 
 # unequal odd sides first; then what networks with skips and fixed sizes ask for
 SIZES = [(33, 29), (37, 33), (49, 43), (69, 65), (97, 85), (129, 117), (225, 193), (48, 32)]
-SIZES += [
-    (96, 64),
-    (128, 96),
-    (192, 160),
-    (256, 224),
-    (28, 28),
-    (32, 32),
-    (64, 64),
-    (224, 224),
-    (299, 299),
-]
+SIZES += [(96, 64), (128, 96), (192, 160), (256, 224), (28, 28), (32, 32), (64, 64), (224, 224)]
+SIZES += [(299, 299)]
 
 
 def makers(model: nn.Module, example: Any = None) -> Iterator[tuple[Maker, list[Size]]]:
@@ -40,12 +31,29 @@ def makers(model: nn.Module, example: Any = None) -> Iterator[tuple[Maker, list[
         larger = [size for size in SIZES if size not in smaller]
         yield _like(_as(arguments, model), own), [*smaller, own, *larger]
         return
-    for channels in dict.fromkeys([*_channels(model), 3, 1]):
+    for channels in likely_channels(model):
         yield _random(channels, model), SIZES
 
 
 def is_image(x: Any) -> bool:
     return isinstance(x, Tensor) and x.ndim == 4
+
+
+def likely_channels(model: nn.Module) -> list[int]:
+    """How many channels the images of a 2D model may have, the likeliest first."""
+    return list(dict.fromkeys([*_channels(model), 3, 1]))
+
+
+def as_channels(arguments: Any, before: int, after: int) -> Any:
+    """The arguments with images or volumes of `before` channels as gray ones of `after`."""
+    if isinstance(arguments, tuple):
+        return tuple(as_channels(x, before, after) for x in arguments)
+    if not isinstance(arguments, Tensor) or arguments.ndim not in (4, 5):
+        return arguments
+    if arguments.shape[1] != before:
+        return arguments
+    gray = arguments.mean(1, keepdim=True)
+    return gray.expand(-1, after, *gray.shape[2:]).contiguous()
 
 
 def _channels(model: nn.Module) -> list[int]:

@@ -1,0 +1,104 @@
+"""Watch where a 2D model takes the channels of the image, and what makes those of its outputs.
+
+Axes: B batch, C channels, H height, W width.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from lean3d.convert.compare import tensors
+from lean3d.convert.images import is_image
+from lean3d.convert.sizes import run_lightly
+
+__all__ = ["Mixing", "flow", "is_plain", "set_counts"]
+
+Sources = frozenset[str]  # paths of modules; "" for the image
+# functions whose outputs have other channels than their inputs
+MIXING = {"conv1d", "conv2d", "conv3d", "conv_transpose2d", "linear", "matmul", "__matmul__"}
+MIXING |= {"mm", "bmm", "addmm", "baddbmm", "einsum"}
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """A module that makes new channels of old ones, and the modules these came from."""
+
+    path: str
+    sources: Sources
+
+
+def flow(
+    model: nn.Module, arguments: tuple[Any, ...]
+) -> tuple[list[Mixing], list[tuple[Tensor, Sources]]]:
+    """The modules that mix channels, in order; and the outputs, with those that made them."""
+    watch = _Watch(model)
+    try:
+        with watch:
+            result = run_lightly(model, arguments)
+    finally:
+        for handle in watch.handles:
+            handle.remove()
+    return watch.mixing, [(x, watch.origin(x)) for x in tensors(result)]
+
+
+class _Watch(TorchFunctionMode):
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.marks: dict[int, tuple[Tensor, Sources]] = {}
+        self.mixing: list[Mixing] = []
+        self.stack: list[str] = []
+        self.handles: list[Any] = []
+        for path, module in model.named_modules():
+            self.handles.append(module.register_forward_pre_hook(self._enter(path)))
+            self.handles.append(module.register_forward_hook(self._leave, always_call=True))
+
+    def _enter(self, path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any) -> None:
+            if not self.stack:
+                self._mark([x for x in tensors(inputs) if is_image(x)], frozenset({""}))
+            self.stack.append(path)
+
+        return hook
+
+    def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        self.stack.pop()
+
+    def _mark(self, values: list[Tensor], sources: Sources) -> None:
+        for x in values:
+            self.marks[id(x)] = (x, sources)
+
+    def origin(self, x: Tensor) -> Sources:
+        return self.marks[id(x)][1] if id(x) in self.marks else frozenset()
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        sources: Sources = frozenset().union(*map(self.origin, tensors([args, kwargs])))
+        result = function(*args, **kwargs)
+        if self.stack:
+            if getattr(function, "__name__", "") in MIXING:
+                self.mixing.append(Mixing(self.stack[-1], sources))
+                sources = frozenset({self.stack[-1]})
+            self._mark(tensors(result), sources)
+        return result
+
+
+def is_plain(module: Any, *kinds: type[nn.Module]) -> bool:
+    """Whether the weight of a layer in one group is its own parameter."""
+    own = isinstance(module, kinds) and module._parameters.get("weight") is not None
+    return own and getattr(module, "groups", 1) == 1
+
+
+def set_counts(
+    model: nn.Module, path: str, names: tuple[str, ...], before: int, after: int
+) -> None:
+    """Correct what a module, and those it is inside, say of its channels."""
+    for outer, module in model.named_modules():
+        if path == outer or path.startswith(f"{outer}.") or not outer:
+            for name in names:
+                if type(vars(module).get(name)) is int and vars(module)[name] == before:
+                    vars(module)[name] = after
