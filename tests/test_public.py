@@ -38,6 +38,7 @@ NAMES = [
     "load_checkpoint",
     "ops",
     "stream",
+    "unconvert",
 ]
 
 OPERATORS = [

@@ -17,6 +17,7 @@ from lean3d.convert import (
     convert,
     decompose,
     fold,
+    unconvert,
 )
 from lean3d.cost import Cost, count
 from lean3d.errors import (
@@ -63,4 +64,5 @@ __all__ = [
     "load_checkpoint",
     "ops",
     "stream",
+    "unconvert",
 ]

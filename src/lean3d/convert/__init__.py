@@ -10,6 +10,7 @@ from lean3d.convert.inference import fold
 from lean3d.convert.inflate import Inflate
 from lean3d.convert.lean import Atoms, ChannelSeparated, ParallelSeparable, SpaceTime, decompose
 from lean3d.convert.planar import Planar
+from lean3d.convert.unconvert import unconvert
 from lean3d.errors import ConversionError
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "convert",
     "decompose",
     "fold",
+    "unconvert",
 ]

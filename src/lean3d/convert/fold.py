@@ -23,7 +23,7 @@ from lean3d.convert.functional import Intercept
 from lean3d.convert.graphs import Graph
 from lean3d.convert.lift import Folding
 
-__all__ = ["Spread", "Stack", "cross", "fold"]
+__all__ = ["Spread", "Stack", "cross", "fold", "unfold_class"]
 
 _running: list[Any] = []  # the folds around the code that runs, innermost last; None: on volumes
 
@@ -186,6 +186,13 @@ def cross(module: nn.Module) -> None:
     """Let a module see volumes when a folded forward calls it."""
     if not isinstance(module, Crossing):
         module.__class__ = _mixed(Crossing, type(module))  # type: ignore[arg-type]
+
+
+def unfold_class(module: nn.Module) -> None:
+    """Undo `fold` and `cross`."""
+    if isinstance(module, Crossing):
+        module.__class__ = type(module).__bases__[-1]
+    vars(module).pop("_folding", None)
 
 
 @cache

@@ -12,7 +12,9 @@ from typing import Any
 from torch import nn
 from torch.fx import GraphModule
 
-__all__ = ["Graph", "keep_with_copies"]
+__all__ = ["Graph", "forget_in_copies", "keep_with_copies"]
+
+PRESERVED = "_user_preserved_attributes"
 
 
 class Graph:
@@ -57,4 +59,10 @@ def _made_once_more(bases: tuple[type, ...], make: Any, arguments: Any) -> Any:
 def keep_with_copies(module: nn.Module, name: str) -> None:
     """Let copies of a GraphModule keep an attribute, as those of other modules do."""
     if isinstance(module, GraphModule):
-        module.meta.setdefault("_user_preserved_attributes", {})[name] = getattr(module, name)
+        module.meta.setdefault(PRESERVED, {})[name] = getattr(module, name)
+
+
+def forget_in_copies(module: nn.Module, name: str) -> None:
+    """Undo `keep_with_copies`."""
+    if isinstance(module, GraphModule):
+        module.meta.get(PRESERVED, {}).pop(name, None)

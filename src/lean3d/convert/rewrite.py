@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lean3d.convert.become import become
+from lean3d.convert.become import become, remember
 from lean3d.convert.conversion import Row
 from lean3d.convert.fold import cross, fold
 from lean3d.convert.lift import Folding, Lifted, Site
@@ -133,13 +133,17 @@ def _adopt(conv: nn.Conv2d, site: Site, need: Need) -> None:
         plain.weight = own
     change = find_rule(plain, site)
     assert change is not None
-    template = change(plain, site)
+    template: Any = change(plain, site)
     template = template.module if isinstance(template, Lifted) else template
-    for name, parameter in template._parameters.items():
-        if parameter is not None and name == "weight" and not need.computed and parameter.ndim == 5:
-            conv._parameters[name] = parameter
-        if name not in ("weight", "bias"):
-            conv._parameters[name] = parameter
+    taken = {
+        name: parameter
+        for name, parameter in template._parameters.items()
+        if name not in ("weight", "bias")
+    }
+    if template.weight.ndim == 5 and not need.computed:
+        taken["weight"] = template.weight
+    remember(conv, (), taken)
+    conv._parameters.update(taken)
 
 
 def _cross(model: nn.Module, needs: Mapping[str, Need], changed: set[nn.Module]) -> None:
