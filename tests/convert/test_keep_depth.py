@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from flat_models import ResNet, vgg
 from torch import nn
 
@@ -92,3 +93,69 @@ def test_works_on_the_meta_device():
         deep = convert(Hourglass(), ACS(keep_depth=1))
     assert deep.pool1.stride == (1, 2, 2)
     assert deep.b.stride == (2, 2, 2)
+
+
+def blur(x):
+    kernel = torch.tensor([1.0, 2, 1]).outer(torch.tensor([1.0, 2, 1])).expand(4, 1, 3, 3) / 16
+    return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), kernel.to(x), stride=2, groups=4)
+
+
+# one halving of height each, by functions
+HALVINGS = {
+    "maximum": lambda x: F.max_pool2d(x, 3, 2, 1),
+    "average": lambda x: F.avg_pool2d(x, 2),
+    "blur": blur,
+    "interpolate": lambda x: F.interpolate(x, scale_factor=0.5, mode="bilinear"),
+    "interpolate to a size": lambda x: F.interpolate(x, size=[n // 2 for n in x.shape[2:]]),
+    "every other": lambda x: x[:, :, ::2, ::2],
+    "space to depth": lambda x: F.pixel_unshuffle(x, 2)[:, ::4],
+}
+
+
+class Functional(nn.Module):
+    """Three halvings in one forward, and back up: to sizes seen and by factors."""
+
+    def __init__(self, halve):
+        super().__init__()
+        self.halve, self.conv = halve, nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x):
+        a = self.halve(self.conv(x))
+        b = self.halve(self.conv(a))
+        c = self.halve(b)
+        up = F.interpolate(c, scale_factor=2.0) + b
+        return [c, up, F.interpolate(up, size=a.shape[2:]) + a, F.interpolate(a, scale_factor=2)]
+
+
+@pytest.mark.parametrize("name", HALVINGS)
+@pytest.mark.parametrize(
+    ("keep", "depths"), [(1, [4, 8, 16, 16]), (2, [8, 16, 16, 16]), (None, [16] * 4)]
+)
+def test_functions_leave_depth_alone_too(name, keep, depths):
+    image = torch.randn(2, 4, 32, 24)
+    deep = convert(Functional(HALVINGS[name]), ACS(keep_depth=keep), example=image)
+    outputs = deep(torch.randn(1, 4, 16, 32, 24))
+    assert [y.shape[2] for y in outputs] == depths
+    assert [y.shape[3] for y in outputs] == [4, 8, 16, 32]
+
+
+class Same(nn.Conv2d):
+    """Padded for ceil(size / stride) outputs."""
+
+    def forward(self, x):
+        pads = []
+        for axis in (1, 0):
+            total = max((-(-x.shape[2 + axis] // 2) - 1) * 2 + 3 - x.shape[2 + axis], 0)
+            pads += [total // 2, total - total // 2]
+        return F.conv2d(F.pad(x, pads), self.weight, self.bias, 2)
+
+
+@pytest.mark.parametrize(("keep", "depth"), [(1, 8), (2, 16), (None, 16)])
+def test_padding_made_for_a_size_is_none_where_depth_is_kept(keep, depth):
+    deep = convert(nn.Sequential(Same(3, 4, 3, 2), Same(4, 4, 3, 2)), ACS(keep_depth=keep))
+    assert deep(torch.randn(1, 3, 16, 32, 24)).shape == (1, 4, depth, 8, 6)
+
+
+def test_depth_16_goes_through_a_stride_of_32():
+    deep = convert(nn.Sequential(*[nn.Conv2d(3, 3, 3, 2, 1) for _ in range(5)]), ACS(keep_depth=1))
+    assert deep(torch.randn(1, 3, 16, 64, 96)).shape == (1, 3, 1, 2, 3)

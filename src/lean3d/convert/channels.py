@@ -3,16 +3,15 @@
 Axes: B batch, C channels, H height, W width.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from lean3d.convert.compare import tensors
 from lean3d.convert.images import is_image
 from lean3d.convert.sizes import run_lightly
+from lean3d.convert.watch import Watch
 
 __all__ = ["Mixing", "flow", "is_plain", "set_counts"]
 
@@ -34,37 +33,19 @@ def flow(
     model: nn.Module, arguments: tuple[Any, ...]
 ) -> tuple[list[Mixing], list[tuple[Tensor, Sources]]]:
     """The modules that mix channels, in order; and the outputs, with those that made them."""
-    watch = _Watch(model)
-    try:
-        with watch:
-            result = run_lightly(model, arguments)
-    finally:
-        for handle in watch.handles:
-            handle.remove()
+    watch = _Channels(model)
+    result = watch.see(lambda: run_lightly(model, arguments))
     return watch.mixing, [(x, watch.origin(x)) for x in tensors(result)]
 
 
-class _Watch(TorchFunctionMode):
+class _Channels(Watch):
     def __init__(self, model: nn.Module):
-        super().__init__()
+        super().__init__(model)
         self.marks: dict[int, tuple[Tensor, Sources]] = {}
         self.mixing: list[Mixing] = []
-        self.stack: list[str] = []
-        self.handles: list[Any] = []
-        for path, module in model.named_modules():
-            self.handles.append(module.register_forward_pre_hook(self._enter(path)))
-            self.handles.append(module.register_forward_hook(self._leave, always_call=True))
 
-    def _enter(self, path: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: Any) -> None:
-            if not self.stack:
-                self._mark([x for x in tensors(inputs) if is_image(x)], frozenset({""}))
-            self.stack.append(path)
-
-        return hook
-
-    def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        self.stack.pop()
+    def started(self, inputs: Any) -> None:
+        self._mark([x for x in tensors(inputs) if is_image(x)], frozenset({""}))
 
     def _mark(self, values: list[Tensor], sources: Sources) -> None:
         for x in values:
@@ -73,18 +54,12 @@ class _Watch(TorchFunctionMode):
     def origin(self, x: Tensor) -> Sources:
         return self.marks[id(x)][1] if id(x) in self.marks else frozenset()
 
-    def __torch_function__(
-        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
+    def called(self, path: str, function: Any, args: Any, kwargs: Any, result: Any) -> None:
         sources: Sources = frozenset().union(*map(self.origin, tensors([args, kwargs])))
-        result = function(*args, **kwargs)
-        if self.stack:
-            if getattr(function, "__name__", "") in MIXING:
-                self.mixing.append(Mixing(self.stack[-1], sources))
-                sources = frozenset({self.stack[-1]})
-            self._mark(tensors(result), sources)
-        return result
+        if getattr(function, "__name__", "") in MIXING:
+            self.mixing.append(Mixing(path, sources))
+            sources = frozenset({path})
+        self._mark(tensors(result), sources)
 
 
 def is_plain(module: Any, *kinds: type[nn.Module]) -> bool:

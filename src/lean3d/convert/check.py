@@ -50,21 +50,28 @@ def compare_planes(flat: Flat, plan: Plan, axis: int) -> list[Result]:
 
 
 def _compare(flat: Flat, answer: Answer, plan: Plan, axis: int) -> Result:
-    volume, error = flat.sample.volume(axis), math.inf
+    length, error = _length(flat, plan), math.inf
+    volume = flat.sample.volume(axis, length)
     with with_values(answer.values), _planes(flat.model, plan, axis), suppress(Exception):
         # whatever a foreign forward raises; the culprit says what
         error = difference(answer.expected, flat.model(*volume), axis)
     tolerance = flat.tolerance(answer, error)
     number = None if math.isinf(error) else error
-    name, shape = NAMES[axis] + answer.note, flat.sample.shape(axis)
+    name, shape = NAMES[axis] + answer.note, flat.sample.shape(axis, length)
     check = Check(name, error <= tolerance, number, tolerance, shape)
     if check.passed:
         return check, _no_one
     return check, partial(_blame, flat, answer, plan, axis, tolerance)
 
 
+def _length(flat: Flat, plan: Plan) -> int:
+    """How often the image is repeated; often enough to be halved where height is not."""
+    keeps = plan.how.keep_depth != 0
+    return flat.sample.even(16, 48, 80) if keeps else flat.sample.length
+
+
 def _blame(flat: Flat, answer: Answer, plan: Plan, axis: int, tolerance: float) -> Culprit:
-    inputs = flat.sample.arguments, flat.sample.volume(axis)
+    inputs = flat.sample.arguments, flat.sample.volume(axis, _length(flat, plan))
     with with_values(answer.values):
         other = duplicate(flat.model)
         with _planes(other, plan, axis):
@@ -90,15 +97,17 @@ def _planar_twin(how: Lift, axis: int) -> Lift:
 def compare_sizes(flat: Flat, plan: Plan) -> Result:
     """Check (s)."""
     sample, model = flat.sample, flat.light
-    images = [sample.arguments, sample.make((sample.depth, sample.size[1]))]
+    keeps = plan.how.keep_depth != 0
+    depth = sample.even(64, 32, 96) if keeps else sample.depth
+    images = [sample.arguments, sample.make((depth, sample.size[1]))]
     wide, tall = (run_lightly(model, image) for image in images)
     with for_a_while(model):
         rewrite(model, plan)
-        out, culprit = attempt(model, sample.volume(ALONG_DEPTH, sample.depth))
-    # where downsamplings leave depth alone it need not end as height does
-    if culprit is None and not same_sizes(wide, tall, out, plan.how.keep_depth != 0):
+        out, culprit = attempt(model, sample.volume(ALONG_DEPTH, depth))
+    kept = (depth, sample.size[0]) if keeps else None
+    if culprit is None and not same_sizes(wide, tall, out, kept):
         shapes = [[tuple(x.shape) for x in tensors(y)] for y in (wide, out)]
         why = f"the output is {shapes[1]}, in 2D {shapes[0]}"
         culprit = Culprit("", type(model).__name__, None, why)
-    check = Check(SIZES, culprit is None, None, 0.0, (sample.depth, *sample.size))
+    check = Check(SIZES, culprit is None, None, 0.0, (depth, *sample.size))
     return check, _no_one if culprit is None else lambda: culprit

@@ -65,31 +65,38 @@ def _relative(flat: Tensor, deep: Tensor, repeated: int | None = None) -> float:
     return math.inf if math.isnan(worst) else worst
 
 
-def same_sizes(wide: Any, tall: Any, deep: Any, keep: bool) -> bool:
+def same_sizes(wide: Any, tall: Any, deep: Any, kept: tuple[int, int] | None = None) -> bool:
     """Whether a 3D output has the size it should.
 
     Args:
         wide: 2D output on an image (H, W).
         tall: 2D output on an image (D, W), which says what becomes of a length D.
         deep: 3D output on a volume (D, H, W).
-        keep: Depth need not end as height does.
+        kept: (depth, height) of the volume where depth need not end as height does. A map as high
+            as the volume is then as deep as it is, and a lower one no deeper.
     """
     outputs = tensors(wide), tensors(tall), tensors(deep)
     if len({len(output) for output in outputs}) > 1:
         return False
     shapes = ([tuple(one.shape) for one in output] for output in outputs)
-    return all(_fits(a, b, c, keep) for a, b, c in zip(*shapes, strict=True))
+    return all(_fits(a, b, c, kept) for a, b, c in zip(*shapes, strict=True))
 
 
-def _fits(wide: Size, tall: Size, deep: Size, keep: bool) -> bool:
+def _fits(wide: Size, tall: Size, deep: Size, kept: tuple[int, int] | None) -> bool:
     if len(deep) == len(wide):
         return wide == tall == deep
     for place in range(len(deep)):
         without = deep[:place] + deep[place + 1 :]
         grown = place < len(tall) and deep[place] == tall[place]
-        if without == wide and (keep or grown):
+        if without == wide and (grown or (kept and _may_keep(wide, deep[place], *kept))):
             return True
     return False
+
+
+def _may_keep(wide: Size, value: int, depth: int, height: int) -> bool:
+    if len(wide) < 4 or wide[2] > height:
+        return True
+    return value == depth if wide[2] == height else value <= depth
 
 
 def _with(shape: Size, place: int, value: int) -> Size:

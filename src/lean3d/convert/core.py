@@ -14,7 +14,7 @@ from lean3d.convert.dissect.how import Dissect
 from lean3d.convert.dissect.network import make_causal
 from lean3d.convert.ends import with_ends
 from lean3d.convert.graphs import keep_with_copies
-from lean3d.convert.keep import kept_paths
+from lean3d.convert.keep import kept_calls
 from lean3d.convert.lean.base import Lean
 from lean3d.convert.lean.network import make_lean
 from lean3d.convert.lift import Lift, Site
@@ -83,13 +83,15 @@ def convert(
     model, ends = with_ends(model, in_channels, num_classes, example)
     accepted = accept or ("planar" if how.planar_will_do else "isotropic")
     with quietly(model):
-        plan = Plan(how, where, kept_paths(model, None) if how.keep_depth is None else ())
+        plan = Plan(how, where)
         refuse_what_has_no_rule(model, plan)
         flat = prepare(model, example)
         needs, hidden = _survey(flat, plan)
-        if how.keep_depth:
+        if how.keep_depth != 0:
             run = partial(run_lightly, flat.light, flat.sample.arguments)
-            plan = replace(plan, kept=kept_paths(flat.light, how.keep_depth, run))
+            plan = replace(plan, kept=kept_calls(flat.light, how, run))
+            # where a function leaves depth alone it has another meaning
+            hidden |= {path: need for path, need in needs.items() if path in plan.kept}
         # a forward may hold in any number of dimensions, whatever it calls
         plans = [replace(plan, needs=some) for some in (hidden, needs)]
         why = _why_unchecked(model, accepted, flat_paths(model, plan))

@@ -73,7 +73,7 @@ class Stack:
     """
 
     def __init__(self, folding: Folding):
-        self.folding, self.batch = folding, 0
+        self.folding, self.batch, self.calls = folding, 0, 0
         self.seen: list[tuple[int, int, int]] = []  # H, W, D
 
     def enter(self, x: Any) -> Any:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lean3d.convert.become import become
+from lean3d.convert.keep import resamples
 from lean3d.convert.lift import Folding, Lifted, Site
 from lean3d.convert.rules import find_rule
 from lean3d.convert.still import hold_still
@@ -65,6 +66,10 @@ class Call:
         self.stack, self.module, self.function = stack, module, function
         self.args, self.kwargs = args, kwargs
         self.folding: Folding = module._folding
+        self.keep = False
+        if resamples(function, args, kwargs):
+            calls, stack.calls = self.folding.keep, stack.calls + 1
+            self.keep = calls[min(stack.calls, len(calls)) - 1]
 
     def read(self, names: str, **defaults: Any) -> dict[str, Any]:
         """The arguments by name."""
@@ -81,14 +86,14 @@ class Call:
         """The 3D form of a 2D torch.nn module; made once, because it holds no weights."""
         folding = self.folding
         settings = (*args, *(item for pair in sorted(kwargs.items()) for item in pair))
-        key = (kind, settings, folding.how, folding.keep, folding.still)
+        key = (kind, settings, folding.how, self.keep, folding.still)
         if key not in _made:
-            _made[key] = _lifted(kind(*args, **kwargs), folding)
+            _made[key] = _lifted(kind(*args, **kwargs), folding, self.keep)
         return _made[key]
 
 
-def _lifted(module: nn.Module, folding: Folding) -> nn.Module:
-    site = Site("", folding.how, folding.keep)
+def _lifted(module: nn.Module, folding: Folding, keep: bool) -> nn.Module:
+    site = Site("", folding.how, keep)
     change = find_rule(module, site)
     result: Any = change(module, site) if change else module
     result = result.module if isinstance(result, Lifted) else result

@@ -85,7 +85,7 @@ class Folding:
     Args:
         stack: Depth goes into the batch, because the forward sees neighbours; else into height.
         same: Its padding makes ceil(size / stride) outputs at any size.
-        keep: What it resamples leaves depth alone.
+        keep: Which of its calls that may resample leave depth alone, in order.
         still: In a self-check, the axis along which the volume is constant.
         channels_last_in: It takes (B, H, W, C) in 2D.
         channels_last_out: It returns (B, H, W, C) in 2D.
@@ -94,7 +94,7 @@ class Folding:
     how: Any
     stack: bool
     same: bool = False
-    keep: bool = False
+    keep: tuple[bool, ...] = (False,)
     still: int | None = None
     channels_last_in: bool = False
     channels_last_out: bool = False

@@ -71,15 +71,19 @@ def conv_transpose2d(call: Call) -> Tensor:
     )
 
 
+def _repeats(call: Call) -> bool:
+    """Whether depth is padded by its border slices."""
+    return getattr(call.folding.how, "pad", "zeros") == "replicate"
+
+
 def _same_depth(
     call: Call, x_BCDHW: Tensor, kernel: int, stride: int, dilation: int, value: float
 ) -> Tensor:
     """Pad depth for ceil(D / stride) outputs, as the forward did height and width for theirs."""
-    stride = 1 if call.folding.keep else stride
     pads = (0, 0, 0, 0, *same_padding(x_BCDHW.shape[2], kernel, stride, dilation))
-    if not any(pads):
+    if call.keep or not any(pads):  # the window is one voxel deep where depth is kept
         return x_BCDHW
-    if call.folding.still == 0:
+    if call.folding.still == 0 or _repeats(call):
         return F.pad(x_BCDHW, pads, mode="replicate")
     return F.pad(x_BCDHW, pads, value=value)
 
@@ -136,13 +140,17 @@ def pad(call: Call) -> Any:
     if x.ndim != 4 or len(pads) != 4:
         return call.plainly()
     fill = (given["value"] or 0.0,) if mode == "constant" else ()
-    if call.folding.same:  # depth is padded where the window is known
-        left, right, top, bottom = pads
-        along = (left, right, top, bottom, 0, 0)
-        module = call.lifted(nn.ConstantPad3d, along, *fill)
-    else:
-        module = call.lifted(PADS[mode], pads, *fill)
-    return call.stack.fold(module(call.volume(x)))
+    y, (top, bottom) = call.volume(x), pads[2:]
+    if call.folding.same or call.keep:  # depth is padded where the window is known, or never
+        top = bottom = 0
+    elif mode == "constant" and _repeats(call) and min(top, bottom) >= 0:
+        y, top, bottom = F.pad(y, (0, 0, 0, 0, top, bottom), mode="replicate"), 0, 0
+    if (top, bottom) == pads[2:]:
+        return call.stack.fold(call.lifted(PADS[mode], pads, *fill)(y))
+    deep = (*pads, top, bottom)
+    if mode == "constant":
+        return call.stack.fold(call.lifted(nn.ConstantPad3d, deep, *fill)(y))
+    return call.stack.fold(F.pad(y, deep, mode))
 
 
 @meaning(F.interpolate, F.upsample)
@@ -159,7 +167,7 @@ def interpolate(call: Call) -> Tensor:
         size = (_depth_for(call, x, height, width), height, width)
     else:
         tall, wide = pair(scale)
-        scale = (1.0 if call.folding.keep else tall, tall, wide)
+        scale = (1.0 if call.keep else tall, tall, wide)
     return call.stack.fold(resize(x, size, scale, **given))
 
 
@@ -168,7 +176,7 @@ def _depth_for(call: Call, x_BCDHW: Tensor, height: int, width: int) -> int:
     if known is not None:
         return known
     depth = x_BCDHW.shape[2]
-    return depth if call.folding.keep else max(round(depth * height / x_BCDHW.shape[3]), 1)
+    return depth if call.keep else max(round(depth * height / x_BCDHW.shape[3]), 1)
 
 
 @meaning(F.pixel_shuffle, F.pixel_unshuffle)
@@ -215,7 +223,7 @@ def crop(call: Call) -> Any:
         return call.plainly()
     depth = index[2]
     y = call.volume(x)
-    if call.folding.keep:
+    if call.keep:
         depth = slice(None)
     elif depth.stop is not None and depth.stop >= 0 and index[3].stop is not None:
         start = depth.start or 0

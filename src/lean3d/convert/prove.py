@@ -109,7 +109,7 @@ def prove(flat: Flat, plan: Plan, planar_will_do: bool) -> Proof:
     how: Lift = plan.how
     results = compare_planes(flat, plan, ALONG_DEPTH)
     # what leaves depth alone cannot treat it as height; the rest of the model can
-    alike = replace(plan, how=replace(how, keep_depth=0), kept=())
+    alike = replace(plan, how=replace(how, keep_depth=0), kept={})
     note = ", no depth kept" if how.keep_depth != 0 else ""
     if (failed := _first_failure(results)) is not None:
         return Proof(plan, "unchecked", results, (failed, ""))

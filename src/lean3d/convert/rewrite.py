@@ -1,7 +1,7 @@
 """Walk a model and turn every module that a rule covers into its 3D form, in place."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,13 +28,13 @@ class Plan:
     """What to do to every copy of the model.
 
     Args:
-        kept: Paths of the resampling modules that leave depth alone.
+        kept: By path, which of a module's own calls leave depth alone.
         needs: What the modules' own forwards ask for, by path.
     """
 
     how: Any
     where: Where | None = None
-    kept: Collection[str] = ()
+    kept: Mapping[str, tuple[bool, ...]] = field(default_factory=dict)
     needs: Mapping[str, Need] = field(default_factory=dict)
 
     def selects(self, path: str, module: nn.Module) -> bool:
@@ -52,14 +52,15 @@ def rewrite(model: nn.Module, plan: Plan, still: int | None = None) -> list[Row]
     changed: set[nn.Module] = set()
     tied = _tied(model)
     for path, module in list(model.named_modules()):
-        site = Site(path, plan.how, path in plan.kept, made)
+        site = Site(path, plan.how, any(plan.kept.get(path, ())), made)
         if not plan.selects(path, module):
             continue
         change = find_rule(module, site)
         if change is not None:
             row = _apply(module, change(module, site), site, still)
         else:
-            row = _fold(module, site, plan.needs.get(path, Need()), still)
+            kept = plan.kept.get(path, (False,))
+            row = _fold(module, site, plan.needs.get(path, Need()), still, kept)
         if row is not None:
             rows.append(row)
             changed.add(module)
@@ -81,7 +82,7 @@ def refuse_what_has_no_rule(model: nn.Module, plan: Plan) -> None:
     """Raise ConversionError for a module that has no 3D form, before anything is run."""
     for path, module in model.named_modules():
         if plan.selects(path, module):
-            site = Site(path, plan.how, path in plan.kept)
+            site = Site(path, plan.how, any(plan.kept.get(path, ())))
             change = find_rule(module, site)
             if change is not None:
                 change(module, site)
@@ -106,7 +107,9 @@ def _apply(module: nn.Module, result: Any, site: Site, still: int | None) -> Row
     return Row(site.path, before, type(module).__name__, lifted.exact, lifted.kept)
 
 
-def _fold(module: nn.Module, site: Site, need: Need, still: int | None) -> Row | None:
+def _fold(
+    module: nn.Module, site: Site, need: Need, still: int | None, kept: tuple[bool, ...]
+) -> Row | None:
     """Let a forward that speaks 2D run on volumes; what it holds itself becomes 3D where it can."""
     if need.kind == NATIVE:
         return None
@@ -114,7 +117,7 @@ def _fold(module: nn.Module, site: Site, need: Need, still: int | None) -> Row |
     if isinstance(module, nn.Conv2d):
         _adopt(module, site, need)
     stack = need.kind == STACK
-    fold(module, Folding(site.how, stack, need.same, site.keep, still, *need.channels_last))
+    fold(module, Folding(site.how, stack, need.same, kept, still, *need.channels_last))
     where = "batch" if stack else "height"
     return Row(site.path, before, f"{before}, depth in {where}", not stack, True)
 

@@ -56,10 +56,14 @@ class Sample:
 
         return tuple(repeat(x, like) for x, like in zip(self.arguments, sizes, strict=True))
 
-    def shape(self, axis: int) -> tuple[int, int, int]:
+    def even(self, *lengths: int) -> int:
+        """The first of some lengths that no side of the image has."""
+        return next(length for length in lengths if length not in self.size)
+
+    def shape(self, axis: int, length: int) -> tuple[int, int, int]:
         """(D, H, W) of such a volume."""
         height, width = self.size
-        return (self.length, height, width) if axis == 2 else (height, self.length, width)
+        return (length, height, width) if axis == 2 else (height, length, width)
 
 
 def find_sample(model: nn.Module, meta: nn.Module | None = None, example: Any = None) -> Sample:
