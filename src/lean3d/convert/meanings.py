@@ -153,7 +153,7 @@ def pad(call: Call) -> Any:
     return call.stack.fold(F.pad(y, deep, mode))
 
 
-@meaning(F.interpolate, F.upsample)
+@meaning(F.interpolate)
 def interpolate(call: Call) -> Tensor:
     given = call.read(
         "input size scale_factor mode align_corners recompute_scale_factor antialias",
