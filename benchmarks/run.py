@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import convert_speed
 import operators
 import streaming
 import torch
@@ -27,6 +28,7 @@ THEMES = {
     "operators": (operators.operators, "tests/ops"),
     "atoms": (operators.atoms, "tests/ops"),
     "acs": (operators.acs, "tests/ops"),
+    "convert_speed": (convert_speed.convert_speed, "tests/convert/test_convert_core.py"),
     "streaming": (streaming.streaming, "tests/stream"),
 }
 
