@@ -19,7 +19,7 @@ demo: install  ## train, convert, compare and predict on a real brain; writes ru
 	$(BIN)/lean3d demo --out runs/demo --resume
 
 test: install
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 test-slow: install
 	$(BIN)/pytest -m slow

@@ -208,7 +208,7 @@ def test_what_cannot_be_watched_is_one_sentence(refused, argv, message):
     [
         (("d_resnet_19",), "did you mean d_resnet_18"),
         (("mobilenet3d_v1", "--options", "width=0.1"), "looks ahead"),
-        ((*NET, "--weights", "nowhere.pt"), "cannot read weights from nowhere.pt"),
+        ((*NET, "--weights", "nowhere.pt"), "there is no file nowhere.pt"),
         ((NET[0], "--size", 0), "--size is 1 pixel or more"),
     ],
 )

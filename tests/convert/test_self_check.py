@@ -27,7 +27,7 @@ FORGETFUL = [
 ]
 
 
-@pytest.mark.parametrize(("module", "wrong"), FORGETFUL, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("module", "wrong"), FORGETFUL, ids=[str(m) for m, _ in FORGETFUL])
 def test_a_rule_that_forgets_depth_is_caught_and_named(monkeypatch, module, wrong):
     convert(around(module), ACS())
     monkeypatch.setitem(rules._RULES, (Lift, type(module)), wrong)
