@@ -22,6 +22,7 @@ class Segmenter(nn.Module):
         return F.interpolate(self.head(joined), x_BCDHW.shape[2:], mode="trilinear")
 
 
+torch.manual_seed(0)
 # with pretrained=True its weights go along
 model = Segmenter(timm.create_model("resnet10t", features_only=True, in_chans=1), num_classes=3)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
