@@ -308,6 +308,14 @@ def test_refuses_what_is_not_a_way_of_lifting(how):
         convert(vgg(), how)
 
 
+@pytest.mark.parametrize(
+    "model", [nn.Conv3d(3, 4, 3), nn.ConvTranspose3d(3, 4, 2), convert(nn.Conv2d(3, 4, 3), ACS())]
+)
+def test_refuses_what_is_3d_already(model):
+    with pytest.raises(ConversionError, match="is 3D already"):
+        convert(model, ACS())
+
+
 def test_refuses_to_overwrite_an_attribute_of_the_model():
     flat = vgg()
     flat.conversion = "mine"

@@ -146,6 +146,15 @@ def test_a_model_without_a_size_that_runs_needs_an_example():
         convert(flat, ACS())
 
 
+def test_the_failure_that_is_told_is_that_of_images_with_the_channels_of_the_model():
+    def refuse(x):
+        raise ValueError("only images of 1000 voxels")
+
+    flat = nn.Sequential(nn.Conv2d(2, 4, 3), Speaks2D(refuse))
+    with pytest.raises(ConversionError, match=r"no image was found.*images of 1000 voxels"):
+        convert(flat, ACS())
+
+
 def test_an_amplifying_model_is_judged_by_its_own_rounding():
     gain = Speaks2D(lambda x: torch.sin(1e10 * x))
     checks = convert(nn.Sequential(nn.Conv2d(3, 4, 3), gain), ACS()).conversion.checks

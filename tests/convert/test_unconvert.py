@@ -187,3 +187,5 @@ def test_what_was_never_2d_is_refused():
     for model in (ResNet(), lean3d.create_model("unet3d", widths=(4, 8))):
         with pytest.raises(ConversionError, match="not what convert"):
             unconvert(model)
+    with pytest.raises(ConversionError, match="cannot be converted back"):
+        unconvert(ResNet().state_dict())  # type: ignore[arg-type]

@@ -30,6 +30,7 @@ from lean3d.errors import ConversionError
 __all__ = ["convert"]
 
 EVEN = 64
+FLAT, DEEP = (nn.Conv2d, nn.ConvTranspose2d), (nn.Conv3d, nn.ConvTranspose3d)
 
 
 def convert(
@@ -159,6 +160,11 @@ def _check_arguments(
         raise ConversionError(
             f"a {type(model).__name__} cannot be converted; pass the nn.Module it was made from"
         )
+    if isinstance(how, Lift) and _is_deep(model):
+        raise ConversionError(
+            f"{type(model).__name__} is 3D already: it has no 2D convolutions, and {how} is for 2D "
+            "models; SpaceTime(), Dissect() and the others take 3D ones"
+        )
     for path, module in model.named_modules():
         if _is_lazy(module):
             raise Site(path, how).refuse(
@@ -169,6 +175,13 @@ def _check_arguments(
             f"{type(model).__name__} has an attribute 'conversion' of its own; rename it, because "
             "the record of the conversion goes there"
         )
+
+
+def _is_deep(model: nn.Module) -> bool:
+    kinds = [type(module) for module in model.modules()]
+    deep, flat = (any(issubclass(kind, some) for kind in kinds) for some in (DEEP, FLAT))
+    was_converted = isinstance(getattr(model, "conversion", None), Conversion)
+    return (deep or was_converted) and not flat
 
 
 def _is_lazy(module: nn.Module) -> bool:

@@ -80,7 +80,7 @@ def find_sample(model: nn.Module, meta: nn.Module | None = None, example: Any = 
     for make, sizes in makers(model, example):
         trial = _Trial(runner, make)
         size = trial.choose(sizes)
-        error = trial.error or error
+        error = error or trial.error  # of the likeliest channels
         if size is None or (meta is not None and _Trial(model, make).maps(size) is None):
             continue
         depth = trial.length(size, meaningful=True)

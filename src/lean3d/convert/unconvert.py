@@ -29,6 +29,10 @@ def unconvert(model: nn.Module, *, lossy: bool = False) -> nn.Module:
     Raises:
         ConversionError: the model was not converted from 2D, or something would be lost.
     """
+    if not isinstance(model, nn.Module):
+        raise ConversionError(
+            f"a {type(model).__name__} cannot be converted back; pass an nn.Module"
+        )
     result = duplicate(model)
     modules = list(result.named_modules())
     if not any(isinstance(vars(module).get("_was"), Was) for _, module in modules):
