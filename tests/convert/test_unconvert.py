@@ -118,11 +118,21 @@ def test_what_was_trained_in_3d_loads_into_2d_and_back_without_renaming(make, ho
     assert torch.equal(again(x), deep(x))
 
 
-def test_2d_weights_load_into_a_soft_net_but_for_its_mixtures():
-    flat, deep = ResNet(), convert(ResNet(), SoftACS())
-    missing, unexpected = deep.load_state_dict(flat.state_dict(), strict=False)
-    assert not unexpected
-    assert {name.rsplit(".")[-1] for name in missing} == {"views"}
+@pytest.mark.parametrize("make", [ResNet, Mixed])
+def test_2d_weights_load_into_a_soft_net_and_leave_its_mixtures(make):
+    torch.manual_seed(0)
+    flat, deep = make().eval(), convert(make(), SoftACS()).eval()
+    for name, parameter in deep.named_parameters():
+        if name.endswith("views"):
+            nn.init.normal_(parameter)
+    mixtures = {name: p.clone() for name, p in deep.named_parameters() if name.endswith("views")}
+    deep.load_state_dict(flat.state_dict())
+    state = deep.state_dict()
+    assert mixtures
+    assert all(torch.equal(state[name], mixture) for name, mixture in mixtures.items())
+    assert all(torch.equal(state[name], value) for name, value in flat.state_dict().items())
+    with pytest.raises(RuntimeError, match="weight"):
+        deep.load_state_dict({name: p for name, p in state.items() if "head.weight" not in name})
 
 
 def test_a_trained_inflated_net_answers_a_repeated_slice_as_what_comes_back():

@@ -22,6 +22,7 @@ from torch.fx import GraphModule
 from lean3d.convert.functional import Intercept
 from lean3d.convert.graphs import Graph
 from lean3d.convert.lift import Folding
+from lean3d.ops.views import LearntViews
 
 __all__ = ["Spread", "Stack", "cross", "fold", "unfold_class"]
 
@@ -159,7 +160,7 @@ class Crossing:
         return _revive, type(self).__bases__, self.__dict__
 
 
-class Folded(Crossing):
+class Folded(Crossing, LearntViews):
     """A module whose own forward speaks 2D."""
 
     _folding: Folding

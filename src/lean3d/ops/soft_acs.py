@@ -10,7 +10,7 @@ Axes: B batch, C channels, D depth, H height, W width.
 import torch
 from torch import Tensor, nn
 
-from lean3d.ops.views import ViewsConv3d
+from lean3d.ops.views import LearntViews, ViewsConv3d
 from lean3d.shape import Triple
 
 __all__ = ["MeanACSConv3d", "SoftACSConv3d"]
@@ -55,11 +55,12 @@ class MeanACSConv3d(ViewsConv3d):
         return self.convolve(x_BCDHW, self.dense_weight(), self.bias)
 
 
-class SoftACSConv3d(ViewsConv3d):
+class SoftACSConv3d(LearntViews, ViewsConv3d):
     """Conv3d whose kernel is a softmax-weighted sum of one 2D kernel's three views, per output.
 
     Takes the arguments of nn.Conv3d in the same order; kernel depth must equal height. The weights
-    of the views are the parameter `views` (C', 3), zero at first, so that it starts as MeanACS.
+    of the views are the parameter `views` (C', 3), zero at first, so that it starts as MeanACS. A
+    2D checkpoint of nn.Conv2d loads unchanged, and leaves them as they are.
 
     Shape: (B, C, D, H, W) -> (B, C', D', H', W'), the sizes nn.Conv3d would give.
     Cost: C * C' * k * k * k / groups multiply-adds per output voxel; C' * (C * k * k + 3)

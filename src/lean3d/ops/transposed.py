@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lean3d.ops.base import Holds4d, as_kernel, pad_or_crop, split_channels
+from lean3d.ops.views import LearntViews
 from lean3d.shape import Triple, check_axes, triple
 
 __all__ = [
@@ -204,7 +205,7 @@ class MeanACSConvTranspose3d(PlaneConvTranspose3d):
         return self.add_bias((views[0] + views[1] + views[2]) / 3)
 
 
-class SoftACSConvTranspose3d(PlaneConvTranspose3d):
+class SoftACSConvTranspose3d(LearntViews, PlaneConvTranspose3d):
     """Transposed convolution that is a softmax-weighted sum of three views, per output channel."""
 
     def __init__(self, *arguments, **more):

@@ -7,13 +7,14 @@ view 1 none along H (coronal), view 2 none along W (sagittal).
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lean3d.ops.base import Conv3dLike, as_kernel
 
-__all__ = ["PlaneConv3d", "ViewsConv3d", "embed"]
+__all__ = ["LearntViews", "PlaneConv3d", "ViewsConv3d", "embed"]
 
 
 def embed(kernel: Tensor, extent: tuple[int, ...]) -> Tensor:
@@ -40,6 +41,17 @@ class PlaneConv3d(Conv3dLike):
         """The initialisation of nn.Conv2d."""
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         self.reset_bias(self.weight[0].numel())
+
+
+class LearntViews:
+    """For modules that may have a parameter `views`: 2D weights, which lack it, load whole."""
+
+    _parameters: dict[str, Any]
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        if "views" in self._parameters and f"{prefix}weight" in state_dict:
+            state_dict.setdefault(f"{prefix}views", self._parameters["views"])
+        super()._load_from_state_dict(state_dict, prefix, *rest)  # type: ignore[misc]
 
 
 class ViewsConv3d(PlaneConv3d):
