@@ -4,15 +4,18 @@ BIN := $(VENV)/bin
 # apart from the rest, because torchvision's wheel breaks what imports it beside a CPU-only torch
 ZOO := torchvision timm segmentation-models-pytorch
 ZOO += pytorchvideo fvcore iopath portalocker yacs tabulate termcolor  # the rest is what it imports
+# what tests and benchmarks compare with, without what it depends on
+PEERS := acsconv continual-inference
 
 .PHONY: install demo test test-slow lint bench
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps --upgrade --target $(VENV)/zoo $(ZOO)
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps $(PEERS)
 	touch $@
 
 demo: install  ## train, convert, compare and predict on a real brain; writes runs/demo/report.html
@@ -30,6 +33,5 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/codespell
 
-bench: install  ## installs the peers without what they depend on
-	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt acsconv continual-inference
+bench: install
 	$(BIN)/python benchmarks/run.py
