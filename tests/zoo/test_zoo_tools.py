@@ -49,6 +49,8 @@ def test_it_compiles_in_one_graph(deep):
     torch.testing.assert_close(compiled(x), deep(x))
 
 
+# torch's own, as inductor is imported
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_inductor_compiles_depth_in_the_batch():
     deep = convert(build(FOUR["tf_mobilenetv3"]), ACS()).requires_grad_(False)
     torch._dynamo.reset()

@@ -35,7 +35,7 @@ def conv2d(call: Call) -> Tensor:
     weight, bias, groups = given["weight"], given["bias"], given["groups"]
     settings = {name: static(given[name]) for name in ("stride", "padding", "dilation", "groups")}
     kernel, channels = tuple(weight.shape[-2:]), (weight.shape[1] * groups, weight.shape[0])
-    like: Any = dict(device="meta", dtype=weight.dtype, bias=bias is not None)
+    like: Any = dict(device="meta", bias=bias is not None)
     module = call.lifted(nn.Conv2d, *channels, kernel, **settings, **like)
     x = call.volume(given["input"])
     if call.folding.same:
@@ -57,7 +57,7 @@ def conv_transpose2d(call: Call) -> Tensor:
     names = ("stride", "padding", "output_padding", "groups", "dilation")
     settings = {name: static(given[name]) for name in names}
     kernel, channels = tuple(weight.shape[-2:]), (weight.shape[0], weight.shape[1] * groups)
-    like: Any = dict(device="meta", dtype=weight.dtype, bias=bias is not None)
+    like: Any = dict(device="meta", bias=bias is not None)
     module = call.lifted(nn.ConvTranspose2d, *channels, kernel, **settings, **like)
     if module.weight.ndim == 5 and weight.ndim == 4:
         raise ConversionError(
