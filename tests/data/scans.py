@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-CT = Path(os.environ.get("LEAN3D_DATA", "/work/shared/data")) / "ct"
+BESIDE = Path(__file__).parents[3] / "shared" / "data"
+CT = Path(os.environ.get("LEAN3D_DATA", BESIDE)) / "ct"
 needs_ct = pytest.mark.skipif(not CT.is_dir(), reason="real CT absent; set LEAN3D_DATA")
 
 SIZE, SPACING = (21, 26, 17), (0.9, 1.3, 2.5)
