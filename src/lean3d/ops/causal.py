@@ -8,10 +8,10 @@ Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lean3d.ops.base import Conv3dLike, pad_or_crop
+from lean3d.ops.base import pad_or_crop
+from lean3d.ops.dense import DenseConv3d
 from lean3d.ops.fast import conv3d
 from lean3d.ops.memory import check_steps, past
 from lean3d.shape import Triple
@@ -19,11 +19,11 @@ from lean3d.shape import Triple
 __all__ = ["CausalConv3d"]
 
 
-class CausalConv3d(Conv3dLike):
+class CausalConv3d(DenseConv3d):
     """Conv3d with all its temporal padding before the first frame, none after the last.
 
     Takes the arguments of nn.Conv3d in the same order; `padding_mode` is that of height and
-    width. `lean3d.stream` runs it frame by frame. Then:
+    width. The kernel's last tap is the present frame. `lean3d.stream` runs it frame by frame. Then:
 
     Args:
         past: Frames put in front of the first; by default as many as `padding` puts before and
@@ -66,18 +66,6 @@ class CausalConv3d(Conv3dLike):
             )
         self.first = first
         self.past = sum(self.pads[0]) if past is None else past
-        shape = (out_channels, in_channels // groups, *self.kernel_size)
-        self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """The initialisation of nn.Conv3d."""
-        nn.init.kaiming_uniform_(self.weight, a=5**0.5)
-        self.reset_bias(self.weight[0].numel())
-
-    def dense_weight(self) -> Tensor:
-        """The kernel (C', C/groups, k, k, k); its last tap is the present frame."""
-        return self.weight
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         self.check(x_BCTHW)

@@ -1,6 +1,6 @@
 """nn.Conv3d that computes as the operators here do.
 
-Differs from nn.Conv3d: one small sample on a CPU stays with oneDNN, see `lean3d.ops.base`.
+Differs from nn.Conv3d: one small sample on a CPU stays with oneDNN, see `lean3d.ops.fast`.
 
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
