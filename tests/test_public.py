@@ -85,6 +85,7 @@ def test_convert_and_count_have_their_fixed_signatures():
         ("model", empty, place),
         ("input_shape", empty, place),
         ("profile", "macs", key),
+        ("training", False, key),
     ]
 
 

@@ -51,7 +51,8 @@ def kth() -> Iterator[Row]:
     for form, (whole, half, saved) in MEMORY.items():
         with torch.device("meta"):
             model = create_model(f"kth_{form}")
-        full, short = (count(model, shape).training_peak_bytes for shape in (FULL, SHORT))
+        costs = [count(model, shape, training=True) for shape in (FULL, SHORT)]
+        full, short = (cost.training_peak_bytes for cost in costs)
         name = f"KTH, {form}, Table 2"
         yield Row(name, "memory, full size", whole, full / 1e6, "MB", HELD)
         yield Row(name, "memory, ITSL", half, short / 1e6, "MB", HELD)

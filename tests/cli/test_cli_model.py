@@ -26,6 +26,13 @@ def test_the_input_is_what_the_paper_feeds_the_model_if_not_given(lean3d):
     assert answer["input_shapes"] == [list(find_model("unet3d").input_shape)]
 
 
+def test_count_says_what_training_holds(lean3d):
+    _, out, _ = lean3d("count", "unet3d", *SMALL, "--input", "1,1,8,8,8")
+    answer = last_json(out)
+    assert answer["training_peak_bytes"] > answer["peak_activation_bytes"]
+    assert "for everything in training" in out
+
+
 def test_count_passes_its_flags_on(lean3d):
     base = ["count", "unet3d", *SMALL, "--input", "1,2,8,8,8"]
     plain = last_json(lean3d(*base)[1])

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 import json
 
@@ -147,7 +148,7 @@ def test_a_training_pass_holds_weights_gradients_and_what_backward_needs():
     net = nn.Sequential(nn.Conv1d(1, 2, 1), nn.ReLU(), nn.ReLU())
     # at the height: the input, what both ReLUs kept, the gradients before and after one of them,
     # four parameters, and the sum that is differentiated, with its gradient
-    assert count(net, (1, 1, 100)).training_peak_bytes == 400 + 4 * 800 + 16 + 8
+    assert count(net, (1, 1, 100), training=True).training_peak_bytes == 400 + 4 * 800 + 16 + 8
 
 
 def test_recomputed_activations_are_not_held_in_training():
@@ -160,13 +161,26 @@ def test_recomputed_activations_are_not_held_in_training():
     def blocks():
         return [nn.Sequential(*(nn.Conv1d(4, 4, 1) for _ in range(4))) for _ in range(4)]
 
-    plain = count(nn.Sequential(*blocks()), (1, 4, 1000)).training_peak_bytes
-    assert count(Checkpointed(*blocks()), (1, 4, 1000)).training_peak_bytes < 0.7 * plain
+    held = [
+        count(kind(*blocks()), (1, 4, 1000), training=True).training_peak_bytes
+        for kind in (Checkpointed, nn.Sequential)
+    ]
+    assert held[0] < 0.7 * held[1]
 
 
 def test_what_cannot_be_trained_has_no_training_peak():
     frozen = nn.Conv1d(1, 2, 3).requires_grad_(False)
-    assert count(frozen, (1, 1, 9)).training_peak_bytes is None
+    assert count(frozen, (1, 1, 9), training=True).training_peak_bytes is None
+
+
+def test_a_backward_pass_is_followed_where_asked():
+    net, passed = nn.Conv1d(1, 2, 3), []
+    net.register_forward_hook(lambda *_: passed.append(torch.is_grad_enabled()))
+    quiet, both = count(net, (1, 1, 9)), count(net, (1, 1, 9), training=True)
+    assert passed == [False, False, True]
+    assert quiet == dataclasses.replace(both, training_peak_bytes=None)
+    assert "in training" in both.table()
+    assert "in training" not in quiet.table()
 
 
 def test_moved_bytes_are_read_once_and_written_once_by_each_call():

@@ -20,7 +20,7 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Count:
-    """Count what one inference pass of a model costs, without running it.
+    """Count what one pass of a model costs, and the memory of training, without running it.
 
     Attributes:
         input: Sizes with commas, batch and channels first; what its paper feeds it by default.
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
     conv = None if asked.conv is None else operator(asked.conv)
     channels = sizes[1] if len(sizes) > 1 else None
     model = asked.network.build(in_channels=channels, conv=conv)
-    cost = count(model, sizes, profile=asked.profile)
+    cost = count(model, sizes, profile=asked.profile, training=True)
     record = {"model": asked.network.model, "conv": asked.conv, **cost.to_dict(asked.stages)}
     if asked.stream:
         record["state_bytes"] = _state_bytes(model, sizes)

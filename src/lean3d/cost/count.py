@@ -28,6 +28,7 @@ def count(
     input_shape: Sequence[int] | Sequence[Sequence[int]],
     *,
     profile: Profile = "macs",
+    training: bool = False,
 ) -> Cost:
     """Cost of one inference pass of `model`, on meta tensors: no values, no computing.
 
@@ -35,6 +36,7 @@ def count(
         input_shape: Batch included, such as (1, 3, 8, 224, 224); several shapes for several inputs.
         profile: What counts as an operation: "macs" for all multiply-adds; "csn", "thop" and
             "thop_fc_macs" for the counts those papers print (see lean3d.cost.profiles).
+        training: Follow a backward pass too, for the peak of memory in training.
 
     Raises:
         ShapeError: the model cannot run on inputs of that shape; names the module that failed.
@@ -45,7 +47,7 @@ def count(
     copied = meta_copy(model)
     inputs = meta_inputs(copied, shapes)
     _run(copied, inputs, tally)
-    return _cost(copied, inputs, tally, profile)
+    return _cost(copied, inputs, tally, profile, training)
 
 
 def _shapes(given: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
@@ -83,7 +85,9 @@ def _failure(error: Exception, row: Row) -> LeanError:
     return ShapeError(f"count: {where} cannot run on input {got}: {why}")
 
 
-def _cost(model: nn.Module, inputs: list[Tensor], tally: Tally, profile: str) -> Cost:
+def _cost(
+    model: nn.Module, inputs: list[Tensor], tally: Tally, profile: str, training: bool
+) -> Cost:
     layers = tuple(_layers(model, tally.rows))
     parameters = list(model.parameters())
     return Cost(
@@ -95,7 +99,7 @@ def _cost(model: nn.Module, inputs: list[Tensor], tally: Tally, profile: str) ->
         interactions=sum(layer.interactions for layer in layers),
         activation_bytes=sum(layer.activation_bytes for layer in layers),
         peak_activation_bytes=tally.memory.peak,
-        training_peak_bytes=training_peak(model, inputs),
+        training_peak_bytes=training_peak(model, inputs) if training else None,
         moved_bytes=sum(layer.moved_bytes for layer in layers),
         model_bytes=tensor_bytes(parameters),
         buffer_bytes=tensor_bytes(list(model.buffers())),

@@ -48,7 +48,8 @@ class Cost:
         peak_activation_bytes: The most of them alive at once without gradients, input included.
         training_peak_bytes: The most alive at once in a forward and backward pass, of weights,
             buffers, gradients, input and activations; norms and dropout are as in inference, and
-            there is no optimizer. None where nothing can be trained, or not on meta tensors.
+            there is no optimizer. None where `count` was not asked for it, nothing can be trained,
+            or meta tensors cannot be followed backward.
         moved_bytes: What all calls read and write, as if each went to memory and back.
         model_bytes: The parameters as stored; buffers are not in it.
         buffer_bytes: What a state_dict holds besides, such as running means.
