@@ -117,7 +117,29 @@ def test_an_average_takes_as_thin_a_volume_as_it_takes_an_image(settings):
 def test_both_ways_of_averaging_agree(settings):
     deep = convert(nn.AvgPool2d((3, 2), **settings), Planar())
     for x in (torch.randn(2, 4, 6, 7, 8), torch.randn(4, 6, 7, 8)):
-        torch.testing.assert_close(deep._one_axis_after_the_other(x), deep(x))
+        both = deep._one_axis_after_the_other(x, deep.kernel_size, deep.divisor_override)
+        torch.testing.assert_close(both, deep(x))
+
+
+UNPADDED = [
+    nn.MaxPool2d(2),
+    nn.MaxPool2d(3, 2, ceil_mode=True),
+    nn.MaxPool2d(2, dilation=3),
+    nn.AvgPool2d(4),
+    nn.AvgPool2d(3, 2, ceil_mode=True),
+    nn.AvgPool2d(4, divisor_override=3),
+    nn.LPPool2d(2, 3),
+]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("flat", UNPADDED, ids=str)
+def test_the_window_of_a_pool_ends_where_a_thinner_volume_does(flat, depth):
+    deep = convert(flat, Planar())
+    x_BCHW = torch.rand(2, 4, 9, 11)
+    y_BCDHW = deep(x_BCHW.unsqueeze(2).repeat(1, 1, depth, 1, 1))
+    for y_BCHW in y_BCDHW.unbind(2):
+        torch.testing.assert_close(y_BCHW, flat(x_BCHW))
 
 
 @pytest.mark.parametrize("settings", CONVS, ids=str)

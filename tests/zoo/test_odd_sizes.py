@@ -20,6 +20,8 @@ MANY = {
     "shufflenet_v2_x0_5": torchvision_model("shufflenet_v2_x0_5"),
     "resnetblur18": timm_model("resnetblur18"),
     "skresnet18": timm_model("skresnet18"),
+    "densenet121": torchvision_model("densenet121"),
+    "googlenet": torchvision_model("googlenet", init_weights=False),
 }
 
 
@@ -44,13 +46,6 @@ def test_odd_and_thin_volumes(name):
 @pytest.mark.parametrize("name", MANY)
 def test_odd_and_thin_volumes_in_many_networks(name):
     hold_at_every_depth(MANY[name])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["densenet121", "googlenet"])
-def test_networks_of_unpadded_pools_take_thin_volumes_where_depth_is_kept(name):
-    more = {"init_weights": False} if name == "googlenet" else {}
-    hold_at_every_depth(torchvision_model(name, **more), keep_depth=None)
 
 
 def test_a_network_of_patches_takes_thin_volumes_where_depth_is_kept():

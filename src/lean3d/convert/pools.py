@@ -1,5 +1,8 @@
 """Pools: the window along depth is that along height, or one voxel where depth is kept.
 
+Windows end where a volume thinner than them does: the mean or the most of what there is. So
+networks that halve with pools take a single slice, though in 2D they take no image of one row.
+
 Axes: B batch, C channels, D depth, H height, W width.
 """
 
@@ -11,32 +14,59 @@ from torch import Tensor, nn
 from lean3d.convert.geometry import isotropic, pair
 from lean3d.convert.lift import Lift, Site
 from lean3d.convert.rules import rule
-from lean3d.shape import triple
+from lean3d.shape import Triple, triple
 
-__all__ = ["AvgPool3d", "PowerPool3d"]
+__all__ = ["AvgPool3d", "MaxPool3d", "PowerPool3d"]
+
+ALONG = {"padding": 0, "dilation": 1}  # what a pool may lack, and what it means then
 
 
-class AvgPool3d(nn.AvgPool3d):
-    """nn.AvgPool3d that takes maps smaller than its window, as nn.AvgPool2d does.
+def _clipped(pool: Any, x_BCDHW: Tensor) -> Triple:
+    """The window, which ends where a thinner volume does."""
+    window = triple(pool.kernel_size)
+    pad, step = (triple(getattr(pool, name, other))[0] for name, other in ALONG.items())
+    reach = (x_BCDHW.shape[-3] + 2 * pad - 1) // step + 1
+    return (reach, *window[1:]) if reach < window[0] else window
 
-    With padding or ceil_mode such maps have an answer, which torch refuses to compute in 3D. Thin
-    volumes get there soon.
 
-    Shape: (B, C, D, H, W) -> (B, C, D', H', W'), the sizes nn.AvgPool3d would give.
+class MaxPool3d(nn.MaxPool3d):
+    """nn.MaxPool3d whose window ends where a thinner volume does.
+
+    Shape: (B, C, D, H, W) -> (B, C, D', H', W'), the sizes nn.MaxPool3d would give, and at least
+    D' = 1 where it would refuse.
     """
 
     def forward(self, x_BCDHW: Tensor) -> Tensor:
-        window = triple(self.kernel_size)
-        if all(size >= own for size, own in zip(x_BCDHW.shape[-3:], window, strict=True)):
-            return super().forward(x_BCDHW)
-        return self._one_axis_after_the_other(x_BCDHW)
+        window, rest = _clipped(self, x_BCDHW), (self.padding, self.dilation, self.ceil_mode)
+        return F.max_pool3d(x_BCDHW, window, self.stride, *rest)
 
-    def _one_axis_after_the_other(self, x_BCDHW: Tensor) -> Tensor:
+
+class AvgPool3d(nn.AvgPool3d):
+    """nn.AvgPool3d whose window ends where a thinner volume does.
+
+    It also takes maps smaller than its window, as nn.AvgPool2d does: with padding or ceil_mode they
+    have an answer, which torch refuses to compute in 3D.
+
+    Shape: (B, C, D, H, W) -> (B, C, D', H', W'), the sizes nn.AvgPool3d would give, and
+    D' = 1 where it would refuse.
+    """
+
+    def forward(self, x_BCDHW: Tensor) -> Tensor:
+        window, divisor = _clipped(self, x_BCDHW), self.divisor_override
+        if divisor is not None:
+            divisor = divisor * window[0] // triple(self.kernel_size)[0]
+        if any(size < own for size, own in zip(x_BCDHW.shape[-3:], window, strict=True)):
+            return self._one_axis_after_the_other(x_BCDHW, window, divisor)
+        rest = (self.ceil_mode, self.count_include_pad, divisor)
+        return F.avg_pool3d(x_BCDHW, window, self.stride, self.padding, *rest)
+
+    def _one_axis_after_the_other(
+        self, x_BCDHW: Tensor, window: Triple, divisor: int | None
+    ) -> Tensor:
         (deep, *kernel), (jump, *stride), (ahead, *pad) = map(
-            triple, (self.kernel_size, self.stride, self.padding)
+            triple, (window, self.stride, self.padding)
         )
         rest = (self.ceil_mode, self.count_include_pad)
-        divisor = self.divisor_override
         y = F.avg_pool2d(x_BCDHW.flatten(0, -4), kernel, stride, pad, *rest, divisor)
         plane, once = y.shape[-2:], None if divisor is None else 1
         y = F.avg_pool2d(y.flatten(2), (deep, 1), (jump, 1), (ahead, 0), *rest, once)
@@ -44,22 +74,22 @@ class AvgPool3d(nn.AvgPool3d):
 
 
 class PowerPool3d(nn.LPPool3d):
-    """Power-average pool on the scale of nn.LPPool2d: depth is averaged, not summed."""
+    """Power-average pool on the scale of nn.LPPool2d: depth is averaged, not summed.
 
-    @property
-    def depth(self) -> float:
-        size = self.kernel_size
-        return float(size if isinstance(size, int) else size[0])
+    Its window ends where a thinner volume does.
+    """
 
     def forward(self, x_BCDHW: Tensor) -> Tensor:
-        return super().forward(x_BCDHW) * self.depth ** (-1 / self.norm_type)
+        window = _clipped(self, x_BCDHW)
+        y = F.lp_pool3d(x_BCDHW, float(self.norm_type), window, self.stride, self.ceil_mode)
+        return y * float(window[0]) ** (-1 / self.norm_type)
 
 
 @rule(Lift, nn.MaxPool2d)
 def max_pool(pool: nn.MaxPool2d, site: Site) -> nn.Module:
     _refuse_indices(pool, site)
     window = _window(pool, site, dilation=pool.dilation)
-    return nn.MaxPool3d(**window, ceil_mode=pool.ceil_mode)
+    return MaxPool3d(**window, ceil_mode=pool.ceil_mode)
 
 
 @rule(Lift, nn.AvgPool2d)
@@ -70,9 +100,7 @@ def avg_pool(pool: nn.AvgPool2d, site: Site) -> nn.Module:
         raise site.refuse(
             pool, "with divisor_override and ceil_mode its last windows differ in depth"
         )
-    padded = max(window["padding"]) > 0
-    kind = AvgPool3d if padded or pool.ceil_mode else nn.AvgPool3d
-    return kind(
+    return AvgPool3d(
         **window,
         ceil_mode=pool.ceil_mode,
         count_include_pad=pool.count_include_pad,
