@@ -26,7 +26,7 @@ STRIDED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d)
 SAME_LEVEL = 0.75  # sizes that differ by less are one resolution
 # functions that may resample; a forward's calls of them are counted
 WINDOWED = {"conv2d", "max_pool2d", "avg_pool2d", "lp_pool2d"}
-RESAMPLING = WINDOWED | {"conv_transpose2d", "interpolate", "upsample", "__getitem__"}
+RESAMPLING = WINDOWED | {"conv_transpose2d", "interpolate", "__getitem__"}
 RESAMPLING |= {"pixel_shuffle", "pixel_unshuffle", "pad"}
 
 

@@ -45,8 +45,8 @@ ON_CHANNELS = _words("cat concat concatenate chunk split tensor_split softmax un
 HARMLESS = _words("is_floating_point is_complex requires_grad_ dim_order is_contiguous")
 LOCAL = _words("""
     conv2d conv_transpose2d max_pool2d max_pool2d_with_indices avg_pool2d lp_pool2d interpolate
-    upsample upsample_bilinear upsample_nearest pixel_shuffle pixel_unshuffle unfold fold
-    grid_sample fractional_max_pool2d fractional_max_pool2d_with_indices max_unpool2d roll flip
+    pixel_shuffle pixel_unshuffle unfold fold grid_sample fractional_max_pool2d
+    fractional_max_pool2d_with_indices max_unpool2d roll flip
 """)
 ADAPTIVE = _words("adaptive_avg_pool2d adaptive_max_pool2d adaptive_max_pool2d_with_indices")
 
