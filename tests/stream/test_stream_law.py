@@ -3,40 +3,17 @@
 import pytest
 import torch
 from causal_nets import NETS, build
-from torch.utils._pytree import tree_leaves
+from stream_law import assert_every_step_is_the_clip, single
 
 import lean3d
 
-FRAMES = 40
 every_net = pytest.mark.parametrize("name", NETS)
-
-
-def single(output):
-    (leaf,) = tree_leaves(output)
-    return leaf
 
 
 @every_net
 def test_every_step_gives_the_answer_of_the_clip_whenever_a_stream_starts_or_resets(name):
     live = lean3d.stream(build(name), frame=(3, 16, 16))
-    draw = torch.Generator().manual_seed(1)
-    video_BCTHW = torch.randn(3, 3, FRAMES, 16, 16, generator=draw)
-    # stream b begins at its own frame; later some begin anew, at random
-    begins = torch.rand(3, FRAMES, generator=draw) < 0.08
-    begins[:, 0] = True
-    state, start = live.init(3, height=16, width=16), [0, 0, 0]
-    whole = {}
-    for t in range(FRAMES):
-        for b in begins[:, t].nonzero().flatten().tolist():
-            start[b] = t
-        state = live.reset(state, begins[:, t])
-        answer, state = live.step(video_BCTHW[:, :, t], state)
-        for b in range(3):
-            if (b, start[b]) not in whole:
-                whole[b, start[b]] = single(live.run(video_BCTHW[b : b + 1, :, start[b] :]))
-            expected = whole[b, start[b]][0, t - start[b]]
-            torch.testing.assert_close(single(answer)[b], expected, atol=1e-5, rtol=1e-5)
-    assert len(whole) > 5
+    assert_every_step_is_the_clip(live, (3, 16, 16))
 
 
 @every_net

@@ -60,6 +60,24 @@ class Mean(nn.Module):
         return self.classes(self.drop(self.trunk(x))).mean((2, 3, 4))
 
 
+class UNet(nn.Module):
+    """Fewer frames and back, padded by itself, resized within frames and by repeating them."""
+
+    def __init__(self):
+        super().__init__()
+        self.pad, self.stem = nn.ConstantPad3d((1, 1, 1, 1, 2, 0), -1.0), nn.Conv3d(3, 4, 3)
+        self.down = nn.AvgPool3d(2, ceil_mode=True)
+        self.inner = nn.Conv3d(4, 4, 3, padding=1)
+        self.grow = nn.Upsample(scale_factor=(1, 2, 2), mode="trilinear", align_corners=False)
+        self.last = nn.Conv3d(8, 2, 3, padding=1)
+
+    def forward(self, x):
+        x = F.relu(self.stem(self.pad(x)))[:, :, ::1, :13]
+        y = self.grow(self.inner(self.down(x)))
+        y = F.interpolate(y, size=x.shape[2:], mode="nearest-exact")
+        return self.last(torch.cat([x, y], dim=1))
+
+
 NETS = {
     "plain": lambda: nn.Sequential(nn.Conv3d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv3d(4, 2, 3)),
     "strided": lambda: nn.Sequential(
@@ -70,6 +88,7 @@ NETS = {
     "separate": Separate,
     "pooled": Pooled,
     "mean": Mean,
+    "unet": UNet,
 }
 
 

@@ -10,6 +10,7 @@ Axes: B batch, C channels, D depth, H height, W width.
 """
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -89,7 +90,7 @@ class DenseNet3d(nn.Module):
         for level, (block, head) in enumerate(zip(self.blocks, self.heads, strict=True)):
             x = block(self.pool(x) if level else x)
             scores.append(F.interpolate(head(x), size=size) if level else head(x))
-        return torch.stack(scores).sum(dim=0)
+        return reduce(torch.add, scores)
 
 
 @register_models(

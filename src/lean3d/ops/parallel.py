@@ -146,8 +146,8 @@ class ParallelSeparableConv3d(Conv3dLike):
         """Join the streams' channels group by group, as nn.Conv3d orders them."""
         if self.join == "sum":
             return reduce(torch.add, parts)
-        grouped = [part.unflatten(dim, (self.groups, -1)) for part in parts]
-        return torch.cat(grouped, dim=dim + 1).flatten(dim, dim + 1)
+        grouped = zip(*[part.chunk(self.groups, dim=dim) for part in parts], strict=True)
+        return torch.cat([share for group in grouped for share in group], dim=dim)
 
     def dense_weight(self) -> Tensor:
         """The kernel (C', C/groups, k, k, k) this equals; only without ReLU and with depth 1."""

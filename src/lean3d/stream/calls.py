@@ -92,10 +92,14 @@ def avg_pool3d(
 ) -> Tensor:
     kernels, pads = triple(kernel_size), triple(padding)
     strides = triple(stride or kernel_size)
-    if ceil_mode or divisor_override is not None or (any(pads) and not count_include_pad):
-        step.refuse(F.avg_pool3d, "has ceil_mode, a divisor, or padding that does not count")
+    if divisor_override is not None or (pads[0] and not count_include_pad):
+        step.refuse(F.avg_pool3d, "has a divisor, or padding in time that does not count")
+    # the frames of a stream are a multiple of its strides, so no window goes on beyond the last
+    if ceil_mode and (pads[0] or kernels[0] != strides[0]):
+        step.refuse(F.avg_pool3d, "rounds up windows over time that overlap or skip frames")
     x, made = step.walk(x, Window(kernels[0], strides[0], pads[0], pads[0]), 0.0)
-    return marked(F.avg_pool3d(x, kernels, strides, (0, pads[1], pads[2])), made)
+    pads = (0, pads[1], pads[2])
+    return marked(F.avg_pool3d(x, kernels, strides, pads, ceil_mode, count_include_pad), made)
 
 
 def adaptive_avg_pool3d(step: Frames, x: Tensor, output_size: Any) -> Tensor:
@@ -142,12 +146,43 @@ def index(step: Frames, x: Tensor, key: Any) -> Tensor:
     return marked(x[key], made)
 
 
+def pad(
+    step: Frames, x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
+) -> Tensor:
+    time, made = tuple(pad[4:6]), known(x)
+    if any(time):
+        if mode != "constant" or min(time) < 0:
+            step.refuse(F.pad, f"puts {time} frames around time by mode={mode!r}")
+        x, made = step.walk(x, Window(1, 1, *time), value or 0.0)
+    within = [*pad[:4], *[0 for _ in time], *pad[6:]]
+    return marked(F.pad(x, within, mode, value), made)
+
+
+def interpolate(
+    step: Frames,
+    x: Tensor,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    *more: Any,
+    **options: Any,
+) -> Tensor:
+    y = F.interpolate(x, size, scale_factor, mode, *more, **options)
+    times, rest = divmod(y.shape[2], x.shape[2])
+    if rest or not times or (times > 1 and not mode.startswith("nearest")):
+        step.refuse(F.interpolate, "resizes time other than by repeating every frame")
+    frames = known(x)
+    return marked(y, frames.repeated(times) if isinstance(frames, Timed) else frames)
+
+
 CALLS: dict[Any, Callable[..., Tensor]] = {
     F.conv3d: conv3d,
     fast.conv3d: conv3d,
     F.max_pool3d: max_pool3d,
     F.avg_pool3d: avg_pool3d,
     F.adaptive_avg_pool3d: adaptive_avg_pool3d,
+    F.interpolate: interpolate,
+    F.pad: pad,
     torch.mean: mean,
     Tensor.mean: mean,
     torch.cat: cat,

@@ -34,6 +34,11 @@ class Timed:
     field: int
     length: Tensor | None
 
+    def repeated(self, times: int) -> "Timed":
+        """The axis of frames when each is there so many times in a row."""
+        length = None if self.length is None else times * self.length
+        return Timed(times * self.delay, times * self.rate, self.field, length)
+
 
 @dataclass(frozen=True)
 class Pooled:

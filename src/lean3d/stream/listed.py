@@ -108,11 +108,6 @@ def _layer_norm(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     return len(argument(args, kwargs, 1, "normalized_shape")) < 3
 
 
-def _pad(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    amounts = list(argument(args, kwargs, 1, "pad"))
-    return not any(amounts[4:6])
-
-
 def _split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     return argument(args, kwargs, 2, "dim") in (1, 3, 4, -1, -2, -4)
 
@@ -123,7 +118,6 @@ CONDITIONS: dict[Callable, Callable[[tuple[Any, ...], dict[str, Any]], bool]] = 
     F.dropout: _drop,
     F.dropout3d: _drop,
     F.layer_norm: _layer_norm,
-    F.pad: _pad,
     torch.chunk: _split,
     Tensor.chunk: _split,
     torch.split: _split,
