@@ -55,7 +55,7 @@ CLIPS: dict[str, list[Member]] = {
     "MC3": depths("mc3", 18),
     "ir-CSN": depths("ir_csn", 26, 50, 101, 152),
     "ip-CSN": depths("ip_csn", 26, 50, 101, 152),
-    "3D-ResNet": depths("hara_resnet", 18, 50, 101),
+    "3D-ResNet": depths("hara_resnet", 10, 18, 34, 50, 101, 152, 200),
     "D-ResNet, one frame": depths("d_resnet", 18, 50, 101),
     "PmSCn-ResNet": psc("psc_resnet34"),
     "STDCF-R50": [("M=6, N=2", "stdcf_resnet50", dict(conv=ATOMS))],

@@ -20,99 +20,67 @@ def trained(model):
     return model.eval()
 
 
-class ConvModule(nn.Module):
-    """mmcv's: `conv`, `bn` with the epsilon 1e-3, and a ReLU if there is one."""
-
-    def __init__(self, channels, out, kernel, stride=1, groups=1, relu=True):
-        super().__init__()
-        size = dict(stride=stride, padding=tuple(k // 2 for k in kernel), groups=groups, bias=False)
-        self.conv = nn.Conv3d(channels, out, kernel, **size)
-        self.bn = nn.BatchNorm3d(out, eps=1e-3)
-        self.relu = relu
-
-    def forward(self, x):
-        x = self.bn(self.conv(x))
-        return F.relu(x) if self.relu else x
-
-
-class MMBottleneck(nn.Module):
-    def __init__(self, channels, width, stride, mode):
-        super().__init__()
-        out, point = 4 * width, (1, 1, 1)
-        self.conv1 = ConvModule(channels, width, point)
-        middle = [ConvModule(width, width, point, relu=False)] if mode == "ip" else []
-        self.conv2 = nn.Sequential(*middle, ConvModule(width, width, (3, 3, 3), stride, width))
-        self.conv3 = ConvModule(width, out, point, relu=False)
-        self.downsample = None
-        if stride != 1 or channels != out:
-            self.downsample = ConvModule(channels, out, point, stride, relu=False)
-
-    def forward(self, x):
-        shortcut = x if self.downsample is None else self.downsample(x)
-        return F.relu(self.conv3(self.conv2(self.conv1(x))) + shortcut)
-
-
-class MMCSN(nn.Module):
-    """mmaction2's Recognizer3D with ResNet3dCSN of 50 layers and an I3DHead."""
-
-    def __init__(self, mode, widths=WIDTHS, num_classes=7):
-        super().__init__()
-        self.backbone = nn.Module()
-        self.backbone.conv1 = ConvModule(3, widths[0], (3, 7, 7), (1, 2, 2))
-        self.backbone.maxpool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
-        channels = widths[0]
-        for stage, (width, blocks) in enumerate(zip(widths, BLOCKS, strict=True), start=1):
-            layer = nn.Sequential()
-            for block in range(blocks):
-                stride = 2 if stage > 1 and block == 0 else 1
-                layer.append(MMBottleneck(channels, width, stride, mode))
-                channels = 4 * width
-            self.backbone.add_module(f"layer{stage}", layer)
-        self.cls_head = nn.Module()
-        self.cls_head.fc_cls = nn.Linear(channels, num_classes)
-
-    def forward(self, x):
-        x = self.backbone.maxpool(self.backbone.conv1(x))
-        for stage in range(1, 5):
-            x = getattr(self.backbone, f"layer{stage}")(x)
-        return self.cls_head.fc_cls(x.mean((2, 3, 4)))
-
-
 class HaraBlock(nn.Module):
-    def __init__(self, channels, width, stride, shortcut):
+    """A basic block, or a bottleneck where `out` is wider than its kernels of 3."""
+
+    def __init__(self, channels, width, out, stride, shortcut, groups=1, dilation=1):
         super().__init__()
+        wide = dict(padding=dilation, dilation=dilation, groups=groups)
+        kernels = [(channels, width, 3, stride, wide), (width, width, 3, 1, wide)]
+        if out > width:
+            ends = (channels, width, 1, 1, {}), (width, out, 1, 1, {})
+            kernels = [ends[0], (width, width, 3, stride, wide), ends[1]]
+        for place, (before, after, size, step, more) in enumerate(kernels, start=1):
+            conv = nn.Conv3d(before, after, size, step, bias=False, **more)
+            self.add_module(f"conv{place}", conv)
+            self.add_module(f"bn{place}", nn.BatchNorm3d(after))
         self.downsample = None
-        if shortcut == "B" and (channels, stride) != (width, 1):
-            conv = nn.Conv3d(channels, width, 1, stride, bias=False)
-            self.downsample = nn.Sequential(conv, nn.BatchNorm3d(width))
-        self.conv1 = nn.Conv3d(channels, width, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm3d(width)
-        self.conv2 = nn.Conv3d(width, width, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm3d(width)
-        self.stride, self.more = stride, width - channels
+        if shortcut == "B" and (channels, stride) != (out, 1):
+            conv = nn.Conv3d(channels, out, 1, stride, bias=False)
+            self.downsample = nn.Sequential(conv, nn.BatchNorm3d(out))
+        self.stride, self.more, self.last = stride, out - channels, len(kernels)
 
     def forward(self, x):
         shortcut = F.avg_pool3d(x, 1, self.stride) if self.stride > 1 else x
         shortcut = F.pad(shortcut, (0, 0, 0, 0, 0, 0, 0, self.more))
         shortcut = shortcut if self.downsample is None else self.downsample(x)
-        x = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        for place in range(1, self.last + 1):
+            x = getattr(self, f"bn{place}")(getattr(self, f"conv{place}")(x))
+            x = x if place == self.last else F.relu(x)
         return F.relu(x + shortcut)
 
 
 class HaraResNet(nn.Module):
-    """3D-ResNets-PyTorch's resnet18."""
+    """3D-ResNets-PyTorch's networks; Efficient-3DCNNs' ResNeXt by `groups`, MedicalNet's trunk."""
 
-    def __init__(self, in_channels=3, num_classes=7, widths=WIDTHS, shortcut="A"):
+    def __init__(
+        self,
+        in_channels=3,
+        num_classes=7,
+        widths=WIDTHS,
+        shortcut="A",
+        blocks=(2, 2, 2, 2),
+        expansion=1,
+        groups=1,
+        medical=False,
+    ):
         super().__init__()
-        self.conv1 = nn.Conv3d(in_channels, widths[0], 7, (1, 2, 2), 3, bias=False)
+        stride = (2, 2, 2) if medical else (1, 2, 2)
+        self.conv1 = nn.Conv3d(in_channels, widths[0], 7, stride, 3, bias=False)
         self.bn1 = nn.BatchNorm3d(widths[0])
         channels = widths[0]
-        for stage, width in enumerate(widths, start=1):
-            first = HaraBlock(channels, width, 2 if stage > 1 else 1, shortcut)
-            second = HaraBlock(width, width, 1, shortcut)
-            self.add_module(f"layer{stage}", nn.Sequential(first, second))
-            channels = width
-        self.fc = nn.Linear(channels, num_classes)
+        steps, dilations = ((1, 2, 1, 1), (1, 1, 2, 4)) if medical else ((1, 2, 2, 2), (1,) * 4)
+        for stage, count in enumerate(blocks):
+            # the kernels of a ResNeXt are twice as wide
+            width, layer = widths[stage] * (1 if groups == 1 else 2), nn.Sequential()
+            out = widths[stage] * expansion
+            for block in range(count):
+                step = 1 if block else steps[stage]
+                more = dict(groups=groups, dilation=dilations[stage])
+                layer.append(HaraBlock(channels, width, out, step, shortcut, **more))
+                channels = out
+            self.add_module(f"layer{stage + 1}", layer)
+        self.fc = nn.Linear(channels, num_classes) if num_classes else nn.Identity()
 
     def forward(self, x):
         x = F.max_pool3d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)

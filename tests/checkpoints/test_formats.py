@@ -3,10 +3,12 @@
 import pytest
 import torch
 from acsconv.operators import ACSConv, Conv2_5d, SoftACSConv
-from peers import MMCSN, WIDTHS, HaraResNet, blobs, trained
+from light_peers import ShuffleNetV2, TimmNet
+from mmaction_peers import MMCSN, MMR2Plus1d
+from peers import WIDTHS, HaraResNet, blobs, trained
 from torch import nn
 
-from lean3d import create_model, ops
+from lean3d import Inflate, convert, create_model, ops
 from lean3d.checkpoints import load_checkpoint, open_checkpoint
 
 
@@ -40,6 +42,17 @@ def test_mmaction2_backbones_have_no_head(tmp_path):
     torch.save(theirs.backbone.state_dict(), tmp_path / "backbone.pth")
     loaded = load_checkpoint(ours, tmp_path / "backbone.pth", new_head=True)
     assert (loaded.format, loaded.not_loaded) == ("mmaction2", ("fc.weight", "fc.bias"))
+
+
+def test_mmaction2_r2plus1d_cuts_the_stem_and_the_shortcuts_in_two(tmp_path):
+    theirs = trained(MMR2Plus1d())
+    torch.save({"state_dict": theirs.state_dict()}, tmp_path / "mm.pth")
+    ours = small("r2plus1d_34", midplanes="mmaction2", pool1=True)
+    loaded = load_checkpoint(ours, tmp_path / "mm.pth")
+    assert (loaded.format, ours.stem[1].eps, ours.stem[4].eps) == ("mmaction2", 1e-5, 1e-3)
+    given = dict(num_classes=7, midplanes="mmaction2", pool1=True)
+    assert open_checkpoint(tmp_path / "mm.pth").structure.arguments == given
+    assert_same(theirs, ours, loaded)
 
 
 @pytest.mark.parametrize("name", ["ir_csn_50", "ip_csn_26", "ip_csn_50", "r2plus1d_34"])
@@ -80,6 +93,56 @@ def test_medicalnet_loads_into_a_network_of_its_own_names(tmp_path):
     assert loaded.format == "medicalnet"
     assert "voxels above 0" in str(loaded)
     assert_same(theirs, ours, loaded, (1, 1, 16, 32, 32))
+
+
+@pytest.mark.parametrize(("depth", "blocks"), [(10, (1, 1, 1, 1)), (50, (3, 4, 6, 3))])
+def test_medicalnet(depth, blocks, tmp_path):
+    shape = dict(blocks=blocks, expansion=4 if depth == 50 else 1, medical=True)
+    theirs = trained(HaraResNet(1, num_classes=0, shortcut="B", **shape))
+    named = {f"module.{key}": value for key, value in theirs.state_dict().items()}
+    torch.save({"state_dict": named}, tmp_path / "medical.pth")
+    given = dict(in_channels=1, shortcut="B", medical=True)
+    found = open_checkpoint(tmp_path / "medical.pth").structure
+    assert (found.name, found.arguments) == (f"hara_resnet_{depth}", given)
+    ours = small(f"hara_resnet_{depth}", **given)
+    loaded = load_checkpoint(ours, tmp_path / "medical.pth", new_head=True)
+    assert (loaded.format, loaded.not_loaded) == ("medicalnet", ("fc.weight", "fc.bias"))
+    ours.fc = nn.Identity()
+    x = torch.randn(1, 1, 18, 40, 36)
+    with torch.no_grad():
+        torch.testing.assert_close(ours.eval()(x), theirs(x), rtol=1e-5, atol=1e-5)
+
+
+def test_efficient_3dcnns_resnext_has_the_names_of_3d_resnets(tmp_path):
+    shape = dict(blocks=(3, 4, 23, 3), expansion=4, groups=32)
+    theirs = trained(HaraResNet(shortcut="B", widths=(64, 128, 256, 512), **shape))
+    torch.save({"state_dict": theirs.state_dict()}, tmp_path / "resnext.pth")
+    found = open_checkpoint(tmp_path / "resnext.pth").structure
+    assert (found.name, found.arguments) == ("resnext3d_101", dict(num_classes=7))
+    ours = create_model(found.name, **found.arguments)
+    assert_same(theirs, ours, load_checkpoint(ours, tmp_path / "resnext.pth"), (1, 3, 4, 32, 32))
+
+
+def test_efficient_3dcnns_shufflenet_v2_misspells_its_branches(tmp_path):
+    theirs = trained(ShuffleNetV2())
+    ours = create_model("shufflenet3d_v2", width=0.25, num_classes=7)
+    named = {f"module.{key}": value for key, value in theirs.state_dict().items()}
+    torch.save({"state_dict": named}, tmp_path / "light.pth")
+    loaded = load_checkpoint(ours, tmp_path / "light.pth")
+    assert loaded.format == "efficient-3dcnns"
+    assert_same(theirs, ours, loaded, (1, 3, 8, 32, 32))
+
+
+def test_timm_3d_has_depth_last(tmp_path):
+    theirs = trained(TimmNet(3))
+    torch.save(theirs.state_dict(), tmp_path / "timm.pth")
+    ours = convert(TimmNet(2), Inflate(depth=None, pad="zeros"))
+    loaded = load_checkpoint(ours, tmp_path / "timm.pth", format="timm_3d")
+    assert loaded.not_loaded == loaded.unused == ()
+    x_BCHWD = torch.randn(2, 3, 40, 44, 17)
+    with torch.no_grad():
+        answer = ours.eval()(x_BCHWD.permute(0, 1, 4, 2, 3))
+        torch.testing.assert_close(answer, theirs(x_BCHWD), rtol=1e-5, atol=1e-5)
 
 
 LIGHT = "mobilenet3d_v1", "mobilenet3d_v2", "shufflenet3d_v1", "shufflenet3d_v2", "squeezenet3d"

@@ -148,12 +148,13 @@ def test_a_bottleneck_has_its_stride_on_the_3x3x3():
 
 
 @pytest.mark.parametrize(
-    ("midplanes", "widths"), [("paper", [230, 288]), ("torchvision", [230, 230])]
+    ("midplanes", "widths"),
+    [("paper", [230, 288]), ("mmaction2", [230, 288]), ("torchvision", [230, 230])],
 )
 def test_r2plus1d_takes_its_middle_from_the_convolution_or_from_the_block(midplanes, widths):
     block = on_meta("r2plus1d_34", midplanes=midplanes).layer2[0]
     assert [conv[0][0].out_channels for conv in (block.conv1, block.conv2)] == widths
-    with pytest.raises(ValueError, match="midplanes is 'paper' or 'torchvision'"):
+    with pytest.raises(ValueError, match="midplanes is 'paper', 'torchvision' or 'mmaction2'"):
         create_model("r2plus1d_18", midplanes="vmz")
 
 

@@ -6,7 +6,7 @@ the epsilon of the batch norms, the pool behind the stem, how clips were prepare
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -70,12 +70,21 @@ class Facts:
         eps: Of every batch norm; None to leave the model's.
         pools: Kernels of the pool behind the stem that fit, None for no pool; empty for any.
         stem_stride: Of the first convolution; None for any.
+        other_eps: Of batch norms that have another: pattern of their names -> epsilon.
+        arguments: For create_model.
     """
 
     eps: float | None = None
     pools: tuple[Triple | None, ...] = ()
     stem_stride: Triple | None = None
     preprocessing: Preprocessing | None = None
+    other_eps: Mapping[str, float] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def epsilon(self, norm: str) -> float | None:
+        """Of the batch norm of that name."""
+        found = (eps for pattern, eps in self.other_eps.items() if re.search(pattern, norm))
+        return next(found, self.eps)
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,7 @@ class Format:
         names: Key of the file -> name in lean3d.
         facts: By the tensors under their names in lean3d.
         spare: Pattern of names that are no weights of the network.
+        value: Tensor of the file -> as lean3d has it.
     """
 
     name: str
@@ -96,6 +106,7 @@ class Format:
     names: Callable[[Tensors], dict[str, str]]
     facts: Callable[[Tensors], Facts]
     spare: str = r"(?!)"
+    value: Callable[[Tensor], Tensor] = lambda tensor: tensor
 
 
 def one_scheme(rules: Sequence[tuple[str, str]]) -> Callable[[Tensors], dict[str, str]]:

@@ -9,6 +9,7 @@ from lean3d.checkpoints.format import Facts, Format, Tensors
 from lean3d.checkpoints.hara import HARA, MEDICALNET
 from lean3d.checkpoints.mmaction import MMACTION
 from lean3d.checkpoints.pytorchvideo import PYTORCHVIDEO
+from lean3d.checkpoints.timm import TIMM_3D
 from lean3d.checkpoints.torchvision import TORCHVISION, named_as_here
 from lean3d.checkpoints.vmz import VMZ
 from lean3d.errors import RunError
@@ -29,6 +30,7 @@ FORMATS = {
         HARA,
         EFFICIENT,
         ACSCONV,
+        TIMM_3D,
         OWN,
     )
 }

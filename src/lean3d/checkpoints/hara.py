@@ -5,9 +5,7 @@ from lean3d.checkpoints.format import Facts, Format, Preprocessing, Tensors, one
 __all__ = ["HARA", "MEDICALNET"]
 
 CLIPS = Preprocessing((0.4345, 0.4051, 0.3775), (0.2768, 0.2713, 0.2737), frames=16, size=112)
-VOLUMES = Preprocessing(
-    None, None, note="each volume by the mean and std of its voxels above 0; stages 3 and 4 dilated"
-)
+VOLUMES = Preprocessing(None, None, note="each volume by the mean and std of its voxels above 0")
 NAMES = one_scheme(
     [
         (r"conv1\.", "stem.0."),
@@ -39,5 +37,5 @@ MEDICALNET = Format(
     "MedicalNet",
     _medical,
     NAMES,
-    lambda tensors: Facts(1e-5, ((3, 3, 3),), (2, 2, 2), VOLUMES),
+    lambda tensors: Facts(1e-5, ((3, 3, 3),), (2, 2, 2), VOLUMES, arguments={"medical": True}),
 )

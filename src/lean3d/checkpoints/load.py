@@ -34,7 +34,7 @@ class Loaded:
         not_loaded: The model's tensors that were left as they were.
         unused: Tensors of the file that the model has no place for.
         num_classes: Of the file's head; None where it has none.
-        eps: The epsilon every batch norm got; None where they kept theirs.
+        eps: The epsilon the batch norms got; None where they kept theirs.
         preprocessing: How inputs are to be prepared; None where the format does not say.
     """
 
@@ -73,11 +73,12 @@ def open_checkpoint(path: str | Path, *, format: str | None = None) -> File:
     """Read a file and recognise it; see `load_checkpoint`."""
     tensors = read_tensors(path)
     form = find_format(tensors, format)
+    tensors = {key: form.value(tensor) for key, tensor in tensors.items()}
     renamed = {new: tensors[old] for old, new in form.names(tensors).items()}
     assert len(renamed) == len(tensors), f"two keys of {path} have one name"
     facts, found = form.facts(renamed), structure(renamed)
-    if found is not None and facts.pools == (None,) and found.family == "resnet3d":
-        found = replace(found, arguments={**found.arguments, "pool1": False})
+    if found is not None:
+        found = replace(found, arguments={**found.arguments, **facts.arguments})
     return File(Path(path), form, tensors, renamed, facts, found)
 
 
@@ -89,8 +90,8 @@ def load_checkpoint(
     Args:
         path: A .safetensors file, or one torch.save wrote; it is read without running code.
         format: "vmz", "caffe2", "mmaction2", "pytorchvideo", "torchvision", "3d-resnets",
-            "medicalnet", "efficient-3dcnns", "acsconv" or "lean3d", which changes no name and no
-            epsilon; by default it is recognised by the keys.
+            "medicalnet", "efficient-3dcnns", "acsconv", "timm_3d" or "lean3d", which changes no
+            name and no epsilon; by default it is recognised by the keys, all but "timm_3d".
         new_head: Leave the model's own head as it is where the file's tells other classes apart,
             or is absent; what stays is in `not_loaded`.
 
@@ -108,9 +109,9 @@ def load_checkpoint(
     if found.fresh and not new_head:
         raise _head_error(model, file, found)
     model.load_state_dict({**model.state_dict(), **found.values})
-    norms = [module for module in model.modules() if isinstance(module, NORMS)]
-    for norm in norms:
-        norm.eps = norm.eps if file.facts.eps is None else file.facts.eps
+    norms = {name: module for name, module in model.named_modules() if isinstance(module, NORMS)}
+    for name, norm in norms.items():
+        norm.eps = file.facts.epsilon(name) or norm.eps
     head = file.tensors.get("fc.weight")
     loaded = Loaded(
         path=str(path),

@@ -13,12 +13,14 @@ __all__ = ["Structure", "structure"]
 BLOCK = re.compile(r"layer(\d+)\.(\d+)\.conv1\.0\.")
 # blocks of each stage, and whether they are bottlenecks -> layers
 DEPTHS: dict[tuple[tuple[int, ...], bool], int] = {
+    ((1, 1, 1, 1), False): 10,
     ((2, 2, 2, 2), False): 18,
     ((3, 4, 6, 3), False): 34,
     ((2, 2, 2, 2), True): 26,
     ((3, 4, 6, 3), True): 50,
     ((3, 4, 23, 3), True): 101,
     ((3, 8, 36, 3), True): 152,
+    ((3, 24, 36, 3), True): 200,
 }
 
 
@@ -27,7 +29,8 @@ class Structure:
     """A family, its depth and what else create_model is told.
 
     Args:
-        family: "ir_csn", "ip_csn", "resnet3d", "mc3", "r2plus1d" or "hara_resnet".
+        family: "ir_csn", "ip_csn", "resnet3d", "mc3", "r2plus1d", "hara_resnet" or
+            "resnext3d".
         arguments: For create_model.
     """
 
@@ -60,8 +63,8 @@ def structure(tensors: Tensors) -> Structure | None:
     family = _family(tensors)
     if family is None:
         return None
-    if family == "r2plus1d" and _shared_midplanes(tensors):
-        arguments["midplanes"] = "torchvision"
+    if family == "r2plus1d" and (cut := _midplanes(tensors)) != "paper":
+        arguments["midplanes"] = cut
     if family == "hara_resnet" and "layer2.0.downsample.0.weight" in tensors:
         arguments["shortcut"] = "B"
     return Structure(family, depth, arguments)
@@ -79,13 +82,16 @@ def _family(tensors: Tensors) -> str | None:
     if kernel.shape[1] == 1:
         return "ir_csn" if "layer1.0.conv3.0.weight" in keys else None
     if tensors["stem.0.weight"].shape[2] == 7:
-        return "hara_resnet"
+        return "hara_resnet" if kernel.shape[0] == kernel.shape[1] else "resnext3d"
     flat = tensors["layer2.0.conv1.0.weight"].shape[2:] == (1, 3, 3)
     return "mc3" if flat else "resnet3d"
 
 
-def _shared_midplanes(tensors: Tensors) -> bool:
-    """Whether the second convolution of a block has the middle channels of the first."""
+def _midplanes(tensors: Tensors) -> str:
+    """Whether shortcuts are pairs, too, or the second pair of a block has the first's middle."""
+    if "layer2.0.downsample.0.3.weight" in tensors:
+        return "mmaction2"
     second = tensors["layer2.0.conv2.0.0.weight"]
     out = tensors["layer2.0.conv2.0.3.weight"].shape[0]
-    return second.shape[0] != matching_width(second.shape[1], out, (3, 3, 3))
+    own = matching_width(second.shape[1], out, (3, 3, 3))
+    return "paper" if second.shape[0] == own else "torchvision"

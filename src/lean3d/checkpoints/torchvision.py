@@ -25,10 +25,17 @@ def owns(tensors: Tensors) -> bool:
     return found.family in ("resnet3d", "mc3") or (found.family == "r2plus1d" and shared)
 
 
+def facts(tensors: Tensors) -> Facts:
+    found = structure(tensors)
+    poolless = found is not None and found.family == "resnet3d"
+    given = {"pool1": False} if poolless else {}
+    return Facts(eps=1e-5, pools=(None,), preprocessing=CLIPS, arguments=given)
+
+
 TORCHVISION = Format(
     "torchvision",
     "torchvision.models.video",
     owns,
     named_as_here,
-    lambda tensors: Facts(eps=1e-5, pools=(None,), preprocessing=CLIPS),
+    facts,
 )

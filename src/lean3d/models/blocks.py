@@ -16,6 +16,7 @@ __all__ = [
     "Conv",
     "Residual",
     "VideoResNet",
+    "Widen",
     "bottleneck",
     "depthwise",
     "initialise",
@@ -29,6 +30,8 @@ __all__ = [
 
 # called with the arguments of nn.Conv3d
 Conv = Callable[..., nn.Module]
+# a shortcut, called with the channels before and after it and the stride
+Widen = Callable[[int, int, int | Triple], nn.Module | None]
 # called with the channels that come in, the width of the stage and the stride
 Block = Callable[[int, int, int], nn.Module]
 WIDTHS = (64, 128, 256, 512)
@@ -88,6 +91,7 @@ def simple(
     *,
     conv: Conv,
     kernel: int | Triple = 3,
+    widen: Widen = projection,
 ) -> Residual:
     """The simple block: two operators of odd kernels, the first has the stride."""
     same = tuple(size // 2 for size in triple(kernel))
@@ -95,7 +99,7 @@ def simple(
     return Residual(
         normed(conv(in_channels, channels, kernel, stride, same, bias=False), channels),
         normed(last, channels, relu=False),
-        downsample=projection(in_channels, channels, stride),
+        downsample=widen(in_channels, channels, stride),
     )
 
 
@@ -107,6 +111,7 @@ def bottleneck(
     conv: Conv,
     expansion: int = 4,
     pointwise: Conv = nn.Conv3d,
+    widen: Widen = projection,
 ) -> Residual:
     """The bottleneck block: 1x1x1, a k x k x k operator that has the stride, 1x1x1."""
     out_channels = channels * expansion
@@ -115,7 +120,7 @@ def bottleneck(
         normed(pointwise(in_channels, channels, 1, bias=False), channels),
         normed(conv(channels, channels, 3, stride, 1, bias=False), channels),
         normed(last, out_channels, relu=False),
-        downsample=projection(in_channels, out_channels, stride),
+        downsample=widen(in_channels, out_channels, stride),
     )
 
 

@@ -1,25 +1,43 @@
 """The 3D ResNets that D3D and many others compare with.
 
 Paper: Hara et al., Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs and ImageNet?,
-arXiv:1711.09577, Table 1; D3D, arXiv:2009.14639, Tables 4 to 7
+arXiv:1711.09577, Table 1; D3D, arXiv:2009.14639, Tables 4 to 7; their form for volumes, Chen et
+al., Med3D, arXiv:1904.00625, Sec 3.2
 Differs from the paper: the mean over time and space takes any size.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lean3d.models.blocks import WIDTHS, Conv, Residual, VideoResNet, normed, projection, stages
+from lean3d.models.blocks import (
+    WIDTHS,
+    Conv,
+    Residual,
+    VideoResNet,
+    Widen,
+    normed,
+    projection,
+    stages,
+)
 from lean3d.models.registry import register_models
 from lean3d.shape import Triple, triple
 
 __all__ = ["DEPTHS", "ZeroPadding", "hara_resnet", "zero_padding"]
 
 # layers -> blocks of each stage, and how far a block widens its output
-DEPTHS = {18: ((2, 2, 2, 2), 1), 50: ((3, 4, 6, 3), 4), 101: ((3, 4, 23, 3), 4)}
+DEPTHS = {
+    10: ((1, 1, 1, 1), 1),
+    18: ((2, 2, 2, 2), 1),
+    34: ((3, 4, 6, 3), 1),
+    50: ((3, 4, 6, 3), 4),
+    101: ((3, 4, 23, 3), 4),
+    152: ((3, 8, 36, 3), 4),
+    200: ((3, 24, 36, 3), 4),
+}
 
 
 class ZeroPadding(nn.Module):
@@ -56,19 +74,27 @@ def block(
     *,
     expansion: int,
     conv: Conv,
-    widen: Callable[..., nn.Module | None] = zero_padding,
+    widen: Widen = zero_padding,
+    dilation: int = 1,
 ) -> Residual:
-    """Two 3x3x3 kernels, or one between two 1x1x1; the first 3x3x3 has the stride."""
+    """Two 3x3x3 kernels, or one between two 1x1x1; the first 3x3x3 has the stride.
+
+    Args:
+        dilation: Of every 3x3x3 kernel; above 1 it takes the place of the stride.
+    """
     out_channels = channels * expansion
+    stride = stride if dilation == 1 else 1
+    wide = partial(conv, padding=dilation, dilation=dilation, bias=False)
     shortcut = widen(in_channels, out_channels, stride)
     if expansion == 1:
-        first = conv(in_channels, channels, 3, stride, 1, bias=False)
-        second = conv(channels, channels, 3, 1, 1, bias=False)
-        layers = [normed(first, channels), normed(second, channels, relu=False)]
-        return Residual(*layers, downsample=shortcut)
+        return Residual(
+            normed(wide(in_channels, channels, 3, stride), channels),
+            normed(wide(channels, channels, 3), channels, relu=False),
+            downsample=shortcut,
+        )
     return Residual(
         normed(nn.Conv3d(in_channels, channels, 1, bias=False), channels),
-        normed(conv(channels, channels, 3, stride, 1, bias=False), channels),
+        normed(wide(channels, channels, 3, stride), channels),
         normed(nn.Conv3d(channels, out_channels, 1, bias=False), out_channels, relu=False),
         downsample=shortcut,
     )
@@ -88,22 +114,26 @@ def hara_resnet(
     widths: Sequence[int] = WIDTHS,
     conv: Conv = nn.Conv3d,
     shortcut: Literal["A", "B"] = "A",
+    medical: bool = False,
 ) -> VideoResNet:
-    """3D-ResNet, the baseline of D3D.
+    """3D-ResNet, the baseline of D3D; with `medical` and one channel the trunk of MedicalNet.
 
     Args:
         conv: The operator of every 3x3x3 kernel.
         shortcut: Where channels or sizes change, zeros ("A") or a 1x1x1 convolution ("B").
+        medical: Stride 2 in the stem along depth, too, and kernels dilated by 2 and 4 in place of
+            the strides of the last two stages.
     """
     if shortcut not in ("A", "B"):
         raise ValueError(f"shortcut is 'A' or 'B', got {shortcut!r}")
     blocks, expansion = DEPTHS[depth]
-    start = nn.Conv3d(in_channels, widths[0], 7, (1, 2, 2), 3, bias=False)
+    start = nn.Conv3d(in_channels, widths[0], 7, (1 + medical, 2, 2), 3, bias=False)
     widen = zero_padding if shortcut == "A" else projection
     build = partial(block, expansion=expansion, conv=conv, widen=widen)
+    dilations = (1, 1, 2, 4) if medical else (1, 1, 1, 1)
     return VideoResNet(
         normed(start, widths[0]).append(nn.MaxPool3d(3, 2, 1)),
-        stages([build] * 4, blocks, widths, expansion),
+        stages([partial(build, dilation=d) for d in dilations], blocks, widths, expansion),
         in_channels=in_channels,
         features=widths[-1] * expansion,
         num_classes=num_classes,

@@ -7,11 +7,19 @@ Differs from the paper: batch norm has the epsilon 1e-5 of PyTorch, theirs is 1e
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
-from lean3d.models.blocks import WIDTHS, Conv, VideoResNet, normed, space_pool, stages
+from lean3d.models.blocks import (
+    WIDTHS,
+    Conv,
+    VideoResNet,
+    normed,
+    projection,
+    space_pool,
+    stages,
+)
 from lean3d.models.registry import register_models
 from lean3d.models.resnet3d import DEPTHS
 from lean3d.ops.base import along
@@ -47,6 +55,18 @@ def factorised(
     return normed(first, middle).append(conv(middle, out_channels, time, step, before, bias=bias))
 
 
+def paired_projection(
+    in_channels: int, out_channels: int, stride: int | Triple
+) -> nn.Sequential | None:
+    """A projection cut in two as if it were 3x1x1, which is how mmaction2 counts the middle."""
+    if in_channels == out_channels and triple(stride) == (1, 1, 1):
+        return None
+    middle = matching_width(in_channels, out_channels, (3, 1, 1))
+    whole: dict[str, Any] = dict(bias=False, conv=nn.Conv3d, middle=middle)
+    pair = factorised(in_channels, out_channels, 1, stride, 0, **whole)
+    return normed(pair, out_channels, relu=False)
+
+
 @register_models(
     {f"r2plus1d_{depth}": dict(depth=depth) for depth in (18, 34, 152)},
     "R(2+1)D of {depth} layers: 1x3x3, ReLU, 3x1x1",
@@ -61,7 +81,7 @@ def r2plus1d(
     widths: Sequence[int] = WIDTHS,
     conv: Conv = nn.Conv3d,
     pool1: bool = False,
-    midplanes: Literal["paper", "torchvision"] = "paper",
+    midplanes: Literal["paper", "torchvision", "mmaction2"] = "paper",
 ) -> VideoResNet:
     """R(2+1)D; with 18 layers and `midplanes="torchvision"` it is torchvision's r2plus1d_18.
 
@@ -69,20 +89,23 @@ def r2plus1d(
         conv: The operator of every 1x3x3 and 3x1x1 kernel of a block.
         pool1: Whether a pool follows the stem.
         midplanes: Channels between space and time, from the channels of the convolution replaced
-            ("paper") or from those of the block's first ("torchvision").
+            ("paper") or from those of the block's first ("torchvision"); "mmaction2" is the
+            paper's, with stem and shortcuts cut by the same rule.
     """
-    if midplanes not in ("paper", "torchvision"):
-        raise ValueError(f"midplanes is 'paper' or 'torchvision', got {midplanes!r}")
+    if midplanes not in ("paper", "torchvision", "mmaction2"):
+        raise ValueError(f"midplanes is 'paper', 'torchvision' or 'mmaction2', got {midplanes!r}")
     block, depths, expansion = DEPTHS[depth]
+    every = midplanes == "mmaction2"
 
     def build(in_channels: int, channels: int, stride: int) -> nn.Module:
         first = matching_width(in_channels, channels, (3, 3, 3))
         middle = first if midplanes == "torchvision" else None
         pair = partial(factorised, conv=conv, middle=middle)
-        return block(in_channels, channels, stride, conv=pair)
+        widen = paired_projection if every else projection
+        return block(in_channels, channels, stride, conv=pair, widen=widen)
 
     return VideoResNet(
-        _stem(in_channels, widths[0], pool=pool1),
+        _stem(in_channels, widths[0], None if every else STEM_WIDTH, pool=pool1),
         stages([build] * 4, depths, widths, expansion),
         in_channels=in_channels,
         features=widths[-1] * expansion,
@@ -90,9 +113,9 @@ def r2plus1d(
     )
 
 
-def _stem(in_channels: int, channels: int, *, pool: bool) -> nn.Sequential:
+def _stem(in_channels: int, channels: int, middle: int | None, *, pool: bool) -> nn.Sequential:
     """1x7x7 that halves height and width, then 3x1x1."""
-    space = nn.Conv3d(in_channels, STEM_WIDTH, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False)
-    time = nn.Conv3d(STEM_WIDTH, channels, (3, 1, 1), padding=(1, 0, 0), bias=False)
-    layers = [*normed(space, STEM_WIDTH), *normed(time, channels)]
-    return nn.Sequential(*layers, *([space_pool()] if pool else []))
+    size = (3, 7, 7), (1, 2, 2), (1, 3, 3)
+    whole: dict[str, Any] = dict(bias=False, conv=nn.Conv3d, middle=middle)
+    *pair, last = factorised(in_channels, channels, *size, **whole)
+    return nn.Sequential(*pair, *normed(last, channels), *([space_pool()] if pool else []))

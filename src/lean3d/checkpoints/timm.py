@@ -1,0 +1,26 @@
+"""timm_3d and segmentation_models_pytorch_3d: names as in 2D, kernels with depth as the last axis.
+
+No key tells such a file from others of its names, so the format has to be asked for.
+"""
+
+from torch import Tensor
+
+from lean3d.checkpoints.format import Facts, Format
+from lean3d.checkpoints.torchvision import named_as_here
+
+__all__ = ["TIMM_3D"]
+
+
+def depth_first(value: Tensor) -> Tensor:
+    """(C', C, H, W, D) -> (C', C, D, H, W)"""
+    return value.permute(0, 1, 4, 2, 3) if value.ndim == 5 else value
+
+
+TIMM_3D = Format(
+    "timm_3d",
+    "timm_3d, depth last",
+    lambda _: False,
+    named_as_here,
+    lambda _: Facts(),
+    value=depth_first,
+)
