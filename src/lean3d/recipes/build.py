@@ -16,10 +16,12 @@ from lean3d.recipes.operators import conversion, operator
 from lean3d.recipes.options import read_options
 from lean3d.recipes.recurrence import RecurrenceRecipe
 from lean3d.recipes.segmentation import SegmentationRecipe
+from lean3d.recipes.turns import ClassificationByTurns
 from lean3d.tasks.classification import Classification
 from lean3d.tasks.learner import Learner
 from lean3d.tasks.recurrence import Recurrence
 from lean3d.tasks.segmentation import Segmentation
+from lean3d.train.two_stage import whole
 
 __all__ = ["Start", "build_model", "build_task", "make_model"]
 
@@ -40,6 +42,8 @@ def build_model(recipe: Recipe, start: Start | None = None) -> tuple[nn.Module, 
         fresh = [] if start is None else _take(model, start, recipe)
         if recipe.convert is not None:
             model = convert(model, conversion(recipe.convert))
+    if isinstance(recipe, ClassificationRecipe) and recipe.turn:
+        whole(space=recipe.shrink, time=recipe.skip).enter(model)
     return model, fresh
 
 
@@ -63,12 +67,19 @@ def _(recipe: SegmentationRecipe, model: nn.Module) -> Segmentation:
 
 @build_task.register
 def _(recipe: ClassificationRecipe, model: nn.Module) -> Classification:
-    kind = Recurrence if isinstance(recipe, RecurrenceRecipe) else Classification
+    kind: type[Classification] = Classification
+    more: dict[str, Any] = {}
+    if recipe.turn:
+        kind = ClassificationByTurns
+        more = dict(turn=recipe.turn, shrink=recipe.shrink, skip=recipe.skip)
+    elif isinstance(recipe, RecurrenceRecipe):
+        kind = Recurrence
     return kind(
         model,
         recipe.num_classes,
         class_names=recipe.names,
         scoring=recipe.scoring,
+        **more,
         **_learning(recipe),
     )
 

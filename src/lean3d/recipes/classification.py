@@ -21,6 +21,10 @@ class ClassificationRecipe(Recipe):
         size: Height and width of a frame.
         held_out: Share of each class's videos that are kept for validation.
         scoring: Of a model with an answer a frame: learn from and score the last, or every one.
+        turn: Epochs of a stage, where a network of atoms learns from clips that are small in space
+            and in time by turns (STDCF); 0 to learn from whole clips.
+        shrink: What divides height and width in the one kind of stage.
+        skip: Every so many-th frame is seen in the other.
     """
 
     task: ClassVar[str] = "classification"
@@ -32,6 +36,9 @@ class ClassificationRecipe(Recipe):
     size: int = 32
     held_out: float = 0.2
     scoring: Literal["last", "every"] = "last"
+    turn: int = 0
+    shrink: int = 2
+    skip: int = 2
 
     @property
     def input_size(self) -> tuple[int, ...]:
@@ -46,3 +53,8 @@ class ClassificationRecipe(Recipe):
             self.refuse("held_out", "is a share between 0 and 1")
         if self.size < 16:
             self.refuse("size", "is 16 pixels or more")
+        if self.turn < 0:
+            self.refuse("turn", "must be 0 or more")
+        for name in ("shrink", "skip"):
+            if getattr(self, name) < 1:
+                self.refuse(name, "must be 1 or more")

@@ -2,8 +2,10 @@
 
 Paper: Köpüklü et al., Dissected 3D CNNs (D3D), arXiv:2009.14639, Sec 3.3: 19 frames in, the last 16
 features used; then the heads alone, on features of whole videos.
-Differs from the paper: digits of 32 x 32 instead of Kinetics at 112 x 112, an eighth of the width
-and Adam, so that a run takes minutes on one core.
+Paper: Miao et al., STDCF, NeurIPS 2021, Sec 3.1: the three-layer network of atoms, on whole clips
+and on small ones by turns.
+Differs from the papers: digits of 32 x 32 instead of Kinetics at 112 x 112 or KTH at 60 x 80, an
+eighth of D-ResNet's width, and few epochs of Adam, so that a run takes minutes on one core.
 """
 
 from dataclasses import replace
@@ -12,7 +14,14 @@ from lean3d.data.motions import MOTIONS
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.recurrence import RecurrenceRecipe
 
-__all__ = ["digits", "digits_baseline", "digits_gru", "digits_lstm"]
+__all__ = [
+    "digits",
+    "digits_atoms",
+    "digits_baseline",
+    "digits_gru",
+    "digits_lstm",
+    "digits_turns",
+]
 
 HIDDEN = 128
 
@@ -41,6 +50,18 @@ def digits() -> ClassificationRecipe:
 def digits_baseline() -> ClassificationRecipe:
     """The 3D-ResNet-18 of equal width, which sees windows of 16 frames."""
     return replace(digits(), name="digits_baseline", model="hara_resnet_18", options=(), clip=16)
+
+
+def digits_atoms() -> ClassificationRecipe:
+    """The three-layer network of atoms of STDCF on whole clips of 16 frames."""
+    return replace(
+        digits(), name="digits_atoms", model="kth_stdcf", options=(), widths=None, clip=16
+    )
+
+
+def digits_turns() -> ClassificationRecipe:
+    """The same network in two stages by turns: clips small in space, then of every second frame."""
+    return replace(digits_atoms(), name="digits_turns", turn=4, epochs=24)
 
 
 def digits_lstm() -> RecurrenceRecipe:

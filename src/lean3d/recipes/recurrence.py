@@ -38,6 +38,8 @@ class RecurrenceRecipe(ClassificationRecipe):
         super().check()
         if not self.start_from:
             self.refuse("start_from", "is the folder of the run that gives the features")
+        if self.turn:
+            self.refuse("turn", "is of runs on clips; features have no space to shrink")
         if self.videos < 1:
             self.refuse("videos", "must be 1 or more")
         longest = self.video if self.longest is None else self.longest

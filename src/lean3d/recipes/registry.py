@@ -6,14 +6,21 @@ from collections.abc import Callable
 from lean3d.errors import RunError
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.brain import brain2d, brain3d, brain_acs
-from lean3d.recipes.digits import digits, digits_baseline, digits_gru, digits_lstm
+from lean3d.recipes.digits import (
+    digits,
+    digits_atoms,
+    digits_baseline,
+    digits_gru,
+    digits_lstm,
+    digits_turns,
+)
 from lean3d.recipes.folder import folder
 from lean3d.recipes.shapes import shapes2d, shapes3d, shapes_acs
 from lean3d.recipes.videos import videos
 
 __all__ = ["get_recipe", "list_recipes"]
 
-_VIDEO = (videos, digits, digits_baseline, digits_lstm, digits_gru)
+_VIDEO = (videos, digits, digits_baseline, digits_lstm, digits_gru, digits_atoms, digits_turns)
 _FUNCTIONS = (brain2d, brain3d, brain_acs, shapes2d, shapes3d, shapes_acs, folder, *_VIDEO)
 _RECIPES: dict[str, Callable[[], Recipe]] = {f.__name__: f for f in _FUNCTIONS}
 

@@ -1,0 +1,54 @@
+"""Learn to name whole clips from small ones: large in space or in time, by turns.
+
+Paper: Miao et al., STDCF, NeurIPS 2021, Algorithm 1 and Sec 3.1: each stage has the training
+settings of a run of its own, and whole clips are tested with all atoms dilated.
+"""
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+
+from lean3d.tasks.classification import Classification
+from lean3d.train.two_stage import Stage, two_stage, whole
+
+__all__ = ["ClassificationByTurns"]
+
+
+class ClassificationByTurns(Classification):
+    """A classifier whose kernels are mixed from atoms; each stage lasts `turn` epochs.
+
+    The learning rate's cosine begins anew with every stage. Validation is on whole clips.
+
+    Args:
+        model: With AtomConv3d layers.
+        turn: Epochs of a stage.
+        shrink: What divides height and width in the stages that learn time.
+        skip: Every so many-th frame is seen in the stages that learn space.
+        rest: As `Classification` takes it.
+    """
+
+    def __init__(
+        self, model: nn.Module, num_classes: int, *, turn: int, shrink: int, skip: int, **rest: Any
+    ):
+        super().__init__(model, num_classes, **rest)
+        self.turn = turn
+        self.stages = list(two_stage(1, space=shrink, time=skip))
+        self.whole = whole(space=shrink, time=skip)
+
+    @property
+    def stage(self) -> Stage:
+        """Of the current epoch."""
+        return self.stages[self.current_epoch // self.turn % len(self.stages)]
+
+    def on_train_epoch_start(self) -> None:
+        self.stage.enter(self.model)
+
+    def training_step(self, batch: tuple[Tensor, ...], index: int) -> Tensor:
+        return super().training_step((self.stage.clip(batch[0]), *batch[1:]), index)
+
+    def on_validation_epoch_start(self) -> None:
+        self.whole.enter(self.model)
+
+    def _share(self, epoch: int) -> float:
+        return (1 + math.cos(math.pi * (epoch % self.turn) / self.turn)) / 2
