@@ -118,9 +118,38 @@ def test_more_filters_bring_the_operator_nearer_to_what_the_run_computes():
     assert errors[-1] < 0.9
 
 
-@pytest.mark.parametrize("options", [dict(budget=0.9), dict(example=None)])
-def test_runs_need_an_example_and_take_no_budget(options):
+def test_runs_need_an_example():
     picky = nn.Sequential(nn.Conv3d(2, 4, 3), nn.Flatten(), nn.Linear(77, 2))
-    model = chain() if options.get("budget") else picky
     with pytest.raises(ConversionError, match="depth joins consecutive convolutions"):
-        convert(model, ParallelSeparable(1, 2), **options)
+        convert(picky, ParallelSeparable(1, 2))
+
+
+def deep():
+    """Two runs of two, and a convolution of its own behind a pool."""
+    torch.manual_seed(0)
+    layers = [*normed(2, 8), *normed(8, 8), nn.MaxPool3d(2), *normed(8, 16), *normed(16, 16)]
+    return trained(nn.Sequential(*layers, nn.MaxPool3d(2), *normed(16, 16)), volume())
+
+
+@pytest.mark.parametrize("share", [0.3, 0.8])
+def test_runs_meet_a_budget_too(share):
+    model, x = deep(), volume()
+    lean = convert(model, ParallelSeparable(2, 2), example=x, budget=share)
+    spent = lean3d.count(lean, x.shape).macs / lean3d.count(model, x.shape).macs
+    assert share - 0.25 < spent <= share
+    assert 2 in operators(lean).values()
+
+
+def test_a_larger_budget_leaves_runs_a_smaller_error():
+    def total(share):
+        lean = convert(deep(), ParallelSeparable(2, 2), example=volume(), budget=share)
+        return sum(row.exact**2 for row in lean.conversion.rows)
+
+    errors = [total(share) for share in (0.2, 0.5, 1)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] == 0
+
+
+def test_a_budget_below_the_leanest_runs_is_refused_with_the_least_there_is():
+    with pytest.raises(ConversionError, match=r"costs at least [\d,]+ of its [\d,]+ multiply-adds"):
+        convert(deep(), ParallelSeparable(2, 2), example=volume(), budget=0.001)

@@ -11,22 +11,25 @@ import torch
 from torch import nn
 
 from lean3d.convert.lean.base import Lean
-from lean3d.convert.lean.example import run
+from lean3d.convert.lean.example import run as run_model
+from lean3d.convert.lean.runs import Run, build_run, fit_run
 from lean3d.cost import count
 from lean3d.errors import ConversionError
 
 __all__ = ["Option", "choose_options", "choose_ranks"]
 
 BINS = 4096
+RUN_STEP = 2  # runs are fitted to the example, which takes longer
 
 
 @dataclass(frozen=True)
 class Option:
-    """One way to treat a convolution; `how` is None where it stays dense.
+    """One way to treat a convolution, or a run of them; `how` is None where they stay dense.
 
     Args:
         macs: Multiply-adds on the example.
-        error: Squared distance to the kernel, over that of the kernel.
+        error: Squared distance to the kernel, over that of the kernel; of a run, to its output on
+            the example over the variance of that.
     """
 
     how: Lean | None
@@ -37,13 +40,18 @@ class Option:
 def choose_ranks(
     model: nn.Module,
     sites: dict[str, nn.Conv3d],
-    how: Lean,
+    singles: dict[str, Lean],
+    runs: list[Run],
+    how: Any,
     arguments: tuple[Any, ...],
     budget: float,
-) -> dict[str, Lean | None]:
-    """What to do with each convolution.
+) -> tuple[dict[str, Lean | None], list[Lean | None]]:
+    """What to do with each convolution that is replaced alone, and with each run.
 
     Args:
+        sites: The convolutions of both.
+        singles: How one that is in no run is cut.
+        how: How a run is.
         budget: Multiply-adds of the whole network on the arguments; up to 1, a share of its own.
 
     Raises:
@@ -54,16 +62,16 @@ def choose_ranks(
     dense = {path: _macs(sites[path], shapes[path]) for path in sites}
     fixed = whole - sum(dense.values())
     room = int(budget * whole if budget <= 1 else budget) - fixed
-    options = [_options(sites[path], how, shapes[path], dense[path]) for path in sites]
+    options = [_options(sites[path], singles[path], shapes[path], dense[path]) for path in singles]
+    options += [_run_options(model, run, how, sum(dense[p] for p in run.convs)) for run in runs]
     least = fixed + sum(min(option.macs for option in each) for each in options)
     if fixed + room < least:
         raise ConversionError(
             f"budget={budget:g} cannot be met: with {how} the network costs at least {least:,} of "
             f"its {whole:,} multiply-adds on this example ({least / whole:.2f})"
         )
-    return {
-        path: option.how for path, option in zip(sites, choose_options(options, room), strict=True)
-    }
+    hows = [option.how for option in choose_options(options, room)]
+    return dict(zip(singles, hows, strict=False)), hows[len(singles) :]
 
 
 def _input_shapes(
@@ -77,7 +85,7 @@ def _input_shapes(
 
     handles = [conv.register_forward_pre_hook(note(path)) for path, conv in sites.items()]
     try:
-        run(model, arguments)
+        run_model(model, arguments)
     finally:
         for handle in handles:
             handle.remove()
@@ -102,12 +110,25 @@ def _options(conv: nn.Conv3d, how: Lean, shapes: list[tuple[int, ...]], dense: i
     return options
 
 
+def _run_options(model: nn.Module, run: Run, how: Any, dense: int) -> list[Option]:
+    last: Any = model.get_submodule(run.convs[-1])
+    options = [Option(None, dense, 0.0)]
+    for choice in how.choices(last)[::RUN_STEP]:
+        macs = count(build_run(model, run, choice), tuple(run.given.shape)).macs
+        if macs < dense:
+            options.append(Option(choice, macs, fit_run(model, run, choice)[1] ** 2))
+    return options
+
+
 def choose_options(options: Sequence[Sequence[Option]], room: int) -> list[Option]:
     """One option each, within `room`, of the least summed error: a knapsack over `BINS` bins.
 
     Costs are rounded up to bins, so that the budget holds; where that leaves no choice, the
-    leanest options are taken.
+    leanest options are taken. The best ones are where they fit.
     """
+    ideal = [min(each, key=lambda option: option.error) for each in options]
+    if sum(option.macs for option in ideal) <= room:
+        return ideal
     step = max(room / BINS, 1.0)
     size = int(room / step)
     best = torch.zeros(size + 1, dtype=torch.float64)

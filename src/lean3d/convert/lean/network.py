@@ -43,12 +43,14 @@ def make_lean(
     arguments = example_for(model, example)
     result = duplicate(model)
     sites = _sites(result, how, where)
-    singles: dict[str, Any]
-    runs, singles = _joined(result, how, sites, arguments, budget)
+    runs = _runs(result, how, sites, arguments)
+    taken = {path for run in runs for path in run.convs}
+    singles: dict[str, Any] = {path: _alone(how) for path in sites if path not in taken}
+    joined: list[Any] = [how] * len(runs)
     if budget is not None:
         if arguments is None:
             raise ConversionError("budget= needs example=, an input (B, C, D, H, W) of the model")
-        singles = choose_ranks(result, sites, how, arguments, budget)
+        singles, joined = choose_ranks(result, sites, singles, runs, how, arguments, budget)
     ties = tied(result)
     work = _Work(kernels={}, made={})
     rows = [
@@ -56,12 +58,17 @@ def make_lean(
         for path, each in singles.items()
         if each is not None
     ]
-    rows += [row for run in runs for row in _replace_run(result, run, how)]
+    rows += [
+        row
+        for run, each in zip(runs, joined, strict=True)
+        if each is not None
+        for row in _replace_run(result, run, each)
+    ]
     check_tied(result, ties)
     if example is not None and not _is_on_meta(model):
         fitted = [part for row in rows for part in result.get_submodule(row.path).modules()]
         calibrate(fitted, lambda: run_model(result, arguments or ()))
-    checks, note = _checks(model, result, None if runs else work.kernels, arguments)
+    checks, note = _checks(model, result, None if any(joined) else work.kernels, arguments)
     vars(result)["conversion"] = Conversion(how, "fitted", tuple(rows), checks, note)
     return result
 
@@ -80,24 +87,26 @@ def _sites(model: nn.Module, how: Lean, where: Where | None) -> dict[str, nn.Con
     return sites
 
 
-def _joined(
+def _runs(
     model: nn.Module,
     how: Lean,
     sites: dict[str, nn.Conv3d],
     arguments: tuple[Tensor, ...] | None,
-    budget: float | None,
-) -> tuple[list[Run], dict[str, Lean]]:
-    """The runs of convolutions that become one operator, and how the others are replaced."""
+) -> list[Run]:
+    """The runs of convolutions that become one operator."""
     if not isinstance(how, ParallelSeparable) or how.depth == 1:
-        return [], dict.fromkeys(sites, how)
-    if arguments is None or budget is not None:
+        return []
+    if arguments is None:
         raise ConversionError(
             f"{how}: depth joins consecutive convolutions, for which it needs example=, an input "
-            "(B, C, D, H, W) of the model, and no budget=, which is for depth=1"
+            "(B, C, D, H, W) of the model"
         )
-    runs = find_runs(model, how, sites, arguments)
-    taken = {path for run in runs for path in run.convs}
-    return runs, {path: replace(how, depth=1) for path in sites if path not in taken}
+    return find_runs(model, how, sites, arguments)
+
+
+def _alone(how: Lean) -> Lean:
+    """How a convolution outside of runs is replaced."""
+    return replace(how, depth=1) if isinstance(how, ParallelSeparable) else how
 
 
 def _is_on_meta(model: nn.Module) -> bool:

@@ -19,7 +19,7 @@ from lean3d.convert.lean.factor import Spectrum, as_pairs, unfold
 from lean3d.convert.lean.parallel import ParallelSeparable
 from lean3d.ops import ParallelSeparableConv3d
 
-__all__ = ["Run", "find_runs", "fit_run"]
+__all__ = ["Run", "build_run", "find_runs", "fit_run"]
 
 RIDGE = 1e-4
 ENOUGH = 3  # equations for each unknown
@@ -123,6 +123,13 @@ def _maps(model: nn.Module, paths: set[str], arguments: Any) -> dict[str, tuple[
     return seen
 
 
+def build_run(model: nn.Module, run: Run, how: ParallelSeparable) -> ParallelSeparableConv3d:
+    """The operator for the run, its parameters not set."""
+    convs: list[Any] = [model.get_submodule(path) for path in run.convs]
+    own = replace(how, depth=len(convs), join="concat")
+    return own.build(convs[0], out_channels=convs[-1].out_channels, bias=True)
+
+
 @torch.no_grad()
 def fit_run(model: nn.Module, run: Run, how: ParallelSeparable) -> tuple[nn.Module, float]:
     """One operator for the run, and its error on the example over the deviation of the answer.
@@ -130,9 +137,7 @@ def fit_run(model: nn.Module, run: Run, how: ParallelSeparable) -> tuple[nn.Modu
     The 1D convolutions are solved for on every other column, the error is that on the others.
     """
     convs: list[Any] = [model.get_submodule(path) for path in run.convs]
-    own = replace(how, depth=len(convs), join="concat")
-    like: Any = dict(out_channels=convs[-1].out_channels, bias=True)
-    operator: Any = own.build(convs[0], **like).to_empty(device="cpu")
+    operator: Any = build_run(model, run, how).to_empty(device="cpu")
     operator = operator.to(convs[0].weight.device)
     kernels = [_scaled(model, run, conv, path) for conv, path in zip(convs, run.convs, strict=True)]
     start = 0
