@@ -216,3 +216,13 @@ def test_a_model_that_cannot_watch_is_one_sentence(lean3d, video, net, message):
     code, out, err = lean3d("stream", net[0], video, *net[1:])
     assert (code, out) == (2, "")
     assert message in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", ["stream", "export"])
+def test_the_format_of_the_weights_is_passed_on(lean3d, video, weights, command, tmp_path):
+    source = [video] if command == "stream" else ["--out", tmp_path / "step.onnx"]
+    argv = command, NET[0], *source, *NET[1:], "--weights", weights, "--format"
+    code, _, err = lean3d(*argv, "lean3dd")
+    assert code == 2
+    assert "no format called 'lean3dd'; did you mean lean3d?" in err
+    assert lean3d(*argv, "lean3d")[0] == 0

@@ -27,7 +27,8 @@ class Export(ModelFlags):
         model: A name of lean3d.list_models(), or the folder of a run.
         out: Where to write: .onnx for ONNX, .pt2 for torch.export.
         size: Height and width of a frame; 112, or those of the run, by default.
-        weights: A state_dict of a registered model, as torch.save wrote it.
+        weights: Of a registered model, in any format lean3d.load_checkpoint reads.
+        format: Of the weights, where their keys do not tell; lean3d for your own.
         wait: Stream a conventional model by waiting for the frames it looks ahead to.
         window: With --wait, frames that a mean over all time spans.
     """
@@ -35,6 +36,7 @@ class Export(ModelFlags):
     out: Path = Path("step.onnx")
     size: int | None = None
     weights: Path | None = None
+    format: str | None = None
     wait: bool = False
     window: int | None = None
 
@@ -69,11 +71,11 @@ def main(argv: list[str]) -> None:
 
 def _load(asked: Export) -> tuple[Stream, int]:
     if Path(asked.model).is_dir():
-        model = load_live(asked, asked.size, asked.weights)
+        model = load_live(asked, asked.size, asked.weights, asked.format)
         return model.live, model.size
     if asked.size is not None and asked.size < 1:
         raise RunError(f"--size is 1 pixel or more, got {asked.size}")
     built = asked.build().eval()
     if asked.weights is not None:
-        load_checkpoint(built, asked.weights)
+        load_checkpoint(built, asked.weights, format=asked.format)
     return stream(built, wait=asked.wait, window=asked.window), asked.size or SIZE

@@ -25,12 +25,14 @@ class LiveModel:
     names: tuple[str, ...]
 
 
-def load_live(network: ModelFlags, size: int | None, weights: Path | None) -> LiveModel:
+def load_live(
+    network: ModelFlags, size: int | None, weights: Path | None, format: str | None
+) -> LiveModel:
     """The run that `network.model` is the folder of, or else the registered model of that name."""
     if size is not None and size < 1:
         raise RunError(f"--size is 1 pixel or more, got {size}")
     if Path(network.model).is_dir():
-        given = network.num_classes, network.widths, weights
+        given = network.num_classes, network.widths, weights, format
         if network.options or any(value is not None for value in given):
             raise RunError(f"{network.model} is a run, which has its own model and weights")
         return _of_run(Path(network.model), size)
@@ -38,7 +40,7 @@ def load_live(network: ModelFlags, size: int | None, weights: Path | None) -> Li
     if weights is None:
         print("lean3d: the weights are random; pass --weights, or a run", file=sys.stderr)
     else:
-        load_checkpoint(model, weights)
+        load_checkpoint(model, weights, format=format)
     side = size or SIZE
     live = stream(model, frame=(3, side, side))
     return LiveModel(live, side, _numbers(live, side))

@@ -39,7 +39,8 @@ class Watch(ModelFlags):
         queue: Frames decoded ahead of the model.
         limit: Stop after so many frames of each source.
         size: Height and width of the model's frames; 112, or those of the run, by default.
-        weights: A state_dict of a registered model, as torch.save wrote it.
+        weights: Of a registered model, in any format lean3d.load_checkpoint reads.
+        format: Of the weights, where their keys do not tell; lean3d for your own.
     """
 
     sources: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")] = ()
@@ -52,6 +53,7 @@ class Watch(ModelFlags):
     limit: int | None = None
     size: int | None = None
     weights: Path | None = None
+    format: str | None = None
 
 
 def main(argv: list[str]) -> None:
@@ -59,7 +61,7 @@ def main(argv: list[str]) -> None:
     _check(asked)
     outs = out_paths(asked.out, asked.sources)
     opened, errors = _open(asked)
-    model = load_live(asked, asked.size, asked.weights)
+    model = load_live(asked, asked.size, asked.weights, asked.format)
     numbers = list(opened)
     tracks = [Track(asked.sources[n], opened[n].fps, outs[n]) for n in numbers]
     session = _session(asked, model, list(opened.values()))
