@@ -101,6 +101,13 @@ def test_the_operator_has_every_kernel_of_3(model, marked):
     assert all(isinstance(conv, marked) for conv in cubes)
 
 
+def test_what_stays_plain_is_pointwise_or_a_stem(model, marked):
+    convs = [m for m in model.modules() if isinstance(m, nn.modules.conv._ConvNd)]
+    first = next(place for place, conv in enumerate(convs) if isinstance(conv, marked))
+    plain = [conv.kernel_size for conv in convs[first:] if not isinstance(conv, marked)]
+    assert all(max(size) < 3 for size in plain)
+
+
 def test_its_state_fits_another_of_the_name(entry, model, marked):
     with torch.device("meta"):
         other = entry.build(in_channels=2, num_classes=CLASSES, conv=marked)

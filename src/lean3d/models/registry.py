@@ -94,6 +94,10 @@ def find_model(name: str) -> ModelEntry:
 def create_model(name: str, **kwargs) -> nn.Module:
     """Build a registered model; keyword arguments go to its factory.
 
+    Every model takes `in_channels`, `num_classes` and `conv`, what stands for nn.Conv3d wherever a
+    kernel has 3 voxels along an axis and no more. A first kernel of 7, the stem of a ResNet, is no
+    such kernel and stays plain, as in the papers; `lean3d.convert` replaces it, too.
+
     Raises:
         RunError: no model has that name, or it does not take one of the arguments; the message
             gives the nearest.
