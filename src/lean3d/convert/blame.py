@@ -7,10 +7,13 @@ from typing import Any
 
 from torch import nn
 
-from lean3d.convert.compare import difference, tensors
+from lean3d.convert.compare import tensors
+from lean3d.convert.lines import stopping_line
 from lean3d.convert.sizes import run_lightly
 
-__all__ = ["Culprit", "attempt", "find_culprit"]
+__all__ = ["Culprit", "Run", "find_culprit", "why_it_stops"]
+
+Run = tuple[nn.Module, tuple[Any, ...]]  # a model, and what it is called with
 
 
 @dataclass(frozen=True)
@@ -34,35 +37,46 @@ class _Event:
     values: list[Any]
 
 
-def find_culprit(
-    flat: nn.Module,
-    deep: nn.Module,
-    inputs: tuple[tuple[Any, ...], tuple[Any, ...]],
-    axis: int,
-    tolerance: float,
-) -> Culprit:
-    """Run both models and compare every tensor that enters or leaves a module, in order.
+class _FoundError(Exception):
+    """Ends the 3D run at the first tensor that differs."""
+
+
+def find_culprit(flat: list[Run], deep: Run, judge: Callable[..., float]) -> Culprit:
+    """Run all models and compare every tensor that enters or leaves a module, in order.
 
     Args:
-        inputs: Arguments of the 2D and of the 3D model.
-        axis: The axis of the volume (2 or 3) along which it repeats the image.
+        judge: Called with the tensors of each 2D run and those of the 3D one, says by how much they
+            differ; 0 if they do not, infinity if no number can say.
     """
-    expected, _, _ = _record(flat, inputs[0])
-    found, owner, why = _record(deep, inputs[1])
-    error = None
-    for one, other in zip(expected, found, strict=False):
-        if one.path != other.path:
-            owner, why = other.owner, "it calls other modules than in 2D"
-            break
-        worst = difference(one.values, other.values, axis)
-        if worst > tolerance and not _is_folded(one, other):
-            owner = other.owner
-            error, why = (None, _beyond_numbers(one, other)) if math.isinf(worst) else (worst, "")
-            break
-    kind = type(deep.get_submodule(owner)).__name__
+    records: list[list[_Event]] = [[] for _ in flat]
+    for run, events in zip(flat, records, strict=True):
+        _run(*run, events.append)
+    expected = zip(*records, strict=False)
+
+    def compare(event: _Event) -> None:
+        ones = next(expected, ())
+        if any(one.path != event.path for one in ones):
+            raise _FoundError(event.owner, None, "it calls other modules than in 2D")
+        worst = judge(*(one.values for one in (*ones, event))) if ones else 0.0
+        if worst > 0 and not _is_folded(ones[0], event):
+            number = math.isfinite(worst)
+            why = "" if number else _beyond_numbers(ones[0], event)
+            raise _FoundError(event.owner, worst if number else None, why)
+
+    try:
+        owner, why = _run(*deep, compare)
+        error = None
+    except _FoundError as found:
+        owner, error, why = found.args
     if error is None and not why:
         why = "it gives another answer than in 2D, but not twice the same"
-    return Culprit(owner, kind, error, why)
+    return Culprit(owner, type(deep[0].get_submodule(owner)).__name__, error, why)
+
+
+def why_it_stops(model: nn.Module, arguments: tuple[Any, ...]) -> str:
+    """The innermost module that was running, the line of its code and the error."""
+    path, why = _run(model, arguments, lambda event: None)
+    return f"in {type(model.get_submodule(path)).__name__} at {path!r} {why}" if path else why
 
 
 def _is_folded(one: _Event, other: _Event) -> bool:
@@ -72,36 +86,28 @@ def _is_folded(one: _Event, other: _Event) -> bool:
 
 
 def _beyond_numbers(one: _Event, other: _Event) -> str:
-    if not all(x.isfinite().all() for x in other.values):
+    if not all(x.is_meta or x.isfinite().all() for x in other.values):
         return "there are values that are not finite"
     flat, deep = ([tuple(x.shape) for x in event.values] for event in (one, other))
     return f"there is a tensor {deep} where in 2D there is {flat}"
 
 
-def attempt(model: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, Culprit | None]:
-    """The model's output, or the module in which it stopped."""
-    try:
-        return run_lightly(model, arguments), None
-    except Exception:  # whatever a foreign forward raises
-        _, active, why = _record(model, arguments)
-        return None, Culprit(active, type(model.get_submodule(active)).__name__, None, why)
-
-
-def _record(model: nn.Module, arguments: tuple[Any, ...]) -> tuple[list[_Event], str, str]:
-    """Events, the innermost module that was running when the model stopped, and why it stopped."""
-    events: list[_Event] = []
+def _run(
+    model: nn.Module, arguments: tuple[Any, ...], see: Callable[[_Event], None]
+) -> tuple[str, str]:
+    """The innermost module that was running when the model stopped, and why it stopped."""
     stack = [""]
 
     def enter(path: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any) -> None:
-            events.append(_Event(path, stack[-1], _clones(inputs)))
+            see(_Event(path, stack[-1], _clones(inputs)))
             stack.append(path)
 
         return hook
 
     def leave(path: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            events.append(_Event(path, path, _clones(output)))
+            see(_Event(path, path, _clones(output)))
             stack.pop()
 
         return hook
@@ -110,16 +116,17 @@ def _record(model: nn.Module, arguments: tuple[Any, ...]) -> tuple[list[_Event],
     for path, module in model.named_modules():
         handles.append(module.register_forward_pre_hook(enter(path)))
         handles.append(module.register_forward_hook(leave(path)))
-    why = ""
     try:
         run_lightly(model, arguments)
-    except Exception as error:
-        first_line = f"{type(error).__name__}: {error}".splitlines()[0]
-        why = f"it stops ({first_line})"
+    except _FoundError:
+        raise
+    except Exception as error:  # whatever a foreign forward raises
+        line, first = stopping_line(error), f"{type(error).__name__}: {error}".splitlines()[0]
+        return stack[-1], f"it stops at {line} ({first})" if line else f"it stops ({first})"
     finally:
         for handle in handles:
             handle.remove()
-    return events, stack[-1], why
+    return stack[-1], ""
 
 
 def _clones(value: Any) -> list[Any]:

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from lean3d.convert.blame import Culprit, attempt, find_culprit
-from lean3d.convert.compare import difference, same_sizes, tensors
+from lean3d.convert.blame import Culprit, Run, find_culprit
+from lean3d.convert.compare import difference, same_sizes
 from lean3d.convert.conversion import Check
 from lean3d.convert.copies import duplicate, for_a_while
 from lean3d.convert.inflate import Inflate
@@ -35,6 +36,7 @@ NAMES = {
     ALONG_DEPTH: "(a) image repeated along depth",
     ALONG_HEIGHT: "(c) image in the depth-width plane",
 }
+THIN = 8
 SIZES = "(s) sizes of the converted model"
 
 Result = tuple[Check, Callable[[], Culprit]]  # a check, and what says which module fails it
@@ -45,37 +47,63 @@ def _no_one() -> Culprit:
 
 
 def compare_planes(flat: Flat, plan: Plan, axis: int) -> list[Result]:
-    """Check (a) or (c), with the model's own weights and with its silent branches woken up."""
-    return [_compare(flat, answer, plan, axis) for answer in flat.answers]
+    """Check (a) or (c), with silent branches woken up, and with the model's own weights."""
+    results: list[Result] = []
+    for answer in flat.answers:
+        results.append(_compare(flat, answer, plan, axis))
+        if not results[-1][0].passed:
+            break
+    return results
 
 
 def _compare(flat: Flat, answer: Answer, plan: Plan, axis: int) -> Result:
-    length, error = _length(flat, plan), math.inf
-    volume = flat.sample.volume(axis, length)
-    with with_values(answer.values), _planes(flat.model, plan, axis), suppress(Exception):
-        # whatever a foreign forward raises; the culprit says what
-        error = difference(answer.expected, flat.model(*volume), axis)
+    for length in _lengths(flat, plan, axis):
+        error = _error(flat, answer, plan, axis, length)
+        if math.isfinite(error):
+            break
     tolerance = flat.tolerance(answer, error)
-    number = None if math.isinf(error) else error
+    number = error if math.isfinite(error) else None
     name, shape = NAMES[axis] + answer.note, flat.sample.shape(axis, length)
     check = Check(name, error <= tolerance, number, tolerance, shape)
     if check.passed:
         return check, _no_one
-    return check, partial(_blame, flat, answer, plan, axis, tolerance)
+    return check, partial(_blame, flat, answer, plan, axis, length, tolerance)
 
 
-def _length(flat: Flat, plan: Plan) -> int:
-    """How often the image is repeated; often enough to be halved where height is not."""
-    keeps = plan.how.keep_depth != 0
-    return flat.sample.even(16, 48, 80) if keeps else flat.sample.length
+def _lengths(flat: Flat, plan: Plan, axis: int) -> list[int]:
+    """How often the image is repeated, at the first length at which there is an answer.
+
+    Often enough to be halved where height is not. A model of one height alone, as with tables of
+    positions, would be asked for a cube of it, so thin volumes are tried before.
+    """
+    sample = flat.sample
+    if plan.how.keep_depth != 0:
+        return [sample.even(16, 48, 80)]
+    thin = [THIN] if axis == ALONG_DEPTH and sample.length == sample.size[0] else []
+    return [*thin, sample.length]
 
 
-def _blame(flat: Flat, answer: Answer, plan: Plan, axis: int, tolerance: float) -> Culprit:
-    inputs = flat.sample.arguments, flat.sample.volume(axis, _length(flat, plan))
+def _error(flat: Flat, answer: Answer, plan: Plan, axis: int, length: int) -> float:
+    volume = flat.sample.volume(axis, length)
+    with with_values(answer.values), _planes(flat.model, plan, axis), suppress(Exception):
+        # whatever a foreign forward raises; the culprit says what
+        return difference(answer.expected, flat.model(*volume), axis)
+    return math.inf
+
+
+def _blame(
+    flat: Flat, answer: Answer, plan: Plan, axis: int, length: int, tolerance: float
+) -> Culprit:
+    image, volume = flat.sample.arguments, flat.sample.volume(axis, length)
+
+    def judge(one: list[Tensor], other: list[Tensor]) -> float:
+        error = difference(one, other, axis)
+        return error if error > tolerance else 0.0
+
     with with_values(answer.values):
         other = duplicate(flat.model)
         with _planes(other, plan, axis):
-            return find_culprit(flat.model, other, inputs, axis, tolerance)
+            return find_culprit([(flat.model, image)], (other, volume), judge)
 
 
 @contextmanager
@@ -96,18 +124,22 @@ def _planar_twin(how: Lift, axis: int) -> Lift:
 
 def compare_sizes(flat: Flat, plan: Plan) -> Result:
     """Check (s)."""
-    sample, model = flat.sample, flat.light
+    sample, model = flat.light_sample, flat.light
     keeps = plan.how.keep_depth != 0
     depth = sample.even(64, 32, 96) if keeps else sample.depth
-    images = [sample.arguments, sample.make((depth, sample.size[1]))]
-    wide, tall = (run_lightly(model, image) for image in images)
-    with for_a_while(model):
-        rewrite(model, plan)
-        out, culprit = attempt(model, sample.volume(ALONG_DEPTH, depth))
     kept = (depth, sample.size[0]) if keeps else None
-    if culprit is None and not same_sizes(wide, tall, out, kept):
-        shapes = [[tuple(x.shape) for x in tensors(y)] for y in (wide, out)]
-        why = f"the output is {shapes[1]}, in 2D {shapes[0]}"
-        culprit = Culprit("", type(model).__name__, None, why)
-    check = Check(SIZES, culprit is None, None, 0.0, (depth, *sample.size))
-    return check, _no_one if culprit is None else lambda: culprit
+    flats = [(model, image) for image in (sample.arguments, sample.make((depth, sample.size[1])))]
+    wide, tall = (run_lightly(*run) for run in flats)
+    fits, passed = partial(same_sizes, kept=kept), False
+    with for_a_while(model), suppress(Exception):  # whatever a foreign forward raises
+        rewrite(model, plan)
+        passed = fits(wide, tall, run_lightly(model, sample.volume(ALONG_DEPTH, depth)))
+    check = Check(SIZES, passed, None, 0.0, (depth, *sample.size))
+    return check, _no_one if passed else partial(_blame_sizes, flat, plan, flats, depth, fits)
+
+
+def _blame_sizes(flat: Flat, plan: Plan, flats: list[Run], depth: int, fits: Any) -> Culprit:
+    other = duplicate(flat.light)
+    rewrite(other, plan)
+    deep = other, flat.light_sample.volume(ALONG_DEPTH, depth)
+    return find_culprit(flats, deep, lambda *outputs: 0.0 if fits(*outputs) else math.inf)

@@ -19,7 +19,7 @@ Maker: TypeAlias = Callable[[Size], tuple[Any, ...]]
 # unequal odd sides first; then what networks with skips and fixed sizes ask for
 SIZES = [(33, 29), (37, 33), (49, 43), (69, 65), (97, 85), (129, 117), (225, 193), (48, 32)]
 SIZES += [(96, 64), (128, 96), (192, 160), (256, 224), (28, 28), (32, 32), (64, 64), (224, 224)]
-SIZES += [(299, 299)]
+SIZES += [(256, 256), (299, 299)]
 
 
 def makers(model: nn.Module, example: Any = None) -> Iterator[tuple[Maker, list[Size]]]:

@@ -56,6 +56,11 @@ class Flat:
         return self.meta if self.meta is not None else duplicate(self.model)
 
     @cached_property
+    def light_sample(self) -> Sample:
+        """The images where that copy is."""
+        return self.sample if self.meta is None else self.sample.on_meta
+
+    @cached_property
     def answers(self) -> list[Answer]:
         """With the silent branches woken up, and with the model's own weights."""
         gains = telling_gains(self.model)

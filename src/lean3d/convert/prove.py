@@ -106,6 +106,9 @@ class Proof:
 
 def prove(flat: Flat, plan: Plan, planar_will_do: bool) -> Proof:
     """Run the checks, and grade the conversion; it stops at the first failure that will not do."""
+    sizes = prove_sizes(flat, plan)
+    if sizes.failure is not None:  # seen at no cost
+        return sizes
     how: Lift = plan.how
     results = compare_planes(flat, plan, ALONG_DEPTH)
     # what leaves depth alone cannot treat it as height; the rest of the model can
@@ -117,10 +120,9 @@ def prove(flat: Flat, plan: Plan, planar_will_do: bool) -> Proof:
     results += [(replace(check, name=check.name + note), blame) for check, blame in along_height]
     if (failed := _first_failure(results)) is not None and not note and not planar_will_do:
         return Proof(plan, "planar", results, (failed, ', or accept="planar"'))
-    sizes = prove_sizes(flat, plan)
     isotropic = failed is None and how.keep_depth == 0
     grade: Grade = "isotropic" if isotropic else "planar"
-    return Proof(plan, grade, [*results, *sizes.results], sizes.failure)
+    return Proof(plan, grade, [*results, *sizes.results])
 
 
 def prove_sizes(flat: Flat, plan: Plan) -> Proof:

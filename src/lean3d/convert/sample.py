@@ -6,12 +6,13 @@ forgets an axis goes unnoticed where that axis has one voxel.
 Axes: B batch, C channels, D depth, H height, W width.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from lean3d.convert.blame import why_it_stops
 from lean3d.convert.images import Maker, is_image, makers
 from lean3d.convert.sizes import run_lightly
 from lean3d.errors import ConversionError
@@ -43,6 +44,16 @@ class Sample:
     @cached_property
     def arguments(self) -> tuple[Any, ...]:
         return self.make(self.size)
+
+    @property
+    def on_meta(self) -> "Sample":
+        """The same without values, so that volumes take no memory."""
+
+        def make(size: Size) -> tuple[Any, ...]:
+            made = self.make(size)
+            return tuple(x.to("meta") if isinstance(x, Tensor) else x for x in made)
+
+        return replace(self, make=make)
 
     def volume(self, axis: int, length: int | None = None) -> tuple[Any, ...]:
         """The arguments with every image repeated along a new axis 2 (D) or 3 (H)."""
@@ -76,19 +87,19 @@ def find_sample(model: nn.Module, meta: nn.Module | None = None, example: Any = 
     Raises:
         ConversionError: none does.
     """
-    error, runner = "", model if meta is None else meta
+    why, runner = "", model if meta is None else meta
     for make, sizes in makers(model, example):
         trial = _Trial(runner, make)
         size = trial.choose(sizes)
-        error = error or trial.error  # of the likeliest channels
-        if size is None or (meta is not None and _Trial(model, make).maps(size) is None):
-            continue
-        depth = trial.length(size, meaningful=True)
-        length = depth if meta is None else trial.length(size, meaningful=False)
-        return Sample(make, size, length, depth)
+        if size is not None and (meta is None or _Trial(model, make).maps(size) is not None):
+            depth = trial.length(size, meaningful=True)
+            length = depth if meta is None else trial.length(size, meaningful=False)
+            return Sample(make, size, length, depth)
+        stopped = (runner, make(sizes[-1])) if size is None else (model, make(size))
+        why = why or why_it_stops(*stopped)  # of the likeliest channels
     raise ConversionError(
         f"{type(model).__name__}: no image was found on which the 2D model runs, so its conversion "
-        f"cannot be checked; pass example=, an input (B, C, H, W) it accepts (failed: {error})"
+        f"cannot be checked; pass example=, an input (B, C, H, W) it accepts ({why})"
     )
 
 
@@ -98,7 +109,6 @@ class _Trial:
 
     model: nn.Module
     make: Maker
-    error: str = ""
     seen: dict[Size, list[int] | None] = field(default_factory=dict)
 
     def maps(self, size: Size) -> list[int] | None:
@@ -106,8 +116,7 @@ class _Trial:
         if size not in self.seen:
             try:
                 self.seen[size] = self._run(size)
-            except Exception as error:  # whatever a foreign forward raises means: not this size
-                self.error = f"{type(error).__name__}: {error}".splitlines()[0]
+            except Exception:  # whatever a foreign forward raises means: not this size
                 self.seen[size] = None
         return self.seen[size]
 

@@ -5,7 +5,6 @@ A forward is as demanding as the most demanding function it calls.
 Axes: B batch, C channels, H height, W width.
 """
 
-import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from lean3d.convert.compare import tensors
 from lean3d.convert.geometry import same_padding
+from lean3d.convert.lines import running_line
 from lean3d.convert.sentences import NATIVE, STACK, kind_of, window
 
 __all__ = ["Need", "survey"]
@@ -109,7 +109,7 @@ class _Watch(TorchFunctionMode):
                 caller.callees.add(path)
                 if any(_holds_size(value) for value in [*args, *kwargs.values()]):
                     # a size read from (B, C, D*H, W) would not be that of the volume
-                    caller.ask(STACK, _line)
+                    caller.ask(STACK, running_line)
             self._look(self.needs[path], 0, [args, kwargs])
             self.stack.append(path)
 
@@ -132,7 +132,7 @@ class _Watch(TorchFunctionMode):
         result = function(*args, **kwargs)
         if before:
             need = self.needs[self.stack[-1]]
-            need.ask(kind_of(function, args, kwargs, result, before), _line)
+            need.ask(kind_of(function, args, kwargs, result, before), running_line)
             self._note(function, args, kwargs, result, need)
         return result
 
@@ -172,14 +172,3 @@ def _holds_size(value: Any) -> bool:
     if isinstance(value, (tuple, list)):
         return bool(value) and any(_holds_size(item) for item in value)
     return isinstance(value, int) and not isinstance(value, bool) and value > 1
-
-
-def _line() -> str:
-    """The line of the model's code that is running, outside torch."""
-    for frame in reversed(traceback.extract_stack(limit=40)):
-        if frame.filename == __file__ or "/torch/" in frame.filename:
-            continue
-        if "/lean3d/convert/" in frame.filename:
-            return ""  # nothing but torch's own modules is running
-        return f"{frame.filename}:{frame.lineno}: {frame.line}"
-    return ""

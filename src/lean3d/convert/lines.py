@@ -1,0 +1,33 @@
+"""Name the line of a model's own code that is running, or in which it stopped."""
+
+import traceback
+from collections.abc import Iterable
+from itertools import takewhile
+from pathlib import Path
+
+__all__ = ["running_line", "stopping_line"]
+
+PACKAGE = str(Path(__file__).parents[1])
+
+
+def running_line() -> str:
+    """The innermost line of the model's code; "" if nothing but torch's own modules is running."""
+    stack = traceback.extract_stack(limit=40)
+    while _is_ours(stack[-1]):  # who asks
+        stack.pop()
+    return _first(takewhile(lambda frame: not _is_ours(frame), reversed(stack)))
+
+
+def stopping_line(error: Exception) -> str:
+    """The innermost line of the model's code through which an error came; "" if through none."""
+    frames = reversed(traceback.extract_tb(error.__traceback__))
+    return _first(frame for frame in frames if not _is_ours(frame))
+
+
+def _first(frames: Iterable[traceback.FrameSummary]) -> str:
+    outside = (frame for frame in frames if "/torch/" not in frame.filename)
+    return next((f"{frame.filename}:{frame.lineno}: {frame.line}" for frame in outside), "")
+
+
+def _is_ours(frame: traceback.FrameSummary) -> bool:
+    return frame.filename.startswith(PACKAGE)
