@@ -108,6 +108,16 @@ def test_half_precision_streams_give_the_clip_answer_of_their_precision(dtype):
     assert live.state_bytes(height=16, width=16).input_state == 2 * 3 * 2 * 16 * 16
 
 
+@pytest.mark.parametrize("name", ["residual", "squeezed", "mean", "lstm"])
+def test_a_model_in_double_precision_streams_in_it(name):
+    live = lean3d.stream(build(name).double(), frame=(3, 16, 16))
+    clip = torch.randn(1, 3, 6, 16, 16, dtype=torch.double)
+    whole, state = live.run(clip), live.init()
+    for t, frame in enumerate(clip.unbind(2)):
+        answer, state = live.step(frame, state)
+        torch.testing.assert_close(answer, whole[:, t], atol=1e-12, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("name", "frames"),
     [("residual", 8), ("dilated", 10), ("window", 9), ("lstm", float("inf"))],

@@ -86,6 +86,11 @@ def test_a_mean_over_time_is_that_of_the_frames_so_far_and_in_the_end_of_all():
         torch.testing.assert_close(found[step], soon, atol=1e-5, rtol=1e-5)
 
 
+def test_a_mean_in_double_precision_is_kept_in_it():
+    live = lean3d.stream(build("pooled").double(), wait=True, frame=(3, 16, 16))
+    assert live.init(height=16, width=16)["mean"].dtype == torch.double
+
+
 def test_a_mean_over_a_window_forgets_what_is_older():
     live, video = start("pooled", window=6), torch.randn(1, 3, 24, 16, 16)
     maps = live.model.trunk(video).mean((3, 4))

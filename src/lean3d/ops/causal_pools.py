@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lean3d.ops import fast
-from lean3d.ops.memory import First, carry, check_steps, past
+from lean3d.ops.memory import First, carry, check_steps, past, precisely
 from lean3d.shape import Triple, check_axes, triple
 
 __all__ = [
@@ -130,11 +130,12 @@ class RunningMean(nn.Module):
     """Mean over space and over all frames up to each, as a causal squeeze-and-excitation needs.
 
     Shape: (B, C, T, H, W) -> (B, C, T, 1, 1); (B, F, T) -> (B, F, T)
-    State: (B, C) in float32, the mean; (B,) the number of frames.
+    State: (B, C) in float32 or better, the mean; (B,) the number of frames.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        x_BCT = x.float().mean((3, 4)) if x.ndim == 5 else x.float()
+        precise = precisely(x)
+        x_BCT = precise.mean((3, 4)) if x.ndim == 5 else precise
         mean_BC, put_mean = carry(self, "mean", torch.zeros_like(x_BCT[:, :, 0]))
         start = torch.zeros(x.shape[0], dtype=torch.int64, device=x.device)
         seen_B, put_seen = carry(self, "seen", start)
@@ -155,7 +156,7 @@ class MeanSoFar(nn.Module):
         within: Pools each frame.
 
     Shape: (B, C, T, H, W) -> (B, C, 1, H', W')
-    State: (B, C * H' * W') in float32, the mean; (B,) the number of frames.
+    State: (B, C * H' * W') in float32 or better, the mean; (B,) the number of frames.
     """
 
     answers_for_the_last_frame = True

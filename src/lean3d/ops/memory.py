@@ -27,6 +27,7 @@ __all__ = [
     "every_frame",
     "every_frame_asked",
     "past",
+    "precisely",
     "remember",
 ]
 
@@ -161,6 +162,11 @@ def carry(owner: nn.Module, what: str, first: Tensor) -> tuple[Tensor, Callable[
         return first, lambda value: None
     slot = memory.slot(memory.names[owner], what)
     return memory.read(slot, first), lambda value: memory.write(slot, value, "recurrent")
+
+
+def precisely(x: Tensor) -> Tensor:
+    """In float32, or better if it is: what a mean of many frames is kept in."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def check_steps(owner: nn.Module, x: Tensor, kernel: int, stride: int, past: int) -> None:

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from lean3d.errors import LeanError
-from lean3d.ops.memory import Memory
+from lean3d.ops.memory import Memory, precisely
 from lean3d.stream.clock import Clock, Pooled, Timed, Window, latest, same_rate
 from lean3d.stream.listed import JOINS, keeps_frames
 
@@ -130,10 +130,10 @@ class Frames(TorchFunctionMode):
         if given.length is not None:
             seen_B = seen_B.minimum(given.length)
         seen_B = seen_B + (~outside_BT).sum(1)
-        slot = self.site("mean")
-        mean = self.memory.read(slot, torch.zeros_like(x[:, :, 0], dtype=torch.float32))
+        slot, precise = self.site("mean"), precisely(x)
+        mean = self.memory.read(slot, torch.zeros_like(precise[:, :, 0]))
         off = broad(outside_BT, x)
-        change = (x.float() - mean.unsqueeze(2)).masked_fill(off, 0.0).sum(2)
+        change = (precise - mean.unsqueeze(2)).masked_fill(off, 0.0).sum(2)
         mean = mean + change / broad(seen_B.clamp(min=1), change)
         self.memory.write(slot, mean, "recurrent")
         self.alive = self.alive & (seen_B > 0)
@@ -147,7 +147,7 @@ class Frames(TorchFunctionMode):
         first_B = self.clock.before(given) - (spans - given.rate)
         outside_BT = self.clock.outside(first_B, spans, given.length)
         count_B = (~outside_BT).sum(1).clamp(min=1)
-        total = x.float().masked_fill(broad(outside_BT, x), 0.0).sum(2)
+        total = precisely(x).masked_fill(broad(outside_BT, x), 0.0).sum(2)
         self.alive = self.alive & ~outside_BT[:, -given.rate :].all(1)
         return total / broad(count_B, total)
 
