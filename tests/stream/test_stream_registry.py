@@ -49,16 +49,6 @@ def build(name):
     return model
 
 
-@torch.no_grad()
-def trained(model):
-    """Its batch norms know what goes through them, as after training: no feature is large."""
-    for module in model.eval().modules():
-        if isinstance(module, nn.BatchNorm3d):
-            module.train().momentum = None
-    model(torch.randn(4, 3, 8, 32, 32))
-    return model.eval()
-
-
 @pytest.mark.parametrize("name", some(CAUSAL))
 def test_a_causal_network_streams_with_starts_and_resets_at_random(name):
     live = lean3d.stream(build(name), check=False)
@@ -78,8 +68,10 @@ FORMS = [
 @pytest.mark.parametrize("name", CAUSAL)
 def test_every_form_of_a_d_resnet_streams_at_full_width(name, form):
     torch.manual_seed(0)
-    live = lean3d.stream(trained(find_model(name).build(**form)), check=False)
-    assert_every_step_is_the_clip(live, (3, 32, 32))
+    # untrained, the many layers of the others carry rounding on to recurrent heads
+    dtype = torch.float32 if name == "d_resnet_18" else torch.float64
+    live = lean3d.stream(find_model(name).build(**form).eval().to(dtype), check=False)
+    assert_every_step_is_the_clip(live, (3, 32, 32), dtype=dtype)
 
 
 @pytest.mark.parametrize("name", some(n for n in WAITING if n not in REFUSED))
