@@ -72,14 +72,33 @@ def check_causal(model: nn.Module, clip_BCTHW: Tensor) -> None:
     poisoned[:, :, clip_BCTHW.shape[2] // 2 :] = torch.nan
     with watch(model) as seen:
         model(poisoned)
-    inputs_clean = (call for call in seen if not spoiled(call.input, 0.5))
-    guilty = next((c for c in inputs_clean if spoiled(c.output, 0.5) and not is_last(c)), None)
+    suspects = [
+        number
+        for number, call in enumerate(seen)
+        if not spoiled(call.input, 0.5) and spoiled(call.output, 0.5) and not is_last(call)
+    ]
+    framed = have_frames_third(model, clip_BCTHW, seen) if suspects else []
+    guilty = next((seen[number] for number in suspects if framed[number]), None)
     if guilty is not None:
         raise LeanError(
             f"stream: {guilty.name} looks ahead: its answer for a frame changes with the frames "
             "that follow. Make the model causal, lean3d.convert(model, lean3d.Dissect()), or keep "
             "it and wait for those frames, stream(model, wait=True)"
         )
+
+
+def have_frames_third(model: nn.Module, clip_BCTHW: Tensor, seen: list[Seen]) -> list[bool]:
+    """Of each call whether axis 2 grows with the clip, in and out; channels may be last."""
+    with watch(model) as longer:
+        model(clip_BCTHW.repeat(1, 1, 2, 1, 1))
+    if len(longer) != len(seen):
+        return [True] * len(seen)
+    return [
+        one.input.shape[2] < two.input.shape[2]
+        # a pool makes one frame of all
+        and (one.output.shape[2] == 1 or one.output.shape[2] < two.output.shape[2])
+        for one, two in zip(seen, longer, strict=True)
+    ]
 
 
 def is_last(call: Seen) -> bool:
