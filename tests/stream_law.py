@@ -24,6 +24,8 @@ def assert_every_step_is_the_clip(live, size, *, frames=40, resets=0.06, dtype=t
     begins = torch.rand(3, frames, generator=draw) < resets
     begins[:, 0] = begins[1, 1] = begins[2, 2] = True
     expected = [answers(live, video_BCTHW[b : b + 1], begins[b]) for b in range(3)]
+    for y in expected:  # a network that sees nothing would show nothing
+        assert (y[0] - y[-1]).abs().max() > 1e-4 * y.abs().max()
     state = live.init(3, height=plane[0], width=plane[1])
     for t in range(frames):
         state = live.reset(state, begins[:, t])

@@ -1,8 +1,12 @@
 """convert(model3d, Dissect()): the past alone, every frame kept, and the same answer to a still."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from flat_models import ResNet as FlatResNet
+from stream_law import assert_every_step_is_the_clip
 from torch import nn
 
 import lean3d
@@ -193,19 +197,39 @@ def test_a_window_starts_as_the_mean_of_its_frames():
 class Averaged(nn.Module):
     """Ends as S3D does: a window, a convolution, and a mean in the forward."""
 
-    def __init__(self, pool):
+    def __init__(self, pool, last=None):
         super().__init__()
         self.trunk = nn.Conv3d(2, 4, 3, padding=1)
-        self.pool, self.head = pool, nn.Conv3d(4, 3, 1)
+        self.pool, self.head = pool, nn.Conv3d(4, 4, 1)
+        self.last = last or nn.Identity()
 
     def forward(self, x):
-        return torch.mean(self.head(self.pool(self.trunk(x))), dim=(2, 3, 4))
+        return self.last(torch.mean(self.head(self.pool(self.trunk(x))), dim=(2, 3, 4)))
+
+
+class Squeezed(Averaged):
+    """A mean in a forward that goes back to every frame."""
+
+    def forward(self, x):
+        return super().forward(x * x.mean((2, 3, 4), keepdim=True))
 
 
 def test_a_mean_in_the_forward_follows_the_frames_if_a_window_leads_to_it():
     causal = convert(Averaged(nn.AvgPool3d((2, 3, 3), 1)).eval(), Dissect())
     assert isinstance(causal.pool, MeanSoFar)
     assert lean3d.stream(causal).chunk == 1
+
+
+@pytest.mark.parametrize(
+    "how", [Dissect(), Dissect(head="window", window=4)], ids=["mean", "window"]
+)
+def test_a_mean_in_a_forward_follows_the_frames(how):
+    """As torchvision's MobileNetV2 and DenseNet do it."""
+    causal = convert(Averaged(nn.Identity(), nn.Linear(4, 3)).eval(), how)
+    assert_every_step_is_the_clip(lean3d.stream(causal, frame=(2, 16, 16)), (2, 16, 16), frames=9)
+    again = pickle.loads(pickle.dumps(copy.deepcopy(causal)))
+    clip = torch.randn(1, 2, 6, 16, 16)
+    assert torch.equal(again(clip), causal(clip))
 
 
 def test_the_model_stays_as_it_was_and_flags_stay():
@@ -254,7 +278,7 @@ class Normed(Plain):
     ("make", "options", "says"),
     [
         (Normed, {}, "frame by frame it gives another answer"),
-        (lambda: Averaged(nn.Identity()), {}, "mixes frames by itself"),
+        (lambda: Squeezed(nn.Identity()), {}, "first at 'trunk'.*mixes frames by itself"),
         (
             lambda: nn.Sequential(nn.ConvTranspose3d(2, 4, 2, 2)),
             dict(example=torch.randn(1, 2, 4, 4, 4)),

@@ -47,6 +47,7 @@ class Call:
         name: Of the function, or of the module's class.
         sources: The calls that made its tensors; -1 for what no call made.
         shapes: Of its tensors, in the same order.
+        owner: Path of the module in whose own forward it is.
         users: The calls that take its answer.
     """
 
@@ -56,6 +57,7 @@ class Call:
     sources: list[int]
     shapes: list[tuple[int, ...]]
     shape: tuple[int, ...]
+    owner: str = ""
     users: list[int] = field(default_factory=list)
 
     @property
@@ -117,6 +119,7 @@ class _Recorder(TorchFunctionMode):
         self.makers: dict[int, int] = {}
         self.alive: list[Any] = []
         self.inside = False
+        self.running = [""]
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         answer = func(*args, **(kwargs or {}))
@@ -134,7 +137,8 @@ class _Recorder(TorchFunctionMode):
         for source in set(sources) - {-1}:
             self.calls[source].users.append(number)
         shapes = [tuple(x.shape) for x in taken]
-        self.calls.append(Call(path, name, module, sources, shapes, tuple(made[0].shape)))
+        shape, owner = tuple(made[0].shape), self.running[-1]
+        self.calls.append(Call(path, name, module, sources, shapes, shape, owner))
         self.makers |= {id(x): number for x in made}
         # an id means something while its tensor lives
         self.alive += [*made, *taken]
@@ -155,8 +159,17 @@ def trace(model: nn.Module, arguments: tuple[Tensor, ...]) -> Flow:
 
         return hook
 
+    def begin(path: str) -> Callable[..., None]:
+        return lambda module, args: recorder.running.append(path)
+
+    def finish(module: nn.Module, args: Any, answer: Any) -> None:
+        recorder.running.pop()
+
     for path, module in model.named_modules():
-        if not module._modules:
+        if module._modules:
+            handles.append(module.register_forward_pre_hook(begin(path)))
+            handles.append(module.register_forward_hook(finish))
+        else:
             handles.append(module.register_forward_pre_hook(enter))
             handles.append(module.register_forward_hook(leave(path), with_kwargs=True))
     try:

@@ -24,7 +24,17 @@ from lean3d.convert.graphs import Graph
 from lean3d.convert.lift import Folding
 from lean3d.ops.views import LearntViews
 
-__all__ = ["Spread", "Stack", "cross", "fold", "unfold_class"]
+__all__ = [
+    "Crossing",
+    "Spread",
+    "Stack",
+    "cross",
+    "fold",
+    "mixed",
+    "revive",
+    "unfold_class",
+    "volume",
+]
 
 _running: list[Any] = []  # the folds around the code that runs, innermost last; None: on volumes
 
@@ -157,7 +167,7 @@ class Crossing:
             return mapped(result, around.fold)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return _revive, type(self).__bases__, self.__dict__
+        return revive, type(self).__bases__, self.__dict__
 
 
 class Folded(Crossing, LearntViews):
@@ -180,13 +190,13 @@ class Folded(Crossing, LearntViews):
 def fold(module: nn.Module, folding: Folding) -> None:
     """Let a module's own forward run on volumes."""
     vars(module)["_folding"] = folding
-    module.__class__ = _mixed(Folded, type(module))  # type: ignore[arg-type]
+    module.__class__ = mixed(Folded, type(module))  # type: ignore[arg-type]
 
 
 def cross(module: nn.Module) -> None:
     """Let a module see volumes when a folded forward calls it."""
     if not isinstance(module, Crossing):
-        module.__class__ = _mixed(Crossing, type(module))  # type: ignore[arg-type]
+        module.__class__ = mixed(Crossing, type(module))  # type: ignore[arg-type]
 
 
 def unfold_class(module: nn.Module) -> None:
@@ -197,15 +207,26 @@ def unfold_class(module: nn.Module) -> None:
 
 
 @cache
-def _mixed(mixin: Any, kind: Any) -> Any:
+def mixed(*kinds: Any) -> Any:
+    """The class of the last kind's name with the code of all."""
+    kind = kinds[-1]
     names = dict(__module__=kind.__module__, __qualname__=kind.__qualname__, __doc__=kind.__doc__)
-    bases = (Graph, mixin, kind) if issubclass(kind, GraphModule) else (mixin, kind)
+    bases = (Graph, *kinds) if issubclass(kind, GraphModule) else kinds
     return type(kind.__name__, bases, names)
 
 
-def _revive(mixin: type, kind: type) -> Any:
-    made = _mixed(mixin, kind)
+def revive(*kinds: type) -> Any:
+    made = mixed(*kinds)
     return made.__new__(made)
+
+
+def volume(x: Tensor) -> Tensor:
+    """What a forward has as `x`, with its depth if that is folded away."""
+    around = _running[-1] if _running else None
+    if around is None:
+        return x
+    with _inside(None):
+        return around.unfold(x)
 
 
 def mapped(value: Any, change: Callable[[Any], Any]) -> Any:

@@ -32,7 +32,14 @@ def compare_steps(
         return ()
     if len(arguments) > 1:
         raise ConversionError(f"Dissect: a clip (B, C, T, H, W) is the example, got {arguments}")
-    error, path = _both_ways(precise_copy(result, torch.float64), arguments[0].double())
+    try:
+        error, path = _both_ways(precise_copy(result, torch.float64), arguments[0].double())
+    except RuntimeError as failed:
+        why = str(failed).splitlines()[0]
+        raise ConversionError(
+            f"{type(model).__name__} cannot be made causal: with every frame kept it does not run "
+            f"({why})"
+        ) from failed
     size = (FRAMES, *arguments[0].shape[3:])
     check = Check("frame by frame", error <= TOLERANCE, error, TOLERANCE, size, path)
     if not check.passed:
@@ -46,7 +53,7 @@ def compare_steps(
 
 
 def _both_ways(model: nn.Module, example_BCTHW: Tensor) -> tuple[float, str]:
-    """The error of the last answer, and the first module whose last frame differs."""
+    """The error of the last answer and of every map, and the first module whose map differs."""
     clip_BCTHW = example_BCTHW[:1, :, :FRAMES]
     seen: list[dict[str, Tensor]] = []
     names = {module: path for path, module in model.named_modules()}
@@ -63,17 +70,32 @@ def _both_ways(model: nn.Module, example_BCTHW: Tensor) -> tuple[float, str]:
     finally:
         for handle in handles:
             handle.remove()
-    error = max((apart(x, y) for x, y in zip(expected, got, strict=True)), default=0.0)
-    differ = (p for p, x in seen[0].items() if apart(x, seen[-1].get(p, x)) > TOLERANCE)
-    return error, next(differ, "")
+    whole, *steps = seen
+    errors = {
+        path: _of_maps(clip, [step.get(path) for step in steps]) for path, clip in whole.items()
+    }
+    last = max((apart(x, y) for x, y in zip(expected, got, strict=True)), default=0.0)
+    first = next((path for path, error in errors.items() if error > TOLERANCE), "")
+    return max(last, *errors.values(), 0.0), first
 
 
 def _note(seen: list[dict[str, Tensor]], path: str) -> Any:
     def hook(module: nn.Module, args: Any, output: Any) -> None:
         if isinstance(output, Tensor) and output.ndim == 5:
-            seen[-1][path] = output[:, :, -1:].clone()
+            # of several calls the last, in its place
+            seen[-1].pop(path, None)
+            seen[-1][path] = output.clone()
 
     return hook
+
+
+def _of_maps(clip_BCTHW: Tensor, steps: list[Tensor | None]) -> float:
+    """The error of a module's map, where it has one frame a step."""
+    frames = [step for step in steps if step is not None]
+    shape = (*clip_BCTHW.shape[:2], 1, *clip_BCTHW.shape[3:])
+    if clip_BCTHW.shape[2] != len(steps) or any(frame.shape != shape for frame in frames):
+        return 0.0
+    return apart(clip_BCTHW, torch.cat(frames, dim=2)) if len(frames) == len(steps) else 0.0
 
 
 def apart(clip: Tensor, step: Tensor) -> float:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lean3d.convert.conversion import Conversion, Row
 from lean3d.convert.copies import duplicate
 from lean3d.convert.dissect.check import compare_steps
+from lean3d.convert.dissect.functions import follow_frames
 from lean3d.convert.dissect.how import Dissect
 from lean3d.convert.dissect.kernels import (
     LINKED,
@@ -31,7 +32,7 @@ from lean3d.convert.dissect.pools import (
 )
 from lean3d.convert.flow import trace
 from lean3d.convert.lean.dense import refusal
-from lean3d.convert.lean.example import example_for
+from lean3d.convert.lean.example import example_for, runs
 from lean3d.convert.lean.take_over import take_over
 from lean3d.convert.lean.ties import check_tied, tied
 from lean3d.convert.lift import Site
@@ -41,6 +42,8 @@ from lean3d.ops.base import Conv3dLike
 
 __all__ = ["make_causal"]
 
+# more than the strides over time of any network here have as their product
+FRAMES = 64
 PADS = (nn.ConstantPad3d, nn.ReplicationPad3d, nn.ReflectionPad3d, nn.CircularPad3d)
 
 
@@ -51,11 +54,13 @@ class Plan:
     Args:
         depths: The frames each kernel over time may see.
         ends: The pools with which the clip ends.
+        owners: The modules with whose own code it ends.
         readers: The linear layers that read what those give.
     """
 
     depths: dict[str, int]
     ends: set[str]
+    owners: set[str]
     readers: dict[str, nn.Linear]
 
 
@@ -81,6 +86,10 @@ def make_causal(
         if where is None or where(path, module):
             row = _change(path, module, how, plan)
             rows += [row] if row else []
+    for path in sorted(plan.owners):
+        owner = result.get_submodule(path)
+        if where is None or where(path, owner):
+            rows.append(Row(path, *follow_frames(owner, how), False, True))
     check_tied(result, ties)
     checks = compare_steps(model, result, arguments) if where is None else ()
     note = "" if where is None else "self-check skipped: where= left modules as they were"
@@ -90,11 +99,23 @@ def make_causal(
 
 def _plan(model: nn.Module, how: Dissect, arguments: tuple[Tensor, ...]) -> Plan:
     flags = {module: module.training for module in model.modules()}
-    flow = trace(model.eval(), arguments)
+    flow = trace(model.eval(), _longer(model, arguments))
     for module, flag in flags.items():
         module.training = flag
-    pools = ends(flow)
-    return Plan(depths(flow, how), pools, readers(flow, pools) if how.head == "window" else {})
+    last = ends(flow)
+    calls = [flow.calls[number] for number in last]
+    pools = {call.path for call in calls if call.path}
+    owners = {call.owner for call in calls if not call.path}
+    linear = readers(flow, last) if how.head == "window" else {}
+    return Plan(depths(flow, how), pools, owners, linear)
+
+
+def _longer(model: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """A clip that several frames are left of wherever the model looks, if it runs on it."""
+    clip_BCTHW, *rest = arguments
+    times = -(-FRAMES // clip_BCTHW.shape[2])
+    longer = (clip_BCTHW.repeat(1, 1, times, 1, 1), *rest)
+    return longer if times > 1 and runs(model, longer) else arguments
 
 
 def _change(path: str, module: Any, how: Dissect, plan: Plan) -> Row | None:

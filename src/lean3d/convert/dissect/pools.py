@@ -4,6 +4,7 @@ Axes: B batch, C channels, T time, H height, W width, K classes.
 """
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -24,56 +25,67 @@ __all__ = [
 ]
 
 WINDOWED = (nn.MaxPool3d, nn.AvgPool3d)
-MEANS = {"mean", "adaptive_avg_pool3d"}
+MEANS = {"mean", "adaptive_avg_pool2d", "adaptive_avg_pool3d"}
 
 
-def ends(flow: Flow) -> set[str]:
-    """Paths of the pools with which the clip as a whole ends.
+def ends(flow: Flow) -> set[int]:
+    """Numbers of the calls with which the clip as a whole ends.
 
-    They are the adaptive ones whose answer meets no frames again, and the windows whose answer a
-    function in a forward averages over time.
+    They are the adaptive pools and the means in a forward whose answer meets no frames again, and
+    the windows whose answer a function in a forward averages over time.
     """
     found = set()
     for number, call in enumerate(flow.calls):
-        if isinstance(call.module, nn.AdaptiveAvgPool3d) and one_frame(call.module):
-            later = [flow.calls[n] for n in flow.after(number)]
-            if not any(has_frames(shape) for other in later for shape in other.shapes):
-                found.add(call.path)
-        if averages_time(call):
-            found |= window_before(flow, call)
+        if isinstance(call.module, nn.AdaptiveAvgPool3d):
+            if one_frame(call.module) and not meets_frames(flow, number):
+                found.add(number)
+        elif windows := averages_time(call) and window_before(flow, call):
+            found |= windows
+        elif averages_all(call) and not meets_frames(flow, number):
+            found.add(number)
     return found
+
+
+def meets_frames(flow: Flow, number: int) -> bool:
+    """Whether what a call answers is used beside a map again."""
+    return any(has_places(shape) for n in flow.after(number) for shape in flow.calls[n].shapes)
+
+
+def averages_all(call: Call) -> bool:
+    """Whether a function in a forward averages maps, which may have their frames folded."""
+    places = math.prod(call.shape[2:])
+    return not call.path and call.name in MEANS and has_places(call.shapes[0]) and places == 1
 
 
 def one_frame(pool: nn.AdaptiveAvgPool3d) -> bool:
     return triple(pool.output_size)[0] == 1
 
 
-def has_frames(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 5 and shape[2] > 1
+def has_places(shape: tuple[int, ...]) -> bool:
+    return len(shape) > 3 and math.prod(shape[2:]) > 1
 
 
 def averages_time(call: Call) -> bool:
     """Whether a function pools over time by itself."""
-    if call.path or call.name not in MEANS or len(call.shapes[0]) != 5:
+    if call.path or call.name not in MEANS or not call.shapes or len(call.shapes[0]) != 5:
         return False
     return len(call.shape) < 4 or call.shape[2] == 1
 
 
-def window_before(flow: Flow, call: Call) -> set[str]:
+def window_before(flow: Flow, call: Call) -> set[int]:
     """The nearest average pool that nothing but modules separates from a call."""
-    while call.sources and call.sources[0] >= 0:
-        call = flow.calls[call.sources[0]]
+    while call.sources and (number := call.sources[0]) >= 0:
+        call = flow.calls[number]
         if isinstance(call.module, nn.AvgPool3d):
-            return {call.path}
+            return {number}
         if not call.path or isinstance(call.module, nn.MaxPool3d):
             break
     return set()
 
 
-def readers(flow: Flow, pools: set[str]) -> dict[str, nn.Linear]:
+def readers(flow: Flow, pools: set[int]) -> dict[str, nn.Linear]:
     """The linear layers that read what the last pools give, by path."""
-    numbers = [n for n, call in enumerate(flow.calls) if call.path in pools]
-    calls = [flow.calls[later] for n in numbers for later in flow.after(n)]
+    calls = [flow.calls[later] for n in pools for later in flow.after(n)]
     return {call.path: call.module for call in calls if isinstance(call.module, nn.Linear)}
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lean3d.errors import ConversionError
 
-__all__ = ["example_for", "run"]
+__all__ = ["example_for", "run", "runs"]
 
 SIZES = [(8, 32, 32), (16, 32, 32), (16, 64, 64), (16, 112, 112), (16, 224, 224), (64, 224, 224)]
 
@@ -47,6 +47,11 @@ def run(model: nn.Module, arguments: tuple[Any, ...]) -> Any:
     finally:
         for module, flag in flags.items():
             module.training = flag
+
+
+def runs(model: nn.Module, arguments: tuple[Any, ...]) -> bool:
+    """Whether the model takes these arguments."""
+    return not _fails(model, arguments)
 
 
 def _fails(model: nn.Module, arguments: tuple[Any, ...]) -> str:
