@@ -23,8 +23,10 @@ import signal
 import time
 import warnings
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -216,10 +218,9 @@ def main() -> None:
     wanted = [(z, name, how) for z in given.zoo for name in NAMES[z]() for how in hows]
     wanted = [job for job in wanted if fnmatch.fnmatch(job[1], given.only)]
     jobs = [job for job in wanted if job not in done or done[job].result in given.again]
-    run = multiprocessing.get_context("spawn").Pool(given.jobs, maxtasksperchild=20)
-    with run as pool:
-        for waiting in [pool.apply_async(attempt, (job, given.limit)) for job in jobs]:
-            outcome = waiting.get()
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(given.jobs, fresh, max_tasks_per_child=20) as pool:
+        for outcome in pool.map(attempt, jobs, repeat(given.limit)):
             print(*asdict(outcome).values(), flush=True)
             done[outcome.job] = outcome
             write(given.table, [outcome], "a")
