@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from lean3d.errors import ShapeError
-from lean3d.ops.base import Pads, pad_or_crop
+from lean3d.ops.base import Pads, by_conv3d, pad_or_crop
+from lean3d.ops.fast import conv3d
 
 __all__ = ["InflatedConv3d", "InflatedConvTranspose3d"]
 
@@ -42,8 +43,9 @@ class InflatedConv3d(nn.Conv3d):
 
     def forward(self, x_BCDHW: Tensor) -> Tensor:
         x = pad_or_crop(x_BCDHW, (self.pads[0], NONE, NONE), self.pad)
-        x = pad_or_crop(x, (NONE, *self.pads[1:]), self.plane_mode)
-        return super().forward(x)
+        inside, rest = by_conv3d((NONE, *self.pads[1:]), self.plane_mode)
+        size: Any = (self.stride, inside, self.dilation, self.groups)
+        return conv3d(pad_or_crop(x, rest, self.plane_mode), self.weight, self.bias, *size)
 
     def plain(self) -> nn.Conv3d:
         """nn.Conv3d itself, where its own padding says the same."""

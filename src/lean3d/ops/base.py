@@ -20,6 +20,7 @@ __all__ = [
     "Holds4d",
     "along",
     "as_kernel",
+    "by_conv3d",
     "choose_path",
     "pad_or_crop",
     "split_channels",
@@ -67,6 +68,13 @@ def pad_or_crop(x_BCDHW: Tensor, pads: Pads, mode: str = "zeros") -> Tensor:
                 )
             x_BCDHW = x_BCDHW.narrow(axis, start, stop - start)
     return x_BCDHW
+
+
+def by_conv3d(pads: Pads, mode: str) -> tuple[Triple, Pads]:
+    """What conv3d pads by itself, which takes no memory, and what is left to pad before it."""
+    even = [before if before == after > 0 and mode == "zeros" else 0 for before, after in pads]
+    depth, height, width = even
+    return (depth, height, width), only(pads, tuple(axis for axis in range(3) if not even[axis]))
 
 
 def only(pads: Pads, axes: tuple[int, ...]) -> Pads:
@@ -173,10 +181,9 @@ class Conv3dLike(Holds4d):
         """Convolve with a dense kernel (C', C/groups, kd, kh, kw) of any extent."""
         extent = (kernel.shape[2], kernel.shape[3], kernel.shape[4])
         pads = self.pads_for(extent, dilation)
-        symmetric = all(before == after >= 0 for before, after in pads)
-        inside = (pads[0][0], pads[1][0], pads[2][0])
-        if not (symmetric and (self.padding_mode == "zeros" or inside == (0, 0, 0))):
-            x_BCDHW, inside = self.padded(x_BCDHW, pads), (0, 0, 0)
+        inside, rest = by_conv3d(pads, self.padding_mode)
+        if any(map(any, rest)):
+            x_BCDHW = self.padded(x_BCDHW, rest)
         groups = self.groups if groups is None else groups
         dilations = dilation or self.dilation
         return conv3d(x_BCDHW, kernel, bias, self.stride, inside, dilations, groups)
