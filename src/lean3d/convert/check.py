@@ -26,7 +26,7 @@ from lean3d.convert.inflate import Inflate
 from lean3d.convert.lift import Lift
 from lean3d.convert.planar import Planar
 from lean3d.convert.prepare import Answer, Flat, with_values
-from lean3d.convert.rewrite import Plan, rewrite
+from lean3d.convert.rewrite import Plan, flat_paths, rewrite
 from lean3d.convert.sizes import run_lightly
 
 __all__ = ["ALONG_DEPTH", "ALONG_HEIGHT", "Result", "compare_planes", "compare_sizes"]
@@ -125,7 +125,8 @@ def _planar_twin(how: Lift, axis: int) -> Lift:
 def compare_sizes(flat: Flat, plan: Plan) -> Result:
     """Check (s)."""
     sample, model = flat.light_sample, flat.light
-    keeps = plan.how.keep_depth != 0
+    # what is left 2D does not shrink depth either
+    keeps = plan.how.keep_depth != 0 or bool(flat_paths(model, plan))
     depth = sample.even(64, 32, 96) if keeps else sample.depth
     kept = (depth, sample.size[0]) if keeps else None
     flats = [(model, image) for image in (sample.arguments, sample.make((depth, sample.size[1])))]

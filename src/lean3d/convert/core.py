@@ -95,7 +95,7 @@ def convert(
             hidden |= {path: need for path, need in needs.items() if path in plan.kept}
         # a forward may hold in any number of dimensions, whatever it calls
         plans = [replace(plan, needs=some) for some in (hidden, needs)]
-        why = _why_unchecked(model, accepted, flat_paths(model, plan))
+        why = _why_unchecked(model, accepted, flat_paths(model, plans[1]))
         proof = _examine(flat, plans[hidden.keys() == needs.keys() :], accepted, why)
         result = duplicate(model)
         rows = rewrite(result, proof.plan)

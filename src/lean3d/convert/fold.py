@@ -9,9 +9,8 @@ The modules a folded forward calls cross back: they, and their hooks, see (B, C,
 Axes: B batch, C channels, D depth, H height, W width.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -22,6 +21,7 @@ from torch.fx import GraphModule
 from lean3d.convert.functional import Intercept
 from lean3d.convert.graphs import Graph
 from lean3d.convert.lift import Folding
+from lean3d.convert.nest import mapped
 from lean3d.ops.views import LearntViews
 
 __all__ = [
@@ -30,6 +30,8 @@ __all__ = [
     "Stack",
     "cross",
     "fold",
+    "innermost",
+    "inside",
     "mixed",
     "revive",
     "unfold_class",
@@ -73,7 +75,7 @@ class Spread:
 
     @contextmanager
     def __call__(self, module: Any) -> Iterator[None]:
-        with _inside(self):
+        with inside(self):
             yield
 
 
@@ -126,12 +128,17 @@ class Stack:
 
     @contextmanager
     def __call__(self, module: Any) -> Iterator[None]:
-        with _inside(self), Intercept(self, module, lambda: _running[-1] is self):
+        with inside(self), Intercept(self, module, lambda: innermost() is self):
             yield
 
 
+def innermost() -> Any:
+    """The fold around the code that runs; None: it runs on volumes."""
+    return _running[-1] if _running else None
+
+
 @contextmanager
-def _inside(state: Any) -> Iterator[None]:
+def inside(state: Any) -> Iterator[None]:
     _running.append(state)
     try:
         yield
@@ -147,7 +154,7 @@ class Crossing:
     """A module called from a folded forward."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        around = _running[-1] if _running else None
+        around = innermost()
         if around is None:
             return super().__call__(*args, **kwargs)  # type: ignore[misc]
         unfolded = False
@@ -158,11 +165,11 @@ class Crossing:
             unfolded |= volume is not x
             return volume
 
-        with _inside(None):
+        with inside(None):
             volumes = mapped((args, kwargs), unfold)
         if not unfolded:
             return super().__call__(*args, **kwargs)  # type: ignore[misc]
-        with _inside(None):
+        with inside(None):
             result = super().__call__(*volumes[0], **volumes[1])  # type: ignore[misc]
             return mapped(result, around.fold)
 
@@ -176,7 +183,7 @@ class Folded(Crossing, LearntViews):
     _folding: Folding
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        if _running and _running[-1] is not None:  # what came in is folded already
+        if innermost() is not None:  # what came in is folded already
             return super().forward(*args, **kwargs)  # type: ignore[misc]
         state = Stack(self._folding) if self._folding.stack else Spread(self._folding)
         folded = mapped((args, kwargs), state.enter)
@@ -200,7 +207,7 @@ def cross(module: nn.Module) -> None:
 
 
 def unfold_class(module: nn.Module) -> None:
-    """Undo `fold` and `cross`."""
+    """Undo `fold` and `cross`, and what else lets a module cross."""
     if isinstance(module, Crossing):
         module.__class__ = type(module).__bases__[-1]
     vars(module).pop("_folding", None)
@@ -222,25 +229,8 @@ def revive(*kinds: type) -> Any:
 
 def volume(x: Tensor) -> Tensor:
     """What a forward has as `x`, with its depth if that is folded away."""
-    around = _running[-1] if _running else None
+    around = innermost()
     if around is None:
         return x
-    with _inside(None):
+    with inside(None):
         return around.unfold(x)
-
-
-def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
-    """The same nest of lists, tuples, dicts and dataclasses with every leaf changed."""
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(mapped(item, change) for item in value))
-    if type(value) in (list, tuple):
-        return type(value)([mapped(item, change) for item in value])
-    if isinstance(value, dict):
-        same = {key: mapped(item, change) for key, item in value.items()}
-        return same if type(value) is dict else type(value)(same)
-    if is_dataclass(value) and not isinstance(value, type):
-        items = {f.name: mapped(getattr(value, f.name), change) for f in fields(value) if f.init}
-        return replace(value, **items)
-    return value

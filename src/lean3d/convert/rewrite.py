@@ -14,6 +14,7 @@ from lean3d.convert.fold import cross, fold
 from lean3d.convert.lift import Folding, Lifted, Site
 from lean3d.convert.rules import find_rule
 from lean3d.convert.sentences import NATIVE, STACK
+from lean3d.convert.slices import slice_by_slice
 from lean3d.convert.still import hold_still
 from lean3d.convert.survey import Need
 from lean3d.errors import ConversionError
@@ -40,6 +41,9 @@ class Plan:
     def selects(self, path: str, module: nn.Module) -> bool:
         return self.where is None or bool(self.where(path, module))
 
+    def speaks_2d(self, path: str) -> bool:
+        return path in self.needs and self.needs[path].kind != NATIVE
+
 
 def rewrite(model: nn.Module, plan: Plan, still: int | None = None) -> list[Row]:
     """Convert `model` in place; return what changed.
@@ -50,6 +54,7 @@ def rewrite(model: nn.Module, plan: Plan, still: int | None = None) -> list[Row]
     rows: list[Row] = []
     made: dict[Any, nn.Parameter] = {}
     changed: set[nn.Module] = set()
+    left = {model.get_submodule(path) for path in flat_paths(model, plan)}
     tied = _tied(model)
     for path, module in list(model.named_modules()):
         site = Site(path, plan.how, any(plan.kept.get(path, ())), made)
@@ -64,7 +69,7 @@ def rewrite(model: nn.Module, plan: Plan, still: int | None = None) -> list[Row]
         if row is not None:
             rows.append(row)
             changed.add(module)
-    _cross(model, plan.needs, changed)
+    _cross(model, plan.needs, changed, left)
     _check_tied(model, tied, plan.how)
     return rows
 
@@ -74,7 +79,8 @@ def flat_paths(model: nn.Module, plan: Plan) -> list[str]:
     return [
         path
         for path, module in model.named_modules()
-        if not plan.selects(path, module) and _would_change(module, Site(path, plan.how))
+        if not plan.selects(path, module)
+        and (plan.speaks_2d(path) or _would_change(module, Site(path, plan.how)))
     ]
 
 
@@ -149,13 +155,23 @@ def _adopt(conv: nn.Conv2d, site: Site, need: Need) -> None:
     conv._parameters.update(taken)
 
 
-def _cross(model: nn.Module, needs: Mapping[str, Need], changed: set[nn.Module]) -> None:
-    """Let whatever a folded forward calls see volumes, if there is anything 3D inside."""
+def _cross(
+    model: nn.Module,
+    needs: Mapping[str, Need],
+    changed: set[nn.Module],
+    left: set[nn.Module],
+) -> None:
+    """Let whatever a folded forward calls see volumes if there is anything 3D inside.
+
+    What `where` left 2D sees slices.
+    """
     called = set().union(*(need.callees for need in needs.values() if need.kind != NATIVE))
     for path in called:
-        module = model.get_submodule(path)
-        if not changed.isdisjoint(module.modules()):
+        inside = set((module := model.get_submodule(path)).modules())
+        if inside & changed:
             cross(module)
+        elif inside & left:
+            slice_by_slice(module)
 
 
 def _tied(model: nn.Module) -> list[list[str]]:
