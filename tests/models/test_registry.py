@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from torch import nn
 
@@ -56,3 +57,23 @@ def test_what_the_name_fixes_cannot_be_changed(pair):
 def test_a_name_is_registered_once(pair):
     with pytest.raises(ValueError, match="'line_3' is registered twice"):
         register_models({"line_3": {}}, "", "", (1,))(pair)
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "value", "sentence"),
+    [
+        ("resnet3d_18", "pool1", "no", "pool1 is True or False, got 'no'"),
+        ("resnet3d_18", "num_classes", -1, "num_classes is a whole number, 1 or more, got -1"),
+        ("resnet3d_18", "in_channels", 1.5, "in_channels is a whole number, 1 or more, got 1.5"),
+        ("psc_unet", "streams", True, "streams is a whole number, 1 or more, got True"),
+        ("mobilenet3d_v1", "width", -1, "width is a number above 0, got -1"),
+        ("d_resnet_18", "dropout", -0.1, "dropout is a number of 0 or more, got -0.1"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_with_what_fits(name, argument, value, sentence):
+    with pytest.raises(RunError, match=f"{name}: {sentence}"):
+        create_model(name, **{argument: value})
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert create_model("kth_regular", num_classes=np.int64(3)).classifier[-1].out_features == 3

@@ -85,9 +85,9 @@ def test_refuses_values_no_run_can_have(field, value):
         replace(get_recipe("brain3d"), **{field: value}).check()
 
 
-def test_options_are_numbers_where_they_look_like_numbers():
-    words = ("convs=1", "skip=full", "share=0.5", "deep=true", "sizes=[1,2]")
-    expected = dict(convs=1, skip="full", share=0.5, deep=True, sizes=[1, 2])
+def test_options_are_numbers_and_truths_where_they_look_like_them():
+    words = ("convs=1", "skip=full", "share=0.5", "deep=true", "pool1=False", "sizes=[1,2]")
+    expected = dict(convs=1, skip="full", share=0.5, deep=True, pool1=False, sizes=[1, 2])
     assert read_options(words) == expected
 
 

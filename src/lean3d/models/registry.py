@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 from torch import nn
@@ -41,9 +42,13 @@ class ModelEntry:
         return {p.name: p.default for p in given if p.name not in self.fixed}
 
     def build(self, **kwargs: Any) -> nn.Module:
-        """The network; raises RunError for an argument it does not take."""
-        for key in kwargs.keys() - self.takes.keys():
-            raise RunError(f"{self.name} does not take {key}{_near(key, self.takes, 'it takes')}")
+        """The network; raises RunError for an argument or a value it does not take."""
+        for key, value in kwargs.items():
+            if key not in self.takes:
+                near = _near(key, self.takes, "it takes")
+                raise RunError(f"{self.name} does not take {key}{near}")
+            if wanted := _unlike(value, self.takes[key]):
+                raise RunError(f"{self.name}: {key} is {wanted}, got {value!r}")
         return self.factory(**self.fixed, **kwargs)
 
 
@@ -103,6 +108,21 @@ def create_model(name: str, **kwargs) -> nn.Module:
             gives the nearest.
     """
     return find_model(name).build(**kwargs)
+
+
+def _unlike(value: Any, default: Any) -> str:
+    """What a value should be that is not of the kind of the default; empty where it is."""
+    truth = isinstance(value, bool)
+    if isinstance(default, bool):
+        return "" if truth else "True or False"
+    if isinstance(default, int):
+        whole = isinstance(value, Integral) and not truth and int(value) >= 1
+        return "" if whole else "a whole number, 1 or more"
+    if isinstance(default, float):
+        number = float(value) if isinstance(value, Real) and not truth else -1.0
+        fits = number > 0 or (number == 0 and not default)
+        return "" if fits else f"a number {'above 0' if default else 'of 0 or more'}"
+    return ""
 
 
 def _near(name: str, known: Iterable[str], otherwise: str = "") -> str:

@@ -8,9 +8,12 @@ from lean3d.errors import RunError
 
 __all__ = ["read_options"]
 
+# what JSON writes in small letters
+PYTHON = {"True": True, "False": False, "None": None}
+
 
 def read_options(words: Sequence[str]) -> dict[str, Any]:
-    """Name and value of each word; a value is what JSON reads in it, or text."""
+    """Name and value of each word; a value is what JSON or Python reads in it, or text."""
     return dict(_read(word) for word in words)
 
 
@@ -18,6 +21,8 @@ def _read(word: str) -> tuple[str, Any]:
     name, equals, value = word.partition("=")
     if not name.isidentifier() or not equals:
         raise RunError(f"an option is name=value, such as convs=1, got {word!r}")
+    if value in PYTHON:
+        return name, PYTHON[value]
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:
