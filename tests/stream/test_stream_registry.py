@@ -74,6 +74,27 @@ def test_every_form_of_a_d_resnet_streams_at_full_width(name, form):
     assert_every_step_is_the_clip(live, (3, 32, 32), dtype=dtype)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "within"),
+    [(torch.bfloat16, 0.02), pytest.param(torch.float16, 0.004, marks=pytest.mark.slow)],
+)
+@pytest.mark.parametrize("head", ["fc", "lstm"])
+def test_half_precision_answers_are_those_of_float32_within_its_rounding(head, dtype, within):
+    torch.manual_seed(0)
+    model = find_model("d_resnet_18").build(head=head).eval()
+    clip = torch.randn(2, 3, 20, 32, 32)
+    precise = lean3d.stream(model, check=False)
+    expected, size = precise.run(clip), precise.state_bytes(height=32, width=32)
+    live = lean3d.stream(model.to(dtype))
+    state = live.init(2, height=32, width=32)
+    for t, frame in enumerate(clip.to(dtype).unbind(2)):
+        answer, state = live.step(frame, state)
+        apart = (answer.float() - expected[:, t]).abs().max()
+        assert 0 < apart < within * expected.abs().max()
+    assert {value.dtype for value in state.values()} == {dtype, torch.int64}
+    assert live.state_bytes(height=32, width=32).cache == size.cache / 2
+
+
 @pytest.mark.parametrize("name", some(n for n in WAITING if n not in REFUSED))
 def test_a_conventional_network_streams_by_waiting(name):
     live = lean3d.stream(build(name), wait=True)  # which compares a video, its end included
