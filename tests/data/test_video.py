@@ -119,6 +119,16 @@ def test_a_video_file_can_come_through_a_pipe(tmp_path):
     assert run.stdout.split() == [b"12"], run.stderr
 
 
+def test_an_mp4_with_its_index_at_the_end_says_so_in_a_pipe(tmp_path):
+    code = "from lean3d.data.source import open_frames\nlist(open_frames('-'))"
+    data = film(tmp_path / "a.mp4", frames=100, size=(240, 320)).read_bytes()
+    assert data.find(b"moov") > data.find(b"mdat")
+    run = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True)
+    last = run.stderr.decode().splitlines()[-1]
+    assert "cannot read stdin" in last
+    assert "index at the end" in last
+
+
 @pytest.mark.parametrize("name", ["a.mp4", "a.avi", "a.mkv"])
 def test_what_is_written_is_read_again(tmp_path, name):
     with write_video(tmp_path / name, fps=12.5) as writer:

@@ -51,7 +51,9 @@ class VideoFile(FrameSource):
         settings: dict[str, Any] = dict(format=kind, options=options)
         settings |= {"timeout": PATIENCE} if live else {}
         where = str(source) if isinstance(source, Path) else source
-        with decoded(self.name):
+        # what is no place to go back in
+        self.piped = not isinstance(source, (str, Path))
+        with decoded(self.name, piped=self.piped):
             self.container = require("av", extra="video").open(where, **settings)
         self.stream = self._video()
         # 0 where the file does not say
@@ -62,7 +64,7 @@ class VideoFile(FrameSource):
         count, first = 0, None
         # AVI knows a rate only; the times FFmpeg makes of it go to and fro
         timed = self.container.format.name != "avi"
-        with decoded(self.name):
+        with decoded(self.name, piped=self.piped):
             for frame in self.container.decode(self.stream):
                 count += 1
                 first = frame.time if first is None else first
@@ -109,7 +111,7 @@ class Camera(VideoFile):
 
 
 @contextmanager
-def decoded(name: str) -> Iterator[None]:
+def decoded(name: str, *, piped: bool = False) -> Iterator[None]:
     """Turn what FFmpeg says into one sentence that names the source."""
     errors = require("av.error", extra="video")
     try:
@@ -117,6 +119,8 @@ def decoded(name: str) -> Iterator[None]:
     except (errors.FFmpegError, EOFError) as error:
         if isinstance(error, errors.InvalidDataError):
             why = "it is no video, or damaged or truncated"
+            if piped:
+                why += ", or an MP4 with its index at the end (write it with -movflags faststart)"
         elif isinstance(error, errors.DecoderNotFoundError):
             why = "this FFmpeg has no decoder for it; convert it to H.264"
         else:
