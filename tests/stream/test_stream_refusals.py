@@ -48,6 +48,8 @@ WRONG = {
     "another batch": (lambda f, s: (f[:1], s), "got 1 frames for 2 streams"),
     "another size": (lambda f, s: (f[..., :12], s), "frames of another size"),
     "another model": (lambda f, s: (f, {"t": s["t"], "x.past": s["t"]}), "of another model"),
+    "no tensor": (lambda f, s: (f.numpy(), s), "frames as a torch.Tensor, got ndarray"),
+    "no state": (lambda f, s: (f, None), "state init.. made, got NoneType"),
     "another precision": (lambda f, s: (f.double(), s), "computes in torch.float32"),
     "another state precision": (
         lambda f, s: (f, {**s, "stem.past": s["stem.past"].double()}),

@@ -19,6 +19,8 @@ def as_clip(frame: Tensor, chunk: int, dtype: torch.dtype, owner: object) -> Ten
         ShapeError: axes, number of frames or precision do not fit.
         LeanError: a frame is not finite; says of which stream.
     """
+    if not isinstance(frame, Tensor):
+        raise ShapeError(f"a step takes frames as a torch.Tensor, got {type(frame).__name__}")
     check_axes(frame, "B C T H W" if frame.ndim == 5 else "B C H W", owner)
     x_BCTHW = frame if frame.ndim == 5 else frame.unsqueeze(2)
     frames = x_BCTHW.shape[2]

@@ -153,6 +153,8 @@ class Stream(nn.Module):
             LeanError: a frame is not finite; says of which stream. The state can be used on.
         """
         x_BCTHW = as_clip(frame, self.chunk, self._like.dtype, self)
+        if not isinstance(state, Mapping):
+            raise ShapeError(f"a step takes the state init() made, got {type(state).__name__}")
         size = x_BCTHW.shape[1:2] + x_BCTHW.shape[3:]
         if state.keys() == self.way.clock.keys():
             state = self._whole(state, size)
