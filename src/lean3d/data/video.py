@@ -56,8 +56,9 @@ class VideoFile(FrameSource):
         with decoded(self.name, piped=self.piped):
             self.container = require("av", extra="video").open(where, **settings)
         self.stream = self._video()
-        # 0 where the file does not say
+        # 0 where the file does not say; one that does, on a server too, waits to be read
         self.length = self.stream.frames or None
+        self.live = live and self.length is None
         self.fps = float(self.stream.average_rate or self.stream.base_rate or 25)
 
     def read(self) -> Iterator[tuple[Tensor, float | None]]:
