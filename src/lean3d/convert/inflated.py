@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lean3d.errors import ShapeError
 from lean3d.ops.base import Pads, by_conv3d, pad_or_crop
-from lean3d.ops.fast import conv3d
+from lean3d.ops.fast import conv3d, is_exposed
 
 __all__ = ["InflatedConv3d", "InflatedConvTranspose3d"]
 
@@ -48,11 +48,12 @@ class InflatedConv3d(nn.Conv3d):
         return conv3d(pad_or_crop(x, rest, self.plane_mode), self.weight, self.bias, *size)
 
     def plain(self) -> nn.Conv3d:
-        """nn.Conv3d itself, where its own padding says the same."""
+        """nn.Conv3d itself, where its own padding says the same and can be trusted."""
         first = tuple(before for before, _ in self.pads)
         equal = all(before == after >= 0 for before, after in self.pads)
         modes = {self.plane_mode} | ({self.pad} if first[0] else set())
-        if not equal or modes != {"zeros"}:
+        exposed = is_exposed(self.in_channels, self.stride, first)  # type: ignore[arg-type]
+        if not equal or modes != {"zeros"} or exposed:
             return self
         size: dict[str, Any] = dict(
             kernel_size=self.kernel_size,

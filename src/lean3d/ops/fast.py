@@ -10,7 +10,7 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from lean3d.shape import Triple
 
-__all__ = ["conv3d", "max_pool3d"]
+__all__ = ["conv3d", "is_exposed", "max_pool3d"]
 
 
 def conv3d(
@@ -66,13 +66,18 @@ def is_plane(x_BCDHW: Tensor, kernel: Tensor, pad: Triple, dilation: Triple, gro
 
 
 def loses_gradients(x_BCDHW: Tensor, kernel: Tensor, stride: Triple, pad: Triple) -> bool:
-    """Whether oneDNN may leave parts of the kernel's gradient unwritten: stems of images and scans.
-
-    Seen with torch 2.13 as NaN, at up to three channels, kernel 7, stride 2, padding 3 and depth 6;
-    a volume that is padded before has whole gradients.
-    """
+    """Whether oneDNN may leave parts of the kernel's gradient unwritten."""
     trains = torch.is_grad_enabled() and kernel.requires_grad and x_BCDHW.device.type == "cpu"
-    return trains and x_BCDHW.shape[1] <= 3 and max(stride) > 1 and any(pad)
+    return trains and is_exposed(x_BCDHW.shape[1], stride, pad)
+
+
+def is_exposed(channels: int, stride: Triple, pad: Triple) -> bool:
+    """Whether a convolution should pad the volume before it: stems of images and scans.
+
+    Seen with torch 2.13 as NaN and as damaged memory, at up to three channels, kernel 7, stride 2,
+    padding 3 and depth 6; a volume that is padded before has whole gradients.
+    """
+    return channels <= 3 and max(stride) > 1 and any(pad)
 
 
 def takes_slow_path(x_BCDHW: Tensor, kernel: Tensor, groups: int) -> bool:
