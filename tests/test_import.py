@@ -81,3 +81,8 @@ def test_import_leaves_no_third_package_loaded():
     new = "print({m.partition('.')[0] for m in set(sys.modules) - before})"
     loaded = eval(python(before + new))
     assert loaded - set(sys.stdlib_module_names) <= {"lean3d", "torch", "numpy"}
+
+
+def test_counting_on_the_command_line_loads_nothing_that_trains():
+    code = "import sys, lean3d.cli.count\nprint({'lightning', 'torchmetrics'} & sys.modules.keys())"
+    assert python(code) == "set()\n"

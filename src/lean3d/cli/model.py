@@ -8,7 +8,7 @@ from torch import nn
 
 from lean3d.errors import ShapeError
 from lean3d.models import find_model
-from lean3d.recipes.build import make_model
+from lean3d.recipes.make import make_model
 from lean3d.recipes.options import read_options
 
 __all__ = ["ModelFlags"]

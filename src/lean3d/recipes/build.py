@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.convert import convert
-from lean3d.errors import LeanError, RunError
-from lean3d.models import create_model
+from lean3d.errors import RunError
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.classification import ClassificationRecipe
+from lean3d.recipes.make import make_model
 from lean3d.recipes.operators import conversion, operator
 from lean3d.recipes.options import read_options
 from lean3d.recipes.recurrence import RecurrenceRecipe
@@ -23,7 +23,7 @@ from lean3d.tasks.recurrence import Recurrence
 from lean3d.tasks.segmentation import Segmentation
 from lean3d.train.two_stage import whole
 
-__all__ = ["Start", "build_model", "build_task", "make_model"]
+__all__ = ["Start", "build_model", "build_task"]
 
 
 @dataclass(frozen=True)
@@ -87,17 +87,6 @@ def _(recipe: ClassificationRecipe, model: nn.Module) -> Classification:
 def _learning(recipe: Recipe) -> dict[str, Any]:
     names = "optimizer", "lr", "weight_decay", "momentum", "schedule", "warmup", "channels_last"
     return {name: getattr(recipe, name) for name in names}
-
-
-def make_model(name: str, arguments: dict[str, Any]) -> nn.Module:
-    """A registered model; an argument that is None is left to the model's own default."""
-    given = {key: value for key, value in arguments.items() if value is not None}
-    try:
-        return create_model(name, **given)
-    except LeanError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise RunError(f"cannot build {name}: {error}") from error
 
 
 def _arguments(recipe: Recipe) -> dict[str, Any]:
