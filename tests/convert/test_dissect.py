@@ -207,6 +207,24 @@ class Averaged(nn.Module):
         return self.last(torch.mean(self.head(self.pool(self.trunk(x))), dim=(2, 3, 4)))
 
 
+class Gate(nn.Module):
+    """Squeeze-and-excitation by a mean in its forward, as timm does it."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Conv3d(4, 4, 1)
+
+    def forward(self, x):
+        return x * self.scale(x.mean((2, 3, 4), keepdim=True)).sigmoid()
+
+
+def test_a_mean_in_a_forward_that_goes_back_to_the_frames_is_one_so_far():
+    model = nn.Sequential(nn.Conv3d(2, 4, 3, padding=1), Gate(), nn.Conv3d(4, 3, 3, padding=1))
+    causal = convert(model.eval(), Dissect())
+    assert isinstance(causal[1].frames_so_far, RunningMean)
+    assert_every_step_is_the_clip(lean3d.stream(causal, frame=(2, 16, 16)), (2, 16, 16), frames=9)
+
+
 class Squeezed(Averaged):
     """A mean in a forward that goes back to every frame."""
 

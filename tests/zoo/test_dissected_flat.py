@@ -17,6 +17,7 @@ NETS = FOUR | {
     "regnet_y_400mf": torchvision_model("regnet_y_400mf"),
     "convnext_tiny": torchvision_model("convnext_tiny"),
     "timm_densenet121": timm_model("densenet121"),
+    "timm_efficientnet_b0": timm_model("efficientnet_b0"),
     "timm_resnet18d": timm_model("resnet18d"),
 }
 del NETS["tf_mobilenetv3"]
@@ -56,7 +57,7 @@ def test_every_step_of_a_network_made_3d_and_dissected_gives_the_answer_of_the_c
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (timm_model("efficientnet_b0"), "first at 'blocks.0.0.se' .SqueezeExcite., which mixes"),
+        (timm_model("eca_resnet33ts"), "first at 'stages.0.0.attn' .EcaModule., which mixes"),
         (timm_model("tf_mobilenetv3_small_100"), "'the model itself' .MobileNetV3., which mixes"),
         (timm_model("convnext_atto"), "'stages.0.blocks.0.conv_dw' cannot be converted"),
     ],

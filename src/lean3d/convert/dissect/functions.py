@@ -13,8 +13,9 @@ from torch.overrides import TorchFunctionMode
 
 from lean3d.convert.dissect.how import Dissect
 from lean3d.convert.dissect.pools import pool_over_clip
-from lean3d.convert.fold import Crossing, mixed, revive, volume
+from lean3d.convert.fold import Crossing, innermost, mixed, revive, volume
 from lean3d.convert.lift import Site
+from lean3d.ops.causal_pools import RunningMean
 
 __all__ = ["follow_frames"]
 
@@ -36,7 +37,16 @@ class _Follow(TorchFunctionMode):
         x_BCTHW = volume(args[0])
         if x_BCTHW.ndim != 5:
             return answer
+        if isinstance(self.pool, RunningMean):
+            return self.beside(x_BCTHW, args[0], answer)
         return self.pool(x_BCTHW).reshape(len(answer), -1, *answer.shape[2:])
+
+    def beside(self, x_BCTHW: Tensor, x: Tensor, answer: Tensor) -> Tensor:
+        """A mean for every frame, laid out as `x` is."""
+        if answer.ndim != x.ndim:  # it has no place for frames; the self-check will refuse it
+            return answer
+        mean_BCT11 = self.pool(x_BCTHW)
+        return mean_BCT11 if x.ndim == 5 else innermost().fold(mean_BCT11.expand_as(x_BCTHW))
 
 
 def whole(function: Any, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -50,7 +60,7 @@ def whole(function: Any, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 class Following:
-    """A module in whose own forward a clip ends."""
+    """A module whose own forward averages a clip."""
 
     frames_so_far: nn.Module
 
@@ -62,12 +72,16 @@ class Following:
         return revive, type(self).__bases__, self.__dict__
 
 
-def follow_frames(module: nn.Module, how: Dissect) -> tuple[str, str]:
-    """Let a module's own means over the clip follow the frames; what it was, and is."""
+def follow_frames(module: nn.Module, how: Dissect, is_end: bool) -> tuple[str, str]:
+    """Let a module's own means over the clip follow the frames; what it was, and is.
+
+    Args:
+        is_end: The clip ends with them; else they go back to every frame.
+    """
     kind = type(module)
     if isinstance(module, GraphModule):
         raise Site("", how).refuse(module, "its graph averages time; use nn.AdaptiveAvgPool3d")
-    pool = pool_over_clip(nn.AdaptiveAvgPool3d(1), how, True)
+    pool = pool_over_clip(nn.AdaptiveAvgPool3d(1), how, is_end)
     module.add_module("frames_so_far", pool.train(module.training))
     kinds = kind.__bases__ if isinstance(module, Crossing) else (kind,)
     module.__class__ = mixed(Following, *kinds)

@@ -29,6 +29,7 @@ from lean3d.convert.dissect.pools import (
     readers,
     spread_over_frames,
     stay_within_frames,
+    within,
 )
 from lean3d.convert.flow import trace
 from lean3d.convert.lean.dense import refusal
@@ -54,13 +55,13 @@ class Plan:
     Args:
         depths: The frames each kernel over time may see.
         ends: The pools with which the clip ends.
-        owners: The modules with whose own code it ends.
+        owners: The modules whose own code averages the clip, and whether it ends with that.
         readers: The linear layers that read what those give.
     """
 
     depths: dict[str, int]
     ends: set[str]
-    owners: set[str]
+    owners: dict[str, bool]
     readers: dict[str, nn.Linear]
 
 
@@ -86,10 +87,10 @@ def make_causal(
         if where is None or where(path, module):
             row = _change(path, module, how, plan)
             rows += [row] if row else []
-    for path in sorted(plan.owners):
+    for path, is_end in sorted(plan.owners.items()):
         owner = result.get_submodule(path)
         if where is None or where(path, owner):
-            rows.append(Row(path, *follow_frames(owner, how), False, True))
+            rows.append(Row(path, *follow_frames(owner, how, is_end), False, True))
     check_tied(result, ties)
     checks = compare_steps(model, result, arguments) if where is None else ()
     note = "" if where is None else "self-check skipped: where= left modules as they were"
@@ -105,7 +106,8 @@ def _plan(model: nn.Module, how: Dissect, arguments: tuple[Tensor, ...]) -> Plan
     last = ends(flow)
     calls = [flow.calls[number] for number in last]
     pools = {call.path for call in calls if call.path}
-    owners = {call.owner for call in calls if not call.path}
+    owners = dict.fromkeys(within(flow), False)
+    owners |= {call.owner: True for call in calls if not call.path}
     linear = readers(flow, last) if how.head == "window" else {}
     return Plan(depths(flow, how), pools, owners, linear)
 

@@ -22,6 +22,7 @@ __all__ = [
     "readers",
     "spread_over_frames",
     "stay_within_frames",
+    "within",
 ]
 
 WINDOWED = (nn.MaxPool3d, nn.AvgPool3d)
@@ -44,6 +45,12 @@ def ends(flow: Flow) -> set[int]:
         elif averages_all(call) and not meets_frames(flow, number):
             found.add(number)
     return found
+
+
+def within(flow: Flow) -> set[str]:
+    """Modules whose own code averages the clip and takes the answer back to the frames."""
+    calls = enumerate(flow.calls)
+    return {c.owner for n, c in calls if averages_all(c) and meets_frames(flow, n)}
 
 
 def meets_frames(flow: Flow, number: int) -> bool:
