@@ -10,6 +10,7 @@ from flat_models import SqueezeExcite
 from torch import nn
 
 from lean3d.convert import ACS, Inflate, MeanACS, Planar, SoftACS, convert
+from lean3d.errors import ShapeError
 
 
 class Speaks2D(nn.Module):
@@ -290,6 +291,18 @@ def test_fixed_padding_is_told_from_padding_made_for_a_size_after_any_strides(la
     else:
         expected = F.avg_pool3d(F.pad(x, (1,) * 6, mode="reflect"), 3, 2)
         torch.testing.assert_close(deep[strides](x), expected)
+
+
+@pytest.mark.parametrize("join", [torch.add, lambda x, y: x + y, lambda x, y: torch.cat([x, y], 1)])
+@pytest.mark.parametrize(("size", "axis"), [((5, 8, 6), 2), ((4, 7, 6), 3), ((4, 8, 5), 4)])
+def test_maps_that_do_not_fit_are_told_with_their_axis(join, size, axis):
+    def decode(x):
+        return join(F.interpolate(F.max_pool2d(x, 2), scale_factor=2.0), x)
+
+    deep = convert(nn.Sequential(nn.Conv2d(3, 4, 1), Speaks2D(decode)), ACS())
+    assert deep(torch.randn(2, 3, 4, 8, 6)).shape[2:] == (4, 8, 6)
+    with pytest.raises(ShapeError, match=rf"Speaks2D joins maps of .* along axis {axis}.*multiple"):
+        deep(torch.randn(2, 3, *size))
 
 
 def test_an_inflated_kernel_of_a_subclass_is_a_3d_parameter():

@@ -13,15 +13,19 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lean3d.convert.become import become
+from lean3d.convert.compare import tensors
 from lean3d.convert.keep import resamples
 from lean3d.convert.lift import Folding, Lifted, Site
 from lean3d.convert.rules import find_rule
 from lean3d.convert.still import hold_still
+from lean3d.errors import ShapeError
 
 __all__ = ["Call", "Intercept", "meaning", "static"]
 
 Meaning = Callable[["Call"], Any]
 MEANINGS: dict[Any, Meaning] = {}
+# elementwise: sizes must agree, or be 1
+JOINING = {"add", "add_", "__add__", "__iadd__", "__radd__", "mul", "__mul__", "__imul__", "sub"}
 _made: dict[Any, nn.Module] = {}  # 3D modules without weights, by what they were made from
 
 
@@ -76,7 +80,24 @@ class Call:
         return defaults | dict(zip(names.split(), self.args, strict=False)) | self.kwargs
 
     def plainly(self) -> Any:
+        self.check_sizes()
         return self.function(*_of_one_depth(self.args, self.stack.batch), **self.kwargs)
+
+    def check_sizes(self) -> None:
+        """Raise ShapeError where maps are joined that do not fit."""
+        name = getattr(self.function, "__name__", "")
+        channels = name == "cat" and self.read("tensors dim", dim=0)["dim"] == 1
+        if name not in JOINING and not channels:
+            return
+        maps = [x for x in tensors(self.args) if x.ndim == 4 and x.shape[0] % self.stack.batch == 0]
+        sizes = [(x.shape[0] // self.stack.batch, *x.shape[2:]) for x in maps]
+        for axis, along in enumerate(zip(*sizes, strict=True), start=2):
+            if len(set(along) - {1}) > 1:
+                raise ShapeError(
+                    f"{type(self.module).__name__} joins maps of {along} voxels along axis {axis}, "
+                    "because the volume was halved with a remainder; pad this axis to a multiple "
+                    "of the network's stride (32 for five halvings), as its images are"
+                )
 
     def volume(self, x: Tensor) -> Tensor:
         """(B*D, C, H, W) as (B, C, D, H, W)."""
