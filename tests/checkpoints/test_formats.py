@@ -87,7 +87,7 @@ def test_3d_resnets(prefix, shortcut, tmp_path):
 
 
 def test_medicalnet_loads_into_a_network_of_its_own_names(tmp_path):
-    theirs, ours = trained(HaraResNet(1)), HaraResNet(1)
+    theirs, ours = trained(HaraResNet(1, medical=True)), HaraResNet(1, medical=True)
     torch.save({"state_dict": theirs.state_dict()}, tmp_path / "medical.pth")
     loaded = load_checkpoint(ours, tmp_path / "medical.pth")
     assert loaded.format == "medicalnet"

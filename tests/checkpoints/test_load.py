@@ -91,11 +91,20 @@ def test_a_network_without_the_pool_is_refused_though_every_key_fits(file):
 
 
 def test_medicalnet_is_refused_by_a_stem_of_another_stride(tmp_path):
-    torch.save(HaraResNet(1).state_dict(), tmp_path / "medical.pth")
+    torch.save(HaraResNet(1, medical=True).state_dict(), tmp_path / "medical.pth")
     model = csn("hara_resnet_18", in_channels=1)
     sentence = refusal(model, tmp_path / "medical.pth")
     assert "whose stem has stride (2, 2, 2) and the model's has (1, 2, 2)" in sentence
     assert 'create_model("hara_resnet_18", in_channels=1, num_classes=7, medical=True)' in sentence
+
+
+def test_a_network_of_the_peers_names_with_another_stem_is_refused(tmp_path):
+    # what timm_3d calls its ResNets' parameters is what 3D-ResNets-PyTorch does
+    model = HaraResNet(3, medical=True)
+    torch.save(model.state_dict(), tmp_path / "other.pth")
+    sentence = refusal(model, tmp_path / "other.pth")
+    assert "whose stem has stride (1, 2, 2) and the model's has (2, 2, 2)" in sentence
+    assert "pass format='lean3d' or 'timm_3d' if one of those wrote it" in sentence
 
 
 def test_weights_trained_in_pytorch_keep_the_epsilon_of_the_model(file):

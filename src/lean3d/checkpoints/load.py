@@ -150,20 +150,23 @@ def _misfit(model: nn.Module, file: File) -> str:
 
 def _check_stem(model: nn.Module, file: File) -> None:
     """Refuse a network that no key tells from the file's, and that computes something else."""
-    stem = getattr(model, "stem", None)
-    if not isinstance(stem, nn.Sequential) or not isinstance(stem[0], nn.Conv3d):
+    first = next((m for m in model.modules() if isinstance(m, nn.Conv3d)), None)
+    if first is None:
         return
-    pools = [triple(m.kernel_size) for m in stem if isinstance(m, nn.MaxPool3d)]
+    stem = getattr(model, "stem", None)
+    layers = list(stem) if isinstance(stem, nn.Sequential) else []
+    pools = [triple(m.kernel_size) for m in layers if isinstance(m, nn.MaxPool3d)]
     pool = pools[0] if pools else None
     facts, who = file.facts, f"{file.path} ({file.form.what}) comes from a network"
-    if facts.pools and pool not in facts.pools:
+    if first in layers and facts.pools and pool not in facts.pools:
         expected = " or ".join(map(_pool, facts.pools))
         why = f"with {expected} behind the stem and the model has {_pool(pool)}"
-    elif facts.stem_stride not in (None, stem[0].stride):
-        why = f"whose stem has stride {facts.stem_stride} and the model's has {stem[0].stride}"
+    elif facts.stem_stride not in (None, first.stride):
+        why = f"whose stem has stride {facts.stem_stride} and the model's has {first.stride}"
     else:
         return
-    raise LeanError(f"{who} {why}; {_remedy(file)}, or pass format='lean3d' if lean3d wrote it")
+    other = "format='lean3d' or 'timm_3d' if one of those wrote it"
+    raise LeanError(f"{who} {why}; {_remedy(file)}, or pass {other}")
 
 
 def _pool(kernel: tuple[int, ...] | None) -> str:
