@@ -39,7 +39,7 @@ class _Follow(TorchFunctionMode):
             return answer
         if isinstance(self.pool, RunningMean):
             return self.beside(x_BCTHW, args[0], answer)
-        return self.pool(x_BCTHW).reshape(len(answer), -1, *answer.shape[2:])
+        return self.pool(x_BCTHW).reshape(answer.shape[0], -1, *answer.shape[2:])
 
     def beside(self, x_BCTHW: Tensor, x: Tensor, answer: Tensor) -> Tensor:
         """A mean for every frame, laid out as `x` is."""
