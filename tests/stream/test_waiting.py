@@ -197,3 +197,24 @@ def test_a_causal_network_owes_no_answers():
 def test_a_window_belongs_to_waiting(options):
     with pytest.raises(LeanError, match="window=, a number of frames, with wait=True"):
         lean3d.stream(build("pooled"), **options)
+
+
+def test_a_video_may_end_between_the_first_and_the_last_frame_of_a_step():
+    live = start("separate")
+    clip_BCTHW = torch.randn(1, 3, 15, 16, 16)
+    state, padded = live.init(), torch.cat([clip_BCTHW, torch.randn(1, 3, 17, 16, 16)], 2)
+    found = []
+    for first in range(0, 32, live.chunk):
+        if first + live.chunk > 15 and first < 15:
+            state = live.end(state, after=15 - first)
+        answer, state = live.step(padded[:, :, first : first + live.chunk], state)
+        found.append(live.found.frames_second(answer, step=True)[0])
+    there = torch.cat(found)
+    there = there[~there.flatten(1).isnan().any(1)]
+    torch.testing.assert_close(there, live.run(clip_BCTHW)[0], atol=1e-5, rtol=1e-5)
+
+
+def test_frames_to_come_are_not_less_than_none():
+    live = start("separate")
+    with pytest.raises(LeanError, match="0 or more, got after=-1"):
+        live.end(live.init(), after=-1)

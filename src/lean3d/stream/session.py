@@ -126,16 +126,22 @@ class Stream(nn.Module):
         return self._whole(state, self._size(height, width, channels))
 
     def end(
-        self, state: Mapping[str, Tensor], which: Sequence[int] | Tensor | None = None
+        self,
+        state: Mapping[str, Tensor],
+        which: Sequence[int] | Tensor | None = None,
+        *,
+        after: int = 0,
     ) -> State:
-        """Say that streams (all by default) have had their last frame.
+        """Say that streams (all by default) have had their last frame, or have it `after` more.
 
         Whatever is stepped after it, for `delay` frames, brings out the answers still due.
         """
         if not self.waits:
             raise LeanError("end is for stream(wait=True); a causal network owes no answers")
+        if after < 0:
+            raise LeanError(f"end takes frames still to come, 0 or more, got after={after}")
         ends = chosen(which, state["t"], "end")
-        return {**state, "end": torch.where(ends, state["t"], state["end"])}
+        return {**state, "end": torch.where(ends, state["t"] + after, state["end"])}
 
     @torch.no_grad()
     def step(self, frame: Tensor, state: Mapping[str, Tensor]) -> tuple[Any, State]:
