@@ -10,7 +10,7 @@ from cli_cases import last_json
 
 import lean3d as library
 from lean3d.data import MOTIONS
-from lean3d.data.pixels import fit_frame
+from lean3d.data.pixels import cut_frame, fit_frame
 from lean3d.data.video import VideoFile
 
 NET = "d_resnet_18", "--widths", 4, 4, 4, 4, "--num-classes", 5, "--size", 32
@@ -75,6 +75,25 @@ def test_json_has_a_line_a_frame_that_says_what_the_model_says_of_the_clip(lean3
     for line, row in zip(said, expected, strict=True):
         told = {int(name): share for name, share in line["top"]}
         assert [told[k] for k in range(5)] == pytest.approx(row.tolist(), abs=1e-3)
+
+
+def test_a_conventional_network_is_watched_by_waiting(lean3d, video, tmp_path):
+    torch.manual_seed(0)
+    net = library.create_model("mc3_18", widths=(4, 4, 4, 4), num_classes=5).eval()
+    torch.save(net.state_dict(), tmp_path / "weights.pt")
+    small = "--widths", 4, 4, 4, 4, "--num-classes", 5, "--size", 32
+    asked = "stream", "mc3_18", video, *small, "--weights", tmp_path / "weights.pt", "--json"
+    code, out, err = lean3d(*asked, "--wait")
+    said = lines(out)
+    assert (code, err) == (0, "")
+    assert [line["frame"] for line in said] == list(range(9))
+    # torchvision's names, so torchvision's mean and deviation
+    loaded = library.load_checkpoint(net, tmp_path / "weights.pt")
+    clip = torch.stack([cut_frame(f.pixels, (32, 32)) for f in VideoFile(video)], 1)
+    expected = net(loaded.preprocessing.normalise(255 * clip[None]))[0].softmax(-1)
+    told = {int(name): share for name, share in said[-1]["top"]}
+    assert [told[k] for k in range(5)] == pytest.approx(expected.tolist(), abs=1e-3)
+    assert lean3d(*asked, "--window", 4)[0] == 2
 
 
 def test_out_is_a_video_of_every_frame_with_its_captions(lean3d, video, tmp_path):

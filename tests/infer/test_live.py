@@ -80,6 +80,46 @@ def test_a_video_that_fails_leaves_the_others_unharmed(live):
         torch.testing.assert_close(said, alone(live, films[number]), atol=1e-5, rtol=0)
 
 
+class LooksAhead(nn.Module):
+    """Sees frames to come; steps take `stride` frames."""
+
+    def __init__(self, stride=1):
+        super().__init__()
+        self.conv = nn.Conv3d(3, 4, 3, padding=1)
+        self.down = nn.Conv3d(4, 4, (3, 1, 1), (stride, 1, 1), (1, 0, 0))
+        self.fc = nn.Linear(4, 5)
+
+    def forward(self, x_BCTHW):
+        return self.fc(self.down(self.conv(x_BCTHW).relu()).mean((2, 3, 4)))
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_a_network_that_waits_answers_every_frame_and_ends_with_the_whole_video(stride):
+    torch.manual_seed(0)
+    net = LooksAhead(stride).eval()
+    waiting = stream(net, wait=True, frame=(3, 16, 16))
+    films = [Film(13, 1), Film(6, 2), Film(9, 3, DataError("film3 is torn"))]
+    session, answers = watched(waiting, films)
+    assert list(session.errors) == [2]
+    for number, film in enumerate(films):
+        assert [answer.frame.index for answer in answers[number]] == list(range(len(film.pixels)))
+        assert all(answer.probabilities.isfinite().all() for answer in answers[number])
+        clip = torch.stack([fit_frame(frame, (16, 16)) for frame in film.pixels], 1)
+        whole = net(clip[None])[0].softmax(-1)
+        last = answers[number][-1].probabilities
+        torch.testing.assert_close(last, whole, atol=1e-5, rtol=0)
+        assert (answers[number][0].probabilities - whole).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_a_limit_ends_every_video(stride):
+    torch.manual_seed(0)
+    waiting = stream(LooksAhead(stride).eval(), wait=True, frame=(3, 16, 16))
+    session = Session(waiting, [Prefetch(Film(13, 1)), Prefetch(Film(3, 2))], (16, 16), limit=6)
+    answers = [(answer.source, answer.frame.index) for batch in session for answer in batch]
+    assert sorted(answers) == [(0, t) for t in range(6)] + [(1, t) for t in range(3)]
+
+
 def test_frames_nobody_waited_for_are_counted(live):
     source = Film(9, 1)
     frames = Prefetch(source, capacity=2, drop_oldest=True)

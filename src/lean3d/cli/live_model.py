@@ -1,66 +1,99 @@
-"""The model of `lean3d stream`: of a run, or of the registry."""
+"""The model of `lean3d stream` and `lean3d export`: of a run, or of the registry."""
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lean3d.checkpoints import load_checkpoint
 from lean3d.cli.model import ModelFlags
+from lean3d.data.pixels import normalise_pixels
 from lean3d.errors import RunError
 from lean3d.stream import Stream, stream
 
-__all__ = ["LiveModel", "load_live"]
+__all__ = ["LiveFlags", "LiveModel", "load_live"]
 
 SIZE = 112
 
 
 @dataclass(frozen=True)
+class LiveFlags(ModelFlags):
+    """How a model is loaded and streamed.
+
+    Attributes:
+        model: A name of lean3d.list_models(), or the folder of a run.
+        size: Height and width of the model's frames; 112, or those of the run, by default.
+        weights: Of a registered model, in any format lean3d.load_checkpoint reads.
+        format: Of the weights, where their keys do not tell; lean3d for your own.
+        wait: Stream a network that looks ahead as it was trained, late by what it looks ahead.
+        window: With --wait, frames that a mean over all time spans; all there were by default.
+    """
+
+    size: int | None = None
+    weights: Path | None = None
+    format: str | None = None
+    wait: bool = False
+    window: int | None = None
+
+    def stream(self, model: nn.Module, frame: tuple[int, int, int] | None) -> Stream:
+        return stream(model, wait=self.wait, window=self.window, frame=frame)
+
+
+@dataclass(frozen=True)
 class LiveModel:
-    """A classifier that steps, the side of its frames, and what it calls its classes."""
+    """A model that steps, the side of its frames, and what its run calls the classes."""
 
     live: Stream
     size: int
-    names: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the classes; their numbers, as many as the model's last layer has, without a run."""
+        heads = [module for module in self.live.model.modules() if isinstance(module, nn.Linear)]
+        if not (self.classes or heads):
+            raise RunError("stream names clips, and this model has no linear layer to name them")
+        return self.classes or tuple(map(str, range(heads[-1].out_features)))
+
+    def normalise(self, clip_BCTHW: Tensor) -> Tensor:
+        """Pixels from 0 to 1 as the weights know them: published ones have their own mean."""
+        loaded = getattr(self.live.model, "checkpoint", None)
+        own = None if loaded is None else loaded.preprocessing
+        if own is None or own.mean is None:
+            return normalise_pixels(clip_BCTHW)
+        return own.normalise(255 * clip_BCTHW)
 
 
-def load_live(
-    network: ModelFlags, size: int | None, weights: Path | None, format: str | None
-) -> LiveModel:
-    """The run that `network.model` is the folder of, or else the registered model of that name."""
-    if size is not None and size < 1:
-        raise RunError(f"--size is 1 pixel or more, got {size}")
-    if Path(network.model).is_dir():
-        given = network.num_classes, network.widths, weights, format
-        if network.options or any(value is not None for value in given):
-            raise RunError(f"{network.model} is a run, which has its own model and weights")
-        return _of_run(Path(network.model), size)
-    model = network.build(in_channels=3).eval()
-    if weights is None:
+def load_live(asked: LiveFlags, in_channels: int | None = None) -> LiveModel:
+    """The run that `asked.model` is the folder of, or else the registered model of that name."""
+    if asked.size is not None and asked.size < 1:
+        raise RunError(f"--size is 1 pixel or more, got {asked.size}")
+    if Path(asked.model).is_dir():
+        given = asked.num_classes, asked.widths, asked.weights, asked.format
+        if asked.options or any(value is not None for value in given):
+            raise RunError(f"{asked.model} is a run, which has its own model and weights")
+        return _of_run(asked)
+    more: dict[str, Any] = {} if in_channels is None else dict(in_channels=in_channels)
+    model = asked.build(**more).eval()
+    if asked.weights is not None:
+        load_checkpoint(model, asked.weights, format=asked.format)
+    side = asked.size or SIZE
+    live = asked.stream(model, None if in_channels is None else (in_channels, side, side))
+    if asked.weights is None:
         print("lean3d: the weights are random; pass --weights, or a run", file=sys.stderr)
-    else:
-        load_checkpoint(model, weights, format=format)
-    side = size or SIZE
-    live = stream(model, frame=(3, side, side))
-    return LiveModel(live, side, _numbers(live, side))
+    return LiveModel(live, side)
 
 
-def _of_run(folder: Path, size: int | None) -> LiveModel:
+def _of_run(asked: LiveFlags) -> LiveModel:
     from lean3d.recipes import ClassificationRecipe
     from lean3d.recipes.runs import load_run
 
-    model, recipe = load_run(folder)
+    model, recipe = load_run(Path(asked.model))
     if not isinstance(recipe, ClassificationRecipe):
-        raise RunError(f"{folder} learnt {recipe.task} and stream names clips; use lean3d predict")
-    side = size or recipe.size
-    frame = (recipe.in_channels, side, side)
-    return LiveModel(stream(model, frame=frame), side, recipe.names)
-
-
-def _numbers(live: Stream, side: int) -> tuple[str, ...]:
-    """The classes' numbers, as many as the model's last layer has."""
-    heads = [module for module in live.model.modules() if isinstance(module, nn.Linear)]
-    if not heads:
-        raise RunError("stream names clips, and this model has no linear layer to name them")
-    return tuple(map(str, range(heads[-1].out_features)))
+        raise RunError(
+            f"{asked.model} learnt {recipe.task} and stream names clips; use lean3d predict"
+        )
+    side = asked.size or recipe.size
+    return LiveModel(asked.stream(model, (recipe.in_channels, side, side)), side, recipe.names)

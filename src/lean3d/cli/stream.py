@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from lean3d.cli.live_model import LiveModel, load_live
+from lean3d.cli.live_model import LiveFlags, LiveModel, load_live
 from lean3d.cli.live_output import Output, Track, out_paths
-from lean3d.cli.model import ModelFlags
 from lean3d.cli.parse import parse
 from lean3d.data.frames import FrameSource
 from lean3d.data.prefetch import Prefetch
@@ -22,11 +21,10 @@ __all__ = ["main"]
 
 
 @dataclass(frozen=True)
-class Watch(ModelFlags):
+class Watch(LiveFlags):
     """Name what happens in videos, frame by frame, as they run.
 
     Attributes:
-        model: A name of lean3d.list_models(), or the folder of a run.
         sources: Video files, folders of images, camera or camera:1, rtsp:// addresses, or - for
             stdin. Several run side by side as one batch.
         out: Write the video with labels, bars and a timeline (.mp4, .mkv, .avi); a folder for
@@ -38,9 +36,6 @@ class Watch(ModelFlags):
             slower, as with a camera. Otherwise no frame of a file is lost.
         queue: Frames decoded ahead of the model.
         limit: Stop after so many frames of each source.
-        size: Height and width of the model's frames; 112, or those of the run, by default.
-        weights: Of a registered model, in any format lean3d.load_checkpoint reads.
-        format: Of the weights, where their keys do not tell; lean3d for your own.
     """
 
     sources: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")] = ()
@@ -51,9 +46,6 @@ class Watch(ModelFlags):
     realtime: bool = False
     queue: int = 4
     limit: int | None = None
-    size: int | None = None
-    weights: Path | None = None
-    format: str | None = None
 
 
 def main(argv: list[str]) -> None:
@@ -61,7 +53,7 @@ def main(argv: list[str]) -> None:
     _check(asked)
     outs = out_paths(asked.out, asked.sources)
     opened, errors = _open(asked)
-    model = load_live(asked, asked.size, asked.weights, asked.format)
+    model = load_live(asked, in_channels=3)
     numbers = list(opened)
     tracks = [Track(asked.sources[n], opened[n].fps, outs[n]) for n in numbers]
     session = _session(asked, model, list(opened.values()))
@@ -76,11 +68,9 @@ def main(argv: list[str]) -> None:
 
 def _watch(asked: Watch, session: Session, tracks: list[Track], model: LiveModel) -> None:
     with Output(tracks, model.names, json=asked.json) as output:
-        for count, answers in enumerate(session, 1):
+        for answers in session:
             for answer in answers:
                 output.show(answer, session)
-            if count == asked.limit:
-                break
 
 
 def _check(asked: Watch) -> None:
@@ -112,7 +102,8 @@ def _session(asked: Watch, model: LiveModel, opened: list[FrameSource]) -> Sessi
     drop = True if asked.realtime else None
     settings: Any = dict(capacity=asked.queue, drop_oldest=drop, pace=asked.realtime)
     sources = [Prefetch(source, **settings) for source in opened]
-    return Session(model.live, sources, (model.size, model.size))
+    size = (model.size, model.size)
+    return Session(model.live, sources, size, asked.limit, model.normalise)
 
 
 def _row(

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["fit_frame", "normalise_pixels"]
+__all__ = ["cut_frame", "fit_frame", "normalise_pixels"]
 
 MEAN, STD = 0.45, 0.225
 
@@ -20,7 +20,12 @@ def normalise_pixels(pixels: Tensor) -> Tensor:
 
 
 def fit_frame(pixels_HWC: Tensor, size: tuple[int, int]) -> Tensor:
-    """The largest middle part of the model's proportions, resized and normalised.
+    """`cut_frame`, normalised."""
+    return normalise_pixels(cut_frame(pixels_HWC, size))
+
+
+def cut_frame(pixels_HWC: Tensor, size: tuple[int, int]) -> Tensor:
+    """The largest middle part of the model's proportions, resized, from 0 to 1.
 
     Args:
         size: Height and width of the model's input.
@@ -36,4 +41,4 @@ def fit_frame(pixels_HWC: Tensor, size: tuple[int, int]) -> Tensor:
     x_1CHW = middle.permute(2, 0, 1).unsqueeze(0).to(torch.float32) / 255
     if (rows, columns) != (height, width):
         x_1CHW = F.interpolate(x_1CHW, size, mode="bilinear", antialias=True, align_corners=False)
-    return normalise_pixels(x_1CHW[0])
+    return x_1CHW[0]

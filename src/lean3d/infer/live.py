@@ -4,18 +4,20 @@ Axes: B batch (streams), C channels, H height, W width, K classes.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lean3d.data.frames import Frame
-from lean3d.data.pixels import fit_frame
+from lean3d.data.pixels import cut_frame, normalise_pixels
 from lean3d.data.prefetch import Prefetch
 from lean3d.errors import LeanError, ShapeError
 from lean3d.infer.meter import Meter
 from lean3d.stream import Stream
+from lean3d.stream.state import NEVER, State
 
 __all__ = ["Answer", "Session"]
 
@@ -27,7 +29,7 @@ class Answer:
     Args:
         source: Number of the video.
         probabilities: Of the classes, (K,).
-        milliseconds: From taking the frame to having the answer, the other streams' included.
+        milliseconds: The step that gave the answer, the other streams' included.
         dropped: Frames of this video that no one waited for, so far.
     """
 
@@ -39,25 +41,39 @@ class Answer:
 
 
 class Session:
-    """Videos side by side through one model: one frame of each makes a batch.
+    """Videos side by side through one model: frames of each make a batch.
 
     Every video begins, ends and fails on its own; `errors` keeps what became of those that failed.
-    The slowest source sets the pace of all.
+    The slowest source sets the pace of all. A network that waits answers a frame when the frames it
+    looks ahead to have come, and the frames of a step alike.
 
     Args:
-        live: `lean3d.stream(model)` of a classifier with an answer a frame.
+        live: `lean3d.stream(model)` of a classifier.
         size: Height and width of the model's frames.
+        limit: Frames with which every video ends, if it is longer.
+        normalise: From clips (B, C, T, H, W) with pixels from 0 to 1 to the model's input.
     """
 
-    def __init__(self, live: Stream, sources: Sequence[Prefetch], size: tuple[int, int]):
-        self.live, self.sources, self.size = live, list(sources), size
+    def __init__(
+        self,
+        live: Stream,
+        sources: Sequence[Prefetch],
+        size: tuple[int, int],
+        limit: int | None = None,
+        normalise: Callable[[Tensor], Tensor] = normalise_pixels,
+    ):
+        self.live, self.sources, self.size, self.limit = live, list(sources), size, limit
+        self.normalise = normalise
+        self._taken = [0 for _ in sources]
         self.meters = [Meter() for _ in sources]
         self.errors: dict[int, LeanError] = {}
+        self._late = -(-live.delay // live.chunk)  # steps
+        # by source: the frames of its last steps, whose answers are still due
+        self._due: list[deque[list[Frame]]] = [deque() for _ in sources]
 
     @torch.inference_mode()
     def __iter__(self) -> Iterator[list[Answer]]:
-        """The answers to the next frame of every video that has one, until all have ended."""
-        like = next(self.live.model.parameters(), torch.zeros(()))
+        """The answers of a step, of every video that has one, until all have ended."""
         running = list(range(len(self.sources)))
         state = self.live.init(len(running))
         while frames := self._take(running):
@@ -66,36 +82,65 @@ class Session:
                 running = list(frames)
                 state = self.live.stack([streams[source] for source in running])
             start = time.perf_counter()
-            fitted = [fit_frame(frame.pixels, self.size) for frame in frames.values()]
-            scores, state = self.live.step(torch.stack(fitted).to(like), state)
+            state = self._ended(state, list(frames.values()))
+            scores, state = self.live.step(self._clip(list(frames.values())), state)
             probabilities_BK = _probabilities(scores)
-            yield self._answers(frames, probabilities_BK, 1000 * (time.perf_counter() - start))
+            milliseconds = 1000 * (time.perf_counter() - start)
+            if answers := self._answers(frames, probabilities_BK, milliseconds):
+                yield answers
 
     def close(self) -> None:
         """Stop reading the videos."""
         for source in self.sources:
             source.close()
 
-    def _take(self, running: list[int]) -> dict[int, Frame]:
-        taken = {}
-        for source in running:
-            try:
-                frame = self.sources[source].take()
-            except LeanError as error:
-                self.errors[source] = error
-                continue
-            if frame is not None:
-                taken[source] = frame
-        return taken
+    def _take(self, running: list[int]) -> dict[int, list[Frame]]:
+        """The next frames of every video that has some, or whose answers are still due."""
+        taken = {source: self._next(source) for source in running}
+        return {s: frames for s, frames in taken.items() if frames or any(self._due[s])}
+
+    def _next(self, source: int) -> list[Frame]:
+        frames: list[Frame] = []
+        try:
+            while source not in self.errors and len(frames) < self.live.chunk:
+                if self._taken[source] == self.limit:
+                    break
+                if (frame := self.sources[source].take()) is None:
+                    break
+                frames.append(frame)
+                self._taken[source] += 1
+        except LeanError as error:
+            self.errors[source] = error
+        return frames
+
+    def _ended(self, state: State, frames: list[list[Frame]]) -> State:
+        """The state in which videos end with the frames they have left."""
+        for place, own in enumerate(frames):
+            if len(own) < self.live.chunk and state["end"][place] == NEVER:
+                state = self.live.end(state, [place], after=len(own))
+        return state
+
+    def _clip(self, frames: list[list[Frame]]) -> Tensor:
+        """(B, C, H, W), or (B, C, T, H, W) for a chunk of frames; zeros after the last."""
+        like = next(self.live.model.parameters(), torch.zeros(()))
+        blank = torch.zeros(self.live.found.frame[0], *self.size)
+        fitted = [[cut_frame(frame.pixels, self.size) for frame in own] for own in frames]
+        clips = [torch.stack(own + [blank] * (self.live.chunk - len(own)), 1) for own in fitted]
+        clip_BCTHW = self.normalise(torch.stack(clips)).to(like)
+        return clip_BCTHW if self.live.chunk > 1 else clip_BCTHW.squeeze(2)
 
     def _answers(
-        self, frames: dict[int, Frame], probabilities_BK: Tensor, milliseconds: float
+        self, frames: dict[int, list[Frame]], probabilities_BK: Tensor, milliseconds: float
     ) -> list[Answer]:
         answers = []
-        for (source, frame), probabilities_K in zip(frames.items(), probabilities_BK, strict=True):
-            self.meters[source].add(milliseconds)
-            dropped = self.sources[source].dropped
-            answers.append(Answer(source, frame, probabilities_K, milliseconds, dropped))
+        for (source, own), probabilities_K in zip(frames.items(), probabilities_BK, strict=True):
+            self._due[source].append(own)
+            if len(self._due[source]) <= self._late:
+                continue
+            for frame in self._due[source].popleft():
+                self.meters[source].add(milliseconds)
+                dropped = self.sources[source].dropped
+                answers.append(Answer(source, frame, probabilities_K, milliseconds, dropped))
         return answers
 
 
