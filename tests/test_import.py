@@ -44,13 +44,6 @@ assert lean3d.count(lean3d.create_model("unet3d"), (1, 1, 8, 8, 8)).macs > 0
 assert not torch.cuda.is_initialized()
 """
 
-TIMED = """
-import time, numpy, torch
-start = time.process_time()
-import lean3d
-print(time.process_time() - start)
-"""
-
 
 def python(code):
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -72,15 +65,11 @@ def test_an_absent_extra_is_named_where_it_is_needed():
     assert "pip install 'lean3d[demo]'" in python(code)
 
 
-def test_import_takes_less_than_three_tenths_of_a_processor_second_beyond_torch():
-    assert min(float(python(TIMED)) for _ in range(3)) < 0.3
-
-
-def test_import_leaves_no_third_package_loaded():
+def test_import_loads_no_third_package_and_no_part_of_torch_that_torch_does_not():
     before = "import sys, numpy, torch\nbefore = set(sys.modules)\nimport lean3d\n"
-    new = "print({m.partition('.')[0] for m in set(sys.modules) - before})"
+    new = "print({m for m in set(sys.modules) - before if m.partition('.')[0] != 'lean3d'})"
     loaded = eval(python(before + new))
-    assert loaded - set(sys.stdlib_module_names) <= {"lean3d", "torch", "numpy"}
+    assert {m.partition(".")[0] for m in loaded} <= set(sys.stdlib_module_names)
 
 
 def test_counting_on_the_command_line_loads_nothing_that_trains():
