@@ -9,7 +9,7 @@ from lean3d.optional import require
 __all__ = ["Screen", "Shown"]
 
 # columns of a bar, and of a name
-BAR, NAME = 16, 20
+BAR, NAME = 16, 24
 
 
 @dataclass(frozen=True)
@@ -54,18 +54,21 @@ class Screen:
 
 
 def table(parts: Mapping[int, Shown]) -> Any:
-    """A row a video: its rate and times, and its likeliest classes as bars."""
-    grid = require("rich.table", extra="cli").Table(expand=False)
-    grid.add_column("video", no_wrap=True, max_width=NAME)
-    for head in ("frame", "fps", "median ms", "p99 ms", "dropped"):
-        grid.add_column(head, justify="right", no_wrap=True, min_width=len(head))
-    grid.add_column("classes", no_wrap=True)
+    """A row a video: its rate and times, and beside them its likeliest classes as bars.
+
+    It fits a terminal of 80 columns.
+    """
+    grid = require("rich.table", extra="cli").Table(show_header=False)
+    grid.add_column(no_wrap=True, min_width=NAME)
+    grid.add_column(no_wrap=True)
     for _, part in sorted(parts.items()):
-        numbers = f"{part.fps:.1f}", f"{part.median_ms:.1f}", f"{part.p99_ms:.1f}"
         # the end of a path says more than its beginning
         name = part.name if len(part.name) <= NAME else f"…{part.name[1 - NAME :]}"
+        lines = [name, f"frame {part.frames}, {part.fps:.1f} fps"]
+        lines += [f"median {part.median_ms:.1f} ms", f"p99 {part.p99_ms:.1f} ms"]
+        lines += [f"{part.dropped} dropped"]
         bars = "\n".join(_bar(name, share) for name, share in part.best)
-        grid.add_row(name, str(part.frames), *numbers, str(part.dropped), bars, end_section=True)
+        grid.add_row("\n".join(lines), bars, end_section=True)
     return grid
 
 
