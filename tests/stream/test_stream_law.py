@@ -120,7 +120,7 @@ def test_a_model_in_double_precision_streams_in_it(name):
 
 @pytest.mark.parametrize(
     ("name", "frames"),
-    [("residual", 8), ("dilated", 10), ("window", 9), ("lstm", float("inf"))],
+    [("residual", 8), ("dilated", 10), ("window", 9), ("last_frame", 3), ("lstm", float("inf"))],
 )
 def test_the_receptive_field_counts_the_frames_an_answer_depends_on(name, frames):
     assert lean3d.stream(build(name), frame=(3, 16, 16)).receptive_field == frames
