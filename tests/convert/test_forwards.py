@@ -131,6 +131,69 @@ SENTENCES = {
 }
 
 
+class Up(nn.Module):
+    """As U-Nets are written in PyTorch: a map is padded to its skip's sides."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.up = nn.ConvTranspose2d(channels, channels // 2, 2, stride=2)
+        self.conv = nn.Conv2d(channels, channels // 2, 3, padding=1)
+
+    def forward(self, x, skip):
+        x = self.up(x)
+        down, right = (skip.size()[axis] - x.size()[axis] for axis in (2, 3))
+        x = F.pad(x, [right // 2, right - right // 2, down // 2, down - down // 2])
+        return self.conv(torch.cat([skip, x], dim=1))
+
+
+class UNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        convs = (nn.Conv2d(c, 2 * c, 3, padding=1) for c in (2, 4, 8))
+        self.stem, self.down = nn.Conv2d(3, 2, 3, padding=1), nn.ModuleList(convs)
+        self.up = nn.ModuleList(Up(c) for c in (16, 8, 4))
+
+    def forward(self, x):
+        maps = [self.stem(x)]
+        for conv in self.down:
+            maps.append(conv(F.max_pool2d(maps[-1], 2)))
+        y = maps.pop()
+        for up in self.up:
+            y = up(y, maps.pop())
+        return y
+
+
+@pytest.mark.parametrize("how", [ACS(), ACS(keep_depth=1), Inflate()], ids=str)
+def test_a_map_padded_to_the_sides_of_another_gets_its_depth_too(how):
+    deep = convert(UNet(), how)
+    assert deep.conversion.grade == ("planar" if how.keep_depth else "isotropic")
+    for size in ((16, 33, 33), (17, 32, 32), (9, 41, 40), (31, 24, 35)):
+        assert deep(torch.randn(1, 3, *size)).shape == (1, 2, *size)
+
+
+def test_padding_at_the_front_alone_is_at_the_front_of_depth():
+    def to_the_front(x):
+        y = F.max_pool2d(x, 2)[:, :, :-1, :-1]
+        rest = [x.shape[3] - y.shape[3], 0, x.shape[2] - y.shape[2], 0]
+        return x + F.pad(y, rest)
+
+    deep = convert(around(Speaks2D(to_the_front)), ACS())
+    x = torch.randn(1, 4, 9, 8, 10, dtype=torch.float64)
+    y = F.max_pool3d(x, 2)[:, :, :-1, :-1, :-1]
+    torch.testing.assert_close(deep[1](x), x + F.pad(y, [6, 0, 5, 0, 6, 0]))
+
+
+@pytest.mark.parametrize("pool", [F.avg_pool2d, F.max_pool2d])
+@pytest.mark.parametrize("how", [ACS(), Planar(), Inflate()], ids=str)
+def test_a_window_as_large_as_the_plane_spans_the_volume(pool, how):
+    whole = Speaks2D(lambda x: pool(x, x.size()[2:]).flatten(1))
+    deep = convert(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), whole, nn.Linear(4, 2)), how)
+    assert deep.conversion.grade == "isotropic"
+    x = torch.randn(2, 4, 5, 9, 9)
+    every = {F.avg_pool2d: torch.mean, F.max_pool2d: torch.amax}[pool]
+    torch.testing.assert_close(deep[1](x), every(x, dim=(2, 3, 4)))
+
+
 @pytest.mark.parametrize("name", SENTENCES)
 @pytest.mark.parametrize("batch", [1, 2])
 def test_a_sentence_means_in_3d_what_it_says_in_2d(name, batch):

@@ -75,6 +75,11 @@ class Call:
             calls, stack.calls = self.folding.keep, stack.calls + 1
             self.keep = calls[min(stack.calls, len(calls)) - 1]
 
+    @property
+    def repeats(self) -> bool:
+        """Whether depth is padded by its border slices."""
+        return getattr(self.folding.how, "pad", "zeros") == "replicate"
+
     def read(self, names: str, **defaults: Any) -> dict[str, Any]:
         """The arguments by name."""
         return defaults | dict(zip(names.split(), self.args, strict=False)) | self.kwargs

@@ -1,4 +1,4 @@
-"""What convolutions, pools, padding, interpolation and crops mean on a volume.
+"""What convolutions, pools, interpolation and crops mean on a volume.
 
 Axes: B batch, C channels, D depth, H height, W width.
 """
@@ -17,11 +17,10 @@ from lean3d.errors import ConversionError
 
 __all__: list[str] = []
 
-PADS: dict[str, Any] = {
-    "constant": nn.ConstantPad2d,
-    "reflect": nn.ReflectionPad2d,
-    "replicate": nn.ReplicationPad2d,
-    "circular": nn.CircularPad2d,
+# what a window as large as the plane is: x.shape[2:] as a kernel means all voxels
+OVER_ALL: dict[Any, Any] = {
+    nn.AvgPool2d: nn.AdaptiveAvgPool2d,
+    nn.MaxPool2d: nn.AdaptiveMaxPool2d,
 }
 BOTH = ([2, 3], [-2, -1])
 
@@ -71,11 +70,6 @@ def conv_transpose2d(call: Call) -> Tensor:
     )
 
 
-def _repeats(call: Call) -> bool:
-    """Whether depth is padded by its border slices."""
-    return getattr(call.folding.how, "pad", "zeros") == "replicate"
-
-
 def _same_depth(
     call: Call, x_BCDHW: Tensor, kernel: int, stride: int, dilation: int, value: float
 ) -> Tensor:
@@ -83,7 +77,7 @@ def _same_depth(
     pads = (0, 0, 0, 0, *same_padding(x_BCDHW.shape[2], kernel, stride, dilation))
     if call.keep or not any(pads):  # the window is one voxel deep where depth is kept
         return x_BCDHW
-    if call.folding.still == 0 or _repeats(call):
+    if call.folding.still == 0 or call.repeats:
         return F.pad(x_BCDHW, pads, mode="replicate")
     return F.pad(x_BCDHW, pads, value=value)
 
@@ -117,6 +111,8 @@ def _pool(call: Call, kind: Any, given: dict[str, Any], beyond: float) -> Tensor
     given.pop("return_indices", None)
     settings = {name: static(value) for name, value in given.items()}
     settings["stride"] = settings["stride"] or settings["kernel_size"]
+    if settings["kernel_size"] == tuple(x.shape[3:]) and kind in OVER_ALL:
+        return call.stack.fold(call.lifted(OVER_ALL[kind], 1)(x))
     if call.folding.same:
         names = ("kernel_size", "stride", "dilation")
         kernel, stride, dilation = (pair(settings.get(name, 1))[0] for name in names)
@@ -131,26 +127,6 @@ def adaptive_pool2d(call: Call) -> Tensor:
     kind = nn.AdaptiveAvgPool2d if average else nn.AdaptiveMaxPool2d
     module = call.lifted(kind, static(given["output_size"]))
     return call.stack.fold(module(call.volume(given["input"])))
-
-
-@meaning(F.pad)
-def pad(call: Call) -> Any:
-    given = call.read("input pad mode value", mode="constant", value=None)
-    x, pads, mode = given["input"], tuple(given["pad"]), given["mode"]
-    if x.ndim != 4 or len(pads) != 4:
-        return call.plainly()
-    fill = (given["value"] or 0.0,) if mode == "constant" else ()
-    y, (top, bottom) = call.volume(x), pads[2:]
-    if call.folding.same or call.keep:  # depth is padded where the window is known, or never
-        top = bottom = 0
-    elif mode == "constant" and _repeats(call) and min(top, bottom) >= 0:
-        y, top, bottom = F.pad(y, (0, 0, 0, 0, top, bottom), mode="replicate"), 0, 0
-    if (top, bottom) == pads[2:]:
-        return call.stack.fold(call.lifted(PADS[mode], pads, *fill)(y))
-    deep = (*pads, top, bottom)
-    if mode == "constant":
-        return call.stack.fold(call.lifted(nn.ConstantPad3d, deep, *fill)(y))
-    return call.stack.fold(F.pad(y, deep, mode))
 
 
 @meaning(F.interpolate)

@@ -1,9 +1,14 @@
-"""Padding modules: depth gets what height gets."""
+"""Padding: depth gets what height gets.
+
+Axes: B batch, C channels, D depth, H height, W width.
+"""
 
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lean3d.convert.functional import Call, meaning
 from lean3d.convert.lift import Lift, Site
 from lean3d.convert.rules import rule
 from lean3d.ops.base import pad_or_crop
@@ -36,10 +41,16 @@ PADS: dict[type, Any] = {
     nn.CircularPad2d: nn.CircularPad3d,
     nn.ZeroPad2d: nn.ZeroPad3d,
 }
+MODES: dict[str, Any] = {
+    "constant": nn.ConstantPad2d,
+    "reflect": nn.ReflectionPad2d,
+    "replicate": nn.ReplicationPad2d,
+    "circular": nn.CircularPad2d,
+}
 
 
 @rule(Lift, *PADS)
-def pad(module: Any, site: Site) -> nn.Module:
+def module_pad(module: Any, site: Site) -> nn.Module:
     kind = next(PADS[base] for base in type(module).__mro__ if base in PADS)
     return kind(_with_depth(module))
 
@@ -52,3 +63,38 @@ def constant_pad(module: nn.ConstantPad2d, site: Site) -> nn.Module:
 def _with_depth(module: Any) -> tuple[int, int, int, int, int, int]:
     left, right, top, bottom = module.padding
     return (left, right, top, bottom, top, bottom)
+
+
+@meaning(F.pad)
+def pad(call: Call) -> Any:
+    """A map that is padded to another's sides gets its depth, too, as in a U-Net."""
+    given = call.read("input pad mode value", mode="constant", value=None)
+    x, pads, mode = given["input"], tuple(given["pad"]), given["mode"]
+    if x.ndim != 4 or len(pads) != 4:
+        return call.plainly()
+    fill = (given["value"] or 0.0,) if mode == "constant" else ()
+    y = call.volume(x)
+    front, back = ends = _along_depth(call, y, pads)
+    if mode == "constant" and call.repeats and min(ends) >= 0:
+        y, front, back = F.pad(y, (0, 0, 0, 0, *ends), mode="replicate"), 0, 0
+    if (front, back) == pads[2:]:
+        return call.stack.fold(call.lifted(MODES[mode], pads, *fill)(y))
+    deep = (*pads, front, back)
+    if mode == "constant":
+        return call.stack.fold(call.lifted(nn.ConstantPad3d, deep, *fill)(y))
+    return call.stack.fold(F.pad(y, deep, mode))
+
+
+def _along_depth(call: Call, x_BCDHW: Tensor, pads: tuple[int, ...]) -> tuple[int, int]:
+    left, right, top, bottom = pads
+    if call.folding.same:  # depth is padded where the window is known
+        return (0, 0)
+    depth, height, width = x_BCDHW.shape[2:]
+    known = call.stack.depth_of(height + top + bottom, width + left + right)
+    if known is None:
+        return (0, 0) if call.keep else (top, bottom)
+    grows = known - depth
+    if grows == top + bottom:
+        return (top, bottom)
+    before = grows if top and not bottom else grows // 2
+    return (before, grows - before)
