@@ -23,6 +23,7 @@ import signal
 import time
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -64,6 +65,7 @@ DECODERS = ["Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet", "DeepLa
 DECODERS += ["DeepLabV3Plus", "PAN", "UPerNet", "Segformer"]
 ENCODERS = ["resnet18", "efficientnet-b0", "mobilenet_v2"]
 HOWS = ["ACS", "MeanACS", "SoftACS", "Planar", "Inflate"]
+PER_PROCESS = 20  # models, so that what they leave in memory does not add up
 
 Job = tuple[str, str, str]  # zoo, model, how
 
@@ -147,6 +149,13 @@ def attempt(job: Job, limit: int) -> Outcome:
     return Outcome(*job, result, error, f"{time.perf_counter() - start:.2f}", reason)
 
 
+def attempts(jobs: list[Job], processes: int, limit: int) -> Iterator[Outcome]:
+    """In fresh processes; a killed one, for memory say, ends the run with an error."""
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, fresh) as pool:
+        yield from pool.map(attempt, jobs, repeat(limit))
+
+
 def _stop(*_: Any) -> None:
     raise TimeoutError("stopped at the time limit")
 
@@ -215,9 +224,8 @@ def main() -> None:
     wanted = [(z, name, how) for z in given.zoo for name in NAMES[z]() for how in hows]
     wanted = [job for job in wanted if fnmatch.fnmatch(job[1], given.only)]
     jobs = [job for job in wanted if job not in done or done[job].result in given.again]
-    fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(given.jobs, fresh, max_tasks_per_child=20) as pool:
-        for outcome in pool.map(attempt, jobs, repeat(given.limit)):
+    for first in range(0, len(jobs), PER_PROCESS):
+        for outcome in attempts(jobs[first : first + PER_PROCESS], given.jobs, given.limit):
             print(*asdict(outcome).values(), flush=True)
             done[outcome.job] = outcome
             write(given.table, [outcome], "a")
