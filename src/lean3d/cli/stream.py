@@ -123,7 +123,8 @@ def _row(
 def _report(asked: Watch, rows: list[dict[str, Any]]) -> None:
     """A table, a line of JSON, a sentence for each source that failed, and exit code 2 then."""
     columns = ["source", "frames", "fps", "median ms", "p99 ms", "dropped"]
-    print(format_table(rows, columns))
+    # with --json stdout is lines of JSON alone
+    print(format_table(rows, columns), file=sys.stderr if asked.json else sys.stdout)
     print(json_line({"model": asked.model, "sources": rows}))
     failed = [row["error"] for row in rows if row["error"]]
     for sentence in failed:
