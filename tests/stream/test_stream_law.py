@@ -126,10 +126,17 @@ def test_the_receptive_field_counts_the_frames_an_answer_depends_on(name, frames
     assert lean3d.stream(build(name), frame=(3, 16, 16)).receptive_field == frames
 
 
-def test_strides_in_time_step_in_chunks():
+HALVES = [
+    lean3d.ops.CausalConv3d(4, 4, 3, stride=(2, 1, 1), padding=(0, 1, 1), past=1),
+    torch.nn.MaxPool3d(2),
+    torch.nn.AvgPool3d(2),
+]
+
+
+@pytest.mark.parametrize("half", HALVES, ids=lambda half: type(half).__name__)
+def test_strides_in_time_step_in_chunks(half):
     model = torch.nn.Sequential(
-        lean3d.ops.CausalConv3d(3, 4, 3, stride=(2, 1, 1), padding=1),
-        lean3d.ops.CausalConv3d(4, 4, 3, stride=(2, 1, 1), padding=(0, 1, 1), past=1),
+        lean3d.ops.CausalConv3d(3, 4, 3, stride=(2, 1, 1), padding=1), half, torch.nn.ReLU()
     )
     live = lean3d.stream(model.eval())
     assert (live.chunk, live.delay) == (4, 0)

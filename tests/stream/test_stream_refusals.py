@@ -25,6 +25,12 @@ def test_a_layer_that_looks_ahead_or_forgets_is_named(kind):
         lean3d.stream(model.eval())
 
 
+def test_a_conventional_network_that_halves_is_told_to_look_ahead():
+    model = nn.Sequential(nn.Conv3d(3, 4, 3, padding=1), nn.MaxPool3d(2), nn.Conv3d(4, 2, 1))
+    with pytest.raises(LeanError, match=r"0 \(Conv3d\) looks ahead.*wait=True\) or --wait"):
+        lean3d.stream(model.eval())
+
+
 def test_a_model_in_training_mode_is_refused():
     model = build("residual")
     model.norm.train()
@@ -95,3 +101,10 @@ def test_states_of_two_models_do_not_stack(live):
 def test_streams_that_are_not_there_do_not_reset(live, which):
     with pytest.raises(ShapeError, match="reset takes"):
         live.reset(live.init(2), which)
+
+
+def test_no_streams_are_neither_begun_nor_joined(live):
+    with pytest.raises(ShapeError, match="1 stream or more, got batch_size=0"):
+        live.init(0)
+    with pytest.raises(ShapeError, match="joins states, got none"):
+        live.stack([])

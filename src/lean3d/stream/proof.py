@@ -83,7 +83,7 @@ def check_causal(model: nn.Module, clip_BCTHW: Tensor) -> None:
         raise LeanError(
             f"stream: {guilty.name} looks ahead: its answer for a frame changes with the frames "
             "that follow. Make the model causal, lean3d.convert(model, lean3d.Dissect()), or keep "
-            "it and wait for those frames, stream(model, wait=True)"
+            "it and wait for those frames, stream(model, wait=True) or --wait"
         )
 
 

@@ -119,6 +119,8 @@ class Stream(nn.Module):
         channels: int | None = None,
     ) -> State:
         """The state before the first frame; without a size, the first frame gives it."""
+        if batch_size < 1:
+            raise ShapeError(f"init takes 1 stream or more, got batch_size={batch_size}")
         device, clock = self._like.device, self.way.clock
         state = {k: torch.full((batch_size,), value, device=device) for k, value in clock.items()}
         if height is None and width is None:

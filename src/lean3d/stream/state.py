@@ -98,7 +98,9 @@ def stack(states: Sequence[Mapping[str, Tensor]]) -> State:
     Raises:
         ShapeError: they are not states of one model and frame size.
     """
-    keys = max((list(state) for state in states), key=len, default=[])
+    if not states:
+        raise ShapeError("stack joins states, got none")
+    keys = max((list(state) for state in states), key=len)
     whole = next((state for state in states if list(state) == keys), {})
     for number, state in enumerate(states):
         blank = set(state) <= {"t", "end"} and not state["t"].any()

@@ -107,11 +107,12 @@ def find_frame(model: nn.Module, frame: Sequence[int] | None) -> tuple[int, int,
 
 def find_chunk(model: nn.Module, frame: Sequence[int], first: Callable[[Tensor], Any]) -> int:
     """The fewest frames that every stride in time divides."""
+    last: Exception
     for chunk in CHUNKS:
         try:
             first(random_clip(model, frame, chunk))
             return chunk
-        except ChunkError as error:
+        except (ChunkError, RuntimeError) as error:  # torch's, of a window longer than the step
             last = error
     raise LeanError(f"stream found no step of up to {CHUNKS[-1]} frames: {last}") from last
 
