@@ -171,6 +171,32 @@ def test_a_map_padded_to_the_sides_of_another_gets_its_depth_too(how):
         assert deep(torch.randn(1, 3, *size)).shape == (1, 2, *size)
 
 
+class CropUp(Up):
+    """The first U-Net: convolutions do not pad, and skips are cut from the middle."""
+
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.conv = nn.Conv2d(channels, channels // 2, 3)
+
+    def forward(self, x, skip):
+        x = self.up(x)
+        top, left = ((skip.shape[axis] - x.shape[axis]) // 2 for axis in (2, 3))
+        skip = skip[:, :, top : top + x.shape[2], left : left + x.shape[3]]
+        return self.conv(torch.cat([skip, x], dim=1))
+
+
+def test_a_skip_cut_from_the_middle_is_cut_from_the_middle_of_depth():
+    model = UNet()
+    model.down = nn.ModuleList(nn.Conv2d(c, 2 * c, 3) for c in (2, 4, 8))
+    model.up = nn.ModuleList(CropUp(c) for c in (16, 8, 4))
+    deep = convert(model, ACS())
+    assert deep.conversion.grade == "isotropic"
+    along = {side: model(torch.randn(1, 3, side, 64)).shape[2] for side in (46, 53, 60)}
+    for depth, height in ((46, 60), (60, 46), (53, 60)):
+        y = deep(torch.randn(1, 3, depth, height, 46))
+        assert y.shape == (1, 2, along[depth], along[height], along[46])
+
+
 def test_padding_at_the_front_alone_is_at_the_front_of_depth():
     def to_the_front(x):
         y = F.max_pool2d(x, 2)[:, :, :-1, :-1]

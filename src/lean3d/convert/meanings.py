@@ -202,10 +202,20 @@ def crop(call: Call) -> Any:
     if call.keep:
         depth = slice(None)
     elif depth.stop is not None and depth.stop >= 0 and index[3].stop is not None:
-        start = depth.start or 0
-        known = call.stack.depth_of(depth.stop - start, index[3].stop - (index[3].start or 0))
-        depth = slice(depth.start, None if known is None else start + known, depth.step)
+        depth = _depth_cut(call, y, depth, index[3])
     return call.stack.fold(y[(*index[:2], depth, *index[2:])])
+
+
+def _depth_cut(call: Call, x_BCDHW: Tensor, rows: slice, columns: slice) -> slice:
+    """What is cut to the sides of another gets its depth: from the middle, if height is cut so."""
+    start = rows.start or 0
+    taken = rows.stop - start
+    known = call.stack.depth_of(taken, columns.stop - (columns.start or 0))
+    if known is None:
+        return slice(rows.start, None, rows.step)
+    if start and start == (x_BCDHW.shape[3] - taken) // 2:
+        start = (x_BCDHW.shape[2] - known) // 2
+    return slice(start, start + known, rows.step)
 
 
 @meaning(torch.flatten, Tensor.flatten, Tensor.view, Tensor.reshape, torch.reshape)
