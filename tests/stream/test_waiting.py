@@ -214,6 +214,22 @@ def test_a_video_may_end_between_the_first_and_the_last_frame_of_a_step():
     torch.testing.assert_close(there, live.run(clip_BCTHW)[0], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("pool", [nn.MaxPool3d, nn.AvgPool3d])
+@pytest.mark.parametrize("frames", [8, 9])
+def test_windows_that_round_up_end_with_the_video(pool, frames):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv3d(3, 4, 3, padding=1), pool(2, ceil_mode=True), nn.Conv3d(4, 4, 3))
+    net = net.append(nn.AdaptiveAvgPool3d(1)).append(nn.Flatten()).eval()
+    live = lean3d.stream(net, wait=True, frame=(3, 15, 16))
+    video, state = torch.randn(1, 3, frames, 15, 16), live.init()
+    padded = torch.cat([video, torch.randn(1, 3, live.delay + 4, 15, 16)], 2)
+    for first in range(0, frames + live.delay + live.chunk, live.chunk):
+        if first < frames <= first + live.chunk:
+            state = live.end(state, after=frames - first)
+        answer, state = live.step(padded[:, :, first : first + live.chunk], state)
+    torch.testing.assert_close(answer, net(video), atol=1e-5, rtol=1e-5)
+
+
 def test_frames_to_come_are_not_less_than_none():
     live = start("separate")
     with pytest.raises(LeanError, match="0 or more, got after=-1"):

@@ -94,12 +94,19 @@ def avg_pool3d(
     strides = triple(stride or kernel_size)
     if divisor_override is not None or (pads[0] and not count_include_pad):
         step.refuse(F.avg_pool3d, "has a divisor, or padding in time that does not count")
-    # the frames of a stream are a multiple of its strides, so no window goes on beyond the last
     if ceil_mode and (pads[0] or kernels[0] != strides[0]):
         step.refuse(F.avg_pool3d, "rounds up windows over time that overlap or skip frames")
-    x, made = step.walk(x, Window(kernels[0], strides[0], pads[0], pads[0]), 0.0)
+    # rounding up, the last window is the mean of the frames it has, which a channel of ones counts
+    partial = ceil_mode and kernels[0] > 1
+    if partial:
+        x = marked(torch.cat([x, torch.ones_like(x[:, :1])], dim=1), known(x))
+    over = Window(kernels[0], strides[0], pads[0], pads[0] + partial * (kernels[0] - 1))
+    x, made = step.walk(x, over, 0.0)
     pads = (0, pads[1], pads[2])
-    return marked(F.avg_pool3d(x, kernels, strides, pads, ceil_mode, count_include_pad), made)
+    y = F.avg_pool3d(x, kernels, strides, pads, ceil_mode, count_include_pad)
+    if partial:
+        y = y[:, :-1] / y[:, -1:].clamp(min=0.5 / kernels[0])
+    return marked(y, made)
 
 
 def adaptive_avg_pool3d(step: Frames, x: Tensor, output_size: Any) -> Tensor:
