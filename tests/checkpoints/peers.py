@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import nn
+from warm_norms import warm_norms
 
 WIDTHS = (4, 6, 8, 10)
 BLOCKS = (3, 4, 6, 3)
@@ -11,10 +12,8 @@ BLOCKS = (3, 4, 6, 3)
 def trained(model):
     """With statistics, gains and shifts as if it had been trained."""
     torch.manual_seed(0)
-    for module in model.modules():
+    for module in warm_norms(model).modules():
         if isinstance(module, nn.BatchNorm3d):
-            nn.init.uniform_(module.running_mean, -0.1, 0.1)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.1, 0.1)
     return model.eval()

@@ -1,7 +1,7 @@
 """Networks of the zoos by name, and volumes made of one image."""
 
 import torch
-from torch import nn
+from warm_norms import warm_norms
 from zoo import smp, timm, torchvision
 
 
@@ -20,12 +20,7 @@ def smp_model(decoder, encoder="resnet18", **settings):
 def build(make):
     """A model in eval mode, its batch norms as if they were trained."""
     torch.manual_seed(0)
-    model = make().eval()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.running_mean, -0.1, 0.1)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
-    return model
+    return warm_norms(make()).eval()
 
 
 def first(output):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torchvision.models.video import resnet as peer
+from warm_norms import warm_norms
 from zoo import create_csn, torchvision
 
 from lean3d import create_model
@@ -13,11 +14,7 @@ from lean3d.checkpoints.load import open_checkpoint
 
 def trained(model):
     torch.manual_seed(0)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm3d):
-            nn.init.uniform_(module.running_mean, -0.1, 0.1)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
-    return model.eval()
+    return warm_norms(model).eval()
 
 
 def assert_round_trip(theirs, name, path, state, **options):
