@@ -7,7 +7,7 @@ import lean3d
 
 LEVELS = [
     {"errors"},
-    {"shape", "optional", "files"},
+    {"shape", "optional", "files", "limits"},
     {"ops", "data", "cost", "metrics", "report"},
     {"convert", "stream", "models"},
     {"checkpoints", "tasks", "train", "infer"},

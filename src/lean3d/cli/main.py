@@ -1,12 +1,16 @@
 """Find the subcommand, run it, turn errors into one sentence and exit code 2."""
 
+import codecs
 import difflib
 import importlib
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 import lean3d
-from lean3d.errors import LeanError, RunError
+from lean3d.cli.sentence import escaped, sentence
+from lean3d.errors import RunError
 from lean3d.optional import require
 
 __all__ = ["main"]
@@ -27,21 +31,69 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `lean3d` with these arguments and return its exit code."""
+    """Run `lean3d` with these arguments and return its exit code.
+
+    Whatever goes wrong is one sentence on stderr; LEAN3D_DEBUG=1 adds the traceback.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(arguments)
-    except LeanError as error:
-        print(f"lean3d: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        # a disk that is full or gone, wherever a library meets it first
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"lean3d: {where}{error.strerror or error}", file=sys.stderr)
+        _prepare_stdout()
+        _check_text(arguments)
+        try:
+            return _dispatch(arguments)
+        finally:
+            # here, so that a full disk or a closed pipe is met while it can be said
+            _flush_stdout()
+    except Exception as error:  # the last line of defence
+        if os.environ.get("LEAN3D_DEBUG", "0") not in ("", "0"):
+            traceback.print_exc()
+        print(sentence(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("lean3d: interrupted", file=sys.stderr)
         return 130
+
+
+def _check_text(arguments: list[str]) -> None:
+    """Refuse bytes that are no text: tables and JSON could not hold such a name."""
+    for argument in arguments:
+        if not _is_text(argument):
+            raise RunError(f"the argument '{escaped(argument)}' is not UTF-8; rename the file")
+
+
+def _is_text(argument: str) -> bool:
+    try:
+        return "\0" not in argument and bool(argument.encode("utf-8") or True)
+    except UnicodeEncodeError:
+        return False
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """Characters that stdout has no bytes for, as JSON writes them."""
+    assert isinstance(error, UnicodeEncodeError)
+    pairs = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    units = zip(pairs[::2], pairs[1::2], strict=True)
+    return "".join(f"\\u{high:02x}{low:02x}" for high, low in units), error.end
+
+
+codecs.register_error("lean3d.escape", _escape)
+
+
+def _prepare_stdout() -> None:
+    """Names found in folders, and tables, are printed whatever the terminal's encoding."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="lean3d.escape")
+
+
+def _flush_stdout() -> None:
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        # what it could not take goes, or the interpreter would complain of it again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise RunError(f"cannot write to stdout: {error.strerror or error}") from error
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -1,0 +1,126 @@
+"""One sentence for whatever went wrong, without secrets and other programs' insides."""
+
+import re
+
+from lean3d.errors import LeanError
+from lean3d.limits import free_memory, in_bytes
+
+__all__ = ["LONGEST", "escaped", "sentence"]
+
+# characters of a sentence, "lean3d: " included
+LONGEST = 400
+PREFIX = "lean3d: "
+
+# a DataLoader puts the traceback of its worker where the message was
+WORKER = re.compile(r"^(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*)(?:: (.*))?\Z", re.MULTILINE | re.DOTALL)
+KILLED = re.compile(r"DataLoader worker \(pid.*?\) (?:exited unexpectedly|is killed)")
+# "you tried to allocate 38400000000 bytes", "Tried to allocate 20.00 GiB", "Unable to allocate ..."
+ASKED = re.compile(r"(?:tried|[Uu]nable) to allocate ([\d.]+) ?(bytes|[KMGTPE]i?B)")
+MEMORY = re.compile(
+    r"can't allocate memory|out of memory|OutOfMemory|[Uu]nable to allocate|std::bad_alloc"
+)
+TOO_LARGE = re.compile(
+    r"[Ss]t(?:orage size|ride) calculation overflow|integer multiplication overflow"
+    r"|Overflow when unpacking|too large to convert|too big to convert|without overflow"
+    r"|Maximum allowed dimension exceeded|array is too big|Exceeds the limit .* integer string"
+    r"|numel.*overflow|[Ii]nvalid shape dimension|negative dimension"
+)
+# what torch adds for its own developers
+INSIDES = re.compile(
+    r"\[enforce fail at [^\]]*\]\s*(?:\S+ == \d+\.\s*)?|\(Triggered internally at [^)]*\)"
+    r"|\"?[^\s\"]*\.(?:cpp|cu|h)\"?:\d+,?|Exception raised from .*|C\+\+ CapturedTraceback.*"
+    r"|\s*Traceback \(most recent call last\).*|, please report a bug to PyTorch\.?",
+    re.DOTALL,
+)
+UNSAFE = re.compile(r"weights_only|WeightsUnpickler|add_safe_globals")
+ADVICE = re.compile(r"(?i)weights only load failed|weights_only|WeightsUnpickler")
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+# rtsp://user:password@host, ...?token=...
+LOGIN = re.compile(r"([A-Za-z][\w+.-]*://)\S*@")
+SECRET = re.compile(r"(?i)([?&;](?:pass\w*|pwd|token|secret|\w*key|auth|sig\w*)=)[^&;\s'\"]+")
+
+
+def sentence(error: BaseException) -> str:
+    """What is wrong and what to do, on one line of at most LONGEST characters."""
+    name, text, ours = _unwrapped(error)
+    said = text if ours else _other(error, name, text)
+    return PREFIX + _clipped(escaped(_plain(said)))
+
+
+def escaped(text: str) -> str:
+    """Text that any terminal takes: what is not printable is written as its code."""
+    seen = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in seen)
+
+
+def _unwrapped(error: BaseException) -> tuple[str, str, bool]:
+    """Name of the error's class, its text, and whether it is one of ours; a worker's own."""
+    name, text = type(error).__name__, str(error)
+    if "Original Traceback" not in text:
+        return name, text, isinstance(error, LeanError)
+    # the last traceback is that of the error itself, and its frames are indented
+    found = WORKER.search(text, text.rindex("Traceback (most recent call last)"))
+    name, text = (found[1], found[2] or "") if found else (name, "")
+    return name, text, isinstance(error, LeanError)
+
+
+def _other(error: BaseException, name: str, text: str) -> str:
+    """A sentence for an error that nobody foresaw."""
+    if isinstance(error, MemoryError) or MEMORY.search(text):
+        return _memory(text)
+    if isinstance(error, OverflowError) or TOO_LARGE.search(text):
+        return (
+            "a number is too large for what it counts, beyond 64 bits or infinite; "
+            f"give a smaller one ({_first(text)})"
+        )
+    if UNSAFE.search(text):
+        return text
+    if isinstance(error, RecursionError):
+        return "the input is nested too deeply to be read; write it with fewer brackets"
+    if isinstance(error, UnicodeError):
+        return f"text is not what its encoding allows ({_first(text)}); use UTF-8"
+    if KILLED.search(text):
+        return (
+            "a process that prepares samples was killed, most likely for want of memory; "
+            "give fewer --workers or smaller samples"
+        )
+    if isinstance(error, OSError) and error.errno is not None:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or text}"
+    what = f"{name}: {_first(text)}" if text else name
+    return f"{what}; lean3d did not foresee this: set LEAN3D_DEBUG=1 to see where it happened"
+
+
+def _memory(text: str) -> str:
+    asked, free = ASKED.search(text), free_memory()
+    size = "more"
+    if asked:
+        size = in_bytes(int(asked[1])) if asked[2] == "bytes" else f"{asked[1]} {asked[2]}"
+    known = "" if free is None else f", {in_bytes(free)} are free"
+    return f"out of memory: {size} asked for{known}; give a smaller input, model or batch"
+
+
+def _first(text: str) -> str:
+    """The first line with something in it."""
+    lines = [line.strip() for line in INSIDES.sub("", text).splitlines()]
+    return next((line for line in lines if line), "no more is known").rstrip(".")
+
+
+def _plain(text: str) -> str:
+    """Without torch's insides and advice, tracebacks and passwords, on one line."""
+    text = ANSI.sub("", text)
+    if UNSAFE.search(text):
+        # torch's advice is to read the file in a way that runs what is in it
+        start = ADVICE.split(text)[0].rstrip(" :;,.")
+        text = f"{start}{': the' if start else 'a'} file holds more than tensors, or is damaged"
+    text = SECRET.sub(r"\1***", LOGIN.sub(r"\1***@", INSIDES.sub("", text)))
+    return " ".join(text.split())
+
+
+def _clipped(text: str) -> str:
+    """The middle goes, because what to do about it stands at the end."""
+    room = LONGEST - len(PREFIX)
+    if len(text) <= room:
+        return text
+    tail = 110
+    return f"{text[: room - tail - 5]} ... {text[-tail:]}"

@@ -1,0 +1,122 @@
+"""What memory and numbers can hold, checked before anything is allocated."""
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from lean3d.errors import LeanError
+
+__all__ = ["MOST_NUMBERS", "check_memory", "check_number", "check_sizes", "free_memory", "in_bytes"]
+
+# numbers in one tensor: a network multiplies them by its channels, and torch counts in 64 bits
+MOST_NUMBERS = 2**40
+
+
+def check_number(
+    name: str, value: float, low: float = 0, high: float = math.inf, *, above: bool = False
+) -> None:
+    """Refuse NaN, infinity and what is not within low .. high; with `above`, `low` itself too.
+
+    Raises:
+        LeanError: says what `name` is, and what was got.
+    """
+    if low <= value <= high and abs(value) != math.inf and not (above and value == low):
+        return
+    words = f"above {low:,g}" if above else f"{low:,g} or more"
+    words += "" if high == math.inf else f" and at most {high:,g}"
+    # Python refuses to write out thousands of digits
+    got = value if abs(value) < 10**300 or isinstance(value, float) else "one of 300 digits or more"
+    raise LeanError(f"{name} is a number {words}, got {got}")
+
+
+def check_sizes(name: str, sizes: Sequence[int]) -> None:
+    """Refuse a tensor of more numbers than any machine holds.
+
+    Raises:
+        LeanError: gives the sizes and how many numbers they make.
+    """
+    if (product := math.prod(sizes)) > MOST_NUMBERS:
+        shown = f"{product:.2g}" if product < 10**300 else "more than 10^300"
+        raise LeanError(
+            f"{name} of {_sizes(sizes)} has {shown} numbers, at most 2^40 can be; "
+            "give smaller sizes"
+        )
+
+
+def check_memory(what: str, size: int, remedy: str) -> None:
+    """Refuse what takes more bytes than are free, before it is made.
+
+    Raises:
+        LeanError: gives the bytes it takes and those that are free.
+    """
+    free = free_memory()
+    if free is not None and size > free:
+        raise LeanError(
+            f"{what} takes {in_bytes(size)} of memory and {in_bytes(free)} are free; {remedy}"
+        )
+
+
+def in_bytes(size: int) -> str:
+    """A number of bytes for people: "17.8 TiB"."""
+    amount, units = float(size), ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
+    while amount >= 1024 and len(units) > 1:
+        amount, units = amount / 1024, units[1:]
+    if amount >= 1024:
+        return f"{amount:.2g} EiB"
+    return f"{amount:.0f} {units[0]}" if units[0] == "bytes" else f"{amount:.1f} {units[0]}"
+
+
+def free_memory() -> int | None:
+    """Bytes this process may still take: of the machine, its control group and its own limit.
+
+    None where the system does not tell.
+    """
+    known = [*_of_machine(), *_of_group(), *_of_process()]
+    return max(min(known), 0) if known else None
+
+
+def _sizes(sizes: Sequence[int]) -> str:
+    words = [f"{size:,}" if size < 10**18 else f"{size:.2g}" for size in sizes if size < 10**300]
+    return " x ".join(words) if len(words) == len(sizes) else f"{len(sizes)} axes"
+
+
+def _of_machine() -> Iterator[int]:
+    text = _read("/proc/meminfo") or ""
+    lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    if "MemAvailable" in lines:
+        swap = lines.get("SwapFree", "0 kB")
+        yield 1024 * (int(lines["MemAvailable"].split()[0]) + int(swap.split()[0]))
+
+
+def _of_group() -> Iterator[int]:
+    """Of the control group, version 2 or 1, that a container or a job scheduler sets."""
+    groups = [line.split(":", 2) for line in (_read("/proc/self/cgroup") or "").splitlines()]
+    for _, kinds, path in (group for group in groups if len(group) == 3):
+        if kinds and "memory" not in kinds.split(","):
+            continue
+        root = "/sys/fs/cgroup/memory" if kinds else "/sys/fs/cgroup"
+        most, now = ("limit_in_bytes", "usage_in_bytes") if kinds else ("max", "current")
+        for folder in {root, f"{root}{path}"}:
+            limit, used = (_read(f"{folder}/memory.{name}") or "" for name in (most, now))
+            # version 2 says "max" where there is no limit, version 1 a number near 2^63
+            if limit.strip().isdigit() and used.strip().isdigit() and int(limit) < 2**60:
+                yield int(limit) - int(used)
+
+
+def _of_process() -> Iterator[int]:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    pages = (_read("/proc/self/statm") or "").split()
+    if limit != resource.RLIM_INFINITY and pages:
+        yield limit - int(pages[0]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return None

@@ -1,0 +1,59 @@
+import math
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from lean3d.errors import LeanError
+from lean3d.limits import check_memory, check_number, check_sizes, free_memory, in_bytes
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1, 11, 10**4000])
+def test_numbers_out_of_range_are_refused(value):
+    with pytest.raises(LeanError, match="rate is a number 0 or more and at most 10, got"):
+        check_number("rate", value, 0, 10)
+
+
+def test_numbers_within_their_range_pass():
+    check_number("rate", 0)
+    check_number("rate", 10, 0, 10)
+    with pytest.raises(LeanError, match="above 0, got 0"):
+        check_number("rate", 0, above=True)
+
+
+@pytest.mark.parametrize("sizes", [(2**21, 2**20), (10**20,), (10**200, 10**200), (10**400,)])
+def test_tensors_of_more_numbers_than_can_be_are_refused(sizes):
+    with pytest.raises(LeanError, match=r"input of .* numbers"):
+        check_sizes("input", sizes)
+    check_sizes("input", (2**20, 2**20))
+
+
+def test_what_takes_more_than_there_is_is_refused_with_both():
+    check_memory("a model", 1, "")
+    with pytest.raises(
+        LeanError, match=r"a model takes 1\.0 EiB of memory and .*iB are free; less"
+    ):
+        check_memory("a model", 2**60, "less")
+
+
+def test_bytes_for_people():
+    shown = [in_bytes(size) for size in (3, 2048, 17 * 2**40 + 2**39, 10**24)]
+    assert shown == ["3 bytes", "2.0 KiB", "17.5 TiB", "8.7e+05 EiB"]
+
+
+def test_a_limit_of_the_process_is_known():
+    code = "from lean3d.limits import free_memory; print(free_memory())"
+    limit = 64 << 30
+    run = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import resource; resource.setrlimit(9, ({limit}, {limit})); {code}",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert resource.RLIMIT_AS == 9
+    assert 0 < int(run.stdout) < limit
+    assert free_memory() > 0
