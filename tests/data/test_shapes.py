@@ -146,3 +146,19 @@ def test_sizes_run_from_5_voxels_to_the_whole_piece_with_height_apart_from_width
     assert any(box[0] != box[2] for box in boxes)
     cubes = [b.shape for b in found(Shapes3D(60, seed=0), "cube", SHAPES_3D)]
     assert all(len(set(shape)) == 1 for shape in cubes)
+
+
+@BOTH
+def test_a_smaller_side_has_as_many_shapes_in_smaller_pieces(kind, ndim, shapes):
+    for image, label in kind(20, seed=3, size=24):
+        assert image.shape[1:] == label.shape == (24,) * ndim
+        halves = [slice(0, 12), slice(12, 24)]
+        found = [label[cut].unique() for cut in itertools.product(halves, repeat=ndim)]
+        assert sum(bool(values.max()) for values in found) == shapes
+        assert all(len(values[values > 0]) <= 1 for values in found)
+
+
+@pytest.mark.parametrize("size", [25, 8, 0])
+def test_a_side_without_two_halves_for_shapes_is_refused(size):
+    with pytest.raises(DataError, match=f"even and 10 or more, got {size}"):
+        Shapes3D(1, size=size)

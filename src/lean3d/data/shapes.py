@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 
 from lean3d.data.samples import Samples
+from lean3d.errors import DataError
 
 __all__ = ["SHAPES_2D", "SHAPES_3D", "Shapes2D", "Shapes3D"]
 
 SHAPES_2D = ("background", "circle", "square")
 SHAPES_3D = ("background", "sphere", "cube", "cylinder", "cone", "pyramid")
 
-SIZE, PIECE, SMALLEST = 48, 24, 5
+SIZE, SMALLEST = 48, 5
 NOISE = 0.5
 
 
@@ -32,18 +33,24 @@ class _Shapes(Samples):
     num_shapes: int
     ndim: int
 
-    def __init__(self, num: int, seed: int = 0):
+    def __init__(self, num: int, seed: int = 0, *, size: int = SIZE):
         super().__init__(num, seed)
+        if size % 2 or size < 2 * SMALLEST:
+            raise DataError(
+                f"{type(self).__name__} cuts its side in halves that hold shapes of {SMALLEST} or "
+                f"more, so size is even and {2 * SMALLEST} or more, got {size}"
+            )
+        self.size, self.piece = size, size // 2
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         random = self.random(index % self.length if index >= 0 else index)
-        label = np.zeros((SIZE,) * self.ndim, dtype=np.int64)
+        label = np.zeros((self.size,) * self.ndim, dtype=np.int64)
         pieces = random.choice(2**self.ndim, self.num_shapes, replace=False)
         for piece in pieces:
             kind = int(random.integers(1, len(self.names)))
             shape = self.draw(self.names[kind], random)
-            corner = np.array(np.unravel_index(piece, (2,) * self.ndim)) * PIECE
-            start = corner + random.integers(0, PIECE - np.array(shape.shape), endpoint=True)
+            corner = np.array(np.unravel_index(piece, (2,) * self.ndim)) * self.piece
+            start = corner + random.integers(0, self.piece - np.array(shape.shape), endpoint=True)
             place = tuple(slice(s, s + n) for s, n in zip(start, shape.shape, strict=True))
             label[place][shape] = kind
         image = (label > 0) + NOISE * random.standard_normal(label.shape)
@@ -56,26 +63,32 @@ class _Shapes(Samples):
 class Shapes2D(_Shapes):
     """`num` images of three circles or squares, one in each of three of the four quarters.
 
-    Shape: (1, 48, 48) float32 and (48, 48) int64, classes as in SHAPES_2D.
+    Args:
+        size: Pixels along a side; shapes have from 5 pixels to half of it.
+
+    Shape: (1, size, size) float32 and (size, size) int64, classes as in SHAPES_2D.
     """
 
     names, num_shapes, ndim = SHAPES_2D, 3, 2
 
     def draw(self, name: str, random: np.random.Generator) -> np.ndarray:
-        size = int(random.integers(SMALLEST, PIECE, endpoint=True))
+        size = int(random.integers(SMALLEST, self.piece, endpoint=True))
         return flat(name, size)
 
 
 class Shapes3D(_Shapes):
     """`num` volumes of four solids, one in each of four of the eight octants.
 
-    Shape: (1, 48, 48, 48) float32 and (48, 48, 48) int64, classes as in SHAPES_3D.
+    Args:
+        size: Voxels along a side; shapes have from 5 voxels to half of it.
+
+    Shape: (1, size, size, size) float32 and (size, size, size) int64, classes as in SHAPES_3D.
     """
 
     names, num_shapes, ndim = SHAPES_3D, 4, 3
 
     def draw(self, name: str, random: np.random.Generator) -> np.ndarray:
-        width, height = random.integers(SMALLEST, PIECE, size=2, endpoint=True).tolist()
+        width, height = random.integers(SMALLEST, self.piece, size=2, endpoint=True).tolist()
         axis, backwards = int(random.integers(3)), bool(random.integers(2))
         shape = solid(name, width, width if name in ("sphere", "cube") else height)
         shape = np.moveaxis(shape, 0, axis)
