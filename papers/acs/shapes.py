@@ -1,0 +1,115 @@
+"""Claims 2 and 3, training on solids: `python -m papers.acs.shapes [--seeds 0 1 2]`.
+
+Paper: Yang et al., Reinventing 2D Convolutions for 3D Images (ACS), arXiv:1911.10477, Tables 3, 7
+The paper's shapes, its noise, its loss, its rate and its batches, on a smaller scale that a CPU
+trains: 24 voxels a side instead of 48, half the width. Goes on with what `runs/acs_shapes` and
+shapes.json hold.
+"""
+
+import argparse
+import sys
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lean3d.data import Shapes2D, Shapes3D
+from papers.acs.shape_results import Results
+from papers.acs.shape_training import RISE, SLOWER, STOP, score, train, until_flat
+from papers.acs.shape_unet import flat_unet, solid_unet, transfer
+
+__all__ = ["VARIANTS", "Scale", "flat_run", "main", "measure"]
+
+HERE, RUNS = Path(__file__).parent, Path("runs") / "acs_shapes"
+WHOLE, ENCODER = ("encoder", "decoder"), ("encoder",)
+# form, and what it has of the 2D weights
+VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "2.5D r.": ("2.5D", ()),
+    "2.5D p.": ("2.5D", WHOLE),
+    "3D r.": ("3D", ()),
+    "ACS r.": ("ACS", ()),
+    "ACS p.": ("ACS", WHOLE),
+    "ACS p. EO": ("ACS", ENCODER),
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large everything is.
+
+    Args:
+        size: Pixels or voxels along a side.
+        most: Epochs in 3D after which training ends in any case.
+    """
+
+    size: int = 24
+    widths: tuple[int, ...] = (32, 64)
+    images: int = 10_000
+    image_epochs: int = 4
+    volumes: int = 100
+    val: int = 40
+    tests: int = 100
+    most: int = 150
+
+    def settings(self) -> dict[str, Any]:
+        return asdict(self) | {"rise": RISE, "slower": SLOWER, "stop": STOP}
+
+
+def flat_run(scale: Scale, seed: int, out: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The 2D network's weights, and how good they are on other images."""
+    model = flat_unet(scale.widths, seed)
+    samples, val, tests = (
+        Shapes2D(num, 3 * seed + part, size=scale.size)
+        for part, num in enumerate((scale.images, 500, 2_000))
+    )
+    found = train(model, samples, val, out / f"2d_{seed}", seed, scale.image_epochs)
+    return model.state_dict(), score(model, tests) | _took(found)
+
+
+def measure(scale: Scale, results: Results, out: Path, seed: int) -> None:
+    """Whatever is missing of one seed."""
+    results.get("2D", seed, lambda: flat_run(scale, seed, out)[1])
+    for name in VARIANTS:
+        print(f"seed {seed}: {name}", file=sys.stderr, flush=True)
+        results.get(name, seed, partial(_one, name, scale, seed, out))
+
+
+def _one(name: str, scale: Scale, seed: int, out: Path) -> dict[str, Any]:
+    form, parts = VARIANTS[name]
+    model = solid_unet(form, scale.widths, seed)
+    if parts:
+        transfer(flat_run(scale, seed, out)[0], model, parts)
+    samples, val, tests = (
+        Shapes3D(num, 3 * seed + part, size=scale.size)
+        for part, num in enumerate((scale.volumes, scale.val, scale.tests))
+    )
+    folder = out / f"{name.replace('.', '').replace(' ', '_').lower()}_{seed}"
+    found = until_flat(model, samples, val, folder, seed, scale.most)
+    flat = len(found["epochs"]) < scale.most
+    return score(model, tests) | {"flat": flat} | _took(found)
+
+
+def _took(found: dict[str, Any]) -> dict[str, Any]:
+    rows = found["epochs"]
+    return {
+        "epochs": len(rows),
+        "best epoch": found["best_epoch"],
+        "seconds": round(sum(row["seconds"] for row in rows)),
+        "curve": [round(row["val_dice"] or 0, 4) for row in rows],
+        "train_loss": [round(row["train_loss"], 4) for row in rows],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m papers.acs.shapes")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    scale = Scale()
+    results = Results(HERE / "shapes.json", scale.settings())
+    for seed in parser.parse_args().seeds:
+        measure(scale, results, RUNS, seed)
+
+
+if __name__ == "__main__":
+    main()

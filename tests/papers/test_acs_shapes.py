@@ -1,0 +1,106 @@
+import json
+
+import pytest
+import torch
+
+from lean3d import ACS, convert
+from lean3d.data import Shapes3D
+from papers.acs import shape_training
+from papers.acs.shape_results import Results, spread
+from papers.acs.shape_training import score, until_flat
+from papers.acs.shape_unet import flat_unet, last_features, solid_unet, transfer
+from papers.acs.shapes import VARIANTS, Scale, measure
+
+TINY = Scale(16, (4, 8), images=64, image_epochs=1, volumes=8, val=4, tests=4, most=2)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """One seed of everything, by networks that have hardly begun to learn."""
+    out = tmp_path_factory.mktemp("shapes")
+    results = Results(out / "shapes.json", TINY.settings())
+    measure(TINY, results, out / "runs", 0)
+    return out, results
+
+
+@pytest.mark.slow
+def test_every_variant_has_its_scores_and_its_curve(found):
+    _, results = found
+    assert [entry["name"] for entry in results.entries] == ["2D", *VARIANTS]
+    for entry in results.entries[1:]:
+        assert 0 <= entry["iou"] <= entry["dice"] <= 1
+        assert len(entry["curve"]) == entry["epochs"] == TINY.most
+        assert not entry["flat"]
+        assert {"commit", "hardware", "date"} <= entry["where"].keys()
+
+
+@pytest.mark.slow
+def test_a_second_call_trains_nothing_again_and_other_settings_start_over(found):
+    out, _ = found
+    before = (out / "shapes.json").read_text()
+    measure(TINY, Results(out / "shapes.json", TINY.settings()), out / "none", 0)
+    assert (out / "shapes.json").read_text() == before
+    assert not (out / "none").exists()
+    assert not Results(out / "shapes.json", {"size": 1}).entries
+
+
+def test_a_result_is_on_disk_as_soon_as_it_is_measured(tmp_path):
+    results = Results(tmp_path / "a.json", {"n": 1})
+    results.get("x", 0, lambda: {"dice": 0.5})
+    assert json.loads((tmp_path / "a.json").read_text())["entries"][0]["dice"] == 0.5
+    with pytest.raises(KeyboardInterrupt):
+        results.get("x", 1, lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert Results(tmp_path / "a.json", {"n": 1}).values("x", "dice") == [0.5]
+
+
+def test_transferred_weights_are_those_that_convert_gives():
+    flat = flat_unet((4, 8), 0)
+    ours = transfer(flat.state_dict(), solid_unet("ACS", (4, 8), 1)).eval()
+    theirs = convert(flat, ACS()).eval()
+    ours.head, theirs.head = torch.nn.Identity(), torch.nn.Identity()
+    x = torch.randn(1, 1, 16, 16, 16)
+    torch.testing.assert_close(ours(x), theirs(x), atol=1e-5, rtol=1e-4)
+
+
+def test_encoder_only_leaves_the_decoder_fresh():
+    flat, fresh = flat_unet((4, 8), 0), solid_unet("ACS", (4, 8), 1).state_dict()
+    ours = transfer(flat.state_dict(), solid_unet("ACS", (4, 8), 1), ("encoder",)).state_dict()
+    for name, value in ours.items():
+        source = flat.state_dict() if name.startswith("encoder") else fresh
+        assert torch.equal(value, source[name]), name
+
+
+def test_the_last_features_are_what_the_head_reads():
+    model = solid_unet("3D", (4, 8), 0).eval()
+    x = torch.randn(2, 1, 16, 16, 16)
+    features = last_features(model, x)
+    assert features.shape == (2, 2, 16, 16, 16)
+    torch.testing.assert_close(model.head(features), model(x))
+
+
+@pytest.mark.slow
+def test_training_ends_when_the_curve_is_flat_and_lowers_its_rate_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(shape_training, "SLOWER", 1)
+    monkeypatch.setattr(shape_training, "STOP", 3)
+    monkeypatch.setattr(shape_training, "RISE", 2.0)  # nothing rises by so much
+    model = solid_unet("3D", (4, 8), 0)
+    rows = until_flat(model, Shapes3D(4, 0, size=16), Shapes3D(2, 1, size=16), tmp_path, 0, 20)
+    assert len(rows["epochs"]) == 4
+    state = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(1e-4)
+
+
+def test_a_network_that_says_nothing_scores_nothing():
+    class Nothing(torch.nn.Module):
+        def forward(self, x):
+            return torch.eye(6)[0].view(1, 6, 1, 1, 1).expand(len(x), 6, *x.shape[2:])
+
+    found = score(Nothing(), Shapes3D(5, 0, size=16))
+    assert found["dice"] == found["iou"] == 0
+
+
+def test_the_spread_says_how_many_seeds_it_is_of():
+    assert spread([]) == "not run yet"
+    assert spread([0.5]) == "50.0 (1 seed)"
+    assert spread([0.5, 0.52]) == "51.0 ± 1.4 (2 of 3 seeds)"
+    assert spread([0.5, 0.51, 0.52]) == "51.0 ± 1.0"
