@@ -40,9 +40,11 @@ def flat_unet(widths: Sequence[int], seed: int) -> ShapeUNet:
     return _seeded(seed, 2, 1, len(SHAPES_2D), widths)
 
 
-def solid_unet(form: str, widths: Sequence[int], seed: int) -> ShapeUNet:
+def solid_unet(
+    form: str, widths: Sequence[int], seed: int, classes: int = len(SHAPES_3D)
+) -> ShapeUNet:
     """Over volumes of solids, in a form of FORMS, with weights that the seed fixes."""
-    return _seeded(seed, 3, 1, len(SHAPES_3D), widths, conv=FORMS[form])
+    return _seeded(seed, 3, 1, classes, widths, conv=FORMS[form])
 
 
 def _seeded(seed: int, *sizes: Any, **options: Any) -> ShapeUNet:
@@ -54,7 +56,7 @@ def _seeded(seed: int, *sizes: Any, **options: Any) -> ShapeUNet:
 def transfer(
     weights: Mapping[str, Tensor], model: nn.Module, parts: Sequence[str] = ("encoder", "decoder")
 ) -> nn.Module:
-    """Load 2D weights into the named parts of a 2.5D or ACS network; its head stays fresh."""
+    """Load 2D weights into the named parts of a 2.5D or ACS network; the others stay fresh."""
     chosen = {name: value for name, value in weights.items() if name.split(".")[0] in parts}
     _, unknown = model.load_state_dict(chosen, strict=False)
     assert not unknown, unknown

@@ -1,7 +1,9 @@
 """The section of README about the gestures, from the numbers alone."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+from papers.text import table
 
 __all__ = ["section"]
 
@@ -89,11 +91,3 @@ def by_erasure(found: dict[str, Any]) -> list[dict[str, str]]:
         {"head": name, **{s: f"{v:.2f}" for s, v in zip(shares, values, strict=True)}}
         for name, values in found["erasure"].items()
     ]
-
-
-def table(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Markdown, numbers to the right."""
-    rows = list(rows)
-    head = list(rows[0])
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *([str(r[k]) for k in head] for r in rows)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

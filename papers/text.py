@@ -1,0 +1,14 @@
+"""Tables of the measured claims."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+__all__ = ["table"]
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Markdown, numbers to the right."""
+    rows = list(rows)
+    head = list(rows[0])
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *([str(r[k]) for k in head] for r in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
