@@ -13,7 +13,7 @@ from lean3d.cli.model import ModelFlags
 from lean3d.cli.parse import parse
 from lean3d.cost import Share, bench, count, explain, kinds, layer_shares
 from lean3d.errors import RunError
-from lean3d.files import write_text
+from lean3d.files import check_outputs, write_text
 from lean3d.recipes.operators import operator
 from lean3d.report import format_table, json_line
 from lean3d.tasks.layout import channels_last, channels_last_
@@ -71,6 +71,7 @@ def main(argv: list[str]) -> None:
     asked = parse(Bench, "bench", argv)
     if asked.rounds < 1 or asked.layers < 1:
         raise RunError(f"--rounds and --layers are 1 or more, got {asked.rounds}, {asked.layers}")
+    check_outputs({"--json": asked.json})
     device, sizes = find_device(asked.device), asked.network.sizes(asked.input)
     models = dict(_build(asked, sizes, device))
     if len(models) < 2:

@@ -11,6 +11,7 @@ from lean3d.cli.model import ModelFlags
 from lean3d.cli.parse import parse
 from lean3d.cli.weights import save_weights
 from lean3d.convert import convert
+from lean3d.files import check_outputs
 from lean3d.recipes.operators import conversion
 from lean3d.report import json_line
 
@@ -49,6 +50,7 @@ class Convert:
 def main(argv: list[str]) -> None:
     asked = parse(Convert, "convert", argv)
     how = conversion(asked.how)
+    check_outputs({"--out": asked.out}, {"--weights file": filter(None, [asked.weights])})
     flat = asked.network.build(in_channels=asked.in_channels)
     if asked.weights is not None:
         print(load_checkpoint(flat, asked.weights, format=asked.format), end="\n\n")

@@ -10,7 +10,7 @@ from lean3d.cli.parse import parse
 from lean3d.cost import count
 from lean3d.cost.profiles import Profile
 from lean3d.errors import RunError
-from lean3d.files import write_text
+from lean3d.files import check_outputs, write_text
 from lean3d.recipes.operators import operator
 from lean3d.report import json_line
 from lean3d.stream import stream
@@ -46,6 +46,7 @@ def main(argv: list[str]) -> None:
     asked = parse(Count, "count", argv)
     if asked.stages is not None and asked.stages < 1:
         raise RunError(f"--stages takes the first names of a path, 1 or more, got {asked.stages}")
+    check_outputs({"--csv": asked.csv, "--json": asked.json})
     sizes = asked.network.sizes(asked.input)
     conv = None if asked.conv is None else operator(asked.conv)
     channels = sizes[1] if len(sizes) > 1 else None

@@ -8,8 +8,9 @@ import torch
 from lean3d.cli.live_model import LiveFlags, load_live
 from lean3d.cli.parse import parse
 from lean3d.errors import RunError
+from lean3d.files import check_outputs, write_whole
 from lean3d.report import json_line
-from lean3d.stream.export import compare_export, export_step
+from lean3d.stream.export import SUFFIXES, compare_export, export_step
 
 __all__ = ["main"]
 
@@ -29,13 +30,21 @@ class Export(LiveFlags):
 
 def main(argv: list[str]) -> None:
     asked = parse(Export, "export", argv)
+    if asked.out.suffix not in SUFFIXES:
+        raise RunError(f"export writes {' and '.join(SUFFIXES)}, got --out {asked.out}")
+    check_outputs({"--out": asked.out}, asked.read())
     model = load_live(asked)
     live, side = model.live, model.size
-    exported = export_step(live, asked.out, height=side, width=side)
     frames = torch.zeros(2, live.found.frame[0], live.chunk, side, side)
-    apart = compare_export(live, exported, frames, STEPS)
-    if apart > ALLOWED:
-        raise RunError(f"{asked.out} answers otherwise than the model, by up to {apart:.1e}")
+    with write_whole(asked.out) as temporary:
+        exported = export_step(live, temporary, height=side, width=side)
+        apart = compare_export(live, exported, frames, STEPS)
+        if not apart <= ALLOWED:
+            raise RunError(
+                f"{asked.out} would give outputs up to {apart:.1e} from the model's; "
+                "nothing was written"
+            )
+        size = temporary.stat().st_size
     print(f"{asked.out}: a step of {live.chunk} frame(s), answers {live.delay} frames late")
     print(f"  in   {', '.join(exported.inputs)}")
     print(f"  out  {', '.join(exported.outputs)}")
@@ -45,7 +54,7 @@ def main(argv: list[str]) -> None:
             {
                 "model": asked.model,
                 "out": str(asked.out),
-                "bytes": asked.out.stat().st_size,
+                "bytes": size,
                 "inputs": list(exported.inputs),
                 "outputs": list(exported.outputs),
                 "frames": [live.found.frame[0], live.chunk, side, side],

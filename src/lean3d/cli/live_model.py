@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lean3d.checkpoints import load_checkpoint
 from lean3d.cli.model import ModelFlags
+from lean3d.cli.sources import run_files
 from lean3d.data.pixels import normalise_pixels
 from lean3d.errors import RunError
 from lean3d.stream import Stream, stream
@@ -36,6 +37,13 @@ class LiveFlags(ModelFlags):
     format: str | None = None
     wait: bool = False
     window: int | None = None
+
+    def read(self) -> dict[str, list[Path]]:
+        """What is read, by what it is called: no output may replace it."""
+        return {
+            "--weights file": [self.weights] if self.weights else [],
+            "run's own file": run_files(Path(self.model)),
+        }
 
     def stream(self, model: nn.Module, frame: tuple[int, int, int] | None) -> Stream:
         return stream(model, wait=self.wait, window=self.window, frame=frame)

@@ -1,13 +1,15 @@
 """What `lean3d stream` makes of the answers: a screen, lines of JSON, videos with captions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lean3d.data.source import public_name
 from lean3d.data.video_write import VideoWriter, check_video_path, write_video
 from lean3d.errors import RunError
+from lean3d.files import check_outputs
 from lean3d.infer.live import Answer, Session
 from lean3d.report import json_line
 from lean3d.report.caption import Caption, best
@@ -55,24 +57,31 @@ class Output(ExitStack):
         self.writers[answer.source].write(picture, seconds)
 
 
-def out_paths(out: Path | None, sources: Sequence[str]) -> list[Path | None]:
+def out_paths(
+    out: Path | None, sources: Sequence[str], read: Mapping[str, list[Path]]
+) -> list[Path | None]:
     """Where each source's video goes: `out` itself, or files in it for several sources.
 
+    Args:
+        read: What else is read, by what it is called; no video replaces it, nor a source.
+
     Raises:
-        RunError: there is no such folder, or the video would replace its source.
+        LeanError: there is no such folder, or a video would replace a source.
     """
     if out is None:
         return [None] * len(sources)
+    outputs: dict[str, Path | None] = {"--out": out}
     if len(sources) == 1:
         check_video_path(out)
-        if out.resolve() == Path(sources[0]).resolve():
-            raise RunError(f"--out {out} is the video itself; choose another name")
-    folder = out.parent if len(sources) == 1 else out
-    if not folder.is_dir():
-        raise RunError(f"there is no folder {folder} to write videos in; make it first")
-    if len(sources) == 1:
-        return [out]
-    return [folder / f"{n}_{Path(source).stem}.mp4" for n, source in enumerate(sources, 1)]
+    elif not out.is_dir():
+        raise RunError(f"there is no folder {out} to write videos in; make it first")
+    else:
+        names = [Path(public_name(source)).stem for source in sources]
+        outputs = {
+            f"--out of source {n}": out / f"{n}_{name}.mp4" for n, name in enumerate(names, 1)
+        }
+    check_outputs(outputs, {"video": sources, **read})
+    return list(outputs.values())
 
 
 def _record(name: str, answer: Answer, scores: list[tuple[str, float]]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from lean3d.checkpoints import load_checkpoint, open_checkpoint
 from lean3d.cli.parse import parse
 from lean3d.cli.weights import save_weights
 from lean3d.errors import RunError
+from lean3d.files import check_outputs
 from lean3d.models import create_model, list_models
 from lean3d.report import json_line
 
@@ -33,6 +34,7 @@ class Load:
 
 def main(argv: list[str]) -> None:
     asked = parse(Load, "load", argv)
+    check_outputs({"--out": asked.out}, {"file": [asked.file]})
     found = open_checkpoint(asked.file, format=asked.format)
     network = found.structure
     if network is None or network.name not in list_models():

@@ -9,8 +9,10 @@ import tyro
 
 from lean3d.cli.device import find_device
 from lean3d.cli.parse import parse
+from lean3d.cli.sources import run_files
 from lean3d.data import Volume, load_volume, normalise, save_mask
 from lean3d.errors import RunError
+from lean3d.files import check_outputs, write_whole
 from lean3d.report import format_table, json_line
 
 __all__ = ["main", "segment"]
@@ -42,8 +44,9 @@ def main(argv: list[str]) -> None:
     _check_out(asked)
     device = find_device(asked.device)
     settings = dict(overlap=asked.overlap, batch_size=asked.batch_size, device=device)
-    names = segment(asked.image, asked.run, asked.out, **settings)
-    rows = _volumes(load_volume(asked.image, asked.out), names)
+    with write_whole(asked.out) as temporary:
+        names = segment(asked.image, asked.run, temporary, **settings)
+        rows = _volumes(load_volume(asked.image, temporary), names)
     print(format_table(rows[1:]))
     print(f"the mask is {asked.out}")
     millilitres = {row["class"]: row["volume (mL)"] for row in rows}
@@ -70,10 +73,8 @@ def _check_out(asked: Predict) -> None:
         raise RunError("predict needs an image; give a NIfTI file")
     if not asked.out.name.endswith((".nii", ".nii.gz")):
         raise RunError(f"the mask is written as .nii or .nii.gz, got --out {asked.out}")
-    if not asked.out.parent.is_dir():
-        raise RunError(f"there is no folder {asked.out.parent} to write the mask in; make it first")
-    if asked.out.resolve() in {path.resolve() for path in asked.image}:
-        raise RunError(f"--out {asked.out} is the image itself; choose another name")
+    sources = {"image": asked.image, "run's own file": run_files(asked.run)}
+    check_outputs({"--out": asked.out}, sources)
 
 
 def _volumes(segmented: Volume, names: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from lean3d.cli.live_output import Output, Track, out_paths
 from lean3d.cli.parse import parse
 from lean3d.data.frames import FrameSource
 from lean3d.data.prefetch import Prefetch
-from lean3d.data.source import open_frames
+from lean3d.data.source import open_frames, public_name
 from lean3d.errors import LeanError, RunError
 from lean3d.infer.live import Session
 from lean3d.report import format_table, json_line
@@ -51,11 +51,11 @@ class Watch(LiveFlags):
 def main(argv: list[str]) -> None:
     asked = parse(Watch, "stream", argv)
     _check(asked)
-    outs = out_paths(asked.out, asked.sources)
+    outs = out_paths(asked.out, asked.sources, asked.read())
     opened, errors = _open(asked)
     model = load_live(asked, in_channels=3)
     numbers = list(opened)
-    tracks = [Track(asked.sources[n], opened[n].fps, outs[n]) for n in numbers]
+    tracks = [Track(public_name(asked.sources[n]), opened[n].fps, outs[n]) for n in numbers]
     session = _session(asked, model, list(opened.values()))
     try:
         _watch(asked, session, tracks, model)
@@ -109,7 +109,7 @@ def _session(asked: Watch, model: LiveModel, opened: list[FrameSource]) -> Sessi
 def _row(
     asked: Watch, place: int, session: Session, numbers: list[int], error: LeanError | None
 ) -> dict[str, Any]:
-    row: dict[str, Any] = {"source": asked.sources[place]}
+    row: dict[str, Any] = {"source": public_name(asked.sources[place])}
     if place in numbers:
         number = numbers.index(place)
         meter = session.meters[number]

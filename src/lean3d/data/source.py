@@ -1,5 +1,6 @@
 """From what a user types to a source of frames."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from lean3d.data.stills import SUFFIXES, ImageFolder
 from lean3d.data.video import Camera, VideoFile
 from lean3d.errors import DataError
 
-__all__ = ["open_frames"]
+__all__ = ["open_frames", "public_name"]
 
 NETWORK = ("rtsp://", "rtsps://", "rtmp://", "udp://", "tcp://", "http://", "https://")
 
@@ -32,7 +33,7 @@ def open_frames(what: str, *, raw: str | None = None, fps: float | None = None) 
         return Camera(which or "0")
     if what.startswith(NETWORK):
         options = {"rtsp_transport": "tcp"} if kind.startswith("rtsp") else {}
-        return VideoFile(what, live=True, options=options)
+        return VideoFile(what, name=public_name(what), live=True, options=options)
     path = Path(what)
     if path.is_dir():
         return ImageFolder(path, fps or 25.0)
@@ -41,6 +42,11 @@ def open_frames(what: str, *, raw: str | None = None, fps: float | None = None) 
     if path.suffix.lower() in SUFFIXES:
         raise DataError(f"{what} is one image; give the folder that holds all frames")
     return VideoFile(path)
+
+
+def public_name(what: str) -> str:
+    """The source without the user and password of its address, for files, tables and sentences."""
+    return re.sub(r"^(\w+://)\S*@", r"\1", what)
 
 
 def _stdin(raw: str | None) -> FrameSource:

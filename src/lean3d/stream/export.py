@@ -3,6 +3,7 @@
 Axes: B batch (streams), C channels, T time, H height, W width.
 """
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
@@ -64,7 +65,10 @@ def export_step(live: Stream, path: str | Path, *, height: int, width: int) -> E
     outputs = ("output", *(f"next.{key}" for key in state))
     with write_whole(path) as temporary:
         if path.suffix == ".pt2":
-            torch.export.save(program, temporary)
+            # into memory first: on a full disk torch's own writer ends the process
+            buffer = io.BytesIO()
+            torch.export.save(program, buffer)
+            temporary.write_bytes(buffer.getbuffer())
         else:
             _save_onnx(program, temporary, inputs, outputs)
     return Exported(path, inputs, outputs, tuple(state))
