@@ -1,3 +1,6 @@
+import pickle
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -7,7 +10,7 @@ from lean3d.data.pixels import fit_frame
 from lean3d.data.prefetch import Prefetch
 from lean3d.errors import DataError, ShapeError
 from lean3d.infer.live import Session
-from lean3d.infer.meter import Meter
+from lean3d.infer.meter import Durations, Meter
 from lean3d.ops import CausalConv3d
 from lean3d.ops.heads import MeanHead
 from lean3d.stream import stream
@@ -134,7 +137,8 @@ def test_every_answered_frame_is_metered(live):
     session, answers = watched(live, [Film(4, 1)])
     meter = session.meters[0]
     assert meter.frames == 4
-    assert meter.milliseconds == [answer.milliseconds for answer in answers[0]]
+    times = sorted(answer.milliseconds for answer in answers[0])
+    assert [meter.percentile(0), meter.percentile(100)] == pytest.approx([times[0], times[-1]])
     assert 0 < meter.percentile(50) <= meter.percentile(99)
     assert meter.fps > 0
     assert meter.recent_fps > 0
@@ -149,7 +153,41 @@ def test_percentiles_are_of_all_frames():
     meter = Meter()
     for milliseconds in range(101):
         meter.add(float(milliseconds))
-    assert (meter.percentile(50), meter.percentile(99)) == (50, 99)
+    assert (meter.percentile(0), meter.percentile(100)) == (0, 100)
+    assert meter.percentile(50) == pytest.approx(50, rel=0.006)
+    assert meter.percentile(99) == pytest.approx(99, rel=0.006)
+
+
+def test_percentiles_are_exact_to_half_a_percent_over_ten_orders_of_magnitude():
+    draws = 10 ** np.random.default_rng(0).uniform(-3, 7, 20_001)
+    times = Durations()
+    times.extend(draws)
+    for share in (0.1, 1, 25, 50, 90, 99, 99.9):
+        exact = np.percentile(draws, share, method="nearest")
+        assert times.percentile(share) == pytest.approx(exact, rel=0.0051)
+    assert len(times) == 20_001
+    one = Durations()
+    one.append(12.34)
+    assert one.percentile(50) == 12.34
+
+
+def held(thing):
+    return len(pickle.dumps(thing))
+
+
+def test_the_meter_holds_as_much_after_two_to_the_31_frames_as_after_a_hundred():
+    meter = Meter()
+    for number in range(100):
+        meter.add(10 + number % 7)
+    before, median = held(meter), meter.percentile(50)
+    meter.milliseconds._bins *= 2**31  # as many of each again and again
+    meter.frames *= 2**31
+    for number in range(100):
+        meter.add(10 + number % 7)
+    assert held(meter) < before + 100
+    assert len(meter.milliseconds) == meter.frames == 100 * 2**31 + 100
+    assert meter.percentile(50) == pytest.approx(median)
+    assert meter.fps > 0
 
 
 def test_a_model_that_names_nothing_is_refused():
