@@ -116,7 +116,7 @@ class Session:
     def _ended(self, state: State, frames: list[list[Frame]]) -> State:
         """The state in which videos end with the frames they have left."""
         for place, own in enumerate(frames):
-            if len(own) < self.live.chunk and state["end"][place] == NEVER:
+            if len(own) < self.live.chunk and state["end"][place] >= NEVER:
                 state = self.live.end(state, [place], after=len(own))
         return state
 

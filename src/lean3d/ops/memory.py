@@ -10,6 +10,7 @@ Axes: B batch, C channels, F features, T time, H height, W width.
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import gcd
 from typing import Literal
 
 import torch
@@ -39,7 +40,15 @@ _LOCAL = threading.local()
 
 
 class ChunkError(ShapeError):
-    """A step brings fewer frames than a temporal stride takes."""
+    """A step brings a number of frames that a temporal stride does not divide.
+
+    Args:
+        factor: Times as many frames would do.
+    """
+
+    def __init__(self, message: str, factor: int):
+        super().__init__(message)
+        self.factor = factor
 
 
 class Memory:
@@ -185,4 +194,7 @@ def check_steps(owner: nn.Module, x: Tensor, kernel: int, stride: int, past: int
             f"{past}"
         )
     if x.shape[2] % stride:
-        raise ChunkError(f"{who} steps through multiples of {stride} frames, got {x.shape[2]}")
+        raise ChunkError(
+            f"{who} steps through multiples of {stride} frames, got {x.shape[2]}",
+            stride // gcd(stride, x.shape[2]),
+        )

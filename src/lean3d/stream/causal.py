@@ -3,7 +3,7 @@
 Axes: B batch, C channels, T time, H height, W width.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -17,6 +17,7 @@ from lean3d.ops import fast
 from lean3d.ops.memory import Memory, every_frame, remember
 from lean3d.shape import triple
 from lean3d.stream.field import receptive_field
+from lean3d.stream.plan import Plan, planned
 from lean3d.stream.proof import check_causal, check_steps_equal_clip
 from lean3d.stream.survey import Survey
 
@@ -69,18 +70,18 @@ class Causal:
     """Steps of a causal network."""
 
     clock: Mapping[str, int] = {"t": 0}
-    delay = 0
 
     def __init__(self, model: nn.Module):
         self.model = model
         self.names = {module: name for name, module in model.named_modules()}
 
     def step(
-        self, x_BCTHW: Tensor, state: Mapping[str, Tensor], *, careful: bool
+        self, x_BCTHW: Tensor, state: Mapping[str, Tensor], slots: Sequence[str], *, careful: bool
     ) -> tuple[Any, Memory]:
         """The output of one step, and what it leaves.
 
         Args:
+            slots: Of networks that wait; here every module names its own.
             careful: Look whether any stream begins; False for a graph that holds for every step.
         """
         fresh = state["t"] == 0
@@ -89,10 +90,10 @@ class Causal:
         with remember(memory), Fast() if careful else nullcontext():
             return self.model(x_BCTHW), memory
 
-    def first(self, x_BCTHW: Tensor) -> Memory:
-        """What one step from nothing leaves."""
+    def measure(self, x_BCTHW: Tensor) -> Plan:
+        """What one step from nothing keeps."""
         nothing = {"t": torch.zeros(len(x_BCTHW), dtype=torch.int64, device=x_BCTHW.device)}
-        return self.step(x_BCTHW, nothing, careful=True)[1]
+        return planned(self.step(x_BCTHW, nothing, (), careful=True)[1], self.clock)
 
     def run(self, clip_BCTHW: Tensor, found: Survey) -> Any:
         """The outputs of a clip, one for each step: (B, T, ...)."""

@@ -8,6 +8,7 @@ Axes: B batch, T time.
 """
 
 from dataclasses import dataclass, replace
+from math import gcd
 
 import torch
 from torch import Tensor
@@ -70,7 +71,8 @@ class Window:
         """The axis of frames of what it makes."""
         if x.rate % self.stride:
             raise ChunkError(
-                f"a stride of {self.stride} in time needs a multiple of it in frames, has {x.rate}"
+                f"a stride of {self.stride} in time needs a multiple of it in frames, has {x.rate}",
+                self.stride // gcd(self.stride, x.rate),
             )
         # the last output of a step must not need a frame that is not there
         late = -(-(x.delay + self.span - self.front) // self.stride) - 1
@@ -99,9 +101,9 @@ class Clock:
     """
 
     def __init__(self, seen_B: Tensor, end_B: Tensor, chunk: int, *, careful: bool):
-        self.seen, self.end, self.chunk = seen_B, end_B, chunk
+        self.seen, self.end, self.chunk = seen_B, end_B.clamp(max=NEVER), chunk
         self.careful = careful
-        self.ended = not careful or bool((end_B != NEVER).any())
+        self.ended = not careful or bool((end_B < NEVER).any())
         self.least = int(seen_B.min()) if careful else 0
 
     def start(self) -> Timed:

@@ -1,18 +1,21 @@
-"""What a step accepts: frames that are whole, finite and in the model's precision.
+"""What streams accept: frames that are whole, finite and in the model's precision, and counts.
 
 Axes: B batch (streams), C channels, T time, H height, W width.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lean3d.errors import LeanError, ShapeError
 from lean3d.shape import check_axes
+from lean3d.stream.state import NEVER
 
-__all__ = ["as_clip"]
+__all__ = ["as_clip", "check_after", "check_batch", "check_options", "check_size"]
 
 
-def as_clip(frame: Tensor, chunk: int, dtype: torch.dtype, owner: object) -> Tensor:
+def as_clip(frame: Tensor, chunk: int, like: Tensor, owner: object) -> Tensor:
     """A frame (B, C, H, W) of every stream, or several (B, C, T, H, W), as (B, C, T, H, W).
 
     Raises:
@@ -29,9 +32,15 @@ def as_clip(frame: Tensor, chunk: int, dtype: torch.dtype, owner: object) -> Ten
             f"this model strides over time: a step takes (B, C, T, H, W) with T a multiple of "
             f"{chunk} frames, got {frames}"
         )
-    if frame.dtype != dtype:
+    if frame.dtype != like.dtype:
         raise ShapeError(
-            f"the model computes in {dtype}, the frame is {frame.dtype}; convert it as in training"
+            f"the model computes in {like.dtype}, the frame is {frame.dtype}; convert it as in "
+            "training"
+        )
+    if frame.device != like.device or frame.layout != torch.strided:
+        raise ShapeError(
+            f"the model is on {like.device}, the frame is {frame.layout} on {frame.device}; make "
+            "it a dense tensor there"
         )
     finite = x_BCTHW.isfinite()
     if not finite.all():
@@ -41,3 +50,37 @@ def as_clip(frame: Tensor, chunk: int, dtype: torch.dtype, owner: object) -> Ten
             "computed, the state can be used on: leave the frame out or repair it"
         )
     return x_BCTHW
+
+
+def is_count(value: Any) -> bool:
+    """Whether it is a whole number above 0; True is none."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < NEVER
+
+
+def check_batch(streams: Any, who: str) -> None:
+    if not is_count(streams):
+        raise ShapeError(f"{who} takes 1 stream or more, got batch_size={streams!r}")
+
+
+def check_after(frames: Any) -> None:
+    if not (is_count(frames) or (type(frames) is int and frames == 0)):
+        raise LeanError(f"end takes frames still to come, 0 or more, got after={frames!r}")
+
+
+def check_size(size: Any) -> torch.Size:
+    """(C, H, W) of a frame."""
+    if not all(map(is_count, size)):
+        raise ShapeError(
+            f"Stream needs height and width of a frame, 1 or more, got (C, H, W) = {size}"
+        )
+    return torch.Size(size)
+
+
+def check_options(wait: bool, window: Any, frame: Any) -> None:
+    """Raise LeanError unless `stream` can take them together."""
+    if window is not None and not (wait and is_count(window)):
+        raise LeanError(f"stream takes window=, a number of frames, with wait=True; got {window!r}")
+    if frame is not None:
+        sizes = list(frame) if isinstance(frame, tuple | list) else []
+        if len(sizes) != 3 or not all(map(is_count, sizes)):
+            raise ShapeError(f"stream takes frame=(C, H, W), 1 or more each, got {frame!r}")

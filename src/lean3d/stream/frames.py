@@ -39,6 +39,7 @@ class Frames(TorchFunctionMode):
     Args:
         calls: What the functions mean that look at several frames.
         site: Names a slot for what the module that is running keeps.
+        place: The path of that module.
         window: Frames of the video a mean over time spans; None for all there were.
     """
 
@@ -48,11 +49,12 @@ class Frames(TorchFunctionMode):
         clock: Clock,
         calls: Mapping[Any, Callable[..., Tensor]],
         site: Callable[[str], str],
+        place: Callable[[], str],
         window: int | None,
     ):
         super().__init__()
         self.memory, self.clock, self.calls = memory, clock, calls
-        self.site, self.window = site, window
+        self.site, self.place, self.window = site, place, window
         self.alive = torch.ones_like(clock.seen, dtype=torch.bool)
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
@@ -78,7 +80,7 @@ class Frames(TorchFunctionMode):
 
     def refuse(self, function: Any, why: str) -> None:
         name = getattr(function, "__name__", str(function))
-        path = self.site("").rstrip(".") or "the model"
+        path = self.place() or "the model"
         raise LeanError(
             f"stream(wait=True): {name} in {path} {why}, and is not among the functions that are "
             "known to stream; replace it, or make the model causal"
@@ -89,6 +91,7 @@ class Frames(TorchFunctionMode):
         given: Any = frames_of(x)
         made = over.output(given, self.clock.chunk)
         earlier = over.history(given, made)
+        x = self.clean(x, given)
         if earlier > 0:
             x = self.memory.window(self.site("past"), x, earlier, 0.0)
         elif earlier < 0:
@@ -99,6 +102,16 @@ class Frames(TorchFunctionMode):
             outside_BT = self.clock.outside(first, x.shape[2], given.length)
             x = x.masked_fill(outside_BT[:, None, :, None, None], fill)
         return x, made
+
+    def clean(self, x: Tensor, given: Timed) -> Tensor:
+        """What is to be kept, without what was computed of frames that the video does not have.
+
+        It is masked before it is used, but may be NaN, which is no state.
+        """
+        if not self.clock.careful or self.clock.all_inside(given):
+            return x
+        outside_BT = self.clock.outside(self.clock.before(given), x.shape[2], given.length)
+        return x.masked_fill(broad(outside_BT, x), 0.0)
 
     def aligned(self, args: Sequence[Any], function: Any) -> tuple[list[Any], Timed]:
         """Arguments of a join, those that are early held back."""
@@ -112,6 +125,7 @@ class Frames(TorchFunctionMode):
             if not isinstance(frames, Timed) or frames.delay == last.delay:
                 return x
             early = last.delay - frames.delay
+            x = self.clean(x, frames)
             return self.memory.window(self.site("past"), x, early, 0.0)[:, :, : frames.rate]
 
         return [hold(x) for x in args], last
@@ -142,6 +156,7 @@ class Frames(TorchFunctionMode):
     def recent(self, x: Tensor, given: Timed) -> Tensor:
         spans = max(1, (self.window or 0) * given.rate // self.clock.chunk)
         if spans > given.rate:
+            x = self.clean(x, given)
             x = self.memory.window(self.site("past"), x, spans - given.rate, 0.0)
         x = x[:, :, -spans:]
         first_B = self.clock.before(given) - (spans - given.rate)

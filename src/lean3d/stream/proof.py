@@ -9,6 +9,7 @@ Axes: B batch, C channels, T time, H height, W width.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -36,11 +37,17 @@ class Seen:
 
 @contextmanager
 def watch(model: nn.Module) -> Iterator[list[Seen]]:
-    """Every call inside the block, in the order in which they returned."""
+    """Every call of this thread inside the block, in the order in which they returned.
+
+    The hooks are on the caller's model, which other threads may be running: those are left alone.
+    """
     seen: list[Seen] = []
+    watching = get_ident()
 
     def note(path: str):
         def hook(module: nn.Module, args: Any, output: Any) -> None:
+            if get_ident() != watching:
+                return
             tensors = [x for x in (args[0] if args else None, output) if isinstance(x, Tensor)]
             if len(tensors) == 2 and all(x.ndim == 5 for x in tensors):
                 # what follows may work in place

@@ -16,22 +16,25 @@ from torch import Tensor, nn
 from lean3d.errors import LeanError, ShapeError
 from lean3d.shape import check_axes
 from lean3d.stream.causal import Causal
-from lean3d.stream.entry import as_clip
+from lean3d.stream.entry import as_clip, check_after, check_batch, check_options, check_size
+from lean3d.stream.guard import Made, check_state, check_training, check_values, check_weights
+from lean3d.stream.plan import Plan
 from lean3d.stream.state import (
-    Layout,
-    Slot,
     State,
     StateBytes,
-    check_state,
+    check_clock,
     chosen,
     reset,
     stack,
     unbind,
 )
-from lean3d.stream.survey import Survey, random_clip, survey
+from lean3d.stream.survey import Survey, one_line, random_clip, survey
 from lean3d.stream.waiting import Waiting
 
 __all__ = ["Stream", "stream"]
+
+# frames of the random clip that is compared, or a little more
+LENGTH = 16
 
 
 def stream(
@@ -57,22 +60,20 @@ def stream(
         LeanError: the model is in training mode, looks ahead (the layer is named), calls a function
             not known to stream, or steps give another answer than the clip.
     """
-    trained = [name for name, module in model.named_modules() if module.training]
-    if trained:
-        raise LeanError(
-            f"stream needs a model in eval mode, call model.eval() first "
-            f"({trained[0] or type(model).__name__} is in training mode)"
-        )
-    if window is not None and not (wait and window > 0):
-        raise LeanError(f"stream takes window=, a number of frames, with wait=True; got {window}")
+    if not isinstance(model, nn.Module):
+        raise LeanError(f"stream takes a torch.nn.Module, got {type(model).__name__}")
+    check_training({module: name for name, module in model.named_modules()}, "stream")
+    check_options(wait, window, frame)
+    check_weights(model)
     way = Waiting(model, window) if wait else Causal(model)
-    live = Stream(model, way, survey(model, frame, way.first))
+    live = Stream(model, way, survey(model, frame, way.measure))
     if check and window is not None:
         # without a window the last answer is that to the whole video, which can be compared
         stream(model, wait=True, frame=live.found.frame)
     elif check:
         with torch.no_grad():
-            way.prove(live, random_clip(model, live.found.frame, 2 * max(8, live.chunk)))
+            frames = live.chunk * max(2, -(-LENGTH // live.chunk))
+            way.prove(live, random_clip(model, live.found.frame, frames))
     return live
 
 
@@ -92,8 +93,11 @@ class Stream(nn.Module):
     def __init__(self, model: nn.Module, way: Causal | Waiting, found: Survey):
         super().__init__()
         self.model, self.way, self.found, self.chunk = model, way, found, found.chunk
-        self._layouts: dict[tuple[Any, ...], Layout] = {}
-        self.eval()
+        self._modules_of = {module: name for name, module in model.named_modules()}
+        # by frame size and precision; a plan never changes, so threads need no lock to share it
+        self._layouts: dict[tuple[Any, ...], Plan] = {(*found.frame, self._like.dtype): found.plan}
+        self._made = Made()
+        self.training = False
 
     @property
     def waits(self) -> bool:
@@ -103,7 +107,7 @@ class Stream(nn.Module):
     @property
     def delay(self) -> int:
         """Frames that must follow a frame before its answer is there; 0 for a causal network."""
-        return self.way.delay
+        return self.found.plan.delay
 
     @property
     def receptive_field(self) -> float:
@@ -119,13 +123,12 @@ class Stream(nn.Module):
         channels: int | None = None,
     ) -> State:
         """The state before the first frame; without a size, the first frame gives it."""
-        if batch_size < 1:
-            raise ShapeError(f"init takes 1 stream or more, got batch_size={batch_size}")
+        check_batch(batch_size, "init")
         device, clock = self._like.device, self.way.clock
         state = {k: torch.full((batch_size,), value, device=device) for k, value in clock.items()}
-        if height is None and width is None:
+        if height is None and width is None and channels is None:
             return state
-        return self._whole(state, self._size(height, width, channels))
+        return self._plan(self._size(height, width, channels)).whole(state)
 
     def end(
         self,
@@ -140,9 +143,8 @@ class Stream(nn.Module):
         """
         if not self.waits:
             raise LeanError("end is for stream(wait=True); a causal network owes no answers")
-        if after < 0:
-            raise LeanError(f"end takes frames still to come, 0 or more, got after={after}")
-        ends = chosen(which, state["t"], "end")
+        check_after(after)
+        ends = chosen(which, check_clock(state, "end"), "end")
         return {**state, "end": torch.where(ends, state["t"] + after, state["end"])}
 
     @torch.no_grad()
@@ -160,24 +162,30 @@ class Stream(nn.Module):
             ShapeError: the frame or the state does not fit the model or the other.
             LeanError: a frame is not finite; says of which stream. The state can be used on.
         """
-        x_BCTHW = as_clip(frame, self.chunk, self._like.dtype, self)
-        if not isinstance(state, Mapping):
-            raise ShapeError(f"a step takes the state init() made, got {type(state).__name__}")
+        like = self._like
+        x_BCTHW = as_clip(frame, self.chunk, like, self)
+        check_training(self._modules_of, "step")
+        check_clock(state, "step")
         size = x_BCTHW.shape[1:2] + x_BCTHW.shape[3:]
+        plan = self._plan(size)
         if state.keys() == self.way.clock.keys():
-            state = self._whole(state, size)
-        check_state(state, self._layout(size), len(x_BCTHW))
-        output, new = self._advance(x_BCTHW, state, careful=True)
+            state = plan.whole(state)
+        check_state(state, plan.layout, len(x_BCTHW), like.device)
+        check_values(state, self._made, self.chunk)
+        output, new = self._advance(x_BCTHW, state, plan.slots, careful=True)
+        self._made.note(new)
         return (output if frame.ndim == 5 else self.found.squeeze(output)), new
 
     def forward(self, frames_BCTHW: Tensor, state: Mapping[str, Tensor]) -> tuple[Any, State]:
         """A step without checks and branches, for export and compilation."""
-        return self._advance(frames_BCTHW, state, careful=False)
+        size = frames_BCTHW.shape[1:2] + frames_BCTHW.shape[3:]
+        slots = self._plan(size).slots if self.waits else ()
+        return self._advance(frames_BCTHW, state, slots, careful=False)
 
     def _advance(
-        self, x_BCTHW: Tensor, state: Mapping[str, Tensor], *, careful: bool
+        self, x_BCTHW: Tensor, state: Mapping[str, Tensor], slots: Sequence[str], *, careful: bool
     ) -> tuple[Any, State]:
-        output, memory = self.way.step(x_BCTHW, state, careful=careful)
+        output, memory = self.way.step(x_BCTHW, state, slots, careful=careful)
         clock = {key: state[key] for key in self.way.clock}
         return output, {**clock, "t": state["t"] + x_BCTHW.shape[2], **memory.new}
 
@@ -200,7 +208,8 @@ class Stream(nn.Module):
         channels: int | None = None,
     ) -> StateBytes:
         """Bytes of the state of `batch_size` streams, by what they hold."""
-        layout = self._layout(self._size(height, width, channels))
+        check_batch(batch_size, "state_bytes")
+        layout = self._plan(self._size(height, width, channels)).layout
         sizes = {key: batch_size * slot.bytes for key, slot in layout.items()}
         return StateBytes(sizes, {key: slot.kind for key, slot in layout.items()})
 
@@ -211,34 +220,26 @@ class Stream(nn.Module):
         return next(floats, torch.zeros(()))
 
     def _size(self, height: int | None, width: int | None, channels: int | None) -> torch.Size:
-        if height is None or width is None:
-            raise ShapeError(f"Stream needs height and width of a frame, got {height} and {width}")
-        return torch.Size([channels or self.found.frame[0], height, width])
+        size = (self.found.frame[0] if channels is None else channels, height, width)
+        return check_size(size)
 
     @torch.no_grad()
-    def _layout(self, size: torch.Size) -> Layout:
-        """What the state holds for frames (C, H, W), found by one step from nothing."""
+    def _plan(self, size: torch.Size) -> Plan:
+        """What a step on frames (C, H, W) keeps, found by one step from nothing."""
         key = (*size, self._like.dtype)
-        if key not in self._layouts:
-            channels, *plane = size
-            x_BCTHW = self._like.new_zeros(1, channels, self.chunk, *plane)
-            try:
-                memory = self.way.first(x_BCTHW)
-            except LeanError:
-                raise
-            except Exception as error:  # whatever a foreign forward raises on a size
-                why = (str(error) or type(error).__name__).splitlines()[0]
-                raise ShapeError(
-                    f"the model cannot run on frames (C, H, W) = {tuple(size)}: {why}"
-                ) from error
-            clock = {key: Slot((), torch.int64, "clock") for key in self.way.clock}
-            kept = memory.new.items()
-            slots = {k: Slot(tuple(v.shape[1:]), v.dtype, memory.kinds[k]) for k, v in kept}
-            self._layouts[key] = {**clock, **slots}
-        return self._layouts[key]
+        plan = self._layouts.get(key)
+        if plan is None:
+            # threads that come at once each measure, and get the same
+            plan = self._layouts[key] = self._measure(size)
+        return plan
 
-    def _whole(self, state: Mapping[str, Tensor], size: torch.Size) -> State:
-        batch, device = len(state["t"]), state["t"].device
-        slots = self._layout(size).items()
-        blank = {k: torch.zeros(batch, *s.shape, dtype=s.dtype, device=device) for k, s in slots}
-        return {**blank, **state}
+    def _measure(self, size: torch.Size) -> Plan:
+        channels, *plane = size
+        try:
+            return self.way.measure(self._like.new_zeros(1, channels, self.chunk, *plane))
+        except LeanError:
+            raise
+        except Exception as error:  # whatever a foreign forward raises on a size
+            raise ShapeError(
+                f"the model cannot run on frames (C, H, W) = {tuple(size)}: {one_line(error)}"
+            ) from error

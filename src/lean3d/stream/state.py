@@ -7,7 +7,9 @@ keep. What a stream reads where `t` is 0 has no meaning, so a stream begins anew
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +21,7 @@ __all__ = [
     "Slot",
     "State",
     "StateBytes",
-    "check_state",
+    "check_clock",
     "chosen",
     "reset",
     "stack",
@@ -27,8 +29,9 @@ __all__ = [
 ]
 
 State = dict[str, Tensor]
-# the last frame of a stream that has not ended
-NEVER = 2**62
+# the last frame of a stream that has not ended: none lasts so long, and a map with thousands of
+# frames for each of the video's still counts its own in 64 bits
+NEVER = 2**48
 
 
 @dataclass(frozen=True)
@@ -98,13 +101,16 @@ def stack(states: Sequence[Mapping[str, Tensor]]) -> State:
     Raises:
         ShapeError: they are not states of one model and frame size.
     """
-    if not states:
-        raise ShapeError("stack joins states, got none")
+    if isinstance(states, Mapping) or not len(states):
+        got = "one state, not a list" if states else "none"
+        raise ShapeError(f"stack joins states, got {got}")
+    for state in states:
+        check_clock(state, "stack")
     keys = max((list(state) for state in states), key=len)
     whole = next((state for state in states if list(state) == keys), {})
     for number, state in enumerate(states):
         blank = set(state) <= {"t", "end"} and not state["t"].any()
-        fits = all(state[key].shape[1:] == whole[key].shape[1:] for key in state if key in whole)
+        fits = all(alike(state[key], whole[key]) for key in state if key in whole)
         if not fits or (list(state) != keys and not blank):
             raise ShapeError(
                 f"stack joins states of one model and one frame size; state {number} is of another"
@@ -118,9 +124,14 @@ def stack(states: Sequence[Mapping[str, Tensor]]) -> State:
     return {key: torch.cat([rows(state, key) for state in states]) for key in keys}
 
 
+def alike(one: Tensor, other: Tensor) -> bool:
+    """Whether the streams of two states can stand in one tensor."""
+    return (one.shape[1:], one.dtype, one.device) == (other.shape[1:], other.dtype, other.device)
+
+
 def unbind(state: Mapping[str, Tensor]) -> list[State]:
     """One state for each stream of a state."""
-    streams = range(len(state["t"]))
+    streams = range(len(check_clock(state, "unbind")))
     return [{key: value[i : i + 1] for key, value in state.items()} for i in streams]
 
 
@@ -130,7 +141,7 @@ def reset(state: Mapping[str, Tensor], which: Sequence[int] | Tensor | None = No
     Raises:
         ShapeError: a stream is not there.
     """
-    asked = chosen(which, state["t"], "reset")
+    asked = chosen(which, check_clock(state, "reset"), "reset")
 
     def blank(key: str, value: Tensor) -> Tensor:
         mask = asked.view(-1, *[1] * (value.ndim - 1))
@@ -144,36 +155,69 @@ def chosen(which: Sequence[int] | Tensor | None, seen_B: Tensor, who: str) -> Te
     batch = len(seen_B)
     if which is None:
         return torch.ones_like(seen_B, dtype=torch.bool)
-    asked = torch.as_tensor(which, device=seen_B.device)
+    asked = whole_numbers(which, seen_B.device)
+    if asked is None:
+        raise ShapeError(
+            f"{who} takes numbers of streams, 0 to {batch - 1}, or {batch} bools, got "
+            f"{short(which)}"
+        )
     if asked.dtype == torch.bool:
         if asked.shape != (batch,):
             raise ShapeError(f"{who} takes {batch} bools, one a stream, got {tuple(asked.shape)}")
         return asked
     if asked.numel() and not -1 < int(asked.min()) <= int(asked.max()) < batch:
-        raise ShapeError(f"{who} takes streams 0 to {batch - 1}, got {asked.tolist()}")
+        raise ShapeError(f"{who} takes streams 0 to {batch - 1}, got {short(asked.tolist())}")
     none = torch.zeros(batch, dtype=torch.bool, device=asked.device)
-    return none.index_fill(0, asked.long(), True)
+    return none.index_fill(0, asked, True)
 
 
-def check_state(state: Mapping[str, Tensor], layout: Layout, batch: int) -> None:
-    """Raise ShapeError unless `state` is one of `layout`, for `batch` streams."""
-    if state.keys() != layout.keys():
-        odd = sorted(state.keys() ^ layout.keys())[0]
-        which = "lacks" if odd in layout else "has"
-        raise ShapeError(f"the state is of another model: it {which} {odd!r}; make one with init()")
-    for key, slot in layout.items():
-        got = tuple(state[key].shape)
-        if got[:1] != (batch,):
+def whole_numbers(which: Any, device: torch.device) -> Tensor | None:
+    """Bools as they are or int64, in one axis; None if it is anything else."""
+    if not isinstance(which, Tensor):
+        try:
+            listed = [which] if isinstance(which, int) else list(which)
+            # True is 1 to Python: a list holds bools, or none
+            kinds = {isinstance(value, (bool, np.bool_)) for value in listed}
+            which = torch.as_tensor(listed) if listed else torch.zeros(0, dtype=torch.int64)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            return None
+        if len(kinds) > 1:
+            return None
+    if which.ndim > 1 or which.is_floating_point() or which.is_complex() or which.is_quantized:
+        return None
+    which = which.to(device)
+    return which if which.dtype == torch.bool else which.reshape(-1).long()
+
+
+def short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else f"{text[:57]}..."
+
+
+def check_clock(state: Any, who: str) -> Tensor:
+    """The `t` of a state, which says how many streams it holds.
+
+    Raises:
+        ShapeError: it is no state.
+    """
+    if not isinstance(state, Mapping):
+        raise ShapeError(f"{who} takes the state init() made, got {type(state).__name__}")
+    seen = state.get("t")
+    if not isinstance(seen, Tensor) or seen.dtype != torch.int64 or seen.ndim != 1 or not len(seen):
+        raise ShapeError(
+            f"{who} takes the state init() made, whose 't' is an int64 tensor (B,), got "
+            f"{described(seen)}"
+        )
+    for key, value in state.items():
+        if not isinstance(value, Tensor) or value.shape[:1] != seen.shape:
             raise ShapeError(
-                f"the step got {batch} frames for {got[0] if got else 0} streams ({key!r} is "
-                f"{got}); give one frame a stream, or stack, unbind or init states"
+                f"{who} takes a state, {len(seen)} streams here by its 't', but {key!r} is "
+                f"{described(value)}"
             )
-        if got[1:] != slot.shape:
-            raise ShapeError(
-                f"the state is for frames of another size: {key!r} holds {got[1:]} a stream, these "
-                f"frames need {slot.shape}; resize the frames, or begin with init()"
-            )
-        if state[key].dtype != slot.dtype:
-            raise ShapeError(
-                f"the state holds {state[key].dtype} in {key!r}, the model needs {slot.dtype}"
-            )
+    return seen
+
+
+def described(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.dtype} {tuple(value.shape)}"
+    return "nothing" if value is None else type(value).__name__

@@ -9,94 +9,82 @@ networks written with its layers.
 Axes: B batch, C channels, T time, H height, W width.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from lean3d.errors import LeanError
 from lean3d.ops.memory import Memory
 from lean3d.stream.calls import CALLS
 from lean3d.stream.clock import Clock, Pooled
 from lean3d.stream.frames import Frames, frames_of, marked
+from lean3d.stream.plan import Plan, planned, running
 from lean3d.stream.proof import check_steps_equal_video
 from lean3d.stream.state import NEVER
 from lean3d.stream.survey import Survey
 
 __all__ = ["Waiting"]
 
-
-@contextmanager
-def path_of_the_running(model: nn.Module) -> Iterator[Callable[[], str]]:
-    """Tells inside the block which module is running."""
-    stack = [""]
-    handles = []
-    for path, module in model.named_modules():
-        enter = lambda *_, path=path: stack.append(path)  # noqa: E731
-        handles.append(module.register_forward_pre_hook(enter))
-        handles.append(module.register_forward_hook(lambda *_: void(stack.pop())))
-    try:
-        yield lambda: stack[-1]
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def void(_: Any) -> None:
-    """A hook that returned something would change the output."""
+OTHER_PATH = (
+    "stream(wait=True): the forward called other functions over time than for the first frame of "
+    "this size: it depends on the values of its input, and cannot be streamed"
+)
 
 
 class Waiting:
-    """Steps of a network that looks ahead.
+    """Steps of a network that looks ahead. Nothing here changes after it is made.
 
     Args:
         window: Frames of the video that a mean over time spans; None for all there were.
-
-    Attributes:
-        delay: Frames that must follow a frame before its answer is there.
     """
 
     clock: Mapping[str, int] = {"t": 0, "end": NEVER}
 
     def __init__(self, model: nn.Module, window: int | None = None):
         self.model, self.window = model, window
-        self.slots: list[str] = []
-        self.delay, self.span = 0, 1.0
+        self.paths = {module: name for name, module in model.named_modules()}
 
     def step(
-        self, x_BCTHW: Tensor, state: Mapping[str, Tensor], *, careful: bool
+        self, x_BCTHW: Tensor, state: Mapping[str, Tensor], slots: Sequence[str], *, careful: bool
     ) -> tuple[Any, Memory]:
         """The output of one step, NaN where its answer is not there yet, and what it leaves.
 
         Args:
+            slots: Those of the plan for frames of this size.
             careful: Look where the streams are; False for a graph that holds for every step.
         """
-        slots = iter(self.slots)
-        output, frames = self._pass(x_BCTHW, state, lambda memory, what: next(slots), careful)
+        left = list(reversed(slots))
+
+        def site(memory: Memory, what: str) -> str:
+            if not left:
+                raise LeanError(OTHER_PATH)
+            return left.pop()
+
+        output, frames = self._pass(x_BCTHW, state, site, careful)
+        if left:
+            raise LeanError(OTHER_PATH)
         return frames.finish(output), frames.memory
 
-    def first(self, x_BCTHW: Tensor) -> Memory:
-        """What one step from nothing leaves; notes the slots in their order, and the delay."""
+    def measure(self, x_BCTHW: Tensor) -> Plan:
+        """What one step from nothing keeps, in which order, and how late its answers are."""
         start = {
             key: torch.full((len(x_BCTHW),), value, device=x_BCTHW.device)
             for key, value in self.clock.items()
         }
         slots: list[str] = []
-        with path_of_the_running(self.model) as path:
 
-            def site(memory: Memory, what: str) -> str:
-                slot = memory.slot(path(), what)
-                slots.extend([slot] if what else [])
-                return slot
+        def site(memory: Memory, what: str) -> str:
+            slots.append(memory.slot(running(self.paths), what))
+            return slots[-1]
 
-            output, frames = self._pass(x_BCTHW, start, site, careful=True)
-        ends = [frames_of(y) for y in tree_leaves(output)]
-        late = [y.late if isinstance(y, Pooled) else frames.clock.late(y) for y in ends if y]
-        self.slots, self.delay = slots, max(late, default=0)
-        self.span = max((y.field for y in ends if y), default=1)
-        return frames.memory
+        output, frames = self._pass(x_BCTHW, start, site, careful=True)
+        ends = [y for y in map(frames_of, tree_leaves(output)) if y]
+        late = [y.late if isinstance(y, Pooled) else frames.clock.late(y) for y in ends]
+        span = max((y.field for y in ends), default=1)
+        return planned(frames.memory, self.clock, tuple(slots), max(late, default=0), span)
 
     def _pass(
         self,
@@ -105,9 +93,12 @@ class Waiting:
         site: Callable[[Memory, str], str],
         careful: bool,
     ) -> tuple[Any, Frames]:
+        # the mark goes on a tensor of our own: another thread may be stepping the same frame
+        x_BCTHW = x_BCTHW.view_as(x_BCTHW)
         memory = Memory(dict(state), {}, x_BCTHW, None)
         clock = Clock(state["t"], state["end"], x_BCTHW.shape[2], careful=careful)
-        frames = Frames(memory, clock, CALLS, lambda what: site(memory, what), self.window)
+        place = lambda: running(self.paths)  # noqa: E731
+        frames = Frames(memory, clock, CALLS, lambda what: site(memory, what), place, self.window)
         with frames:
             return self.model(marked(x_BCTHW, clock.start())), frames
 
@@ -116,7 +107,7 @@ class Waiting:
         return found.frames_second(self.model(clip_BCTHW))
 
     def field(self, live: Any) -> float:
-        return self.span
+        return live.found.plan.span
 
     def prove(self, live: Any, clip_BCTHW: Tensor) -> None:
         check_steps_equal_video(live, clip_BCTHW)
