@@ -41,7 +41,7 @@ class Scale:
     widths: tuple[int, ...] = (64, 128)
     images: int = 10_000
     epochs: int = 3
-    tests: int = 20
+    tests: int = 10
 
 
 def flat_run(scale: Scale, seed: int, out: Path) -> tuple[ShapeUNet, dict[str, Any]]:
