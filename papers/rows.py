@@ -6,7 +6,12 @@ from pathlib import Path
 
 from lean3d.files import write_between
 
-__all__ = ["Row", "markdown", "report"]
+__all__ = ["FITTED", "FORMULA", "TWICE", "Row", "markdown", "report", "verdict"]
+
+# why a row is shown and not counted
+FORMULA = "the paper's number is its formula, worked out here"
+FITTED = "sizes chosen to give it"
+TWICE = "printed twice, counted once"
 
 HEAD = ("name", "quantity", "paper", "ours", "unit", "exact", "note")
 
@@ -19,6 +24,8 @@ class Row:
         published: As printed, a string: its digits say how exact it can be.
         ours: In the same unit, unrounded.
         note: The definition used, where the row does not reproduce or needs one.
+        aside: Why the row is not counted as reproduced, however exact it is: one of FORMULA,
+            FITTED, TWICE.
     """
 
     name: str
@@ -27,6 +34,7 @@ class Row:
     ours: float
     unit: str
     note: str = ""
+    aside: str = ""
 
     @property
     def decimals(self) -> int:
@@ -44,7 +52,9 @@ class Row:
         ours = f"{self.ours:,.{0 if self.ours == int(self.ours) else self.decimals + 2}f}"
         away = self.ours / float(self.published.replace(",", "")) - 1
         exact = "exact" if self.exact else f"{away:+.1%}"
-        return self.name, self.quantity, self.published, ours, self.unit, exact, self.note
+        exact = f"({exact})" if self.aside else exact
+        note = "; ".join(filter(None, (self.aside, self.note)))
+        return self.name, self.quantity, self.published, ours, self.unit, exact, note
 
 
 def markdown(rows: Iterable[Row]) -> str:
@@ -53,10 +63,18 @@ def markdown(rows: Iterable[Row]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [*lines, *(row.cells for row in rows)])
 
 
+def verdict(rows: Iterable[Row]) -> str:
+    """How many of the rows that count are exact, and how many do not count."""
+    rows = list(rows)
+    counted = [row for row in rows if not row.aside]
+    text = f"{sum(row.exact for row in counted)} of {len(counted)} exact"
+    left = len(rows) - len(counted)
+    return f"{text}; {left} in brackets not counted." if left else f"{text}."
+
+
 def report(rows: Iterable[Row], folder: Path) -> None:
     """Print the rows and a verdict, and write both between the row markers of the README there."""
     rows = list(rows)
-    verdict = f"{sum(row.exact for row in rows)} of {len(rows)} exact."
-    text = f"{markdown(rows)}\n\n{verdict}"
+    text = f"{markdown(rows)}\n\n{verdict(rows)}"
     write_between(folder / "README.md", "rows", text)
     print(text)

@@ -14,7 +14,7 @@ from torch import nn
 from lean3d.models import create_model
 from lean3d.ops import ACSConv3d, PlanarConv3d
 from lean3d.recipes.networks import acs_network
-from papers.rows import Row, report
+from papers.rows import TWICE, Row, report
 from papers.torchvision import torchvision
 
 __all__ = ["deeplab", "fcn", "main", "megabytes", "proof_of_concept"]
@@ -58,7 +58,8 @@ def deeplab() -> Iterator[Row]:
     yield Row("ACS DeepLab encoder, Table 7", "size", "170.0", encoder, "MB")
     yield Row("ACS DeepLab, Table 7", "size", "234.5", whole, "MB", note)
     yield Row("ACS DeepLab encoder, Table 7", "share", "72.5", share, "%")
-    yield Row("ACS DeepLab decoder, Sec 5.2", "share", "27.5", 100 - share, "%")
+    rest = 100 - share
+    yield Row("ACS DeepLab decoder, Sec 5.2", "share", "27.5", rest, "%", aside=TWICE)
 
 
 def megabytes(model: nn.Module) -> float:

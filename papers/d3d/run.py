@@ -12,7 +12,7 @@ from lean3d.files import write_between
 from lean3d.models import create_model
 from lean3d.stream import stream
 from papers.d3d.table5 import dissected, table_5
-from papers.rows import Row, report
+from papers.rows import TWICE, Row, report
 
 __all__ = ["main", "rows"]
 
@@ -37,14 +37,16 @@ LSTM_NOTE = (
 )
 
 
-def cost(name: str, printed: tuple[str, str], profile: str, note: str = "", **options):
+def cost(
+    name: str, printed: tuple[str, str], profile: str, note: str = "", aside: str = "", **options
+) -> Iterator[Row]:
     """The rows of parameters and MFLOPs of one model."""
     model = create_model(name, **options)
     shape = STEP if name.startswith("d_") else CLIP
     found = count(model, shape, profile=profile)
     label = " ".join([name, *(f"{key}={value}" for key, value in options.items())])
-    yield Row(label, "parameters", printed[0], found.params / 1e6, "M")
-    yield Row(label, "operations", printed[1], found.macs / 1e6, "MFLOP", note)
+    yield Row(label, "parameters", printed[0], found.params / 1e6, "M", aside=aside)
+    yield Row(label, "operations", printed[1], found.macs / 1e6, "MFLOP", note, aside)
 
 
 def cache(name: str, printed: str, **options) -> Row:
@@ -68,7 +70,9 @@ def rows() -> Iterator[Row]:
         for depth, (params, flops, size) in table.items():
             note = LSTM_NOTE if head == "lstm" else ""
             name = f"d_resnet_{depth}"
-            yield from cost(name, (params, flops), "thop_fc_macs", note, head=head)
+            # Table 4 prints the first network of Table 2 again
+            twice = TWICE if (params, flops) == SKIPS["concat"] else ""
+            yield from cost(name, (params, flops), "thop_fc_macs", note, twice, head=head)
             yield cache(name, size, head=head)
 
 

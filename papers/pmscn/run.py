@@ -10,16 +10,18 @@ from typing import Any
 import torch
 
 from lean3d.models import create_model
-from papers.rows import Row, report
+from papers.rows import FITTED, Row, report
 
 __all__ = ["main", "rows"]
 
 UNET: dict[str, Any] = dict(widths=(64, 128, 256, 512), skip="full", narrow=True, num_classes=3)
 PLAIN: list[tuple[str, str, dict[str, Any], str, str]] = [
     ("ResNet, 3D, Fig 4", "resnet3d_34", dict(num_classes=101), "64", ""),
-    ("DenseNet, 3D, Fig 5", "densenet3d", {}, "5.2", "growth 28 and stem 24 are chosen to fit"),
-    ("UNet, 3D, Fig 6", "unet3d", UNET, "21", "widths 64 to 512 are chosen to fit"),
+    ("DenseNet, 3D, Fig 5", "densenet3d", {}, "5.2", "growth 28 and stem 24"),
+    ("UNet, 3D, Fig 6", "unet3d", UNET, "21", "widths 64 to 512"),
 ]
+# the paper gives no sizes for these
+SIZED = ("psc_densenet", "psc_unet")
 SETTINGS = ((1, 1), (2, 2), (2, 3))
 LEAN = [
     ("ResNet", "psc_resnet34", "Fig 4", ("39", "49", "33")),
@@ -40,7 +42,8 @@ def rows() -> Iterator[Row]:
     note = "megabytes of float32: the figure's M, like the P3D paper's, can only be bytes"
     yield Row("P3D, Fig 4", "size", "261", deepest, "MB", note)
     for (title, name, options, printed, why), lean in zip(PLAIN, LEAN, strict=True):
-        yield Row(title, "parameters", printed, millions(name, **options), "M", why)
+        aside = FITTED if lean[1] in SIZED else ""
+        yield Row(title, "parameters", printed, millions(name, **options), "M", why, aside)
         yield from variants(*lean)
 
 
@@ -49,7 +52,9 @@ def variants(title: str, name: str, figure: str, printed: tuple[str, ...]) -> It
     for (streams, depth), number in zip(SETTINGS, printed, strict=True):
         ours = millions(name, streams=streams, depth=depth)
         note = SAME if (streams, depth) == (1, 1) else PER[name].format(n=depth)
-        yield Row(f"{title}, ({streams},{depth}), {figure}", "parameters", number, ours, "M", note)
+        where = f"{title}, ({streams},{depth}), {figure}"
+        # a variant is not sized to give its number: only the network it replaces was
+        yield Row(where, "parameters", number, ours, "M", note)
 
 
 def millions(name: str, **options: Any) -> float:

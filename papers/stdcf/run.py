@@ -14,7 +14,7 @@ from torch import nn
 from lean3d.cost import count
 from lean3d.models import create_model
 from lean3d.ops import AtomConv3d
-from papers.rows import Row, report
+from papers.rows import FORMULA, Row, report
 from papers.torchvision import torchvision
 
 __all__ = ["convolution", "kinetics", "kth", "main"]
@@ -38,8 +38,8 @@ def convolution() -> Iterator[Row]:
         text = 2 * channels * 3 * (9 + 2 * 3 + 2 * channels) * 8 * 28 * 28
         name = f"one convolution, {channels} channels, M=3, N=2, Sec 2.4"
         weights = 2 * 3 + 3 * 9 + channels**2 * 3 * 2
-        yield Row(name, "parameters of the formula", f"{weights}", ours.params, "")
-        yield Row(name, "FLOPs of the formula", f"{text}", ours.flops, "2 per MAC")
+        yield Row(name, "parameters of the formula", f"{weights}", ours.params, "", "", FORMULA)
+        yield Row(name, "FLOPs of the formula", f"{text}", ours.flops, "2 per MAC", "", FORMULA)
         share = 100 * ours.params / theirs.params
         yield Row(name, "parameters to 3D", "22.2", share, "%", "the limit, 2/9")
         share = 100 * ours.macs / theirs.macs

@@ -1,6 +1,6 @@
 import pytest
 
-from papers.rows import Row, report
+from papers.rows import TWICE, Row, report, verdict
 
 
 def row(published, ours, note=""):
@@ -41,3 +41,10 @@ def test_the_table_goes_between_the_markers_and_nothing_else_changes(tmp_path, c
     assert "1 of 2 exact." in capsys.readouterr().out
     report([row("14.3", 14.322)], tmp_path)
     assert readme.read_text().count("rows: begin") == 1
+
+
+def test_a_row_that_is_set_aside_is_shown_in_brackets_and_not_counted():
+    aside = Row("net", "MACs", "14.3", 14.322, "G", "as printed", aside=TWICE)
+    assert aside.cells[5:] == ("(exact)", f"{TWICE}; as printed")
+    assert verdict([row("14.3", 14.322), aside]) == "1 of 1 exact; 1 in brackets not counted."
+    assert verdict([row("14.3", 14.322), row("10", 12)]) == "1 of 2 exact."
