@@ -40,17 +40,17 @@ class Results:
         write_text(self.path, json.dumps(found, indent=1) + "\n")
         return entry
 
-    def values(self, name: str, key: str) -> list[float]:
-        """One number of all seeds."""
+    def values(self, name: str, key: str) -> list[Any]:
+        """One number, or one curve, of every seed."""
         return [entry[key] for entry in self.entries if entry["name"] == name]
 
 
-def spread(values: Sequence[float], scale: float = 100, digits: int = 1) -> str:
+def spread(values: Sequence[float], digits: int = 1, sign: str = "") -> str:
     """Mean and standard deviation over seeds, in percent; says how many seeds if not three."""
     if not values:
         return "not run yet"
-    mean = f"{scale * statistics.mean(values):.{digits}f}"
+    mean = f"{100 * statistics.mean(values):{sign}.{digits}f}"
     if len(values) == 1:
-        return f"{mean} (1 seed)"
-    wide = f"{mean} ± {scale * statistics.stdev(values):.{digits}f}"
+        return f"{mean} (1 of 3 seeds)"
+    wide = f"{mean} ± {100 * statistics.stdev(values):.{digits}f}"
     return wide if len(values) == 3 else f"{wide} ({len(values)} of 3 seeds)"

@@ -3,7 +3,8 @@
 Paper: Yang et al., Reinventing 2D Convolutions for 3D Images (ACS), arXiv:1911.10477, Tables 3, 7
 The paper's shapes, its noise, its loss, its rate and its batches, on a smaller scale that a CPU
 trains: 24 voxels a side instead of 48, half the width. Goes on with what `runs/acs_shapes` and
-shapes.json hold.
+shapes.json hold, and writes the table and the figure from all there is; `--seeds` alone, without
+one, trains nothing.
 """
 
 import argparse
@@ -16,7 +17,10 @@ from typing import Any
 import torch
 
 from lean3d.data import Shapes2D, Shapes3D
+from lean3d.files import write_between
+from papers.acs.shape_figure import draw_shapes
 from papers.acs.shape_results import Results
+from papers.acs.shape_text import section
 from papers.acs.shape_training import RISE, SLOWER, STOP, score, train, until_flat
 from papers.acs.shape_unet import flat_unet, solid_unet, transfer
 
@@ -109,6 +113,9 @@ def main() -> None:
     results = Results(HERE / "shapes.json", scale.settings())
     for seed in parser.parse_args().seeds:
         measure(scale, results, RUNS, seed)
+    draw_shapes(results, tuple(VARIANTS), HERE / "shapes")
+    write_between(HERE / "README.md", "shapes", section(results))
+    print(section(results))
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def test_the_table_has_the_papers_number_beside_ours(found):
     _, results = found
     text = features.section(results)
     assert "| ACS p. | 88.1 |" in text
-    assert "(1 seed)" in text
+    assert "(1 of 3 seeds)" in text
     assert "paper: 98.57" in text
 
 

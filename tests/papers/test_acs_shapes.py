@@ -6,7 +6,9 @@ import torch
 from lean3d import ACS, convert
 from lean3d.data import Shapes3D
 from papers.acs import shape_training
+from papers.acs.shape_figure import draw_shapes
 from papers.acs.shape_results import Results, spread
+from papers.acs.shape_text import differences, section
 from papers.acs.shape_training import score, until_flat
 from papers.acs.shape_unet import flat_unet, last_features, solid_unet, transfer
 from papers.acs.shapes import VARIANTS, Scale, measure
@@ -101,6 +103,28 @@ def test_a_network_that_says_nothing_scores_nothing():
 
 def test_the_spread_says_how_many_seeds_it_is_of():
     assert spread([]) == "not run yet"
-    assert spread([0.5]) == "50.0 (1 seed)"
+    assert spread([0.5]) == "50.0 (1 of 3 seeds)"
     assert spread([0.5, 0.52]) == "51.0 ± 1.4 (2 of 3 seeds)"
     assert spread([0.5, 0.51, 0.52]) == "51.0 ± 1.0"
+    assert spread([0.1, 0.1, 0.1], digits=2, sign="+") == "+10.00 ± 0.00"
+
+
+def test_differences_are_taken_within_a_seed(tmp_path):
+    results = Results(tmp_path / "a.json", {})
+    for seed, (first, second) in enumerate([(0.9, 0.8), (0.5, 0.6)]):
+        results.get("ACS p.", seed, lambda first=first: {"dice": first})
+        results.get("ACS r.", seed, lambda second=second: {"dice": second})
+    results.get("ACS p.", 2, lambda: {"dice": 0.7})
+    found = differences(results, "ACS p.", "ACS r.")
+    assert found == pytest.approx([0.1, -0.1])
+
+
+@pytest.mark.slow
+def test_the_table_and_the_figure_say_what_is_there(found, tmp_path):
+    _, results = found
+    text = section(results)
+    assert "| ACS p. | 95.4 |" in text
+    assert "Not flat at their last epoch: 2.5D r. (seed 0)" in text
+    assert "| ACS p. - ACS r. | +0.7 |" in text
+    draw_shapes(results, tuple(VARIANTS), tmp_path / "shapes")
+    assert (tmp_path / "shapes.png").stat().st_size > 10_000
