@@ -6,9 +6,9 @@ from typing import Any
 __all__ = ["table"]
 
 
-def table(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Markdown, numbers to the right."""
+def table(rows: Iterable[Mapping[str, Any]], align: str = "---:") -> str:
+    """Markdown, with all columns but the first aligned to the right or as `align` says."""
     rows = list(rows)
     head = list(rows[0])
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *([str(r[k]) for k in head] for r in rows)]
+    lines = [head, ["---", *[align] * (len(head) - 1)], *([str(r[k]) for k in head] for r in rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

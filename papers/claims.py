@@ -1,0 +1,216 @@
+"""The claims of the five papers, and what of each the results files here show.
+
+A part of a claim holds if it does in every seed that was run. A claim holds if all its parts do.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["CLAIMS", "Claim", "Finding", "part"]
+
+HERE = Path(__file__).parent
+SEEDS = 3
+# a point or two of Dice is nothing between two networks that are said to be equal
+EQUAL = 0.02
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a results file says of a claim.
+
+    Args:
+        parts: What is claimed, in words with our numbers, and whether it is so.
+        seeds: How many were run; 0 where a seed decides nothing.
+    """
+
+    parts: dict[str, bool]
+    seeds: int = 0
+
+    @property
+    def verdict(self) -> str:
+        """holds, partly or does not; with fewer than three seeds it says so."""
+        right = sum(self.parts.values())
+        word = "holds" if right == len(self.parts) else "partly" if right else "does not"
+        return f"{word}, {self.seeds} of {SEEDS} seeds" if 0 < self.seeds < SEEDS else word
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One line of the page.
+
+    Args:
+        where: Paper, and its table or figure.
+        results: The file that `judge` reads, below papers/; none for a claim not run yet.
+        command: What writes it.
+    """
+
+    text: str
+    where: str
+    results: str = ""
+    judge: Callable[[Any], Finding] | None = None
+    command: str = ""
+    figure: str = ""
+
+    def find(self, folder: Path = HERE) -> Finding | None:
+        """None while there are no results, or no seed has all of them."""
+        path = folder / self.results
+        if self.judge is None or not path.is_file():
+            return None
+        finding = self.judge(json.loads(path.read_text()))
+        return finding if finding.parts else None
+
+
+def part(name: str, differences: Iterable[float], least: float = 0.0) -> dict[str, bool]:
+    """`name` with the mean difference in points; so if every difference is above `least`."""
+    found = list(differences)
+    mean = 100 * sum(found) / len(found)
+    return {f"{name} ({mean:+.1f})": min(found) > least}
+
+
+def _by_seed(found: dict[str, Any], key: str, names: Iterable[str]) -> list[dict[str, float]]:
+    """One number of every network, for the seeds that have all of them."""
+    seeds: dict[int, dict[str, float]] = {}
+    for entry in found["entries"]:
+        if key in entry:
+            seeds.setdefault(entry["seed"], {})[entry["name"]] = entry[key]
+    return [scores for scores in seeds.values() if set(names) <= scores.keys()]
+
+
+def _compare(
+    found: dict[str, Any], key: str, pairs: dict[tuple[str, str], tuple[str, float]]
+) -> Finding:
+    names = {name for pair in pairs for name in pair}
+    seeds = _by_seed(found, key, names)
+    parts: dict[str, bool] = {}
+    for (first, second), (sign, least) in pairs.items() if seeds else ():
+        differences = [scores[first] - scores[second] for scores in seeds]
+        parts |= part(f"{first} {sign} {second}", differences, least)
+    return Finding(parts, len(seeds))
+
+
+def _features(found: dict[str, Any]) -> Finding:
+    better = {("ACS p.", "2.5D p."): (">", 0.0)}
+    better |= {("ACS p.", name): (">", 0.0) for name in ("2.5D r.", "3D r.", "ACS r.")}
+    return _compare(found, "features", better)
+
+
+def _training(found: dict[str, Any]) -> Finding:
+    return _compare(
+        found,
+        "dice",
+        {
+            ("ACS p.", "ACS r."): (">", 0.0),
+            ("ACS r.", "3D r."): (">=", -EQUAL),
+            ("3D r.", "2.5D r."): (">", EQUAL),
+            ("ACS p.", "2.5D p."): (">", EQUAL),
+        },
+    )
+
+
+def _whole(found: dict[str, Any]) -> Finding:
+    order = {("ACS p.", "ACS p. EO"): (">", 0.0), ("ACS p. EO", "ACS r."): (">", 0.0)}
+    return _compare(found, "dice", order)
+
+
+def _costs(found: dict[str, Any]) -> Finding:
+    rows = {row["form"]: row for row in found["rows"]}
+    ours, base = rows["ACS"], rows["2.5D"]
+    by = {key: ours[key] / base[key] for key in ("params", "macs", "saved_mib", "peak_mib")}
+    dear = min(rows[name]["time ratio"] for name in ("Mean-ACS", "Soft-ACS"))
+    return Finding(
+        {
+            f"parameters {by['params']:.2f}x": by["params"] == 1,
+            f"multiply-adds {by['macs']:.2f}x": by["macs"] == 1,
+            f"kept for backward {by['saved_mib']:.2f}x": by["saved_mib"] < 1.01,
+            f"peak {by['peak_mib']:.2f}x": by["peak_mib"] < 1.05,
+            f"time {ours['time ratio']:.2f}x": ours["time ratio"] < 1.05,
+            f"variants cost more time, {dear:.2f}x and up": dear > ours["time ratio"],
+        }
+    )
+
+
+def _online(found: dict[str, Any]) -> Finding:
+    rows = {row["network"].removeprefix("D-ResNet-18, "): row for row in found["networks"]}
+    scores = {name: row["top-1"] for name, row in rows.items()}
+    rival = rows["3D-ResNet-18"]
+    cheap = rival["MACs per answer"] / rows["concat"]["MACs per answer"]
+    return Finding(
+        {f"{cheap:.1f}x fewer multiply-adds an answer": cheap > 1}
+        | part("D-ResNet > the 3D network's window", [scores["concat"] - rival["top-1"]])
+        | part("concat > none", [scores["concat"] - scores["none"]])
+        | part("none >= sum", [scores["none"] - scores["sum"]], -1e-9),
+        found.get("seeds", 1),
+    )
+
+
+def _causal(found: dict[str, Any]) -> Finding:
+    ends = {name: values[-1] for name, values in found["segments"].items()}
+    lengths = list(found["lengths"].values())
+    return Finding(
+        part("LSTM > fc in the last tenth", [ends["2-layer LSTM"] - ends["fc"]])
+        | part("longest training pieces > shortest", [lengths[-1] - lengths[0]]),
+        found.get("seeds", 1),
+    )
+
+
+GESTURES = ("d3d/gestures.json", "papers.d3d.gestures")
+CLAIMS = (
+    Claim(
+        "Features of ACS with 2D weights tell foreground best before any training",
+        "ACS, Table 3",
+        "acs/features.json",
+        _features,
+        "papers.acs.features",
+        "acs/features.png",
+    ),
+    Claim(
+        "After training ACS with 2D weights is ahead of ACS and 3D from scratch, 2.5D far behind",
+        "ACS, Table 3",
+        "acs/shapes.json",
+        _training,
+        "papers.acs.shapes",
+        "acs/shapes.png",
+    ),
+    Claim(
+        "The whole network's 2D weights beat the encoder's alone, and those beat none",
+        "ACS, Table 7",
+        "acs/shapes.json",
+        _whole,
+        "papers.acs.shapes",
+        "acs/shapes.png",
+    ),
+    Claim(
+        "ACS costs what 2.5D costs, its variants more",
+        "ACS, Tables 2, 6, A1",
+        "acs/costs.json",
+        _costs,
+        "papers.acs.costs",
+        "acs/costs.png",
+    ),
+    Claim("Atoms reconstruct 3 dB better than rank-1 kernels", "STDCF, Fig 2"),
+    Claim("Dilated atoms rescue a mismatch in space and in time", "STDCF, Table 1, Fig 3"),
+    Claim("Two stages lose little at half the memory", "STDCF, Table 2, Fig 5"),
+    Claim("3D overfits where PmSCn does not", "PmSCn, Fig 4a"),
+    Claim("Channel separation regularises", "CSN, Fig 5, Table 2"),
+    Claim(
+        "A D-ResNet beats the window of a 3D network for each answer's multiply-adds; "
+        "concat > none >= sum",
+        "D3D, Tables 2, 4",
+        GESTURES[0],
+        _online,
+        GESTURES[1],
+        "d3d/gestures_cost.png",
+    ),
+    Claim(
+        "An LSTM decides causally, and longer training clips help it",
+        "D3D, Figs 6, 7",
+        GESTURES[0],
+        _causal,
+        GESTURES[1],
+        "d3d/gestures_causality.png",
+    ),
+    Claim("P2SC2 and P3SC2 beat 3D on brain tissue with fewer parameters", "PmSCn, Fig 5"),
+)

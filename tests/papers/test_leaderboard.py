@@ -1,0 +1,78 @@
+import json
+
+import pytest
+
+from papers.claims import CLAIMS, Claim, Finding, part
+from papers.leaderboard import HERE, page
+
+
+def shapes(*seeds):
+    """A results file with one Dice a network and seed."""
+    names = ("2.5D r.", "2.5D p.", "3D r.", "ACS r.", "ACS p.", "ACS p. EO")
+    return {
+        "entries": [
+            {"name": name, "seed": seed, "dice": dice}
+            for seed, scores in enumerate(seeds)
+            for name, dice in zip(names, scores, strict=False)
+        ]
+    }
+
+
+PAPER = (0.822, 0.827, 0.946, 0.947, 0.954, 0.950)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "acs").mkdir()
+    return tmp_path
+
+
+def verdicts(folder, found):
+    (folder / "acs" / "shapes.json").write_text(json.dumps(found))
+    findings = [CLAIMS[number].find(folder) for number in (1, 2)]
+    return [finding and finding.verdict for finding in findings]
+
+
+def test_the_papers_own_numbers_hold(folder):
+    assert verdicts(folder, shapes(PAPER, PAPER, PAPER)) == ["holds", "holds"]
+
+
+def test_fewer_than_three_seeds_are_said(folder):
+    assert verdicts(folder, shapes(PAPER)) == ["holds, 1 of 3 seeds"] * 2
+
+
+def test_one_seed_against_it_makes_a_claim_hold_partly(folder):
+    worse = (*PAPER[:4], 0.940, 0.950)
+    found = verdicts(folder, shapes(PAPER, PAPER, worse))
+    assert found == ["partly", "partly"]
+
+
+def test_no_part_that_holds_is_said_plainly(folder):
+    upside_down = (0.95, 0.95, 0.90, 0.80, 0.70, 0.75)
+    assert verdicts(folder, shapes(*[upside_down] * 3)) == ["does not", "does not"]
+
+
+def test_a_seed_that_is_not_finished_is_left_out(folder):
+    assert verdicts(folder, shapes(PAPER, PAPER[:3])) == ["holds, 1 of 3 seeds"] * 2
+    assert verdicts(folder, shapes(PAPER[:3])) == [None, None]
+
+
+def test_a_claim_without_results_is_not_run_yet(tmp_path):
+    text = page([Claim("A beats B", "X, Table 1")], tmp_path)
+    assert "| 1. A beats B | X, Table 1 | not run yet |" in text
+    assert text.endswith("holds: 0, partly: 0, does not: 0, not run yet: 1.")
+
+
+def test_a_part_holds_only_if_it_does_in_every_seed():
+    assert part("a > b", [0.02, 0.01]) == {"a > b (+1.5)": True}
+    assert part("a > b", [0.05, -0.01]) == {"a > b (+2.0)": False}
+    assert Finding({"x": True, "y": False}, 3).verdict == "partly"
+
+
+def test_the_page_is_what_the_command_writes():
+    assert page(CLAIMS, HERE) in (HERE / "README.md").read_text()
+
+
+def test_all_twelve_claims_have_a_row():
+    assert len(CLAIMS) == 12
+    assert all((HERE / claim.results).is_file() for claim in CLAIMS if "d3d" in claim.results)
