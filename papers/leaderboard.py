@@ -34,7 +34,8 @@ def page(claims: Sequence[Claim], folder: Path) -> str:
             }
         )
     counts = [(word, sum(said.startswith(word) for said in words)) for word in WORDS]
-    return f"{table(rows, '---')}\n\n{', '.join(f'{word}: {number}' for word, number in counts)}."
+    summary = ", ".join(f"{word}: {number}" for word, number in counts)
+    return "\n\n".join([table(rows, "---"), f"{summary}."])
 
 
 WORDS = ("holds", "partly", "does not", "not run yet")
