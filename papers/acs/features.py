@@ -52,7 +52,7 @@ def flat_run(scale: Scale, seed: int, out: Path) -> tuple[ShapeUNet, dict[str, A
         for part, num in enumerate((scale.images, 500, 2_000))
     )
     train(model, samples, val, out / f"2d_{seed}", seed, scale.epochs)
-    return model, score(model, tests)
+    return model, score(model, tests, tests.names)
 
 
 def built(name: str, scale: Scale, seed: int, out: Path) -> ShapeUNet:

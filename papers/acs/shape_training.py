@@ -5,6 +5,7 @@ by 0.002 for SLOWER epochs the rate becomes a tenth, once only; after STOP such 
 ends. The weights of the best epoch count.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +91,9 @@ def _fit(
 
 
 @torch.inference_mode()
-def score(model: nn.Module, tests: Samples) -> dict[str, Any]:
+def score(model: nn.Module, tests: Any, names: Sequence[str]) -> dict[str, Any]:
     """Dice and intersection over union, the mean over foreground classes, of all voxels."""
-    classes = len(tests.names)
+    classes = len(names)
     counts_KK = torch.zeros(classes, classes, dtype=torch.int64)
     for x, label in DataLoader(tests, 10):
         counts_KK += confusion_counts(model.eval()(x).argmax(1), label, classes)
@@ -100,5 +101,5 @@ def score(model: nn.Module, tests: Samples) -> dict[str, Any]:
     return {
         "dice": round(float(dice_K.nanmean()), 4),
         "iou": round(float(iou_K.nanmean()), 4),
-        "by class": dict(zip(tests.names[1:], dice_K.tolist(), strict=True)),
+        "by class": dict(zip(names[1:], dice_K.tolist(), strict=True)),
     }

@@ -1,7 +1,8 @@
 """The UNet of the proof of concept (Appendix B), resized linearly as the released code does.
 
-lean3d's own `unet2d` and `unet3d` have the same parameters and repeat pixels instead. After two
-pools an answer is then constant in blocks of two, which no 2D network with Dice 98.57 can be.
+lean3d's own `unet2d` and `unet3d` have the same parameters and repeat pixels instead. Their answers
+are constant in blocks of two, and the best such answer has a Dice of 94.6 on the images and of 89.5
+on the volumes, less than the paper reports.
 """
 
 from collections.abc import Callable, Mapping, Sequence

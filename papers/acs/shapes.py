@@ -69,7 +69,7 @@ def flat_run(scale: Scale, seed: int, out: Path) -> tuple[dict[str, torch.Tensor
         for part, num in enumerate((scale.images, 500, 2_000))
     )
     found = train(model, samples, val, out / f"2d_{seed}", seed, scale.image_epochs)
-    return model.state_dict(), score(model, tests) | _took(found)
+    return model.state_dict(), score(model, tests, tests.names) | _took(found)
 
 
 def measure(scale: Scale, results: Results, out: Path, seed: int) -> None:
@@ -92,7 +92,7 @@ def _one(name: str, scale: Scale, seed: int, out: Path) -> dict[str, Any]:
     folder = out / f"{name.replace('.', '').replace(' ', '_').lower()}_{seed}"
     found = until_flat(model, samples, val, folder, seed, scale.most)
     flat = len(found["epochs"]) < scale.most
-    return score(model, tests) | {"flat": flat} | _took(found)
+    return score(model, tests, tests.names) | {"flat": flat} | _took(found)
 
 
 def _took(found: dict[str, Any]) -> dict[str, Any]:
