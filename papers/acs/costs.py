@@ -6,6 +6,7 @@ One FCN ResNet-18 in five forms, timed side by side, a step of each in turn. The
 """
 
 import json
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.convert import MeanACS, SoftACS, convert
-from lean3d.cost import bench, count
+from lean3d.cost import count
+from lean3d.cost.latency import interleaved, ratios, training_step
+from lean3d.cost.peak import PeakMemory
 from lean3d.files import write_between, write_text
 from lean3d.recipes.networks import acs_network, flat_network
 from lean3d.report.drawing import color, new_figure, plain_axes, save_figure
@@ -52,21 +55,30 @@ def measure(
     torch.manual_seed(0)
     x = torch.randn(shape)
     models = {name: build() for name, build in networks.items()}
-    timings = {t.model: t for t in bench(models, x, rounds=rounds) if t.work == "training step"}
     costs = {name: count(model, shape) for name, model in models.items()}
+    steps = {name: training_step(model.train(), x) for name, model in models.items()}
+    times = interleaved(steps, rounds)
+    relative = ratios(times, list(models)[-1])
     rows = [
         {
             "form": name,
             "params": costs[name].params,
             "macs": costs[name].macs,
             "saved_mib": round(saved_mib(model, x), 1),
-            "peak_mib": timings[name].peak_mib,
-            "ms": round(timings[name].ms, 1),
-            "time ratio": round(timings[name].ratio, 3),
+            "peak_mib": peak_mib(steps[name]),
+            "ms": round(1e3 * statistics.median(times[name]), 1),
+            "time ratio": round(relative[name], 3),
         }
         for name, model in models.items()
     ]
     return {"shape": shape, "rounds": rounds, "rows": rows, "where": provenance()}
+
+
+def peak_mib(step: Callable[[], object]) -> float:
+    """The most that a step holds beside the models and the input."""
+    memory = PeakMemory(torch.device("cpu"))
+    step()
+    return memory.mib()
 
 
 def saved_mib(model: nn.Module, x: Tensor) -> float:
