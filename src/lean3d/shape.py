@@ -5,11 +5,12 @@ Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lean3d.errors import ShapeError
 
-__all__ = ["Triple", "check_axes", "triple"]
+__all__ = ["Triple", "check_axes", "sizes", "triple"]
 
 Triple = tuple[int, int, int]
 
@@ -24,6 +25,18 @@ def triple(value: Any, name: str = "value") -> Triple:
     return (int(depth), int(height), int(width))
 
 
+def sizes(x: Tensor) -> tuple[int, ...]:
+    """The sizes of `x`; plain integers also while torch.jit.trace records, which gives tensors."""
+    if not torch.jit.is_tracing():
+        return x.shape
+    recorder = torch._C._get_tracing_state()
+    torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
+    try:
+        return x.shape
+    finally:
+        torch._C._set_tracing_state(recorder)  # type: ignore[attr-defined]
+
+
 def check_axes(x: Tensor, axes: str, owner: object) -> None:
     """Raise ShapeError unless `x` has the axes of a pattern such as "B C=16 D H W"."""
     names = axes.split()
@@ -31,11 +44,11 @@ def check_axes(x: Tensor, axes: str, owner: object) -> None:
         why = f"it has {x.ndim} axes, not {len(names)}"
         why += "; add depth with x.unsqueeze(2)" if (x.ndim, len(names)) == (4, 5) else ""
     else:
-        sized = zip(names, x.shape, strict=True)
+        sized = zip(names, sizes(x), strict=True)
         pairs = [(*name.partition("=")[::2], size) for name, size in sized]
         wrong = [pair for pair in pairs if pair[1] and int(pair[1]) != pair[2]]
         if not wrong:
             return
         why = "axis {0} is {2}, not {1}".format(*wrong[0])
     who = type(owner).__name__
-    raise ShapeError(f"{who} takes ({', '.join(names)}), got {tuple(x.shape)}: {why}")
+    raise ShapeError(f"{who} takes ({', '.join(names)}), got {tuple(sizes(x))}: {why}")

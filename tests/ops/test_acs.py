@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from lean3d.ops import ACSConv3d, MeanACSConv3d, PlanarConv3d, SoftACSConv3d
 
@@ -36,7 +37,7 @@ def test_a_2d_checkpoint_loads_and_its_answer_returns_on_each_plane():
 def test_outputs_of_one_view_are_convolved_on_its_plane_alone():
     op = ACSConv3d(3, 1, 3)
     assert op.split == (1, 0, 0)
-    with torch.utils.flop_counter.FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter:
         op(torch.randn(1, 3, 3, 3, 3))
     assert counter.get_total_flops() == 2 * 3 * 9
 

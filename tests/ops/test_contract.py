@@ -4,55 +4,20 @@ import copy
 import inspect
 import math
 import pickle
-from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
+from op_variants import VARIANTS, build, volume
 from torch import nn
 
 import lean3d.ops
 from lean3d.errors import ShapeError
-from lean3d.ops import (
-    ACSConv3d,
-    AtomConv3d,
-    CausalConv3d,
-    ChannelSeparatedConv3d,
-    MeanACSConv3d,
-    ParallelSeparableConv3d,
-    PlanarConv3d,
-    SoftACSConv3d,
-    SpaceTimeConv3d,
-)
 from lean3d.ops.reference import reference
 
 # torch's own remark on padding="same" with even kernels, nn.Conv3d's too
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
-VARIANTS = {
-    "acs": ACSConv3d,
-    "acs_dense": partial(ACSConv3d, path="dense"),
-    "acs_views": partial(ACSConv3d, path="views"),
-    "mean_acs": MeanACSConv3d,
-    "soft_acs": SoftACSConv3d,
-    "planar_0": PlanarConv3d,
-    "planar_1": partial(PlanarConv3d, axis=1),
-    "planar_2": partial(PlanarConv3d, axis=2),
-    "p1sc1": ParallelSeparableConv3d,
-    "p2sc2": partial(ParallelSeparableConv3d, streams=2, depth=2, filters=4),
-    "p3sc1_linear": partial(ParallelSeparableConv3d, streams=3, relu=False),
-    "p2sc1_sum": partial(ParallelSeparableConv3d, streams=2, relu=False, join="sum"),
-    "ip": ChannelSeparatedConv3d,
-    "ip_pairs": partial(ChannelSeparatedConv3d, group_width=2),
-    "ir": partial(ChannelSeparatedConv3d, mode="ir"),
-    "2plus1d": SpaceTimeConv3d,
-    "rank1": partial(SpaceTimeConv3d, form="rank1"),
-    "atoms": partial(AtomConv3d, spatial=3),
-    "atoms_stages": partial(AtomConv3d, spatial=3, path="stages"),
-    "atoms_coefficients": partial(AtomConv3d, spatial=3, path="coefficients"),
-    "causal": CausalConv3d,
-    "causal_zeros": partial(CausalConv3d, first="zeros"),
-}
 NONLINEAR = {"p1sc1", "p2sc2", "2plus1d", "causal", "causal_zeros"}
 ONE_KERNEL = ("acs", "mean_acs", "soft_acs")
 
@@ -89,27 +54,13 @@ some_cases = pytest.mark.parametrize(("variant", "name"), CASES)
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
 
 
-def build(variant, channels=(4, 8), **arguments):
-    torch.manual_seed(0)
-    op = VARIANTS[variant](*channels, **arguments)
-    with torch.no_grad():
-        for parameter in op.parameters():
-            if parameter.ndim < 3 and parameter.device.type != "meta":
-                parameter.copy_(torch.randn_like(parameter))
-    return op
-
-
-def volume(*shape, dtype=torch.float32):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
-
-
 def signature(module):
     return [(p.name, p.default) for p in inspect.signature(module).parameters.values()]
 
 
 def test_every_operator_is_under_contract():
     under = {getattr(v, "func", v).__name__ for v in VARIANTS.values()}
-    assert under == set(lean3d.ops.__all__)
+    assert under == {*lean3d.ops.__all__, "DenseConv3d"}
 
 
 @pytest.mark.parametrize("name", lean3d.ops.__all__)

@@ -12,6 +12,7 @@ from lean3d.convert.functional import Call, meaning
 from lean3d.convert.lift import Lift, Site
 from lean3d.convert.rules import rule
 from lean3d.ops.base import pad_or_crop
+from lean3d.ops.recorded import holds
 
 __all__ = ["ReflectionPad3d"]
 
@@ -25,13 +26,15 @@ class ReflectionPad3d(nn.ReflectionPad3d):
     def forward(self, x_BCDHW: Tensor) -> Tensor:
         left, right, top, bottom, front, back = self.padding
         amounts = ((front, back), (top, bottom), (left, right))
-        sizes = x_BCDHW.shape[-3:]
-        if all(size > max(pair) for size, pair in zip(sizes, amounts, strict=True)):
+        both = list(zip(x_BCDHW.shape[-3:], amounts, strict=True))
+        # a program for many sizes reflects, and refuses what is too thin as torch does
+        if not any(holds(size <= max(pair)) for size, pair in both):
             return super().forward(x_BCDHW)
-        for axis, (size, pair) in enumerate(zip(sizes, amounts, strict=True)):
+        for axis, (size, pair) in enumerate(both):
             pads: Any = [(0, 0), (0, 0), (0, 0)]
             pads[axis] = pair
-            x_BCDHW = pad_or_crop(x_BCDHW, pads, "reflect" if size > max(pair) else "replicate")
+            mode = "reflect" if holds(size > max(pair)) else "replicate"
+            x_BCDHW = pad_or_crop(x_BCDHW, pads, mode)
         return x_BCDHW
 
 

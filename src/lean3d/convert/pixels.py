@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lean3d.convert.lift import Lift, Lifted, Site
 from lean3d.convert.rules import rule
 from lean3d.errors import ShapeError
-from lean3d.shape import check_axes
+from lean3d.shape import check_axes, sizes
 
 __all__ = ["PlanarPixelShuffle", "PlanarPixelUnshuffle"]
 
@@ -55,13 +55,13 @@ class PlanarPixelUnshuffle(nn.Module):
 
     def forward(self, x_BCDHW: Tensor) -> Tensor:
         check_axes(x_BCDHW, "B C D H W", self)
-        axis, size = 2 + self.axis, x_BCDHW.shape[2 + self.axis]
-        if size % self.pool:
+        axis = 2 + self.axis
+        if sizes(x_BCDHW)[axis] % self.pool:
             raise ShapeError(
                 f"PlanarPixelUnshuffle averages {self.pool} voxels at a time along axis {axis}, "
-                f"got {tuple(x_BCDHW.shape)}; pad it to a multiple of {self.pool}"
+                f"got {tuple(sizes(x_BCDHW))}; pad it to a multiple of {self.pool}"
             )
-        x = x_BCDHW.unflatten(axis, (size // self.pool, self.pool)).mean(axis + 1)
+        x = x_BCDHW.unflatten(axis, (-1, self.pool)).mean(axis + 1)
         return F.pixel_unshuffle(x.movedim(axis, 1), self.downscale_factor).movedim(1, axis)
 
     def extra_repr(self) -> str:

@@ -8,25 +8,38 @@ Axes: B batch, C channels, D depth, H height, W width.
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lean3d.convert.geometry import isotropic, pair
 from lean3d.convert.lift import Lift, Site
 from lean3d.convert.rules import rule
-from lean3d.shape import Triple, triple
+from lean3d.ops.recorded import holds
+from lean3d.shape import Triple, sizes, triple
 
 __all__ = ["AvgPool3d", "MaxPool3d", "PowerPool3d"]
 
 ALONG = {"padding": 0, "dilation": 1}  # what a pool may lack, and what it means then
 
 
-def _clipped(pool: Any, x_BCDHW: Tensor) -> Triple:
-    """The window, which ends where a thinner volume does."""
+def _clipped(pool: Any, x_BCDHW: Tensor) -> Any:
+    """The window, which ends where a thinner volume does.
+
+    A trace follows the depth. A program exported for many depths has the whole window and refuses
+    thinner volumes, as torch's pools do; so does an ONNX file, unless its example was thinner.
+    """
     window = triple(pool.kernel_size)
     pad, step = (triple(getattr(pool, name, other))[0] for name, other in ALONG.items())
-    reach = (x_BCDHW.shape[-3] + 2 * pad - 1) // step + 1
-    return (reach, *window[1:]) if reach < window[0] else window
+    if 2 * pad // step + 1 >= window[0]:
+        return window
+    for_onnx = torch.jit.is_tracing() and torch.onnx.is_in_onnx_export()
+    depth = sizes(x_BCDHW)[-3] if for_onnx else x_BCDHW.shape[-3]
+    reach: Any = (depth + 2 * pad - 1) // step + 1
+    if isinstance(reach, Tensor):
+        return (reach.clamp(max=window[0]), *window[1:])
+    thin = reach < window[0] if for_onnx else holds(reach < window[0])
+    return (reach, *window[1:]) if thin else window
 
 
 class MaxPool3d(nn.MaxPool3d):
@@ -55,7 +68,9 @@ class AvgPool3d(nn.AvgPool3d):
         window, divisor = _clipped(self, x_BCDHW), self.divisor_override
         if divisor is not None:
             divisor = divisor * window[0] // triple(self.kernel_size)[0]
-        if any(size < own for size, own in zip(x_BCDHW.shape[-3:], window, strict=True)):
+        has_more = self.ceil_mode or any(triple(self.padding))
+        both = zip(x_BCDHW.shape[-3:], window, strict=True)
+        if has_more and not all(holds(size >= own) for size, own in both):
             return self._one_axis_after_the_other(x_BCDHW, window, divisor)
         rest = (self.ceil_mode, self.count_include_pad, divisor)
         return F.avg_pool3d(x_BCDHW, window, self.stride, self.padding, *rest)
@@ -63,9 +78,8 @@ class AvgPool3d(nn.AvgPool3d):
     def _one_axis_after_the_other(
         self, x_BCDHW: Tensor, window: Triple, divisor: int | None
     ) -> Tensor:
-        (deep, *kernel), (jump, *stride), (ahead, *pad) = map(
-            triple, (window, self.stride, self.padding)
-        )
+        deep, *kernel = window
+        (jump, *stride), (ahead, *pad) = triple(self.stride), triple(self.padding)
         rest = (self.ceil_mode, self.count_include_pad)
         y = F.avg_pool2d(x_BCDHW.flatten(0, -4), kernel, stride, pad, *rest, divisor)
         plane, once = y.shape[-2:], None if divisor is None else 1
@@ -82,7 +96,7 @@ class PowerPool3d(nn.LPPool3d):
     def forward(self, x_BCDHW: Tensor) -> Tensor:
         window = _clipped(self, x_BCDHW)
         y = F.lp_pool3d(x_BCDHW, float(self.norm_type), window, self.stride, self.ceil_mode)
-        return y * float(window[0]) ** (-1 / self.norm_type)
+        return y * window[0] ** (-1 / self.norm_type)
 
 
 @rule(Lift, nn.MaxPool2d)

@@ -7,12 +7,14 @@ kernel with few outputs is run as one block-sparse 3D kernel, which was measured
 Axes: B batch, C channels, D depth, H height, W width.
 """
 
+import math
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from lean3d.ops.base import as_kernel, choose_path, split_channels
+from lean3d.ops.recorded import holds, is_transformed
 from lean3d.ops.views import ViewsConv3d
 from lean3d.shape import Triple
 
@@ -90,12 +92,15 @@ class ACSConv3d(ViewsConv3d):
         if max(self.split) == self.out_channels:
             return False  # one view is a plane
         if self.in_channels == self.groups:
-            return not torch.is_grad_enabled()
+            # a trace is checked without gradients
+            return torch.jit.is_tracing() or not torch.is_grad_enabled()
         return self.out_channels <= FEW_OUTPUTS
 
     def _channels_last_pays(self, x_BCDHW: Tensor) -> bool:
-        voxels = x_BCDHW[:, 0].numel()
-        return voxels >= MANY_VOXELS and max(self.in_channels, self.out_channels) <= FEW_CHANNELS
+        if max(self.in_channels, self.out_channels) > FEW_CHANNELS or is_transformed():
+            return False
+        batch, _, *sides = x_BCDHW.shape
+        return holds(batch * math.prod(sides) >= MANY_VOXELS)
 
     def _by_views(self, x_BCDHW: Tensor) -> Tensor:
         outputs = []

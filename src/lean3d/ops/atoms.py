@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lean3d.ops.base import Conv3dLike, choose_path
-from lean3d.shape import Triple
+from lean3d.shape import Triple, sizes
 
 __all__ = ["AtomConv3d"]
 
@@ -152,8 +152,8 @@ class AtomConv3d(Conv3dLike):
         return self.convolve(x_BCDHW, self.dense_weight(), self.bias, dilation=self.spread)
 
     def _padded(self, x_BCDHW: Tensor, axes: tuple[int, ...] = (0, 1, 2)) -> Tensor:
-        extent = (self.temporal_atoms.shape[1], *self.spatial_atoms.shape[1:])
-        pads = self.pads_for((extent[0], extent[1], extent[2]), self.spread)
+        (time,), (height, width) = sizes(self.temporal_atoms)[1:], sizes(self.spatial_atoms)[1:]
+        pads = self.pads_for((time, height, width), self.spread)
         return self.padded(x_BCDHW, pads, axes)
 
     def _by_stages(self, x_BCDHW: Tensor) -> Tensor:
@@ -161,13 +161,14 @@ class AtomConv3d(Conv3dLike):
         (jump, *step), (wide, *broad) = self.stride, self.spread
         # time is padded after space, so that no spatial atom runs over frames of padding
         x = self._padded(x_BCDHW, axes=(1, 2))
-        batch, channels = x.shape[:2]
+        batch = x.shape[0]
         space = self.spatial_atoms[:, None, None]
         x = F.conv3d(x.flatten(0, 1).unsqueeze(1), space, None, (1, *step), 0, (1, *broad))
         x = self._padded(x, axes=(0,))
         time = self.temporal_atoms[:, None, :, None, None]
         x = F.conv3d(x.flatten(0, 1).unsqueeze(1), time, None, (jump, 1, 1), 0, (wide, 1, 1))
-        x = x.reshape(batch, channels * len(space) * len(time), *x.shape[2:])
+        count = sizes(self.spatial_atoms)[0] * sizes(self.temporal_atoms)[0]
+        x = x.reshape(batch, self.in_channels * count, *x.shape[2:])
         joint = self.coefficients.flatten(1)[:, :, None, None, None]
         return F.conv3d(x, joint, self.bias, groups=self.groups)
 
@@ -176,7 +177,7 @@ class AtomConv3d(Conv3dLike):
         x = F.conv3d(self._padded(x_BCDHW), joint, groups=self.groups)
         batch, size = x.shape[0], x.shape[2:]
         atoms = torch.einsum("mhw,nt->mnthw", self.spatial_atoms, self.temporal_atoms)
-        x = x.reshape(batch * self.out_channels, len(atoms) * atoms.shape[1], *size)
+        x = x.reshape(batch * self.out_channels, math.prod(sizes(atoms)[:2]), *size)
         x = F.conv3d(x, atoms.flatten(0, 1)[None], None, self.stride, 0, self.spread)
         x = x.reshape(batch, self.out_channels, *x.shape[2:])
         return x if self.bias is None else x + self.bias.to(x.dtype)[:, None, None, None]

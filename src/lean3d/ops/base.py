@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lean3d.errors import ShapeError
 from lean3d.ops.fast import conv3d
-from lean3d.shape import Triple, check_axes, triple
+from lean3d.shape import Triple, check_axes, sizes, triple
 
 __all__ = [
     "Conv3dLike",
@@ -59,14 +59,14 @@ def pad_or_crop(x_BCDHW: Tensor, pads: Pads, mode: str = "zeros") -> Tensor:
         x_BCDHW = F.pad(x_BCDHW, grow, mode="constant" if mode == "zeros" else mode)
     for axis, (before, after) in enumerate(pads, start=2):
         if before < 0 or after < 0:
-            start, stop = max(-before, 0), x_BCDHW.shape[axis] - max(-after, 0)
-            if stop <= start:
+            first, last = max(-before, 0), max(-after, 0)
+            if sizes(x_BCDHW)[axis] <= first + last:
                 raise ShapeError(
-                    f"the kernel needs {start + 1 + max(-after, 0)} voxels along axis {axis}, got "
-                    f"{tuple(x_BCDHW.shape)}; pad the volume, or convert with keep_depth= where it "
-                    "is thin"
+                    f"the kernel needs {first + last + 1} voxels along axis {axis}, got "
+                    f"{tuple(sizes(x_BCDHW))}; pad the volume, or convert with keep_depth= where "
+                    "it is thin"
                 )
-            x_BCDHW = x_BCDHW.narrow(axis, start, stop - start)
+            x_BCDHW = x_BCDHW.narrow(axis, first, x_BCDHW.shape[axis] - first - last)
     return x_BCDHW
 
 
@@ -179,8 +179,8 @@ class Conv3dLike(Holds4d):
         dilation: Triple | None = None,
     ) -> Tensor:
         """Convolve with a dense kernel (C', C/groups, kd, kh, kw) of any extent."""
-        extent = (kernel.shape[2], kernel.shape[3], kernel.shape[4])
-        pads = self.pads_for(extent, dilation)
+        depth, height, width = sizes(kernel)[2:]
+        pads = self.pads_for((depth, height, width), dilation)
         inside, rest = by_conv3d(pads, self.padding_mode)
         if any(map(any, rest)):
             x_BCDHW = self.padded(x_BCDHW, rest)

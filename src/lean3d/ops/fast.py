@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
-from lean3d.shape import Triple
+from lean3d.ops.recorded import holds, is_plain, is_transformed
+from lean3d.shape import Triple, sizes
 
 __all__ = ["conv3d", "is_exposed", "max_pool3d"]
 
@@ -47,7 +48,8 @@ def max_pool3d(x_BCDHW: Tensor, kernel: Triple, stride: Triple, pad: Triple) -> 
     Measured at one frame of 64 channels, 56 x 56: 1.6 ms by ATen's loop over volumes, 0.3 ms by its
     vectors over channels.
     """
-    if pad[0] or x_BCDHW.shape[2] != kernel[0] or x_BCDHW.device.type != "cpu":
+    other = pad[0] > 0 or x_BCDHW.device.type != "cpu" or is_transformed()
+    if other or not holds(x_BCDHW.shape[2] == kernel[0]):
         return F.max_pool3d(x_BCDHW, kernel, stride, pad)
     plane_BCHW = x_BCDHW.squeeze(2) if kernel[0] == 1 else x_BCDHW.amax(2)
     plane_BCHW = plane_BCHW.contiguous(memory_format=torch.channels_last)
@@ -61,14 +63,16 @@ def is_plane(x_BCDHW: Tensor, kernel: Tensor, pad: Triple, dilation: Triple, gro
     Measured at one sample of (64, 3, 56, 56), kernel 3: 3.5 times faster than conv3d; a depthwise
     kernel is faster as it is.
     """
-    span = dilation[0] * (kernel.shape[2] - 1) + 1
-    return groups == 1 and pad[0] == 0 and x_BCDHW.shape[2] == span
+    span = dilation[0] * (sizes(kernel)[2] - 1) + 1
+    return groups == 1 and pad[0] == 0 and holds(x_BCDHW.shape[2] == span)
 
 
 def loses_gradients(x_BCDHW: Tensor, kernel: Tensor, stride: Triple, pad: Triple) -> bool:
     """Whether oneDNN may leave parts of the kernel's gradient unwritten."""
-    trains = torch.is_grad_enabled() and kernel.requires_grad and x_BCDHW.device.type == "cpu"
-    return trains and is_exposed(x_BCDHW.shape[1], stride, pad)
+    # a trace is checked without gradients and may be trained
+    trains = torch.jit.is_tracing() or (torch.is_grad_enabled() and kernel.requires_grad)
+    on_cpu = x_BCDHW.device.type == "cpu"
+    return trains and on_cpu and is_exposed(sizes(x_BCDHW)[1], stride, pad)
 
 
 def is_exposed(channels: int, stride: Triple, pad: Triple) -> bool:
@@ -85,7 +89,7 @@ def takes_slow_path(x_BCDHW: Tensor, kernel: Tensor, groups: int) -> bool:
 
     Measured at (1, 64, 16, 16, 16): 7.4 ms by that loop, 2.8 ms by oneDNN.
     """
-    if torch.compiler.is_compiling() or type(x_BCDHW) is not Tensor:
+    if not is_plain(x_BCDHW):
         return False
     if x_BCDHW.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return False

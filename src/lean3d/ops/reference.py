@@ -18,6 +18,7 @@ from lean3d.ops.atoms import AtomConv3d
 from lean3d.ops.base import Conv3dLike
 from lean3d.ops.causal import CausalConv3d
 from lean3d.ops.channel import ChannelSeparatedConv3d
+from lean3d.ops.dense import DenseConv3d
 from lean3d.ops.parallel import ParallelSeparableConv3d
 from lean3d.ops.planar import PlanarConv3d
 from lean3d.ops.soft_acs import MeanACSConv3d, SoftACSConv3d
@@ -174,11 +175,16 @@ def causal(op: Any, x: Tensor) -> Tensor:
     return convolve(x, op.weight, op.bias, **size)
 
 
+def dense(op: Any, x: Tensor) -> Tensor:
+    return convolve(x, op.weight, op.bias, **settings(op))
+
+
 REFERENCES: dict[type, Any] = {
     ACSConv3d: acs,
     AtomConv3d: atoms,
     CausalConv3d: causal,
     ChannelSeparatedConv3d: channel_separated,
+    DenseConv3d: dense,
     MeanACSConv3d: mean_acs,
     ParallelSeparableConv3d: parallel,
     PlanarConv3d: planar,

@@ -8,6 +8,7 @@ view 1 none along H (coronal), view 2 none along W (sagittal).
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from lean3d.ops.base import Holds4d, as_kernel, pad_or_crop, split_channels
 from lean3d.ops.views import LearntViews
-from lean3d.shape import Triple, check_axes, triple
+from lean3d.shape import Triple, check_axes, sizes, triple
 
 __all__ = [
     "ACSConvTranspose3d",
@@ -100,23 +101,26 @@ class PlaneConvTranspose3d(Holds4d):
         y = F.conv_transpose3d(x_BCDHW, kernel, None, flat, groups=groups, dilation=dilation)
         pads = [(0, 0) if axis == view else self._pads(kernel, axis) for axis in range(3)]
         y = pad_or_crop(y, (pads[0], pads[1], pads[2]))
-        return y.index_select(2 + view, self._nearest(x_BCDHW, view))
+        return self._nearest(y, view)
 
     def _pads(self, kernel: Tensor, axis: int) -> tuple[int, int]:
         """What to add to a full transposed convolution along an axis; negative: what to cut."""
-        missing = self.dilation[axis] * (self.kernel_size[axis] - kernel.shape[2 + axis])
+        missing = self.dilation[axis] * (self.kernel_size[axis] - sizes(kernel)[2 + axis])
         before = missing // 2 - self.padding[axis]
         after = missing - missing // 2 - self.padding[axis] + self.output_padding[axis]
         return before, after
 
-    def _nearest(self, x_BCDHW: Tensor, axis: int) -> Tensor:
-        """For each output along `axis`, the input whose kernel is centred nearest."""
-        size, stride, pad = x_BCDHW.shape[2 + axis], self.stride[axis], self.padding[axis]
+    def _nearest(self, y_BCDHW: Tensor, axis: int) -> Tensor:
+        """Repeat along `axis` so that each output has the input whose kernel is centred nearest."""
+        stride, pad = self.stride[axis], self.padding[axis]
         span = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
-        length = (size - 1) * stride - 2 * pad + span + self.output_padding[axis]
-        outputs = torch.arange(length, device=x_BCDHW.device)
-        inputs = (2 * (outputs + pad) - (span - stride)).div(2 * stride, rounding_mode="floor")
-        return inputs.clamp(0, size - 1)
+        before = -(-(span - stride) // 2) - pad
+        after = span - stride - 2 * pad + self.output_padding[axis] - before
+        if stride > 1:
+            y_BCDHW = y_BCDHW.repeat_interleave(stride, dim=2 + axis)
+        pads: Any = [(0, 0), (0, 0), (0, 0)]
+        pads[axis] = before, after
+        return pad_or_crop(y_BCDHW, pads, "replicate")
 
     def check(self, x: Tensor) -> None:
         check_axes(x, f"B C={self.in_channels} D H W", self)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.ops.base import Conv3dLike, as_kernel
+from lean3d.shape import sizes
 
 __all__ = ["LearntViews", "PlaneConv3d", "ViewsConv3d", "embed"]
 
@@ -20,10 +21,12 @@ __all__ = ["LearntViews", "PlaneConv3d", "ViewsConv3d", "embed"]
 def embed(kernel: Tensor, extent: tuple[int, ...]) -> Tensor:
     """Put a kernel in the middle of a larger one that is zero elsewhere."""
     pads = []
-    for own, size in zip(reversed(kernel.shape[2:]), reversed(extent), strict=True):
+    outputs, inputs, *owns = sizes(kernel)
+    for own, size in zip(reversed(owns), reversed(extent), strict=True):
         before = (size - 1) // 2 - (own - 1) // 2
         pads += [before, size - own - before]
-    return torch.nn.functional.pad(kernel, pads)
+    # the TorchScript-based ONNX exporter does not know the shape of what is padded
+    return torch.nn.functional.pad(kernel, pads).view(outputs, inputs, *extent)
 
 
 class PlaneConv3d(Conv3dLike):
