@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 
-from lean3d.data import SHAPES_2D, Shapes2D, Shapes3D
+from lean3d.data import SHAPES_2D, Shapes3D
 from lean3d.files import write_between
 from lean3d.metrics import feature_mauc
 from papers.acs.feature_figure import draw_features
+from papers.acs.flat_shapes import Flat
 from papers.acs.shape_results import Results, spread
-from papers.acs.shape_training import score, train
-from papers.acs.shape_unet import ShapeUNet, flat_unet, last_features, solid_unet, transfer
+from papers.acs.shape_unet import ShapeUNet, last_features, solid_unet, transfer
 from papers.text import table
 
 __all__ = ["FEATURES", "Scale", "built", "main", "measure", "section"]
@@ -43,16 +43,8 @@ class Scale:
     epochs: int = 3
     tests: int = 10
 
-
-def flat_run(scale: Scale, seed: int, out: Path) -> tuple[ShapeUNet, dict[str, Any]]:
-    """The 2D network after its training, and its Dice on other images."""
-    model = flat_unet(scale.widths, seed)
-    samples, val, tests = (
-        Shapes2D(num, 3 * seed + part, size=scale.size)
-        for part, num in enumerate((scale.images, 500, 2_000))
-    )
-    train(model, samples, val, out / f"2d_{seed}", seed, scale.epochs)
-    return model, score(model, tests, tests.names)
+    def flat(self, out: Path) -> Flat:
+        return Flat(self.size, self.widths, self.images, self.epochs, out)
 
 
 def built(name: str, scale: Scale, seed: int, out: Path) -> ShapeUNet:
@@ -60,7 +52,7 @@ def built(name: str, scale: Scale, seed: int, out: Path) -> ShapeUNet:
     form, start = name.split()
     model = solid_unet(form, scale.widths, seed, len(SHAPES_2D))
     if start == "p.":
-        flat, _ = flat_run(scale, seed, out)
+        flat, _ = scale.flat(out).trained(seed)
         transfer(flat.state_dict(), model, ("encoder", "decoder", "head"))
     return model
 
@@ -82,7 +74,7 @@ def measure(scale: Scale, results: Results, out: Path, seeds: tuple[int, ...] = 
     """Whatever is missing."""
     for seed in seeds:
         print(f"seed {seed}", file=sys.stderr, flush=True)
-        results.get(FLAT, seed, lambda seed=seed: flat_run(scale, seed, out)[1])
+        results.get(FLAT, seed, partial(scale.flat(out).score, seed))
         for name in PAPER:
             results.get(name, seed, partial(_one, name, scale, seed, out))
 

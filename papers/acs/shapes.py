@@ -14,17 +14,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from lean3d.data import Shapes2D, Shapes3D
+from lean3d.data import Shapes3D
 from lean3d.files import write_between
+from papers.acs.flat_shapes import Flat
 from papers.acs.shape_figure import draw_shapes
 from papers.acs.shape_results import Results
 from papers.acs.shape_text import section
-from papers.acs.shape_training import RISE, SLOWER, STOP, score, train, until_flat
-from papers.acs.shape_unet import flat_unet, solid_unet, transfer
+from papers.acs.shape_training import RISE, SLOWER, STOP, score, until_flat
+from papers.acs.shape_unet import solid_unet, transfer
 
-__all__ = ["VARIANTS", "Scale", "flat_run", "main", "measure"]
+__all__ = ["VARIANTS", "Scale", "main", "measure"]
 
 HERE, RUNS = Path(__file__).parent, Path("runs") / "acs_shapes"
 WHOLE, ENCODER = ("encoder", "decoder"), ("encoder",)
@@ -57,34 +56,31 @@ class Scale:
     tests: int = 100
     most: int = 150
 
+    def flat(self, out: Path) -> Flat:
+        return Flat(self.size, self.widths, self.images, self.image_epochs, out)
+
     def settings(self) -> dict[str, Any]:
         return asdict(self) | {"rise": RISE, "slower": SLOWER, "stop": STOP}
 
 
-def flat_run(scale: Scale, seed: int, out: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The 2D network's weights, and how good they are on other images."""
-    model = flat_unet(scale.widths, seed)
-    samples, val, tests = (
-        Shapes2D(num, 3 * seed + part, size=scale.size)
-        for part, num in enumerate((scale.images, 500, 2_000))
-    )
-    found = train(model, samples, val, out / f"2d_{seed}", seed, scale.image_epochs)
-    return model.state_dict(), score(model, tests, tests.names) | _took(found)
-
-
 def measure(scale: Scale, results: Results, out: Path, seed: int) -> None:
     """Whatever is missing of one seed."""
-    results.get("2D", seed, lambda: flat_run(scale, seed, out)[1])
+    results.get("2D", seed, partial(_flat, scale, seed, out))
     for name in VARIANTS:
         print(f"seed {seed}: {name}", file=sys.stderr, flush=True)
         results.get(name, seed, partial(_one, name, scale, seed, out))
+
+
+def _flat(scale: Scale, seed: int, out: Path) -> dict[str, Any]:
+    flat = scale.flat(out)
+    return flat.score(seed) | _took(flat.trained(seed)[1])
 
 
 def _one(name: str, scale: Scale, seed: int, out: Path) -> dict[str, Any]:
     form, parts = VARIANTS[name]
     model = solid_unet(form, scale.widths, seed)
     if parts:
-        transfer(flat_run(scale, seed, out)[0], model, parts)
+        transfer(scale.flat(out).trained(seed)[0].state_dict(), model, parts)
     samples, val, tests = (
         Shapes3D(num, 3 * seed + part, size=scale.size)
         for part, num in enumerate((scale.volumes, scale.val, scale.tests))

@@ -32,7 +32,7 @@ def test_every_network_has_the_area_of_its_features_and_of_its_answers(found):
 
 def test_a_pretrained_network_has_the_whole_2d_weights_and_one_from_scratch_none(found):
     out, _ = found
-    flat = features.flat_run(TINY, 0, out / "runs")[0].state_dict()
+    flat = TINY.flat(out / "runs").trained(0)[0].state_dict()
     for name in ("2.5D p.", "ACS p."):
         ours = features.built(name, TINY, 0, out / "runs").state_dict()
         assert all(torch.equal(ours[key], value) for key, value in flat.items()), name
