@@ -4,7 +4,8 @@ Paper: Yang et al., Reinventing 2D Convolutions for 3D Images (ACS), arXiv:1911.
 The paper's shapes, its noise, its loss, its rate and its batches, on a smaller scale that a CPU
 trains: 24 voxels a side instead of 48, half the width. Goes on with what `runs/acs_shapes` and
 shapes.json hold, and writes the table and the figure from all there is; `--seeds` alone, without
-one, trains nothing.
+one, trains nothing. `--paper` does the same at the paper's own size, into shapes_paper.json, for
+those who have a GPU.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from papers.acs.shape_text import section
 from papers.acs.shape_training import RISE, SLOWER, STOP, score, until_flat
 from papers.acs.shape_unet import solid_unet, transfer
 
-__all__ = ["VARIANTS", "Scale", "main", "measure"]
+__all__ = ["PAPER", "VARIANTS", "Scale", "main", "measure"]
 
 HERE, RUNS = Path(__file__).parent, Path("runs") / "acs_shapes"
 WHOLE, ENCODER = ("encoder", "decoder"), ("encoder",)
@@ -61,6 +62,9 @@ class Scale:
 
     def settings(self) -> dict[str, Any]:
         return asdict(self) | {"rise": RISE, "slower": SLOWER, "stop": STOP}
+
+
+PAPER = Scale(size=48, widths=(64, 128), image_epochs=3)
 
 
 def measure(scale: Scale, results: Results, out: Path, seed: int) -> None:
@@ -105,12 +109,16 @@ def _took(found: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m papers.acs.shapes")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    scale = Scale()
-    results = Results(HERE / "shapes.json", scale.settings())
-    for seed in parser.parse_args().seeds:
-        measure(scale, results, RUNS, seed)
-    draw_shapes(results, tuple(VARIANTS), HERE / "shapes")
-    write_between(HERE / "README.md", "shapes", section(results))
+    parser.add_argument("--paper", action="store_true", help="the paper's own size")
+    asked = parser.parse_args()
+    scale, name = (PAPER, "shapes_paper") if asked.paper else (Scale(), "shapes")
+    results = Results(HERE / f"{name}.json", scale.settings())
+    for seed in asked.seeds:
+        measure(scale, results, RUNS.with_name(f"acs_{name}"), seed)
+    if not results.entries:
+        parser.error(f"{name}.json has no results of these settings yet; pass --seeds 0")
+    draw_shapes(results, tuple(VARIANTS), HERE / name)
+    write_between(HERE / "README.md", name, section(results))
     print(section(results))
 
 
