@@ -7,7 +7,7 @@ import lean3d
 
 LEVELS = [
     {"errors"},
-    {"shape", "optional", "files", "limits"},
+    {"shape", "optional", "files", "limits", "typed"},
     {"ops", "data", "cost", "metrics", "report"},
     {"convert", "stream", "models"},
     {"checkpoints", "tasks", "train", "infer"},

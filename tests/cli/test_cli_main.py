@@ -1,5 +1,7 @@
+import logging
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -66,6 +68,23 @@ def test_a_disk_that_fails_outside_our_own_writing_is_one_sentence(refused, monk
 
     monkeypatch.setattr("lean3d.cli.train.get_recipe", fail)
     assert refused("train", "brain3d") == "lean3d: some/file: No space left on device\n"
+
+
+def test_what_libraries_say_to_programmers_is_not_shown(lean3d, monkeypatch):
+    log = logging.getLogger("nibabel.global")
+
+    def speak():
+        warnings.warn("old", UserWarning, stacklevel=1)
+        handler = logging.StreamHandler()
+        log.addHandler(handler)
+        log.warning("sizeof_hdr should be 348")
+        log.removeHandler(handler)
+        return {"folder": "your own data"}
+
+    monkeypatch.setattr("lean3d.cli.train.list_recipes", speak)
+    code, _, err = lean3d("train", "--help")
+    assert (code, err) == (0, "")
+    assert not log.disabled
 
 
 def test_ctrl_c_exits_with_130(lean3d, monkeypatch):

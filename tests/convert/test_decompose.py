@@ -235,5 +235,5 @@ def test_refuses_what_it_cannot_fit(conv, how, says):
     ],
 )
 def test_refuses_settings_that_mean_nothing(make):
-    with pytest.raises(ConversionError, match=r"(form|streams|mode) is|there are"):
+    with pytest.raises(ConversionError, match=r"(form|streams|mode|join) is|there are"):
         make()

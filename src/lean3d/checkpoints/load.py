@@ -17,6 +17,7 @@ from lean3d.checkpoints.structure import Structure, structure
 from lean3d.errors import LeanError
 from lean3d.models import list_models
 from lean3d.shape import triple
+from lean3d.typed import check_kind
 
 __all__ = ["Loaded", "load_checkpoint", "open_checkpoint"]
 
@@ -71,11 +72,14 @@ class File:
 
 def open_checkpoint(path: str | Path, *, format: str | None = None) -> File:
     """Read a file and recognise it; see `load_checkpoint`."""
+    check_kind("load_checkpoint", path, str | Path, "the path of a file")
+    check_kind("load_checkpoint", format, str | None, "the name of a format such as 'lean3d'")
     tensors = read_tensors(path)
     form = find_format(tensors, format)
     tensors = {key: form.value(tensor) for key, tensor in tensors.items()}
     renamed = {new: tensors[old] for old, new in form.names(tensors).items()}
-    assert len(renamed) == len(tensors), f"two keys of {path} have one name"
+    if len(renamed) < len(tensors):
+        raise LeanError(f"{path} has two keys that mean one weight of {form.what}; remove one")
     facts, found = form.facts(renamed), structure(renamed)
     if found is not None:
         found = replace(found, arguments={**found.arguments, **facts.arguments})
@@ -99,6 +103,7 @@ def load_checkpoint(
         DataError: the file is missing, damaged, or would run code.
         LeanError: it is not this model's; says what differs first and how to build the model.
     """
+    check_kind("load_checkpoint", model, nn.Module, "an nn.Module to load weights into")
     file = open_checkpoint(path, format=format)
     own = model.state_dict().keys()
     # the peer's own network has the peer's own names

@@ -3,10 +3,13 @@
 import codecs
 import difflib
 import importlib
+import logging
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import lean3d
 from lean3d.cli.sentence import escaped, sentence
@@ -40,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _prepare_stdout()
         _check_text(arguments)
         try:
-            return _dispatch(arguments)
+            with _quiet_libraries():
+                return _dispatch(arguments)
         finally:
             # here, so that a full disk or a closed pipe is met while it can be said
             _flush_stdout()
@@ -52,6 +56,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("lean3d: interrupted", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """What other packages have to say to programmers is not for people who type commands."""
+    log = logging.getLogger("nibabel.global")
+    was, log.disabled = log.disabled, True
+    with warnings.catch_warnings():
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            log.disabled = was
 
 
 def _check_text(arguments: list[str]) -> None:

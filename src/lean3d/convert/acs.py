@@ -4,7 +4,7 @@ Paper: Yang et al., Reinventing 2D Convolutions for 3D Images (ACS), arXiv:1911.
 Differs from the paper: transposed convolutions are split over the views too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,11 +42,12 @@ class ACS(Views):
     split: Triple | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.split, Sequence) and not isinstance(self.split, str):
+            object.__setattr__(self, "split", tuple(self.split))
         super().__post_init__()
         if self.split is None:
             return
-        object.__setattr__(self, "split", tuple(self.split))
-        if len(self.split) != 3 or min(self.split) < 0 or sum(self.split) <= 0:
+        if min(self.split) < 0 or sum(self.split) <= 0:
             raise ConversionError(f"ACS: split gives three shares, not all zero, got {self.split}")
 
 

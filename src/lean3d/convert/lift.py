@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from lean3d.errors import ConversionError
+from lean3d.typed import check_types
 
 __all__ = ["Folding", "Lift", "Lifted", "Site"]
 
@@ -28,7 +29,8 @@ class Lift:
 
     def __post_init__(self) -> None:
         keep = self.keep_depth
-        if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 0):
+        check_types(self, ConversionError)
+        if keep is not None and keep < 0:
             raise ConversionError(
                 f"{type(self).__name__}: keep_depth is a number of downsamplings or None for all, "
                 f"got {keep!r}"

@@ -17,6 +17,7 @@ from lean3d.cost.profiles import Profile, rules
 from lean3d.cost.result import Cost, LayerCost
 from lean3d.cost.tally import Row, Tally, tensor_shapes
 from lean3d.errors import LeanError, ShapeError
+from lean3d.typed import check_kind
 
 __all__ = ["count"]
 
@@ -42,6 +43,8 @@ def count(
         ShapeError: the model cannot run on inputs of that shape; names the module that failed.
         LeanError: the model cannot be copied, or needs values that meta tensors do not hold.
     """
+    check_kind("count", model, nn.Module, "an nn.Module")
+    check_kind("count", profile, str, "the name of a profile such as 'macs'")
     tally = Tally(rules(profile))
     shapes = _shapes(input_shape)
     copied = meta_copy(model)

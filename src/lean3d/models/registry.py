@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from lean3d.errors import RunError
+from lean3d.typed import check_kind
 
 __all__ = ["ModelEntry", "create_model", "find_model", "list_models", "register_models"]
 
@@ -82,6 +83,7 @@ def register_models(
 
 def list_models(pattern: str = "*") -> list[str]:
     """Names of the registered models that match a shell pattern such as "unet*"."""
+    check_kind("list_models", pattern, str, "a pattern of names such as 'unet*'")
     return sorted(name for name in _MODELS if fnmatchcase(name, pattern))
 
 
@@ -91,6 +93,7 @@ def find_model(name: str) -> ModelEntry:
     Raises:
         RunError: no model has that name; the message gives the nearest.
     """
+    check_kind("create_model", name, str, "the name of a model such as 'unet3d'")
     if name not in _MODELS:
         raise RunError(f"no model called {name!r}{_near(name, _MODELS)}")
     return _MODELS[name]

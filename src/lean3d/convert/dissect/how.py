@@ -4,9 +4,10 @@ Paper: Köpüklü et al., Dissected 3D CNNs (D3D), arXiv:2009.14639, Sec 3.1
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from lean3d.errors import ConversionError
+from lean3d.typed import check_types
 
 __all__ = ["Dissect"]
 
@@ -40,11 +41,6 @@ class Dissect:
     first: First = "replicate"
 
     def __post_init__(self) -> None:
-        known = {"skip": Skip, "frames": Literal[1, 3], "head": Head, "first": First}
-        for name, allowed in known.items():
-            if getattr(self, name) not in get_args(allowed):
-                raise ConversionError(
-                    f"Dissect: {name} is one of {get_args(allowed)}, got {getattr(self, name)!r}"
-                )
+        check_types(self, ConversionError)
         if self.window < 1:
             raise ConversionError(f"Dissect: window is at least 1 frame, got {self.window}")

@@ -37,6 +37,7 @@ class Atoms(Lean):
     path: Literal["reconstruct", "stages", "coefficients"] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if min(self.spatial, self.temporal) < 1:
             raise ConversionError(f"Atoms: there are atoms of both kinds, got {self}")
 

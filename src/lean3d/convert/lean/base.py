@@ -10,6 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from lean3d.convert.lean.dense import settings
+from lean3d.errors import ConversionError
+from lean3d.typed import check_types
 
 __all__ = ["Fit", "Lean", "place"]
 
@@ -24,6 +26,9 @@ class Fit:
 
 class Lean(ABC):
     """How a dense 3D convolution becomes a lean one, fitted to its kernel."""
+
+    def __post_init__(self) -> None:
+        check_types(self, ConversionError)
 
     def takes(self, conv: nn.Conv3d) -> bool:
         """Whether there is anything to cut: by default a kernel that sees both time and plane."""

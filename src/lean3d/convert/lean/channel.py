@@ -37,6 +37,7 @@ class ChannelSeparated(Lean):
     stem: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.mode not in ("ip", "ir") or self.group_width < 1:
             raise ConversionError(
                 f"ChannelSeparated: mode is 'ip' or 'ir' and group_width at least 1, got {self}"

@@ -45,6 +45,7 @@ class ParallelSeparable(Lean):
     join: Literal["concat", "sum"] = "concat"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.streams not in (1, 2, 3) or self.depth < 1 or self.join not in ("concat", "sum"):
             raise ConversionError(
                 "ParallelSeparable: streams is 1, 2 or 3, depth at least 1 and join 'concat' or "

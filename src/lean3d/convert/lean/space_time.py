@@ -36,6 +36,7 @@ class SpaceTime(Lean):
     mid_channels: int | Literal["full"] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.form not in ("2plus1d", "rank1"):
             raise ConversionError(f"SpaceTime: form is '2plus1d' or 'rank1', got {self.form!r}")
 
