@@ -7,7 +7,7 @@ ZOO += pytorchvideo fvcore iopath portalocker yacs tabulate termcolor  # the res
 # what tests and benchmarks compare with, without what it depends on
 PEERS := acsconv continual-inference
 
-.PHONY: install demo test test-slow lint bench
+.PHONY: install demo test test-slow fuzz test-matrix reliability lint bench
 
 install: $(VENV)/.installed
 
@@ -26,6 +26,15 @@ test: install
 
 test-slow: install
 	$(BIN)/pytest -m slow
+
+fuzz: install  ## 20,000 odd inputs; stopped, it goes on with the next round
+	$(BIN)/python tests/fuzz/rounds.py
+
+test-matrix:  ## what cannot be had here is said and skipped
+	$(PYTHON) tests/matrix.py
+
+reliability: install
+	$(BIN)/python benchmarks/reliability.py --run
 
 lint: install
 	$(BIN)/ruff check .
