@@ -1,0 +1,211 @@
+"""Write docs/reliability.md: what lean3d promises, the tests that hold it, and their last figures.
+
+    python benchmarks/reliability.py [--run]
+
+With --run the tests of every promise run first, the slow ones too (an hour), and their counts are
+kept in results/reliability.json. The figures of the fuzz tests are those that make fuzz wrote.
+"""
+
+import argparse
+import datetime
+import json
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+
+from lean3d.files import write_between, write_text
+
+HERE = Path(__file__).parent
+HOME = HERE.parent
+RECORD = HERE / "results" / "reliability.json"
+# ends of an input that keep the promise; the last is one sentence, but not lean3d's own
+FINE = ("result", "refused", "unforeseen")
+PAGE = HOME / "docs" / "reliability.md"
+
+
+@dataclass(frozen=True)
+class Promise:
+    """One line of what users may rely on.
+
+    Attributes:
+        about: What it is about, in a word or two.
+        what: The promise.
+        tests: Files, or tests as FILE::NAME, that fail when it is broken.
+        surfaces: Of the fuzz tests, whose figures stand with it.
+    """
+
+    about: str
+    what: str
+    tests: tuple[str, ...]
+    surfaces: tuple[str, ...] = ()
+
+
+COMMANDS = ("command lines", "scans", "videos", "weights", "recipes", "run folders")
+PROMISES = (
+    Promise(
+        "one sentence",
+        "Whatever is typed or handed in, a command gives a result, or one sentence of at most 400 "
+        "characters on stderr and exit code 2",
+        (
+            "tests/fuzz/test_fuzz_commands.py",
+            "tests/fuzz/test_fuzz_files.py",
+            "tests/fuzz/test_fuzz_runs.py",
+        ),
+        COMMANDS,
+    ),
+    Promise(
+        "one sentence",
+        "A call from Python gives a result, or raises a LeanError with one sentence",
+        ("tests/test_typed.py", "tests/ops/test_contract.py"),
+        ("public functions", "operators", "streams"),
+    ),
+    Promise(
+        "safe to load",
+        "Loading weights, checkpoints and runs never runs code that they hold",
+        ("tests/fuzz/test_fuzz_runs.py", "tests/fuzz/test_fuzz_law.py::test_a_pickle_runs_no_code"),
+        ("weights", "run folders"),
+    ),
+    Promise(
+        "time and memory",
+        "No input takes more than 10 s of one core or 2 GB, whatever it claims to hold",
+        ("tests/fuzz/test_fuzz_law.py", "tests/fuzz/test_fuzz_files.py"),
+        COMMANDS,
+    ),
+    Promise(
+        "writing",
+        "A file is written whole or not at all, and a refusal writes nothing",
+        ("tests/test_files.py", "tests/fuzz/test_fuzz_commands.py"),
+        ("command lines",),
+    ),
+    Promise(
+        "writing",
+        "Devices and pipes are written through, links followed, sources never overwritten",
+        ("tests/test_files.py", "tests/cli/test_cli_outputs.py"),
+    ),
+    Promise(
+        "resume",
+        "A killed run goes on to the weights it would have had",
+        ("tests/train/test_fit.py",),
+    ),
+    Promise(
+        "streams",
+        "Steps of causal networks give what one pass over the video gives, at every frame",
+        ("tests/stream/test_stream_law.py",),
+    ),
+    Promise(
+        "streams",
+        "Networks that look ahead give the answers they were trained to give, late",
+        ("tests/stream/test_waiting.py",),
+    ),
+    Promise(
+        "streams",
+        "Streams neither grow nor drift",
+        ("tests/stream/test_stream_soak.py",),
+    ),
+    Promise(
+        "threads",
+        "Streams that share a model answer rightly from any number of threads",
+        ("tests/stream/test_stream_threads.py",),
+    ),
+    Promise(
+        "conversions",
+        "A conversion that is called isotropic treats depth exactly as height, or is refused",
+        ("tests/convert/test_self_check.py", "tests/convert/test_mutations.py"),
+        ("random networks, ACS",),
+    ),
+    Promise(
+        "conversions",
+        "Planar conversions equal the 2D network slice by slice; unconvert brings it back",
+        ("tests/fuzz/test_fuzz_networks.py", "tests/convert/test_unconvert.py"),
+        ("random networks, planar", "random networks, repeated image"),
+    ),
+    Promise(
+        "drop-in",
+        "Operators take nn.Conv3d's arguments, give its sizes and work with PyTorch's tools",
+        ("tests/ops/test_contract.py",),
+        ("operators",),
+    ),
+    Promise(
+        "small needs",
+        "import lean3d needs torch and numpy alone",
+        ("tests/test_import.py",),
+    ),
+)  # fmt: skip
+
+
+def run_tests() -> dict:
+    """Run every test that is named, and return how many of each passed."""
+    files = sorted({name.partition("::")[0] for promise in PROMISES for name in promise.tests})
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "", f"--junitxml={report}", *files]
+        subprocess.run(command, cwd=HOME, check=False)
+        cases = list(ET.parse(report).getroot().iter("testcase"))
+    counts: dict[str, dict[str, int]] = {}
+    for case in cases:
+        file = case.get("classname", "").replace(".", "/") + ".py"
+        name = f"{file}::{case.get('name', '').partition('[')[0]}"
+        bad = any(child.tag in ("failure", "error") for child in case)
+        kind = "failed" if bad else "skipped" if case.find("skipped") is not None else "passed"
+        count = counts.setdefault(name, {})
+        count[kind] = count.get(kind, 0) + 1
+    describe = ["git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(describe, capture_output=True, text=True, cwd=HOME).stdout.strip()
+    return {"date": str(datetime.date.today()), "commit": commit, "tests": counts}
+
+
+def tests_figure(promise: Promise, record: dict) -> str:
+    """How many of its tests passed when they were last run."""
+    total = {"passed": 0, "failed": 0, "skipped": 0}
+    for name, count in record.get("tests", {}).items():
+        if any(name == test or name.startswith(f"{test}::") for test in promise.tests):
+            for kind, n in count.items():
+                total[kind] += n
+    return ", ".join(f"{n} {kind}" for kind, n in total.items() if n or kind == "passed")
+
+
+def fuzz_figure(promise: Promise, fuzz: dict) -> str:
+    """Inputs of its surfaces, and how many broke the law."""
+    kinds = [fuzz.get("surfaces", {}).get(surface, {}) for surface in promise.surfaces]
+    inputs = sum(sum(count.values()) for count in kinds)
+    fine = sum(count.get(kind, 0) for count in kinds for kind in FINE)
+    return f"{inputs:,} inputs, {inputs - fine} broke it" if inputs else ""
+
+
+def figures() -> tuple[dict, dict]:
+    """What the tests, and what the newest fuzz, gave when they were last run."""
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    found = sorted((HERE / "results").glob("fuzz_*.json"))
+    return record, json.loads(found[-1].read_text()) if found else {}
+
+
+def page(record: dict, fuzz: dict) -> str:
+    lines = ["| about | promise | held by | last figures |", "|---|---|---|---|"]
+    for promise in PROMISES:
+        tests = ", ".join(f"`{name.removeprefix('tests/')}`" for name in promise.tests)
+        figures = [tests_figure(promise, record), fuzz_figure(promise, fuzz)]
+        lines.append(
+            f"| {promise.about} | {promise.what} | {tests} | {'; '.join(filter(None, figures))} |"
+        )
+    when = f"Tests: {record.get('date', 'not run')}, commit {record.get('commit', '-')}."
+    if fuzz:
+        when += (
+            f" Fuzz: {fuzz['date']}, commit {fuzz['commit']}, {fuzz['inputs']:,} inputs from seed "
+            f"{fuzz['seed']}, slowest {fuzz['slowest_s']} s of one core."
+        )
+    return "\n".join([*lines, "", when])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", action="store_true", help="run the tests first")
+    if parser.parse_args().run:
+        write_text(RECORD, json.dumps(run_tests(), indent=1, sort_keys=True) + "\n")
+    write_between(PAGE, "promises", page(*figures()))
+
+
+if __name__ == "__main__":
+    main()
