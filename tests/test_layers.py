@@ -6,8 +6,8 @@ from pathlib import Path
 import lean3d
 
 LEVELS = [
-    {"errors"},
-    {"shape", "optional", "files", "limits", "typed"},
+    {"errors", "signals"},
+    {"shape", "optional", "files", "limits", "lock", "typed"},
     {"ops", "data", "cost", "metrics", "report"},
     {"convert", "stream", "models"},
     {"checkpoints", "tasks", "train", "infer"},

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from lean3d.errors import DataError, LeanError
+from lean3d.signals import uninterrupted
 
 __all__ = ["check_outputs", "write_between", "write_text", "write_whole"]
 
@@ -36,7 +37,8 @@ def write_whole(path: str | Path) -> Iterator[Path]:
     try:
         beside = _file(path)
         folder = Path(tempfile.gettempdir()) if beside is None else beside.parent
-        temporary = _temporary(path, folder)
+        with uninterrupted():  # by a signal between the file and its name
+            temporary = _temporary(path, folder)
         yield temporary
         if beside is None:
             _pass_through(temporary, path)

@@ -1,4 +1,6 @@
 import logging
+import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -94,6 +96,14 @@ def test_ctrl_c_exits_with_130(lean3d, monkeypatch):
     monkeypatch.setattr("lean3d.cli.train.get_recipe", press)
     code, _, err = lean3d("train", "brain3d")
     assert (code, err) == (130, "lean3d: interrupted\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_one_sentence_and_its_exit_code(lean3d, monkeypatch, number):
+    monkeypatch.setattr("lean3d.cli.train.get_recipe", lambda _: os.kill(os.getpid(), number))
+    code, out, err = lean3d("train", "brain3d")
+    assert (code, out) == (128 + number, "")
+    assert err == f"lean3d: stopped by {number.name}; run the command again\n"
 
 
 def test_help_does_not_wait_for_the_trainer():

@@ -15,6 +15,7 @@ import lean3d
 from lean3d.cli.sentence import escaped, sentence
 from lean3d.errors import RunError
 from lean3d.optional import require
+from lean3d.signals import Stopped, stoppable
 
 __all__ = ["main"]
 
@@ -48,6 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         finally:
             # here, so that a full disk or a closed pipe is met while it can be said
             _flush_stdout()
+    except Stopped as stopped:
+        print(f"lean3d: {stopped}", file=sys.stderr)
+        return 128 + stopped.number
     except Exception as error:  # the last line of defence
         if os.environ.get("LEAN3D_DEBUG", "0") not in ("", "0"):
             traceback.print_exc()
@@ -114,6 +118,7 @@ def _flush_stdout() -> None:
         raise RunError(f"cannot write to stdout: {error.strerror or error}") from error
 
 
+@stoppable()
 def _dispatch(arguments: list[str]) -> int:
     name, *rest = arguments or ["--help"]
     if name in ("-h", "--help"):

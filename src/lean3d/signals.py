@@ -1,0 +1,120 @@
+"""End a command at a signal as an error would: temporary files go, and the exit code says why."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Stopped", "advising", "check_stopped", "stoppable", "uninterrupted"]
+
+# a terminal's Ctrl-C, what schedulers and `kill` send, and what a terminal sends when it closes
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
+
+
+class Stopped(SystemExit):
+    """A signal ended the program; the exit code is 128 and its number, as shells have it.
+
+    Attributes:
+        advice: How to go on; whoever knows sets it on the way out.
+    """
+
+    def __init__(self, number: int):
+        super().__init__(128 + number)
+        self.number = number
+        self.advice = "run the command again"
+
+    def __str__(self) -> str:
+        return f"stopped by {signal.Signals(self.number).name}; {self.advice}"
+
+
+class _Received:
+    """The signal that came, if any, and how many sections hold it back."""
+
+    number: int | None = None
+    held = 0
+
+
+_received = _Received()
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Inside, a signal raises `Stopped` in the main thread, once; later signals are ignored.
+
+    Signals that the caller ignores (nohup, a shell's background jobs) stay ignored. Other threads
+    than the main one cannot take signals, nothing changes in them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    _received.number, _received.held = None, 0
+    try:
+        for number, handler in before.items():
+            if handler in DEFAULTS:
+                signal.signal(number, _stop)
+        yield
+    except Stopped:
+        raise
+    except BaseException:
+        # what breaks because of the signal, such as workers that got it too, is not the reason
+        check_stopped()
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _received.number = None
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """A short section that a signal waits for, such as naming a file that has just been made."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _received.held += 1
+    try:
+        yield
+    finally:
+        _received.held -= 1
+        if not _received.held:
+            check_stopped()
+
+
+@contextmanager
+def advising(record: Path) -> Iterator[None]:
+    """Say of work that a signal stops how it goes on: by --resume once `record` is there."""
+    try:
+        yield
+    except Stopped as stopped:
+        if record.exists():
+            stopped.advice = f"go on in {record.parent} with the same command and --resume"
+        raise
+
+
+def check_stopped() -> None:
+    """Raise `Stopped` if a signal has come, in case the exception was lost in a destructor."""
+    if _received.number is not None:
+        raise Stopped(_received.number)
+
+
+def _stop(number: int, frame: Any) -> None:
+    if _received.number is None:
+        _received.number = number
+        if not _received.held:
+            raise Stopped(number)
+
+
+def _forget() -> None:
+    _received.number, _received.held = None, 0
+
+
+_register: Callable[..., None] | None = getattr(os, "register_at_fork", None)
+if _register is not None:
+    _register(after_in_child=_forget)
