@@ -1,0 +1,158 @@
+"""One run at a time in a folder, by a lock that ends with its process, however that ends.
+
+A POSIX record lock, because the workers of a loader do not inherit it: after a kill they may live
+on for seconds. Where there are none (Windows, a few network file systems), nothing is locked.
+"""
+
+import contextlib
+import errno
+import os
+import platform
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lean3d.errors import RunError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["LOCK", "held"]
+
+LOCK = ".lock"
+BUSY = errno.EACCES, errno.EAGAIN
+
+
+class _Here:
+    """What this process holds: record locks do not part its threads."""
+
+    def __init__(self) -> None:
+        self.guard = threading.Lock()
+        self.threads: dict[Path, threading.RLock] = {}
+        self.depth: dict[Path, int] = {}
+
+
+_here = _Here()
+
+
+@contextmanager
+def held(folder: str | Path, *, wait: bool = False) -> Iterator[None]:
+    """Keep other processes and threads out of a folder, which is made if it is not there.
+
+    The same thread may enter again. Folders made here that are still empty at the end go.
+
+    Args:
+        wait: Wait until the folder is free.
+
+    Raises:
+        RunError: another run is in the folder, or it cannot be made.
+    """
+    folder = Path(folder).resolve()
+    with _here.guard:
+        own = _here.threads.setdefault(folder, threading.RLock())
+    if not own.acquire(blocking=wait):
+        raise RunError(_busy(folder, f"process {os.getpid()}, this one"))
+    try:
+        if _here.depth.get(folder):
+            yield
+            return
+        made = _make(folder)
+        try:
+            with _locked(folder, wait):
+                _here.depth[folder] = 1
+                try:
+                    yield
+                finally:
+                    _here.depth[folder] = 0
+        finally:
+            for new in made:
+                with contextlib.suppress(OSError):  # it holds something
+                    new.rmdir()
+    finally:
+        own.release()
+
+
+@contextmanager
+def _locked(folder: Path, wait: bool) -> Iterator[None]:
+    path = folder / LOCK
+    handle = _open(path, wait)
+    try:
+        os.ftruncate(handle, 0)
+        os.write(handle, f"process {os.getpid()} on {platform.node()}".encode())
+        yield
+    finally:
+        # while it is locked: who has opened it before looks again, see _open
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _open(path: Path, wait: bool) -> int:
+    """An open file that is locked, and still the one of that name."""
+    while True:
+        handle = _try_open(path)
+        try:
+            _lock(handle, path, wait)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(handle), path.stat()):
+                    return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _try_open(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise RunError(_cannot(path.parent, error)) from error
+
+
+def _lock(handle: int, path: Path, wait: bool) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        if error.errno in BUSY:
+            # who holds it writes this at once; a file system without locks knows nothing
+            owner = path.read_text(errors="replace") if path.exists() else ""
+            raise RunError(_busy(path.parent, owner or "another process")) from None
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make the folder and return what had to be made, the deepest first."""
+    made = []
+    try:
+        for path in [folder, *folder.parents]:
+            if path.exists():
+                break
+            made.append(path)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(_cannot(folder, error)) from error
+    return made
+
+
+def _busy(folder: Path, owner: str) -> str:
+    return (
+        f"{folder} is in use by {owner}; wait until that run has ended, or use another folder "
+        "(--out)"
+    )
+
+
+def _cannot(folder: Path, error: OSError) -> str:
+    return f"cannot make the run folder {folder}: {error.strerror}"
+
+
+def _forget() -> None:
+    global _here
+    _here = _Here()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
