@@ -37,16 +37,16 @@ def samples(kind=TensorDataset):
     return kind(x, (x[:, 0] > 0.3).long())
 
 
-def task(schedule="cosine"):
+def task(learner=Segmentation, **learning):
     torch.manual_seed(3)
     model = nn.Sequential(
         nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.Dropout(0.4), nn.Conv2d(6, 2, 1)
     )
-    return Segmentation(model, 2, lr=0.01, schedule=schedule)
+    return learner(model, 2, **dict(lr=0.01, schedule="cosine") | learning)
 
 
-def train(folder, kind=TensorDataset, schedule="cosine", **kwargs):
-    model = task(schedule)
+def train(folder, kind=TensorDataset, *, learning=None, **kwargs):
+    model = task(**(learning or {}))
     loaders = DataLoader(samples(kind), 4, shuffle=True), DataLoader(samples(), 4)
     settings = dict(epochs=EPOCHS, seed=7, accelerator="cpu", progress=False) | kwargs
     return model, fit(model, *loaders, Path(folder), **settings)

@@ -92,10 +92,10 @@ def test_tensorboard_shows_every_number_at_its_epoch(whole):
 
 @pytest.mark.parametrize("name", ["metrics.csv", "metrics.json", "events.out.tfevents.lean3d"])
 def test_a_disk_that_fills_is_one_sentence_whichever_file_meets_it(tmp_path, monkeypatch, name):
-    sync, (begin, _, end) = os.fsync, name.partition(".")
+    sync, (begin, *_, end) = os.fsync, name.split(".")
 
     def full(handle):
-        # a temporary name is that of the file with more after its first word
+        # a temporary name begins and ends like that of the file
         path = Path(os.readlink(f"/proc/self/fd/{handle}"))
         if path.name.startswith(f".{begin}.") and path.name.endswith(f".{end}"):
             raise OSError(28, "No space left on device")
@@ -145,9 +145,10 @@ def test_resuming_a_finished_run_gives_its_results_and_weights(whole):
 def test_more_epochs_can_be_asked_for_when_resuming(tmp_path, schedule):
     """Not with a cosine: a run of more epochs falls slower from the start."""
     begun, resumed = tmp_path / "begun", tmp_path / "resumed"
-    at_once, _ = train(begun, schedule=schedule)
-    train(resumed, schedule=schedule, epochs=2)
-    model, _ = train(resumed, schedule=schedule, resume=True)
+    learning = dict(schedule=schedule)
+    at_once, _ = train(begun, learning=learning)
+    train(resumed, learning=learning, epochs=2)
+    model, _ = train(resumed, learning=learning, resume=True)
     assert same_weights(model, at_once)
     assert rows(resumed) == rows(begun)
 

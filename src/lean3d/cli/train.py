@@ -7,6 +7,7 @@ from typing import Any
 from lean3d.cli.parse import parse
 from lean3d.recipes import Recipe, get_recipe, list_recipes
 from lean3d.report import format_table, json_line
+from lean3d.signals import advising
 
 __all__ = ["main"]
 
@@ -39,7 +40,8 @@ def main(argv: list[str]) -> None:
     out = train.out or Path("runs") / train.recipe.name
     from lean3d.recipes.runs import run
 
-    results = run(train.recipe, out, resume=train.resume, accelerator=train.accelerator)
+    with advising(out / "recipe.json"):
+        results = run(train.recipe, out, resume=train.resume, accelerator=train.accelerator)
     print(format_table(_table(results, train.recipe)))
     print(f"the run is in {out}")
     summary = {key: value for key, value in results.items() if key != "epochs"}

@@ -1,6 +1,7 @@
 """Run folders: carry out a recipe in one, and load the model one holds."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from lean3d.recipes.build import Start, build_model, build_task
 from lean3d.recipes.datasets import loaders
 from lean3d.recipes.load import load_run, read_record
 from lean3d.train.fit import check_settings, fit
-from lean3d.train.provenance import provenance
+from lean3d.train.folder import last_checkpoint, run_folder
+from lean3d.train.provenance import other_machine, provenance
 
 __all__ = ["load_run", "run"]
 
@@ -32,13 +34,31 @@ def run(
 ) -> dict[str, Any]:
     """Train a recipe in the folder `out`, and return what its metrics.json holds.
 
-    Nothing is written before the data are read and the model stands.
+    Nothing is written before the data are read, the model stands and the checkpoint to go on from,
+    if any, is checked; a run that fails before its first epoch is over leaves no folder.
+
+    Args:
+        resume: Go on with the run in `out`, which a kill may have left in any state.
     """
     recipe.check()
     out = Path(out)
-    begun = _begun(recipe, out, resume)
+    # before the folder is made
+    _begun(recipe, out, resume)
+    with run_folder(out):
+        begun = _begun(recipe, out, resume)
+        return _run(recipe, out, begun, resume, accelerator, progress)
+
+
+def _run(
+    recipe: Recipe,
+    out: Path,
+    begun: dict[str, Any],
+    resume: bool,
+    accelerator: str,
+    progress: bool,
+) -> dict[str, Any]:
     start = None
-    if recipe.start_from is not None and not (out / "checkpoints" / "last.ckpt").exists():
+    if recipe.start_from is not None and not last_checkpoint(out).exists():
         start = _start(recipe.start_from)
     model, fresh = build_model(recipe, start)
     task = build_task(recipe, model)
@@ -48,7 +68,12 @@ def run(
     record = begun | {"recipe": recipe.to_dict()}
     record |= {"fresh_weights": fresh} if start is not None else {}
     record["sessions"] = [*begun.get("sessions", []), provenance()]
-    _write(out, record)
+
+    def begin() -> None:
+        if last_checkpoint(out).exists() and (sentence := other_machine(record["sessions"])):
+            print(f"lean3d: {out}: {sentence}", file=sys.stderr)
+        write_text(out / "recipe.json", json.dumps(record, indent=1) + "\n")
+
     return fit(
         task,
         train,
@@ -61,6 +86,7 @@ def run(
         resume=resume,
         accelerator=accelerator,
         progress=progress,
+        begin=begin,
     )
 
 
@@ -82,10 +108,13 @@ def _start(folder: str) -> Start:
 
 def _begun(recipe: Recipe, out: Path, resume: bool) -> dict[str, Any]:
     """What the folder says of the run to resume; empty for a new run."""
+    trained = last_checkpoint(out).exists()
     if not resume:
-        if (out / "checkpoints" / "last.ckpt").exists():
+        if trained:
             raise RunError(f"{out} holds a run already; pass --resume to go on, or another --out")
         return {}
+    if out.is_dir() and not trained and not (out / "recipe.json").exists():
+        return {}  # killed before its first step
     record = read_record(out)
     old, new = Recipe.from_dict(record["recipe"]).to_dict(), recipe.to_dict()
     other = [name for name in new if name not in FREE and new[name] != old.get(name)]
@@ -96,11 +125,3 @@ def _begun(recipe: Recipe, out: Path, resume: bool) -> dict[str, Any]:
             "run's own settings, or train in another --out"
         )
     return record
-
-
-def _write(folder: Path, record: dict[str, Any]) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot make the run folder {folder}: {error.strerror}") from error
-    write_text(folder / "recipe.json", json.dumps(record, indent=1) + "\n")

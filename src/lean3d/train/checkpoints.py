@@ -13,8 +13,18 @@ from torch import nn
 from lean3d.errors import RunError
 from lean3d.files import write_whole
 from lean3d.train.history import History
+from lean3d.train.plateaus import Plateaus
 
-__all__ = ["KeepBestAndLast", "WholeCheckpointIO", "load_checkpoint"]
+__all__ = [
+    "KeepBestAndLast",
+    "WholeCheckpointIO",
+    "load_checkpoint",
+    "load_resumable",
+    "not_resumable",
+]
+
+# what a checkpoint needs to be resumed from, beside its weights
+PARTS = {"callbacks": dict, "optimizer_states": list, "lr_schedulers": list, "loops": dict}
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -40,14 +50,14 @@ class KeepBestAndLast(Checkpoint):
     def __init__(self, folder: Path, history: History):
         self.folder, self.history = folder, history
 
-    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        for left_by_a_kill in self.folder.glob(".*.ckpt"):
-            left_by_a_kill.unlink()
+        self.plateaus = Plateaus(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if self.history.best()["epoch"] == trainer.current_epoch + 1:
             trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
+        self.plateaus.step(trainer)
         trainer.save_checkpoint(self.folder / "last.ckpt")
 
 
@@ -58,11 +68,39 @@ def load_checkpoint(path: Path, model: nn.Module | None = None) -> dict[str, Any
     except FileNotFoundError as error:
         raise RunError(f"there is no checkpoint {path}; train the run first") from error
     except Exception as error:  # torch.load raises whatever the damaged bytes lead it to
-        why = str(error) or type(error).__name__
-        raise RunError(f"cannot read the checkpoint {path}: {why}") from error
+        raise RunError(f"cannot read the checkpoint {path}: {_why(error)}") from error
+    weights = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+    if not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
+        raise RunError(f"{path} is no checkpoint of a run: it has no weights named state_dict")
     if model is not None:
-        _check_weights(path, checkpoint["state_dict"], model.state_dict())
+        _check_weights(path, weights, model.state_dict())
     return checkpoint
+
+
+def _why(error: Exception) -> str:
+    text = (str(error) or type(error).__name__).partition("\n")[0]
+    # what torch says goes on to advise to load it all the same
+    if text.startswith("Weights only load failed"):
+        return "it holds more than weights, or is damaged"
+    return text.partition(". ")[0]
+
+
+def load_resumable(path: Path, task: nn.Module, history: History) -> dict[str, Any]:
+    """Read a checkpoint that a run is to go on from, and check that it can."""
+    checkpoint = load_checkpoint(path, task)
+    for name, kind in PARTS.items():
+        if not isinstance(checkpoint.get(name), kind):
+            raise not_resumable(path, f"it has no {name}")
+    rows = checkpoint["callbacks"].get(history.state_key)
+    if not isinstance(rows, dict) or not history.can_load(rows):
+        raise not_resumable(path, "it has no metrics of the epochs so far")
+    return checkpoint
+
+
+def not_resumable(path: Path, why: object) -> RunError:
+    """What is said of a checkpoint that holds weights, but no run."""
+    first = str(why).strip().partition("\n")[0] or type(why).__name__
+    return RunError(f"cannot resume from {path}: {first}; train in another folder (--out)")
 
 
 def _check_weights(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:

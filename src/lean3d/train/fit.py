@@ -2,22 +2,31 @@
 
 import random
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ProgressBar
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from torch.utils.data import DataLoader
 
 from lean3d.errors import RunError
-from lean3d.train.checkpoints import KeepBestAndLast, WholeCheckpointIO, load_checkpoint
+from lean3d.signals import Stopped
+from lean3d.train.checkpoints import (
+    KeepBestAndLast,
+    WholeCheckpointIO,
+    load_resumable,
+    not_resumable,
+)
 from lean3d.train.epochs import SeededEpochs
+from lean3d.train.folder import drop_leftovers, last_checkpoint, run_folder
 from lean3d.train.history import History
 from lean3d.train.progress import progress_bar
 from lean3d.train.quiet import quiet_trainer
+from lean3d.train.steps import Begin, CheckStopped, StopEarly, TellEpoch
 
 __all__ = ["Precision", "check_settings", "fit"]
 
@@ -25,16 +34,6 @@ Precision = Literal["32", "bf16-mixed", "16-mixed"]
 
 # the history writes what is logged, whole files only
 _SILENT: dict[str, Any] = dict(logger=False, enable_progress_bar=False, enable_model_summary=False)
-
-
-class _TellEpoch(pl.Callback):
-    """Tells the training loader which epoch begins."""
-
-    def __init__(self, loader: SeededEpochs):
-        self.loader = loader
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.loader.epoch = trainer.current_epoch
 
 
 def fit(
@@ -50,47 +49,54 @@ def fit(
     resume: bool = False,
     accelerator: str = "auto",
     progress: bool = True,
+    begin: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Train `task` to its last epoch's weights and return what metrics.json holds.
 
     The folder gets metrics.csv, metrics.json, checkpoints/best.ckpt, checkpoints/last.ckpt and
     TensorBoard logs. A resumed run gives, bit for bit, the weights of one that was never stopped.
+    An error before the first epoch is over leaves the folder as it was.
 
     Args:
         task: Must log train_loss and the score that its `monitor` names, the higher the better.
         patience: Stop after this many epochs without a better score.
         resume: Go on from last.ckpt where there is one; what a finished run gave is returned.
+        begin: Called when all is read and checked, before the first step and before anything is
+            written; not called for a run that is finished.
     """
     folder = Path(folder)
-    last = folder / "checkpoints" / "last.ckpt"
     check_settings(epochs, precision, accelerator)
-    if last.exists() and not resume:
-        raise RunError(f"{folder} holds a run already; pass --resume to go on, or another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    for left_by_a_kill in [*folder.glob(".metrics.*"), *folder.glob("tensorboard/.events.*")]:
-        left_by_a_kill.unlink()
-    monitor = str(task.monitor)
-    history = History(folder, monitor)
-    if last.exists() and _is_done(load_checkpoint(last, task), history, task, epochs):
+    with run_folder(folder):
+        last = last_checkpoint(folder)
+        if last.exists() and not resume:
+            raise RunError(
+                f"{folder} holds a run already; pass --resume to go on, or another --out"
+            )
+        history = History(folder, str(task.monitor))
+        stop = StopEarly(history, patience)
+        if last.exists() and _is_done(last, history, stop, task, epochs):
+            drop_leftovers(folder)
+            return history.write(finished=True)
+        loader = SeededEpochs(train_loader, seed)
+        first = Begin([lambda: drop_leftovers(folder), *([begin] if begin else []), history.begin])
+        shown = [progress_bar()] if progress else []
+        # the last one last: the checkpoint of an epoch holds what the others make of it
+        callbacks = [first, CheckStopped(), TellEpoch(loader), history, stop, *shown]
+        callbacks += [KeepBestAndLast(last.parent, history)]
+        bar = any(isinstance(one, ProgressBar) for one in shown)
+        with quiet_trainer():
+            trainer = _trainer(
+                max_epochs=epochs,
+                accelerator=accelerator,
+                devices=1,
+                precision=precision,
+                callbacks=callbacks,
+                plugins=[WholeCheckpointIO()],
+                num_sanity_val_steps=0,
+                **_SILENT | {"enable_progress_bar": bar},
+            )
+            _run(trainer, task, loader, val_loader, last if last.exists() else None, first)
         return history.write(finished=True)
-    loader = SeededEpochs(train_loader, seed)
-    callbacks = [_TellEpoch(loader), history, KeepBestAndLast(last.parent, history)]
-    callbacks += [_early_stop(monitor, patience)] if patience is not None else []
-    shown = progress_bar() if progress else None
-    callbacks += [shown] if shown else []
-    with quiet_trainer():
-        trainer = _trainer(
-            max_epochs=epochs,
-            accelerator=accelerator,
-            devices=1,
-            precision=precision,
-            callbacks=callbacks,
-            plugins=[WholeCheckpointIO()],
-            num_sanity_val_steps=0,
-            **_SILENT | {"enable_progress_bar": isinstance(shown, ProgressBar)},
-        )
-        _run(trainer, task, loader, val_loader, last if last.exists() else None)
-    return history.write(finished=True)
 
 
 def _trainer(**settings) -> pl.Trainer:
@@ -100,16 +106,23 @@ def _trainer(**settings) -> pl.Trainer:
         raise RunError(f"cannot train with these settings: {error}") from error
 
 
-def _run(trainer, task, train_loader, val_loader, checkpoint: Path | None) -> None:
+def _run(trainer, task, train_loader, val_loader, checkpoint: Path | None, first: Begin) -> None:
     generators = random.getstate(), np.random.get_state(), torch.get_rng_state()
     task.train()
     try:
         trainer.fit(task, train_loader, val_loader, ckpt_path=checkpoint, weights_only=True)
+    except SIGTERMException:
+        # a program of its own, that takes no signals as the command line does
+        raise Stopped(signal.SIGTERM) from None
     except SystemExit as stopped:
         # the trainer turns Ctrl-C into exit code 1, and ignores the next one
         if isinstance(stopped.__context__, KeyboardInterrupt):
             signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt from None
+        raise
+    except Exception as error:
+        if checkpoint is not None and not first.begun:
+            raise not_resumable(checkpoint, error) from error
         raise
     finally:
         random.setstate(generators[0])
@@ -117,20 +130,11 @@ def _run(trainer, task, train_loader, val_loader, checkpoint: Path | None) -> No
         torch.set_rng_state(generators[2])
 
 
-def _early_stop(monitor: str, patience: int) -> EarlyStopping:
-    # nan, a Dice when no foreground occurs, is only not better: hence check_finite=False
-    return EarlyStopping(
-        monitor, mode="max", patience=patience, check_finite=False, check_on_train_epoch_end=True
-    )
-
-
-def _is_done(checkpoint: dict[str, Any], history: History, task, epochs: int) -> bool:
+def _is_done(last: Path, history: History, stop: StopEarly, task: Any, epochs: int) -> bool:
     """Whether the run reached its last epoch or stopped early; puts it in its final state then."""
-    states = checkpoint["callbacks"]
-    told = states[history.state_key]
-    early = any(state.get("stopped_epoch", 0) > 0 for state in states.values())
-    if done := early or len(told["rows"]) >= epochs:
-        history.load_state_dict(told)
+    checkpoint = load_resumable(last, task, history)
+    history.load_state_dict(checkpoint["callbacks"][history.state_key])
+    if done := stop.due or len(history.rows) >= epochs:
         task.load_state_dict(checkpoint["state_dict"])
     return done
 

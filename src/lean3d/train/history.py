@@ -14,6 +14,7 @@ from lean3d.cost.peak import PeakMemory
 from lean3d.errors import RunError
 from lean3d.files import write_text, write_whole
 from lean3d.train.events import tensorboard_events
+from lean3d.train.folder import EVENTS
 
 __all__ = ["History"]
 
@@ -25,7 +26,8 @@ class History(pl.Callback):
     the whole epoch, and the most memory held so far.
 
     Args:
-        monitor: The metric that chooses the best epoch, the higher the better.
+        monitor: The metric that chooses the best epoch, the higher the better; of ties the one with
+            the lower val_loss, where that is logged, else train_loss.
     """
 
     def __init__(self, folder: Path, monitor: str):
@@ -38,6 +40,16 @@ class History(pl.Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.rows, self.times = list(state["rows"]), list(state["times"])
+
+    def can_load(self, state: dict[str, Any]) -> bool:
+        """Whether this is a state of such a history, of one epoch or more."""
+        rows, times = state.get("rows"), state.get("times")
+        if not isinstance(rows, list) or not isinstance(times, list):
+            return False
+        keys = {"epoch", self.monitor, "train_loss", "seconds", "peak_memory_mib"}
+        return 0 < len(rows) == len(times) and all(
+            isinstance(row, dict) and keys <= row.keys() for row in rows
+        )
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.memory = PeakMemory(module.device)
@@ -65,9 +77,25 @@ class History(pl.Callback):
         self.times.append(time.time())
         self.write(finished=False)
 
+    def begin(self) -> None:
+        """Write what a checkpoint knows: a kill may have left more, or less."""
+        if self.rows:
+            self.write(finished=False)
+
     def best(self) -> dict[str, Any]:
-        """The row of the first epoch with the highest score; nan counts as the lowest."""
-        return max(self.rows, key=lambda row: _comparable(row[self.monitor]))
+        """The row with the highest score, of those the lowest loss, of those the first."""
+        return max(self.rows, key=lambda row: (self._score(row), -_loss(row)))
+
+    def waited(self) -> int:
+        """Epochs since there was a better score; nan is never better."""
+        scores = [self._score(row) for row in self.rows]
+        highest = max(scores, default=-math.inf)
+        first = scores.index(highest) if highest > -math.inf else -1
+        return len(scores) - 1 - first
+
+    def _score(self, row: dict[str, Any]) -> float:
+        score = float(row[self.monitor])
+        return -math.inf if math.isnan(score) else score
 
     def write(self, finished: bool) -> dict[str, Any]:
         """Write all three files and return what metrics.json says."""
@@ -76,7 +104,7 @@ class History(pl.Callback):
         writer.writeheader()
         writer.writerows(self.rows)
         write_text(self.folder / "metrics.csv", table.getvalue())
-        events = self.folder / "tensorboard" / "events.out.tfevents.lean3d"
+        events = self.folder / EVENTS
         events.parent.mkdir(exist_ok=True)
         with write_whole(events) as temporary:
             temporary.write_bytes(tensorboard_events(self.rows, self.times))
@@ -99,8 +127,9 @@ class History(pl.Callback):
         }
 
 
-def _comparable(value: float) -> float:
-    return -math.inf if math.isnan(value) else value
+def _loss(row: dict[str, Any]) -> float:
+    loss = float(row.get("val_loss", row["train_loss"]))
+    return math.inf if math.isnan(loss) else loss
 
 
 def _json_able(value: float) -> float | None:

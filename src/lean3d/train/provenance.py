@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 
 import lean3d
 
-__all__ = ["provenance"]
+__all__ = ["other_machine", "provenance"]
 
 
 def provenance() -> dict[str, Any]:
@@ -26,6 +27,19 @@ def provenance() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def other_machine(sessions: Sequence[dict[str, Any]]) -> str | None:
+    """A sentence if the last session computes sums in another order than one before it."""
+    *before, now = sessions
+    for name in ("threads", "torch", "hardware"):
+        for old in before:
+            if name in old and old[name] != now[name]:
+                return (
+                    f"begun with {name} {old[name]} and resumed with {now[name]}: its weights are "
+                    "no longer bit-equal to those of a run that was never stopped"
+                )
+    return None
 
 
 def _commit() -> str | None:

@@ -1,0 +1,65 @@
+"""The folder of a run: held while it trains, and as it was before where nothing was learnt."""
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lean3d.files import write_whole
+from lean3d.lock import held
+
+__all__ = ["EVENTS", "drop_leftovers", "last_checkpoint", "run_folder"]
+
+RECORD = "recipe.json"
+EVENTS = "tensorboard/events.out.tfevents.lean3d"
+# what the first epoch writes, once it is over
+EPOCHS = "metrics.json", "checkpoints/last.ckpt"
+# names that `write_whole` gives while it writes
+TEMPORARY = ".recipe.*", ".metrics.*", "tensorboard/.events.*", "checkpoints/.*.ckpt"
+
+
+def last_checkpoint(folder: Path) -> Path:
+    """Where a run keeps what it resumes from."""
+    return folder / "checkpoints" / "last.ckpt"
+
+
+@contextmanager
+def run_folder(folder: Path) -> Iterator[None]:
+    """Hold `folder`; an error before the end of the first epoch leaves it as it was found.
+
+    A signal is no error: what it stops is resumed, as what a kill stops.
+
+    Raises:
+        RunError: another run is in the folder, or it cannot be made.
+    """
+    with held(folder):
+        record = folder / RECORD
+        before = record.read_bytes() if record.is_file() else None
+        try:
+            yield
+        except Exception:
+            if not any((folder / name).exists() for name in EPOCHS):
+                _restore(folder, before)
+            raise
+
+
+def drop_leftovers(folder: Path) -> None:
+    """Remove what a kill left half written."""
+    for pattern in TEMPORARY:
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
+def _restore(folder: Path, before: bytes | None) -> None:
+    drop_leftovers(folder)
+    record = folder / RECORD
+    for path in (folder / "metrics.csv", folder / EVENTS):
+        path.unlink(missing_ok=True)
+    for name in ("checkpoints", "tensorboard"):
+        with contextlib.suppress(OSError):  # not there, or it holds something of someone else
+            (folder / name).rmdir()
+    if before is None:
+        record.unlink(missing_ok=True)
+    elif record.read_bytes() != before:
+        with write_whole(record) as temporary:
+            temporary.write_bytes(before)

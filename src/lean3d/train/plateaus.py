@@ -1,0 +1,36 @@
+"""Step the schedulers that wait for plateaus before the checkpoint of an epoch is written.
+
+The trainer itself steps them after it: a resumed run would miss the step of its last epoch.
+"""
+
+import sys
+from typing import Any
+
+import lightning.pytorch as pl
+
+from lean3d.errors import RunError
+
+__all__ = ["Plateaus"]
+
+
+class Plateaus:
+    """The schedulers of a trainer that wait for plateaus and are stepped once in so many epochs."""
+
+    def __init__(self, trainer: pl.Trainer):
+        self.every: list[tuple[Any, int]] = []
+        for config in trainer.lr_scheduler_configs:
+            if config.reduce_on_plateau and config.interval == "epoch":
+                self.every.append((config, config.frequency))
+                # an epoch that never comes
+                config.frequency = sys.maxsize
+
+    def step(self, trainer: pl.Trainer) -> None:
+        """What the trainer would do at the end of an epoch."""
+        for config, frequency in self.every:
+            if (trainer.current_epoch + 1) % frequency:
+                continue
+            score = trainer.callback_metrics.get(config.monitor)
+            if score is not None:
+                trainer.lightning_module.lr_scheduler_step(config.scheduler, score)
+            elif config.strict:
+                raise RunError(f"the schedule waits for {config.monitor}, which nothing logs")
