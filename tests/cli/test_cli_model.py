@@ -145,3 +145,34 @@ def test_convert_leaves_nothing_half_written_on_a_full_disk(refused, tmp_path, f
     err = refused("convert", "unet2d", "--widths", 16, 32, "--how", "acs", "--out", out)
     assert "File too large" in err
     assert [p.read_text() for p in tmp_path.iterdir()] == ["what was here"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (["count", "unet3d", "--input", "1,1,99999999999999999999,8,8"], "at most 12 digits"),
+        (["count", "unet3d", "--input", f"1,1,{'9' * 5000},8,8"], "at most 12 digits"),
+        (["count", "unet3d", "--input", "1,1,4294967296,4294967296,4294967296"], "2^40"),
+        (["count", "d_resnet_18", "--widths"], "widths is 1 to 100 whole numbers"),
+        (["count", "unet3d", "--options", "convs=NaN"], "a finite number"),
+        (
+            ["bench", "d_resnet_18", "--against", "hara_resnet_18", "--input", "1,3,8,90000,90000"],
+            "an input of 1 x 3 x 8 x 90000 x 90000 takes 724.2 GiB",
+        ),
+        (["bench", "unet3d", "--against", "unet2d", "--rounds", 10**9], "--rounds is a number 1"),
+        (["convert", "unet2d", "--how", "acs", "--input", "1,1,900000,900000"], "takes 2.9 TiB"),
+        (["convert", "unet2d", "--how", "acs", "--in-channels", 10**9], "--in-channels is"),
+        (["convert", "unet2d", "--how", "acs", "--volume-classes", 0], "--volume-classes is"),
+        (["convert", "unet3d", "--how", "rank1", "--budget", "inf"], "--budget is a number above"),
+        (["convert", "unet3d", "--how", "rank1", "--budget", "nan"], "--budget is a number above"),
+        (["export", "d_resnet_18", "--size", 100000], "--size is a number 1 or more and at most"),
+        (["stream", "d_resnet_18", "x", "--fps", "nan"], "--fps is a number above 0"),
+        (["stream", "d_resnet_18", "x", "--fps", "inf"], "--fps is a number above 0"),
+        (["stream", "d_resnet_18", "x", "--queue", 10**12], "--queue is a number above 0"),
+        (["stream", "d_resnet_18", "-", "--raw", "100000x100000"], "at most 134,217,728 pixels"),
+        (["stream", "d_resnet_18", "-", "--raw", "4x4@0.0"], "WIDTHxHEIGHT"),
+        (["stream", "d_resnet_18", "-", "--raw", "4x4@99999"], "the rate of raw frames"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_before_anything_is_allocated(refused, argv, sentence):
+    assert sentence in refused(*argv)

@@ -9,17 +9,20 @@ import torch
 from torch import nn
 
 from lean3d.cli.device import find_device
+from lean3d.cli.fits import check_fits
 from lean3d.cli.model import ModelFlags
 from lean3d.cli.parse import parse
 from lean3d.cost import Share, bench, count, explain, kinds, layer_shares
 from lean3d.errors import RunError
 from lean3d.files import check_outputs, write_text
+from lean3d.limits import check_number
 from lean3d.recipes.operators import operator
 from lean3d.report import format_table, json_line
 from lean3d.tasks.layout import channels_last, channels_last_
 
 __all__ = ["main"]
 
+MOST_ROUNDS = 10_000
 TIMINGS = {
     "model": "model",
     "work": "work",
@@ -71,11 +74,14 @@ def main(argv: list[str]) -> None:
     asked = parse(Bench, "bench", argv)
     if asked.rounds < 1 or asked.layers < 1:
         raise RunError(f"--rounds and --layers are 1 or more, got {asked.rounds}, {asked.layers}")
+    check_number("--rounds", asked.rounds, 1, MOST_ROUNDS)
     check_outputs({"--json": asked.json})
     device, sizes = find_device(asked.device), asked.network.sizes(asked.input)
     models = dict(_build(asked, sizes, device))
     if len(models) < 2:
         raise RunError(f"bench compares two models and got {next(iter(models))} twice")
+    for model in models.values():
+        check_fits(model, sizes, training=True)
     costs = {name: count(model, sizes) for name, model in models.items()}
     x = torch.randn(sizes, device=device)
     x = channels_last(x) if asked.channels_last else x

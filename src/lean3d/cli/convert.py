@@ -7,11 +7,14 @@ from typing import Any
 import torch
 
 from lean3d.checkpoints import load_checkpoint
+from lean3d.cli.fits import check_fits
 from lean3d.cli.model import ModelFlags
 from lean3d.cli.parse import parse
 from lean3d.cli.weights import save_weights
 from lean3d.convert import convert
 from lean3d.files import check_outputs
+from lean3d.limits import check_number
+from lean3d.models.registry import MOST
 from lean3d.recipes.operators import conversion
 from lean3d.report import json_line
 
@@ -50,13 +53,20 @@ class Convert:
 def main(argv: list[str]) -> None:
     asked = parse(Convert, "convert", argv)
     how = conversion(asked.how)
+    if asked.budget is not None:
+        check_number("--budget", asked.budget, above=True)
+    for flag in ("in_channels", "volume_channels", "volume_classes"):
+        if (value := getattr(asked, flag)) is not None:
+            check_number(f"--{flag.replace('_', '-')}", value, 1, MOST)
     check_outputs({"--out": asked.out}, {"--weights file": filter(None, [asked.weights])})
     flat = asked.network.build(in_channels=asked.in_channels)
     if asked.weights is not None:
         print(load_checkpoint(flat, asked.weights, format=asked.format), end="\n\n")
     example = None
     if asked.budget is not None or asked.input is not None:
-        example = torch.randn(asked.network.sizes(asked.input))
+        sizes = asked.network.sizes(asked.input)
+        check_fits(flat, sizes)
+        example = torch.randn(sizes)
     ends: Any = dict(in_channels=asked.volume_channels, num_classes=asked.volume_classes)
     deep = convert(flat, how, example=example, budget=asked.budget, **ends)
     if asked.out is not None:

@@ -8,15 +8,22 @@ from typing import Any
 from torch import Tensor, nn
 
 from lean3d.checkpoints import load_checkpoint
+from lean3d.cli.fits import check_fits
 from lean3d.cli.model import ModelFlags
 from lean3d.cli.sources import run_files
 from lean3d.data.pixels import normalise_pixels
 from lean3d.errors import RunError
+from lean3d.limits import check_number
+from lean3d.models import find_model
 from lean3d.stream import Stream, stream
 
 __all__ = ["LiveFlags", "LiveModel", "load_live"]
 
 SIZE = 112
+# of a side, and of a window
+MOST_PIXELS, MOST_FRAMES = 8192, 1_000_000
+# of the clips on which a stream is checked
+FRAMES = 8
 
 
 @dataclass(frozen=True)
@@ -76,8 +83,10 @@ class LiveModel:
 
 def load_live(asked: LiveFlags, in_channels: int | None = None) -> LiveModel:
     """The run that `asked.model` is the folder of, or else the registered model of that name."""
-    if asked.size is not None and asked.size < 1:
-        raise RunError(f"--size is 1 pixel or more, got {asked.size}")
+    if asked.size is not None:
+        check_number("--size", asked.size, 1, MOST_PIXELS)
+    if asked.window is not None:
+        check_number("--window", asked.window, 1, MOST_FRAMES)
     if Path(asked.model).is_dir():
         given = asked.num_classes, asked.widths, asked.weights, asked.format
         if asked.options or any(value is not None for value in given):
@@ -88,6 +97,8 @@ def load_live(asked: LiveFlags, in_channels: int | None = None) -> LiveModel:
     if asked.weights is not None:
         load_checkpoint(model, asked.weights, format=asked.format)
     side = asked.size or SIZE
+    channels = find_model(asked.model).takes["in_channels"] if in_channels is None else in_channels
+    check_fits(model, (2, channels, FRAMES, side, side))
     live = asked.stream(model, None if in_channels is None else (in_channels, side, side))
     if asked.weights is None:
         print("lean3d: the weights are random; pass --weights, or a run", file=sys.stderr)

@@ -11,7 +11,8 @@ from lean3d.cli.parse import parse
 from lean3d.cli.weights import save_weights
 from lean3d.errors import RunError
 from lean3d.files import check_outputs
-from lean3d.models import create_model, list_models
+from lean3d.models import list_models
+from lean3d.recipes.make import make_model
 from lean3d.report import json_line
 
 __all__ = ["main"]
@@ -42,7 +43,7 @@ def main(argv: list[str]) -> None:
             f"{asked.file} ({found.form.what}) does not say which network it belongs to; build it "
             "and call lean3d.load_checkpoint(model, path)"
         )
-    model = create_model(network.name, **network.arguments)
+    model = make_model(network.name, network.arguments)
     loaded = load_checkpoint(model, asked.file, format=asked.format, new_head=True)
     if asked.out is not None:
         save_weights(model, asked.out)

@@ -7,12 +7,15 @@ import tyro
 from torch import nn
 
 from lean3d.errors import ShapeError
+from lean3d.limits import check_sizes
 from lean3d.models import find_model
 from lean3d.recipes.make import make_model
 from lean3d.recipes.options import read_options
 
 __all__ = ["ModelFlags"]
 
+# of a size: more than any axis has
+DIGITS = 12
 AXES = {4: ("B", "C", "H", "W"), 5: ("B", "C", "D", "H", "W")}
 
 
@@ -51,9 +54,11 @@ def _read(text: str) -> tuple[int, ...]:
     words = text.split(",")
     names = AXES.get(len(words)) or tuple(f"axis {place}" for place in range(len(words)))
     for name, word in zip(names, words, strict=True):
-        if not word.isdecimal() or int(word) < 1:
+        if not word.isdecimal() or len(word) > DIGITS or int(word) < 1:
             raise ShapeError(
                 f"--input is sizes such as 1,3,8,224,224, batch and channels first, got {text!r}: "
-                f"{name} is {word!r}, not a positive number"
+                f"{name} is {word[:DIGITS]!r}, not a positive number of at most {DIGITS} digits"
             )
-    return tuple(map(int, words))
+    sizes = tuple(map(int, words))
+    check_sizes("--input", sizes)
+    return sizes

@@ -15,9 +15,12 @@ from lean3d.data.prefetch import Prefetch
 from lean3d.data.source import open_frames, public_name
 from lean3d.errors import LeanError, RunError
 from lean3d.infer.live import Session
+from lean3d.limits import check_number
 from lean3d.report import format_table, json_line
 
 __all__ = ["main"]
+
+MOST = {"queue": 256, "limit": 2**63 - 1, "fps": 1000}
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,9 @@ def _check(asked: Watch) -> None:
         raise RunError("stdin can be one source only, got - more than once")
     if asked.raw is not None and "-" not in asked.sources:
         raise RunError("--raw is the size of frames on stdin; give - as a source")
-    for name in ("queue", "limit", "fps"):
-        if (value := getattr(asked, name)) is not None and value <= 0:
-            raise RunError(f"--{name} is above 0, got {value}")
+    for name, most in MOST.items():
+        if (value := getattr(asked, name)) is not None:
+            check_number(f"--{name}", value, above=True, high=most)
 
 
 def _open(asked: Watch) -> tuple[dict[int, FrameSource], dict[int, LeanError]]:

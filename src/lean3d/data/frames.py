@@ -9,8 +9,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lean3d.errors import DataError
+from lean3d.limits import check_memory
 
-__all__ = ["Frame", "FrameSource"]
+__all__ = ["MOST_FPS", "Frame", "FrameSource", "check_pixels"]
+
+# of one frame, those of 16K video: a small file can promise more than memory holds
+MOST_PIXELS = 2**27
+MOST_FPS = 1000
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,19 @@ class Frame:
     pixels: Tensor
     index: int
     seconds: float
+
+
+def check_pixels(name: str, height: int, width: int) -> None:
+    """Refuse frames of more pixels than any camera gives, before one is decoded."""
+    if height * width > MOST_PIXELS:
+        raise DataError(
+            f"{name}: frames of {width:,} x {height:,} pixels cannot be read, at most "
+            f"{MOST_PIXELS:,} pixels; scale them down"
+        )
+    # as decoded, as red, green and blue, and for the model
+    check_memory(
+        f"{name}: a frame of {width:,} x {height:,} pixels", 20 * height * width, "scale it down"
+    )
 
 
 class FrameSource:

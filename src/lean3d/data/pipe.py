@@ -7,8 +7,9 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-from lean3d.data.frames import FrameSource
+from lean3d.data.frames import MOST_FPS, FrameSource, check_pixels
 from lean3d.errors import DataError
+from lean3d.limits import check_number
 
 __all__ = ["RawFrames", "read_raw_size"]
 
@@ -44,7 +45,10 @@ class RawFrames(FrameSource):
 
 def read_raw_size(words: str) -> tuple[int, int, float]:
     """Width, height and frames a second from "640x480" or "640x480@30"."""
-    found = re.fullmatch(r"(\d+)x(\d+)(?:@(\d+(?:\.\d+)?))?", words)
+    found = re.fullmatch(r"(\d{1,9})x(\d{1,9})(?:@(\d{1,9}(?:\.\d{1,9})?))?", words, re.ASCII)
     if not found or not int(found[1]) or not int(found[2]) or (found[3] and not float(found[3])):
         raise DataError(f"raw frames are WIDTHxHEIGHT or WIDTHxHEIGHT@FPS, got {words!r}")
-    return int(found[1]), int(found[2]), float(found[3] or 25)
+    width, height, rate = int(found[1]), int(found[2]), float(found[3] or 25)
+    check_pixels("raw frames", height, width)
+    check_number("the rate of raw frames", rate, 0, MOST_FPS, above=True)
+    return width, height, rate

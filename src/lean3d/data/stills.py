@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lean3d.data.frames import FrameSource
+from lean3d.data.frames import FrameSource, check_pixels
 from lean3d.data.video import decoded
 from lean3d.errors import DataError
 from lean3d.optional import require
@@ -46,7 +46,11 @@ class ImageFolder(FrameSource):
 
 def _pixels(path: Path) -> Tensor:
     av = require("av", extra="video")
+    if not path.is_file():
+        raise DataError(f"{path} is no file; remove it from the folder")
     with decoded(str(path)), av.open(str(path)) as container:
+        for stream in container.streams.video:
+            check_pixels(str(path), stream.codec_context.height, stream.codec_context.width)
         for frame in container.decode(video=0):
             return torch.from_numpy(frame.to_ndarray(format="rgb24"))
     raise DataError(f"{path} holds no image")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lean3d.data.frames import FrameSource
+from lean3d.data.frames import FrameSource, check_pixels
 from lean3d.errors import DataError
 from lean3d.optional import require
 
@@ -91,6 +91,7 @@ class VideoFile(FrameSource):
                 f"{self.name}: this FFmpeg has no decoder for its video; convert it to H.264, or "
                 "install an av that has the codec"
             )
+        check_pixels(self.name, streams[0].codec_context.height, streams[0].codec_context.width)
         if not self.live:
             # frames in parallel: faster, and later by as many
             streams[0].thread_type = "AUTO"

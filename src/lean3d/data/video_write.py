@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from lean3d.data.frames import MOST_FPS
 from lean3d.errors import DataError
 from lean3d.files import write_whole
+from lean3d.limits import check_number
 from lean3d.optional import require
 
 __all__ = ["VideoWriter", "check_video_path", "write_video"]
@@ -23,7 +25,8 @@ class VideoWriter:
 
     def __init__(self, container: Any, codec: str, fps: float):
         self.container, self.codec = container, codec
-        self.rate = Fraction(fps).limit_denominator(1001)
+        # a rate of less than a frame in a thousand seconds would become 0
+        self.rate = max(Fraction(fps).limit_denominator(1001), Fraction(1, 1001))
         self.stream: Any = None
         self.last = -1
 
@@ -73,6 +76,7 @@ def write_video(path: str | Path, fps: float) -> Iterator[VideoWriter]:
     av = require("av", extra="video")
     path = Path(path)
     codec = check_video_path(path)
+    check_number(f"the rate of {path}", fps, 0, MOST_FPS, above=True)
     with write_whole(path) as temporary:
         with av.open(str(temporary), "w") as container:
             writer = VideoWriter(container, codec, fps)

@@ -2,7 +2,8 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from numbers import Integral, Real
@@ -14,6 +15,9 @@ from lean3d.errors import RunError
 from lean3d.typed import check_kind
 
 __all__ = ["ModelEntry", "create_model", "find_model", "list_models", "register_models"]
+
+# channels, classes or layers, more than any network has
+MOST, MOST_STAGES = 1_000_000, 100
 
 Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
 
@@ -119,13 +123,20 @@ def _unlike(value: Any, default: Any) -> str:
     if isinstance(default, bool):
         return "" if truth else "True or False"
     if isinstance(default, int):
-        whole = isinstance(value, Integral) and not truth and int(value) >= 1
-        return "" if whole else "a whole number, 1 or more"
+        return "" if _is_size(value) else f"a whole number from 1 to {MOST:,}"
+    if isinstance(default, tuple) and default and all(map(_is_size, default)):
+        few = isinstance(value, Sequence) and 1 <= len(value) <= MOST_STAGES
+        words = f"1 to {MOST_STAGES} whole numbers from 1 to {MOST:,}"
+        return "" if few and all(map(_is_size, value)) else words
     if isinstance(default, float):
         number = float(value) if isinstance(value, Real) and not truth else -1.0
-        fits = number > 0 or (number == 0 and not default)
+        fits = 0 < number < math.inf or (number == 0 and not default)
         return "" if fits else f"a number {'above 0' if default else 'of 0 or more'}"
     return ""
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and 1 <= int(value) <= MOST
 
 
 def _near(name: str, known: Iterable[str], otherwise: str = "") -> str:

@@ -1,12 +1,15 @@
 """Everything that decides a run, as plain values: what every task shares."""
 
-import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal
 
 from lean3d.errors import RunError
+from lean3d.recipes.typed import typed
 
 __all__ = ["Recipe"]
+
+# their order is drawn in memory; a step of such a rate overflows; processes of one machine
+MOST_SAMPLES, MOST_RATE, MOST_WORKERS = 10_000_000, 1_000_000, 512
 
 # task -> the recipe of its runs
 KINDS: dict[str, type["Recipe"]] = {}
@@ -96,9 +99,15 @@ class Recipe:
 
         Not done at construction: the command line would wrap the sentence in its usage message.
         """
+        # what a flag gave is held to the same types as what a file did
+        owner = f"recipe {self.name}"
+        typed(type(self), {f.name: getattr(self, f.name) for f in fields(self)}, owner)
         for name in ("train_samples", "val_samples", "batch_size", "epochs", "in_channels"):
             if getattr(self, name) < 1:
                 self.refuse(name, "must be 1 or more")
+        for name in ("train_samples", "val_samples"):
+            if getattr(self, name) > MOST_SAMPLES:
+                self.refuse(name, f"must be at most {MOST_SAMPLES:,}")
         if self.num_classes < 2:
             self.refuse("num_classes", "must be 2 or more")
         if self.class_names and len(self.class_names) != self.num_classes:
@@ -109,11 +118,13 @@ class Recipe:
 
     def _check_numbers(self) -> None:
         for name in ("lr", "weight_decay"):
-            if not 0 <= getattr(self, name) < math.inf:
-                self.refuse(name, "must be 0 or more")
+            if not 0 <= getattr(self, name) <= MOST_RATE:
+                self.refuse(name, f"must be from 0 to {MOST_RATE:,}")
         for name in ("workers", "patience", "warmup"):
             if (getattr(self, name) or 0) < 0:
                 self.refuse(name, "must be 0 or more")
+        if self.workers > MOST_WORKERS:
+            self.refuse("workers", f"must be at most {MOST_WORKERS}")
         if not 0 <= self.seed < 2**63:
             self.refuse("seed", "must be 0 or more and below 2**63")
         if not 0 <= self.momentum < 1:
@@ -129,18 +140,22 @@ class Recipe:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "Recipe":
-        """The inverse of `to_dict`, also after a trip through JSON, which knows no tuples."""
-        given: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
+        """The inverse of `to_dict`, also after a trip through JSON, which knows no tuples.
+
+        Raises:
+            RunError: a value is of another type than its field, or one that no run can have.
+        """
+        given = dict(values)
         # runs written before there was a second task do not say theirs
         task = given.pop("task", "segmentation")
-        if task not in KINDS:
+        if not isinstance(task, str) or task not in KINDS:
             raise RunError(f"a recipe has no task {task!r}; use this run's lean3d")
         kind = KINDS[task]
         if unknown := given.keys() - {f.name for f in fields(kind)}:
             raise RunError(f"a recipe has no {', '.join(sorted(unknown))}; use this run's lean3d")
         try:
-            return kind(**given)
+            recipe = kind(**typed(kind, given, "the recipe"))
         except TypeError as error:
             raise RunError(f"a recipe is not whole: {error}; use the run's own") from error
+        recipe.check()
+        return recipe

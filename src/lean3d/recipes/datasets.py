@@ -1,5 +1,6 @@
 """The training and validation data of a recipe."""
 
+import math
 import random
 from functools import singledispatch
 from pathlib import Path
@@ -22,6 +23,7 @@ from lean3d.data import (
 )
 from lean3d.data.shapes import SIZE
 from lean3d.errors import RunError
+from lean3d.limits import check_memory
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.clips import clips
@@ -37,6 +39,12 @@ SHAPES = {"shapes2d": (Shapes2D, 2, 3), "shapes3d": (Shapes3D, 3, 6)}
 
 def loaders(recipe: Recipe) -> tuple[DataLoader, DataLoader]:
     """Batches to train on, other ones in every epoch, and the fixed batches to validate on."""
+    values = recipe.batch_size * math.prod(recipe.input_size)
+    # single precision, and a class for every voxel
+    size = values * (4 * recipe.in_channels + (8 if recipe.task == "segmentation" else 0))
+    sides = " x ".join(map(str, recipe.input_size))
+    what = f"a batch of {recipe.batch_size} {recipe.sample} of {sides}"
+    check_memory(what, size, "use smaller ones, or a smaller batch_size")
     train, val = datasets(recipe)
     settings: dict[str, Any] = dict(batch_size=recipe.batch_size, num_workers=recipe.workers)
     sampler = EpochSampler(recipe.train_samples, recipe.seed)

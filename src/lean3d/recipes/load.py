@@ -13,6 +13,9 @@ from lean3d.train.checkpoints import load_checkpoint
 
 __all__ = ["load_run", "read_record"]
 
+# bytes of a recipe.json that may be read
+LONGEST = 1 << 24
+
 
 def load_run(
     folder: str | Path, checkpoint: Literal["best", "last"] = "best"
@@ -30,12 +33,15 @@ def load_run(
 def read_record(folder: Path) -> dict[str, Any]:
     """What recipe.json says: the recipe, and where its sessions ran."""
     path = folder / "recipe.json"
+    if not path.is_file():
+        raise RunError(f"{folder} is no run folder, it has no recipe.json; train first")
+    if path.stat().st_size > LONGEST:
+        raise RunError(f"{path} is too long to be a recipe; train again")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RunError(f"{folder} is no run folder, it has no recipe.json; train first") from error
-    except (OSError, ValueError) as error:
-        raise RunError(f"cannot read {path}: {error}") from error
+    # also nested too deeply, or of more digits than Python reads
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"cannot read {path}: {error}; it is damaged: train again") from error
     if not isinstance(record, dict) or not isinstance(record.get("recipe"), dict):
         raise RunError(f"{path} holds no recipe; it is damaged or not of lean3d: train again")
     return record

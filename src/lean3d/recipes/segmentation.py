@@ -61,6 +61,8 @@ class SegmentationRecipe(Recipe):
             self.refuse("blocks", "is 1 or more, and only volumes have them")
         if len(self.patch) not in (2, 3) or min(self.patch) < 1:
             self.refuse("patch", "is h w for slices or d h w for volumes")
+        if self.spacing_mm is not None and not self.spacing_mm > 0:
+            self.refuse("spacing_mm", "must be above 0")
         if not 0 <= self.min_foreground <= 1:
             self.refuse("min_foreground", "is a share from 0 to 1")
         super().check()
