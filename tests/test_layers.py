@@ -7,7 +7,7 @@ import lean3d
 
 LEVELS = [
     {"errors", "signals"},
-    {"shape", "optional", "files", "limits", "lock", "typed"},
+    {"shape", "optional", "files", "limits", "lock", "typed", "weights"},
     {"ops", "data", "cost", "metrics", "report"},
     {"convert", "stream", "models"},
     {"checkpoints", "tasks", "train", "infer"},

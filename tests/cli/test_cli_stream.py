@@ -210,8 +210,8 @@ def test_a_run_of_another_task_is_refused_and_so_are_a_models_flags(
         ((NET[0], "-", "-"), "more than once"),
         ((NET[0], "x.mp4", "--raw", "4x4"), "give - as a source"),
         ((NET[0], "-", "--raw", "4"), "WIDTHxHEIGHT"),
-        ((NET[0], "x.mp4", "--limit", 0), "--limit is above 0"),
-        ((NET[0], "x.mp4", "--queue", 0), "--queue is above 0"),
+        ((NET[0], "x.mp4", "--limit", 0), "--limit is a number above 0"),
+        ((NET[0], "x.mp4", "--queue", 0), "--queue is a number above 0"),
         ((NET[0], "x.mp4", "--out", "x.gif"), ".mp4, .mkv, .avi"),
         ((NET[0], "x.mp4", "--out", "x.mp4"), "is the video itself"),
         ((NET[0], "x.mp4", "--out", "no/where.mp4"), "no folder no"),
@@ -229,7 +229,7 @@ def test_what_cannot_be_watched_is_one_sentence(refused, argv, message):
         (("d_resnet_19",), "did you mean d_resnet_18"),
         (("mobilenet3d_v1", "--options", "width=0.1"), "looks ahead"),
         ((*NET, "--weights", "nowhere.pt"), "there is no file nowhere.pt"),
-        ((NET[0], "--size", 0), "--size is 1 pixel or more"),
+        ((NET[0], "--size", 0), "--size is a number 1 or more"),
     ],
 )
 def test_a_model_that_cannot_watch_is_one_sentence(lean3d, video, net, message):

@@ -49,7 +49,7 @@ def test_an_unknown_recipe_suggests_the_nearest(refused):
         (["--precision", "16-mixed"], "GPU"),
         (["--accelerator", "abacus"], "abacus"),
         (["--model", "unet2d"], "does not take crops of"),
-        (["--lr", -1], "lr must be 0 or more"),
+        (["--lr", -1], "lr must be from 0 to"),
         (["--resume"], "no run folder"),
     ],
 )

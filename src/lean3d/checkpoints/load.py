@@ -18,6 +18,7 @@ from lean3d.errors import LeanError
 from lean3d.models import list_models
 from lean3d.shape import triple
 from lean3d.typed import check_kind
+from lean3d.weights import check_weights
 
 __all__ = ["Loaded", "load_checkpoint", "open_checkpoint"]
 
@@ -100,7 +101,8 @@ def load_checkpoint(
             or is absent; what stays is in `not_loaded`.
 
     Raises:
-        DataError: the file is missing, damaged, or would run code.
+        DataError: the file is missing, damaged, or would run code, or a tensor of it has values
+            that are no weights, such as NaN; the message names it.
         LeanError: it is not this model's; says what differs first and how to build the model.
     """
     check_kind("load_checkpoint", model, nn.Module, "an nn.Module to load weights into")
@@ -113,6 +115,7 @@ def load_checkpoint(
     _check_stem(model, file)
     if found.fresh and not new_head:
         raise _head_error(model, file, found)
+    check_weights(path, found.values, model.state_dict())
     model.load_state_dict({**model.state_dict(), **found.values})
     norms = {name: module for name, module in model.named_modules() if isinstance(module, NORMS)}
     for name, norm in norms.items():

@@ -3,13 +3,15 @@
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
-from zipfile import is_zipfile
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 from torch import Tensor
 
 from lean3d.errors import DataError
+from lean3d.limits import check_memory, in_bytes
 from lean3d.optional import require
+from lean3d.weights import check_tensors
 
 __all__ = ["read_tensors"]
 
@@ -38,6 +40,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise DataError(f"there is no file {path}")
+    check_memory(f"what {path} holds", path.stat().st_size, "free some")
     found = _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
     for part in PARTS:
         if isinstance(found, dict) and isinstance(found.get(part), dict):
@@ -45,6 +48,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     tensors = _named(found)
     if not tensors:
         raise DataError(f"{path} holds no tensors by name; a state_dict was expected")
+    check_tensors(path, tensors)
     for prefix in PREFIXES:
         if all(key.startswith(prefix) for key in tensors):
             tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
@@ -66,10 +70,27 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _torch(path: Path) -> Any:
+    _check_unpacked(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever the damaged bytes lead it to
         raise DataError(f"cannot read {path}: {_why(path, error)}") from error
+
+
+def _check_unpacked(path: Path) -> None:
+    """Refuse a file that is compressed: torch.save compresses nothing, and a bomb is small."""
+    if not is_zipfile(path):
+        return
+    try:
+        with ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except (BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise DataError(f"cannot read {path}: {DAMAGED}") from error
+    if size > path.stat().st_size:
+        raise DataError(
+            f"cannot read {path}: it unpacks to {in_bytes(size)}, and torch.save packs nothing; "
+            f"{DAMAGED}"
+        )
 
 
 def _why(path: Path, error: Exception) -> str:

@@ -20,7 +20,7 @@ from lean3d.report import format_table, json_line
 
 __all__ = ["main"]
 
-MOST = {"queue": 256, "limit": 2**63 - 1, "fps": 1000}
+MOST = {"queue": 256, "limit": 10**15, "fps": 1000}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from lean3d.errors import RunError
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.build import build_model, build_task
 from lean3d.train.checkpoints import load_checkpoint
+from lean3d.weights import check_weights
 
 __all__ = ["load_run", "read_record"]
 
@@ -26,7 +27,9 @@ def load_run(
     model, _ = build_model(recipe)
     task = build_task(recipe, model)
     path = folder / "checkpoints" / f"{checkpoint}.ckpt"
-    task.load_state_dict(load_checkpoint(path, task)["state_dict"])
+    weights = load_checkpoint(path, task)["state_dict"]
+    check_weights(path, weights, task.state_dict())
+    task.load_state_dict(weights)
     return task.model.eval(), recipe
 
 

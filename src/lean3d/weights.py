@@ -1,0 +1,84 @@
+"""Refuse tensors that are no weights, by name, before a network takes them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lean3d.errors import DataError
+
+__all__ = ["check_tensors", "check_weights"]
+
+
+def check_tensors(path: str | Path, tensors: Mapping[str, Any]) -> None:
+    """Refuse what is not a plain tensor with values: sparse, quantised, nested, complex, meta.
+
+    Raises:
+        DataError: names the first of them, and the file.
+    """
+    for name, value in tensors.items():
+        if kind := _odd(value):
+            raise DataError(
+                f"{path}: {name} is {kind} and not a plain tensor of real numbers; save the "
+                "weights of the network as it is in training"
+            )
+
+
+def check_weights(
+    path: str | Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> None:
+    """Refuse values that a network of these tensors would not compute with as they are.
+
+    Args:
+        tensors: What the network is to get, by its own names.
+        expected: What it has, for their types.
+
+    Raises:
+        DataError: a tensor holds NaN or infinity, a variance below 0, or whole numbers or truth
+            values where the network has real ones; names it, and the file.
+    """
+    check_tensors(path, tensors)
+    for name, value in tensors.items():
+        if not value.is_floating_point():
+            if expected[name].is_floating_point():
+                kind = str(value.dtype).removeprefix("torch.")
+                raise DataError(
+                    f"{path}: {name} has values of type {kind} where the network has real numbers; "
+                    "save the weights as float32"
+                )
+            continue
+        _check_values(path, name, value)
+
+
+def _check_values(path: str | Path, name: str, value: Tensor) -> None:
+    # numbers of 8 bits have no arithmetic of their own
+    value = value if value.element_size() > 1 else value.float()
+    finite = value.isfinite()
+    if not finite.all():
+        what = "NaN" if value.isnan().any() else "infinity"
+        count = int((~finite).sum())
+        raise DataError(
+            f"{path}: {name} holds {what} in {count:,} of its {value.numel():,} values: the "
+            "training diverged, or the file is damaged; take an earlier checkpoint"
+        )
+    if name.endswith("running_var") and value.numel() and value.min() < 0:
+        raise DataError(
+            f"{path}: {name} holds {float(value.min()):g}, and a variance is 0 or more; "
+            "the file is damaged, or of another network"
+        )
+
+
+def _odd(value: Any) -> str:
+    """What is odd about a value; empty for a plain tensor of real numbers."""
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    kinds = {
+        "nested": value.is_nested,
+        "sparse": value.layout != torch.strided,
+        "quantised": value.is_quantized,
+        "on the meta device, without values,": value.is_meta,
+        "complex": value.is_complex(),
+    }
+    return next((kind for kind, so in kinds.items() if so), "")
