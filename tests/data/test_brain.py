@@ -51,7 +51,7 @@ def test_the_scan_is_nought_outside_the_brain_so_that_its_background_is_constant
 
 
 def test_refuses_half_millimetres():
-    with pytest.raises(DataError, match=r"1, 2, 3, \.\.\. mm, got spacing_mm=1.5"):
+    with pytest.raises(DataError, match=r"1, 2, 3, \.\.\. 20 mm, got spacing_mm=1.5"):
         mni152(1.5)
 
 

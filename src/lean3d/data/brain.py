@@ -16,6 +16,8 @@ from lean3d.optional import require
 
 __all__ = ["TISSUES", "brain_slabs", "mni152"]
 
+# millimetres; the brain then has ten voxels a side
+COARSEST = 20
 TISSUES = ("background", "CSF", "grey", "white")
 
 
@@ -29,8 +31,8 @@ def mni152(spacing_mm: float = 1.0) -> Volume:
     The template equals its own mirror image: a split into left and right would test on the
     training data, use `brain_slabs`.
     """
-    if spacing_mm < 1 or spacing_mm != int(spacing_mm):
-        raise DataError(f"mni152 comes at 1, 2, 3, ... mm, got spacing_mm={spacing_mm}")
+    if not 1 <= spacing_mm <= COARSEST or spacing_mm != int(spacing_mm):
+        raise DataError(f"mni152 comes at 1, 2, 3, ... {COARSEST} mm, got spacing_mm={spacing_mm}")
     volume = _template(int(spacing_mm))
     assert volume.label is not None
     return replace(volume, image=volume.image.clone(), label=volume.label.clone())

@@ -4,6 +4,7 @@ Axes: C channels, K classes, D depth (superior), H height (anterior), W width (r
 """
 
 import gzip
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from lean3d.data.resample import resample, resample_classes
 from lean3d.data.volume import Volume
 from lean3d.errors import DataError, ShapeError
 from lean3d.files import write_whole
+from lean3d.limits import check_memory
 
 __all__ = ["find_pairs", "load_folder", "load_volume", "save_mask"]
 
@@ -132,6 +134,15 @@ def _at_spacing(
     offset = (step - 1) / 2
     depth, height, width = np.ceil(np.array(grid.shape) / step - 1e-6).astype(int).tolist()
     size = (depth, height, width)
+    if 0 in size:
+        raise DataError(
+            f"{name} is smaller than a voxel of {' x '.join(f'{side:g}' for side in wanted)} mm; "
+            "choose a smaller spacing_mm"
+        )
+    # one more channel is being made, and the labels have weights, a winner and a class each
+    resampled = 4 * math.prod(size) * (len(image) + 1 + (0 if label is None else 6))
+    what = f"{name} at {' x '.join(f'{side:g}' for side in wanted)} mm"
+    check_memory(what, resampled, "choose a larger spacing_mm")
     affine = grid.affine @ _index_map(step, offset)
     if (step == 1).all():
         x_CDHW, label_DHW = np.stack(image), label

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lean3d.data.nifti_room import check_end, check_extensions, check_room
 from lean3d.errors import DataError
 from lean3d.optional import require
 
@@ -70,8 +71,11 @@ def open_nifti(path: Path) -> tuple[Any, Grid]:
     if not path.is_file():
         raise DataError(f"{path} does not exist or is not a file; check the path")
     try:
+        check_extensions(path)
         # not memory-mapped: the tensors must not change with the file
         image = nib.load(path, mmap=False)
+    except DataError:
+        raise
     # a damaged file fails in whichever line of nibabel meets the damage first
     except Exception as error:
         raise _unreadable(path, error) from error
@@ -118,18 +122,19 @@ def _voxels(image: Any, path: Path) -> np.ndarray:
         return np.asanyarray(image.dataobj)
     with gzip.open(path) as stream:
         stored = np.asanyarray(type(image).from_stream(stream).dataobj)
-        # the checksum stands at the end, and is only compared when the end is read
-        while stream.read(1 << 20):
-            pass
+        check_end(path, stream)
     return stored
 
 
 def _read(path: Path) -> tuple[np.ndarray, Grid]:
     image, grid = open_nifti(path)
+    check_room(path, image)
     try:
         # a damaged scale factor overflows; the check for finite values names it
         with np.errstate(all="ignore"):
             stored = _voxels(image, path)
+    except DataError:
+        raise
     except Exception as error:
         raise _unreadable(path, error) from error
     if stored.dtype.kind not in "iuf":

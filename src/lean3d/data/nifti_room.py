@@ -1,0 +1,97 @@
+"""What a NIfTI header promises, held to the file and to memory before more of it is read.
+
+A few bytes of a header ask for any amount of memory, and a compressed file of 3 MB can unpack to
+gigabytes: nothing beyond what the header promises is read.
+"""
+
+import gzip
+import math
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lean3d.errors import DataError
+from lean3d.limits import check_memory, in_bytes
+
+__all__ = ["check_end", "check_extensions", "check_room"]
+
+# bytes of header and extensions together, and of padding behind the voxels
+MOST_BEFORE, MOST_BEHIND = 1 << 26, 1 << 16
+# deflate packs no better
+RATIO = 1032
+# size of the header -> where its voxels' offset stands, and the type of that
+OFFSETS = {348: (108, "f"), 540: (168, "q")}
+
+
+def check_extensions(path: Path) -> None:
+    """Refuse a header whose extensions are longer than the room it gives them.
+
+    Raises:
+        DataError: it is damaged; what is no NIfTI header passes, for who reads it to say so.
+    """
+    with _opened(path) as file:
+        start = file.read(544)
+        for order in "<>":
+            size = struct.unpack(f"{order}i", start[:4])[0] if len(start) >= 352 else 0
+            if size in OFFSETS:
+                break
+        else:
+            return
+        place, kind = OFFSETS[size]
+        offset = struct.unpack_from(f"{order}{kind}", start, place)[0]
+        if not 0 <= offset <= MOST_BEFORE:
+            raise _damaged(path, f"its voxels would begin at byte {offset:g}")
+        if len(start) < size + 4 or not start[size]:
+            return
+        at = size + 4
+        for length in _lengths(file, order, at, int(offset)):
+            at += length
+            if length < 8 or at > offset:
+                raise _damaged(path, f"it has an extension of {length:,} bytes and no room for it")
+
+
+def _lengths(file: BinaryIO, order: str, at: int, end: int) -> Iterator[int]:
+    """Of the extensions, each with its own length first."""
+    while at + 16 <= end:
+        file.seek(at)
+        word = file.read(4)
+        if len(word) < 4:
+            return
+        length = struct.unpack(f"{order}i", word)[0]
+        yield length
+        at += length
+
+
+def check_room(path: Path, image: Any) -> None:
+    """Refuse an image of more voxels than its file can hold, or memory can.
+
+    Raises:
+        DataError: the file is cut short.
+        LeanError: there is no memory for it.
+    """
+    voxels, dtype = math.prod(image.shape), image.get_data_dtype()
+    promised, there = voxels * dtype.itemsize, path.stat().st_size
+    most = there * RATIO if path.suffix == ".gz" else there
+    if path.suffix in ("", ".nii", ".gz") and promised > most:
+        raise _damaged(path, f"it promises {in_bytes(promised)} of voxels, more than it can hold")
+    # as stored, scaled in double precision, and as they are returned
+    check_memory(str(path), promised + 16 * voxels, "crop or resample it first")
+
+
+def check_end(path: Path, stream: gzip.GzipFile) -> None:
+    """Read a compressed file to its end, where its checksum is compared, if that is near.
+
+    Raises:
+        DataError: it goes on.
+    """
+    if len(stream.read(MOST_BEHIND + 1)) > MOST_BEHIND:
+        raise _damaged(path, "it goes on behind the voxels that its header promises")
+
+
+def _opened(path: Path) -> BinaryIO:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+
+
+def _damaged(path: Path, why: str) -> DataError:
+    return DataError(f"{path}: {why}; it is damaged or cut short: copy or export it again")
