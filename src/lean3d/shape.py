@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx import Proxy
 
 from lean3d.errors import ShapeError
 
@@ -39,6 +40,8 @@ def sizes(x: Tensor) -> tuple[int, ...]:
 
 def check_axes(x: Tensor, axes: str, owner: object) -> None:
     """Raise ShapeError unless `x` has the axes of a pattern such as "B C=16 D H W"."""
+    if isinstance(x, Proxy):  # torch.fx records it, and it has no sizes yet
+        return
     names = axes.split()
     if x.ndim != len(names):
         why = f"it has {x.ndim} axes, not {len(names)}"

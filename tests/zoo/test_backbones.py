@@ -2,13 +2,14 @@
 
 import copy
 import pickle
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 from zoo import timm, torchvision
 
-from lean3d.convert import ACS, Planar, convert
+from lean3d.convert import ACS, Inflate, Planar, convert
 
 EXTRACTORS = {
     "resnet18": ["layer1", "layer4"],
@@ -61,3 +62,21 @@ def test_a_timm_pyramid_halves_depth_as_it_halves_height(name):
     assert deep.conversion.grade == "isotropic"
     shapes = [tuple(y.shape[2:]) for y in deep(torch.randn(1, 3, 32, 64, 48))]
     assert shapes in ([(8, 16, 12), (4, 8, 6)], [(4, 8, 6), (2, 4, 3)])
+
+
+@pytest.mark.parametrize("how", [ACS(), Inflate()], ids=str)
+def test_features_can_be_extracted_after_the_conversion(how):
+    deep = convert(torchvision.models.resnet18().eval(), how).eval()
+    extract = torchvision.models.feature_extraction.create_feature_extractor
+    paths, expected = ["layer1.0.conv1", "layer3"], {}
+    features = extract(deep, paths)
+    for path in paths:
+        keep = partial(expected.__setitem__, path)
+        deep.get_submodule(path).register_forward_hook(lambda m, i, y, keep=keep: keep(y))
+    x = torch.randn(1, 3, 32, 40, 48)
+    with torch.no_grad():
+        deep(x)
+        found = features(x)
+    assert list(found) == paths
+    for path in paths:
+        torch.testing.assert_close(found[path], expected[path])

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from lean3d.errors import ShapeError
 from lean3d.ops.base import Pads, by_conv3d, pad_or_crop
 from lean3d.ops.fast import conv3d, is_exposed
+from lean3d.ops.leaf import Leaf
 
 __all__ = ["InflatedConv3d", "InflatedConvTranspose3d"]
 
 NONE = (0, 0)
 
 
-class InflatedConv3d(nn.Conv3d):
+class InflatedConv3d(Leaf, nn.Conv3d):
     """nn.Conv3d over the plane settings of an nn.Conv2d, with its own padding along depth.
 
     Args:
@@ -73,7 +74,7 @@ class InflatedConv3d(nn.Conv3d):
         return f"{super().extra_repr()}, pads={self.pads}, depth_pad={self.pad!r}"
 
 
-class InflatedConvTranspose3d(nn.ConvTranspose3d):
+class InflatedConvTranspose3d(Leaf, nn.ConvTranspose3d):
     """nn.ConvTranspose3d that repeats the border slices before it, and crops after.
 
     Shape: (B, C, D, H, W) -> (B, C', D', H', W'), the sizes nn.ConvTranspose3d would give.

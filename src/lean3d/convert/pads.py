@@ -12,12 +12,13 @@ from lean3d.convert.functional import Call, meaning
 from lean3d.convert.lift import Lift, Site
 from lean3d.convert.rules import rule
 from lean3d.ops.base import pad_or_crop
+from lean3d.ops.leaf import Leaf
 from lean3d.ops.recorded import holds
 
 __all__ = ["ReflectionPad3d"]
 
 
-class ReflectionPad3d(nn.ReflectionPad3d):
+class ReflectionPad3d(Leaf, nn.ReflectionPad3d):
     """nn.ReflectionPad3d that takes volumes too thin to be reflected: there the border repeats.
 
     Shape: (B, C, D, H, W) -> (B, C, D', H', W'), the sizes nn.ReflectionPad3d would give.

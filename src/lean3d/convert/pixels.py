@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from lean3d.convert.lift import Lift, Lifted, Site
 from lean3d.convert.rules import rule
 from lean3d.errors import ShapeError
+from lean3d.ops.leaf import Leaf
 from lean3d.shape import check_axes, sizes
 
 __all__ = ["PlanarPixelShuffle", "PlanarPixelUnshuffle"]
 
 
-class PlanarPixelShuffle(nn.Module):
+class PlanarPixelShuffle(Leaf):
     """nn.PixelShuffle on the plane without `axis`; along it every voxel is repeated.
 
     Args:
@@ -40,7 +41,7 @@ class PlanarPixelShuffle(nn.Module):
         return f"{self.upscale_factor}, repeat={self.repeat}, axis={self.axis}"
 
 
-class PlanarPixelUnshuffle(nn.Module):
+class PlanarPixelUnshuffle(Leaf):
     """nn.PixelUnshuffle on the plane without `axis`; along it voxels are averaged.
 
     Args:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lean3d.convert.geometry import isotropic, pair
 from lean3d.convert.lift import Lift, Site
 from lean3d.convert.rules import rule
+from lean3d.ops.leaf import Leaf
 from lean3d.ops.recorded import holds
 from lean3d.shape import Triple, sizes, triple
 
@@ -42,7 +43,7 @@ def _clipped(pool: Any, x_BCDHW: Tensor) -> Any:
     return (reach, *window[1:]) if thin else window
 
 
-class MaxPool3d(nn.MaxPool3d):
+class MaxPool3d(Leaf, nn.MaxPool3d):
     """nn.MaxPool3d whose window ends where a thinner volume does.
 
     Shape: (B, C, D, H, W) -> (B, C, D', H', W'), the sizes nn.MaxPool3d would give, and at least
@@ -54,7 +55,7 @@ class MaxPool3d(nn.MaxPool3d):
         return F.max_pool3d(x_BCDHW, window, self.stride, *rest)
 
 
-class AvgPool3d(nn.AvgPool3d):
+class AvgPool3d(Leaf, nn.AvgPool3d):
     """nn.AvgPool3d whose window ends where a thinner volume does.
 
     It also takes maps smaller than its window, as nn.AvgPool2d does: with padding or ceil_mode they
@@ -87,7 +88,7 @@ class AvgPool3d(nn.AvgPool3d):
         return y.view(*x_BCDHW.shape[:-3], y.shape[1], *plane)
 
 
-class PowerPool3d(nn.LPPool3d):
+class PowerPool3d(Leaf, nn.LPPool3d):
     """Power-average pool on the scale of nn.LPPool2d: depth is averaged, not summed.
 
     Its window ends where a thinner volume does.

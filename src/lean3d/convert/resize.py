@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lean3d.convert.geometry import isotropic, pair
 from lean3d.convert.lift import Lift, Site
 from lean3d.convert.rules import rule
+from lean3d.ops.leaf import Leaf
 from lean3d.shape import check_axes
 
 __all__ = ["PlaneThenDepth", "resize"]
@@ -41,7 +42,7 @@ def resize(
     return F.interpolate(lines, along, steps[1], mode, **more).unflatten(3, y.shape[3:])
 
 
-class PlaneThenDepth(nn.Upsample):
+class PlaneThenDepth(Leaf, nn.Upsample):
     """nn.Upsample by a mode that has no 3D form, such as bicubic: on the plane, then along depth.
 
     Shape: (B, C, D, H, W) -> (B, C, D', H', W').

@@ -17,6 +17,7 @@ from lean3d.convert.geometry import like_height, same_padding
 from lean3d.convert.lift import Lift, Lifted, Site
 from lean3d.convert.rules import find_rule, rule
 from lean3d.ops.base import pad_or_crop
+from lean3d.ops.leaf import Leaf
 from lean3d.ops.views import LearntViews
 from lean3d.shape import Triple, check_axes
 
@@ -25,7 +26,7 @@ __all__ = ["RoutedConv3d"]
 NONE = (0, 0)
 
 
-class RoutedConv3d(LearntViews, nn.Module):
+class RoutedConv3d(LearntViews, Leaf):
     """A convolution whose kernel is a mixture of experts' 2D kernels, another for every sample.
 
     Args:

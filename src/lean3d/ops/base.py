@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lean3d.errors import ShapeError
 from lean3d.ops.fast import conv3d
+from lean3d.ops.leaf import Leaf
 from lean3d.shape import Triple, check_axes, sizes, triple
 
 __all__ = [
@@ -88,7 +89,7 @@ def as_kernel(weight: Tensor, axis: int) -> Tensor:
     return weight.unsqueeze(2 + axis)
 
 
-class Holds4d(nn.Module):
+class Holds4d(Leaf):
     """A module for volumes with 4-D parameters that still takes `channels_last_3d`."""
 
     def _apply(self, fn: Callable, recurse: bool = True):

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lean3d.ops import fast
+from lean3d.ops.leaf import Leaf
 from lean3d.ops.memory import First, carry, check_steps, past, precisely
 from lean3d.shape import Triple, check_axes, triple
 
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 
-class Past(nn.Module):
+class Past(Leaf):
     """Puts the preceding frames in front, for any operator that is not padded in time.
 
     Shape: (B, C, T, ...) -> (B, C, frames + T, ...)
@@ -46,7 +47,7 @@ class Past(nn.Module):
         return f"{self.frames}, first={self.first!r}"
 
 
-class WithPrevious(nn.Module):
+class WithPrevious(Leaf):
     """Adds the previous frame to each: the temporal skip connection by summation.
 
     Shape: (B, C, T, H, W) -> the same.
@@ -65,7 +66,7 @@ class WithPrevious(nn.Module):
         return f"first={self.first!r}"
 
 
-class CausalPool3d(nn.Module):
+class CausalPool3d(Leaf):
     """The arguments of the pools of torch.nn, all padding in time before the first frame.
 
     Args:
@@ -126,7 +127,7 @@ class CausalAvgPool3d(CausalPool3d):
         return F.avg_pool3d(self.window(x_BCTHW, self.first), *self.size)
 
 
-class RunningMean(nn.Module):
+class RunningMean(Leaf):
     """Mean over space and over all frames up to each, as a causal squeeze-and-excitation needs.
 
     Shape: (B, C, T, H, W) -> (B, C, T, 1, 1); (B, F, T) -> (B, F, T)
@@ -149,7 +150,7 @@ class RunningMean(nn.Module):
         return mean_BCT.to(x.dtype).reshape(*x.shape[:3], *[1] * (x.ndim - 3))
 
 
-class MeanSoFar(nn.Module):
+class MeanSoFar(Leaf):
     """What stands for a pool over the whole clip: the mean of all frames so far, for the last one.
 
     Args:
@@ -171,7 +172,7 @@ class MeanSoFar(nn.Module):
         return mean_BFT[:, :, -1].unflatten(1, (y.shape[1], 1, *y.shape[3:]))
 
 
-class LastFrames(nn.Module):
+class LastFrames(Leaf):
     """What stands for a pool over the whole clip: the last frames, their channels in a row.
 
     Args:

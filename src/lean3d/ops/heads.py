@@ -14,6 +14,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from lean3d.ops.causal_pools import RunningMean
+from lean3d.ops.leaf import Leaf
 from lean3d.ops.memory import First, carry, every_frame_asked, past
 from lean3d.shape import check_axes
 
@@ -25,7 +26,7 @@ def asked(y_BTK: Tensor) -> Tensor:
     return y_BTK if every_frame_asked() else y_BTK[:, -1]
 
 
-class WindowHead(nn.Module):
+class WindowHead(Leaf):
     """One linear layer over the features of the last `window` frames side by side ("fc").
 
     Shape: (B, F, T) -> (B, K)
@@ -52,7 +53,7 @@ class WindowHead(nn.Module):
         return f"window={self.window}, first={self.first!r}"
 
 
-class RecurrentHead(nn.Module):
+class RecurrentHead(Leaf):
     """LSTM or GRU over the features, then a linear layer.
 
     Args:
@@ -96,7 +97,7 @@ class RecurrentHead(nn.Module):
         return asked(self.fc(self.dropout(y_BTH)))
 
 
-class MeanHead(nn.Module):
+class MeanHead(Leaf):
     """One linear layer over the mean of all features so far.
 
     Shape: (B, F, T) -> (B, K)

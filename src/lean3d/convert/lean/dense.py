@@ -11,11 +11,12 @@ from torch.nn.utils import parametrize
 from lean3d.convert.inflated import InflatedConv3d
 from lean3d.errors import ConversionError
 from lean3d.ops.base import Pads, pad_or_crop
+from lean3d.ops.leaf import Leaf
 
 __all__ = ["PaddedConv3d", "check_dense", "own_padding", "refusal", "settings"]
 
 
-class PaddedConv3d(nn.Module):
+class PaddedConv3d(Leaf):
     """An operator behind the padding of an inflated convolution, which depth has for itself.
 
     Args:
