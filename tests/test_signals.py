@@ -139,7 +139,7 @@ def test_advice_is_to_resume_once_there_is_what_to_resume(tmp_path, there):
         record.touch()
     advice = f"go on in {tmp_path} with the same command and --resume"
     with pytest.raises(Stopped, match=advice if there else "run the command again"):
-        stop_in(advising(record))
+        stop_in(advising(tmp_path, record.name))
 
 
 def stop_in(context):

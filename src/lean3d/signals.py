@@ -88,13 +88,13 @@ def uninterrupted() -> Iterator[None]:
 
 
 @contextmanager
-def advising(record: Path) -> Iterator[None]:
-    """Say of work that a signal stops how it goes on: by --resume once `record` is there."""
+def advising(folder: Path, record: str = "") -> Iterator[None]:
+    """Say of work in a folder that a signal stops: go on by --resume, once it has a record."""
     try:
         yield
     except Stopped as stopped:
-        if record.exists():
-            stopped.advice = f"go on in {record.parent} with the same command and --resume"
+        if (folder / record).exists():
+            stopped.advice = f"go on in {folder} with the same command and --resume"
         raise
 
 

@@ -8,7 +8,9 @@ from typing import Literal
 
 from lean3d.cli.parse import parse
 from lean3d.errors import RunError
+from lean3d.lock import held
 from lean3d.report import format_table, json_line
+from lean3d.signals import advising
 
 __all__ = ["main"]
 
@@ -36,13 +38,16 @@ def main(argv: list[str]) -> None:
         raise RunError(f"{out} holds a demo already; pass --resume, another --out, or delete it")
     from lean3d.cli.demo_page import write_demo_page
     from lean3d.recipes.compare import METHODS, compare
+    from lean3d.train.folder import drop_leftovers
 
     start = time.perf_counter()
     methods = METHODS[asked.task](out)
-    results = compare(methods, out, _say, resume=asked.resume)
-    mask = _predict_slab(out) if asked.task == "brain" else None
-    minutes = (time.perf_counter() - start) / 60
-    write_demo_page(report, methods, results, mask, minutes)
+    with advising(out), held(out):
+        drop_leftovers(out, (".report.*", ".held_out_*"))
+        results = compare(methods, out, _say, resume=asked.resume)
+        mask = _predict_slab(out) if asked.task == "brain" else None
+        minutes = (time.perf_counter() - start) / 60
+        write_demo_page(report, methods, results, mask, minutes)
     rows = [result.row for result in results]
     print(format_table(rows))
     print(

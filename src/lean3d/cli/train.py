@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
     out = train.out or Path("runs") / train.recipe.name
     from lean3d.recipes.runs import run
 
-    with advising(out / "recipe.json"):
+    with advising(out, "recipe.json"):
         results = run(train.recipe, out, resume=train.resume, accelerator=train.accelerator)
     print(format_table(_table(results, train.recipe)))
     print(f"the run is in {out}")

@@ -4,11 +4,9 @@ The brain is the main job of lean3d; the shapes are the proof of concept of Yang
 arXiv:1911.10477, Appendix B, with narrower networks and fewer epochs.
 """
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from lean3d.cost import count
 from lean3d.metrics import confusion_counts, dice_of_counts
 from lean3d.recipes.brain import brain2d, brain3d
 from lean3d.recipes.datasets import SHAPES, datasets, volumes
+from lean3d.recipes.own_process import in_own_process
 from lean3d.recipes.predict import predict
 from lean3d.recipes.runs import load_run, run
 from lean3d.recipes.segmentation import SegmentationRecipe
@@ -83,19 +82,16 @@ def compare(
         say: Called with a line before each step.
         resume: Go on with what an earlier comparison left in `out`, if anything.
     """
-    # a fork has imported everything already; elsewhere than on Linux it is not safe
-    processes = get_context("fork" if sys.platform == "linux" else "spawn")
     results = []
     for method, recipe in methods.items():
         say(f"{method}: {recipe.epochs} epochs of {recipe.train_samples} samples")
         # a process of its own, so that peak memory is this method's alone
-        with processes.Pool(1, maxtasksperchild=1) as pool:
-            results.append(pool.apply(_one, (method, recipe, out / recipe.name, resume)))
+        results.append(in_own_process(method, _one, method, recipe, out / recipe.name, resume))
     return results
 
 
 def _one(method: str, recipe: SegmentationRecipe, out: Path, resume: bool) -> Result:
-    metrics = run(recipe, out, resume=resume and (out / "recipe.json").exists())
+    metrics = run(recipe, out, resume=resume and out.exists())
     # the last epoch, not the best: the best was chosen on what is tested here
     model, _ = load_run(out, checkpoint="last")
     dice_K = dice_of_counts(_counts(model, recipe))

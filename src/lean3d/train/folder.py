@@ -1,7 +1,7 @@
 """The folder of a run: held while it trains, and as it was before where nothing was learnt."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,9 +43,9 @@ def run_folder(folder: Path) -> Iterator[None]:
             raise
 
 
-def drop_leftovers(folder: Path) -> None:
-    """Remove what a kill left half written."""
-    for pattern in TEMPORARY:
+def drop_leftovers(folder: Path, patterns: Sequence[str] = TEMPORARY) -> None:
+    """Remove what a kill left half written; the folder is held."""
+    for pattern in patterns:
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
 
