@@ -7,7 +7,8 @@ import lean3d
 
 LEVELS = [
     {"errors", "signals"},
-    {"shape", "optional", "files", "limits", "lock", "typed", "weights"},
+    {"typed"},
+    {"shape", "optional", "files", "limits", "lock", "weights"},
     {"ops", "data", "cost", "metrics", "report"},
     {"convert", "stream", "models"},
     {"checkpoints", "tasks", "train", "infer"},

@@ -2,6 +2,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pytest
+from torch import nn
 
 import lean3d
 from lean3d.errors import ConversionError, LeanError
@@ -70,11 +71,46 @@ def test_what_a_conversion_cannot_use_is_refused_when_it_is_named(make):
 def test_functions_that_take_a_module_say_so(odd):
     for call in (
         lambda: lean3d.count(odd, (1, 1, 8, 8)),
+        lambda: lean3d.fold(odd),
+        lambda: lean3d.unconvert(odd),
         lambda: lean3d.load_checkpoint(odd, "w.pt"),
         lambda: lean3d.decompose(odd, lean3d.Atoms()),
     ):
         with pytest.raises(LeanError):
             call()
+
+
+def test_weights_without_a_size_are_refused():
+    with pytest.raises(ConversionError, match="run it on an input first"):
+        lean3d.fold(nn.LazyConv2d(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("operator", "odd"),
+    [
+        (lean3d.ops.ACSConv3d, dict(split=5)),
+        (lean3d.ops.AtomConv3d, dict(spatial=2.5)),
+        (lean3d.ops.AtomConv3d, dict(spatial=10**30)),
+        (lean3d.ops.CausalConv3d, dict(past="x")),
+        (lean3d.ops.ChannelSeparatedConv3d, dict(group_width=None)),
+        (lean3d.ops.ParallelSeparableConv3d, dict(depth=10**30)),
+        (lean3d.ops.PlanarConv3d, dict(axis=[0])),
+        (lean3d.ops.SpaceTimeConv3d, dict(mid_channels=(1, 2))),
+        (lean3d.ops.MeanACSConv3d, dict(stride=(1.5, 1, 1))),
+        (lean3d.ops.SoftACSConv3d, dict(groups="1")),
+        (lean3d.ops.CausalConv3d, dict(kernel_size=object())),
+    ],
+)
+def test_what_an_operator_cannot_use_is_refused_when_it_is_built(operator, odd):
+    with pytest.raises(LeanError) as refused:
+        operator(**dict(in_channels=4, out_channels=4, kernel_size=3) | odd)
+    assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("odd", [None, 5, "x", [1.0]])
+def test_operators_take_tensors(odd):
+    with pytest.raises(LeanError, match=r"takes a tensor"):
+        lean3d.ops.ACSConv3d(1, 3, 3)(odd)
 
 
 @pytest.mark.parametrize("odd", [None, 5, b"x", []])

@@ -3,6 +3,7 @@
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.fx import Proxy
 
 from lean3d.errors import ShapeError
+from lean3d.typed import fits, shortened
 
 __all__ = ["Triple", "check_axes", "sizes", "triple"]
 
@@ -18,11 +20,11 @@ Triple = tuple[int, int, int]
 
 def triple(value: Any, name: str = "value") -> Triple:
     """Repeat an int as (depth, height, width); return a sequence of three as a tuple."""
-    if isinstance(value, int):
-        return (value, value, value)
-    if isinstance(value, str) or len(value) != 3:
-        raise ValueError(f"{name} must be an int or (depth, height, width), got {value!r}")
-    depth, height, width = value
+    items = tuple(value) if isinstance(value, Sequence) else (value,) * 3
+    if not fits(items, Triple):
+        got = shortened(value)
+        raise ShapeError(f"{name} must be an int or (depth, height, width), got {got}")
+    depth, height, width = items
     return (int(depth), int(height), int(width))
 
 
@@ -43,6 +45,9 @@ def check_axes(x: Tensor, axes: str, owner: object) -> None:
     if isinstance(x, Proxy):  # torch.fx records it, and it has no sizes yet
         return
     names = axes.split()
+    if not isinstance(x, Tensor):
+        who = type(owner).__name__
+        raise ShapeError(f"{who} takes a tensor ({', '.join(names)}), got {shortened(x)}")
     if x.ndim != len(names):
         why = f"it has {x.ndim} axes, not {len(names)}"
         why += "; add depth with x.unsqueeze(2)" if (x.ndim, len(names)) == (4, 5) else ""

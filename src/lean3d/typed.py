@@ -1,13 +1,14 @@
 """Values of the fields of a dataclass, compared with the types they are declared with."""
 
 from dataclasses import fields
+from functools import cache
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from lean3d.errors import LeanError
 
-__all__ = ["check_kind", "check_types", "fits", "shortened"]
+__all__ = ["check_arguments", "check_kind", "check_types", "fits", "shortened"]
 
 WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
 WORDS |= {NoneType: "None"}
@@ -35,6 +36,25 @@ def check_kind(who: str, value: Any, kind: Any, expected: str) -> None:
     """
     if not fits(value, kind):
         raise LeanError(f"{who} takes {expected}, got {shortened(value)}")
+
+
+def check_arguments(owner: Any, **given: Any) -> None:
+    """Refuse arguments of other types than the constructor of `owner` declares.
+
+    Raises:
+        LeanError: names the argument, its type and what was got.
+    """
+    kind: Any = type(owner)
+    hints = _declared(kind)
+    for name, value in given.items():
+        if name in hints and not fits(value, hints[name]):
+            wanted, got = describe(hints[name]), shortened(value)
+            raise LeanError(f"{kind.__name__}: {name} is {wanted}, got {got}")
+
+
+@cache
+def _declared(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind.__init__)
 
 
 def fits(value: Any, kind: Any) -> bool:

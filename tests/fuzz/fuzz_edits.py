@@ -86,6 +86,16 @@ def steps_of(value: Any) -> list[tuple]:
     return found
 
 
+def changed(value: Any, new: Any) -> Any:
+    """The new value; from the one that stands there, or that itself where it cannot be so."""
+    if not callable(new):
+        return new
+    try:
+        return new(value)
+    except (IndexError, RuntimeError):
+        return value
+
+
 def edit(value: Any, which: int, how: str, new: Any) -> Any:
     """Change the `which`-th thing inside: set, drop, rename it, or wrap everything."""
     paths = steps_of(value) if isinstance(value, dict | list) else []
@@ -102,7 +112,7 @@ def edit(value: Any, which: int, how: str, new: Any) -> Any:
     elif how == "rename" and isinstance(inside, dict):
         inside[f"{last}.x"] = inside.pop(last)
     else:
-        inside[last] = new(inside[last]) if callable(new) else new
+        inside[last] = changed(inside[last], new)
     return value
 
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from lean3d.errors import ConversionError
+from lean3d.typed import shortened
 
 __all__ = ["duplicate", "for_a_while", "precise_copy", "without_memory"]
 
@@ -19,6 +21,11 @@ def duplicate(model: nn.Module, change: Callable[[Tensor], Tensor] | None = None
     Args:
         change: Makes the parameters and buffers of the copy from those of the model.
     """
+    if not isinstance(model, nn.Module):
+        raise ConversionError(f"an nn.Module is needed here, got {shortened(model)}")
+    if any(map(is_lazy, model.parameters())):
+        who = type(model).__name__
+        raise ConversionError(f"{who} has weights without a size yet; run it on an input first")
     memo: dict[int, Any] = {}
     for module in model.modules():
         for value in vars(module).values():

@@ -17,7 +17,7 @@ from lean3d.cost.profiles import Profile, rules
 from lean3d.cost.result import Cost, LayerCost
 from lean3d.cost.tally import Row, Tally, tensor_shapes
 from lean3d.errors import LeanError, ShapeError
-from lean3d.typed import check_kind
+from lean3d.typed import check_kind, shortened
 
 __all__ = ["count"]
 
@@ -62,7 +62,7 @@ def _shapes(given: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
     if not sizes or any(min(shape, default=0) < 1 for shape in sizes):
         raise ShapeError(
             f"count needs an input shape such as (1, 3, 8, 224, 224), all sizes positive, or "
-            f"several such shapes, got {given!r}"
+            f"several such shapes, got {shortened(given)}"
         )
     return sizes
 

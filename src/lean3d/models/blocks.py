@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from torch import Tensor, nn
 
+from lean3d.errors import LeanError
 from lean3d.ops.causal import CausalConv3d
 from lean3d.shape import Triple, check_axes, triple
 
@@ -129,7 +130,7 @@ def stages(
 ) -> list[nn.Sequential]:
     """One stage for each kind of block; the first block of each but the first has stride 2."""
     if len(widths) != len(depths) or min(widths) < 1:
-        raise ValueError(f"widths are {len(depths)} numbers of channels, got {tuple(widths)}")
+        raise LeanError(f"widths are {len(depths)} numbers of channels, got {tuple(widths)}")
     result: list[nn.Sequential] = []
     channels = widths[0]
     for block, depth, width in zip(blocks, depths, widths, strict=True):

@@ -12,6 +12,7 @@ from functools import partial
 
 from torch import nn
 
+from lean3d.errors import LeanError
 from lean3d.models.blocks import (
     WIDTHS,
     Block,
@@ -72,7 +73,7 @@ def study(
         conv: The operator of every 3x3x3 kernel.
     """
     if groups < 1 or any(width % groups for width in widths):
-        raise ValueError(f"groups must divide each of the widths {tuple(widths)}, got {groups}")
+        raise LeanError(f"groups must divide each of the widths {tuple(widths)}, got {groups}")
     expansion = 4 if block.startswith("bottleneck") and blocks == 16 else 1
     kinds = [_block(block, conv, groups, expansion)] * 4
     return VideoResNet(

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from lean3d.errors import LeanError
 from lean3d.models.blocks import (
     WIDTHS,
     Conv,
@@ -177,7 +178,7 @@ def d_resnet(
     known = {"skip": (skip, SKIPS), "frames": (frames, (1, 3)), "first": (first, FIRSTS)}
     for name, (value, values) in {**known, "head": (head, HEADS)}.items():
         if value not in values:
-            raise ValueError(f"d_resnet_{depth}: {name} is one of {values}, got {value!r}")
+            raise LeanError(f"d_resnet_{depth}: {name} is one of {values}, got {value!r}")
     blocks, expansion = DEPTHS[depth]
     options: dict[str, Any] = dict(skip=skip, conv=conv, first=first)
     wide = partial(bottleneck, expansion=expansion, **options)

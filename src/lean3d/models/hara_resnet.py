@@ -13,6 +13,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lean3d.errors import LeanError
 from lean3d.models.blocks import (
     WIDTHS,
     Conv,
@@ -125,7 +126,7 @@ def hara_resnet(
             the strides of the last two stages.
     """
     if shortcut not in ("A", "B"):
-        raise ValueError(f"shortcut is 'A' or 'B', got {shortcut!r}")
+        raise LeanError(f"shortcut is 'A' or 'B', got {shortcut!r}")
     blocks, expansion = DEPTHS[depth]
     start = nn.Conv3d(in_channels, widths[0], 7, (1 + medical, 2, 2), 3, bias=False)
     widen = zero_padding if shortcut == "A" else projection

@@ -14,6 +14,7 @@ from itertools import cycle
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lean3d.errors import LeanError
 from lean3d.models.blocks import (
     WIDTHS,
     Conv,
@@ -87,7 +88,7 @@ def p3d(
         forms: The blocks that take turns; "A" alone is P3D-A ResNet.
     """
     if not forms or set(forms) - set("ABC"):
-        raise ValueError(f"forms is made of A, B and C, got {forms!r}")
+        raise LeanError(f"forms is made of A, B and C, got {forms!r}")
     turns = cycle(forms)
 
     def pseudo(in_channels: int, channels: int, stride: int) -> Residual:

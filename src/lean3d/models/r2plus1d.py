@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from lean3d.errors import LeanError
 from lean3d.models.blocks import (
     WIDTHS,
     Conv,
@@ -93,7 +94,7 @@ def r2plus1d(
             paper's, with stem and shortcuts cut by the same rule.
     """
     if midplanes not in ("paper", "torchvision", "mmaction2"):
-        raise ValueError(f"midplanes is 'paper', 'torchvision' or 'mmaction2', got {midplanes!r}")
+        raise LeanError(f"midplanes is 'paper', 'torchvision' or 'mmaction2', got {midplanes!r}")
     block, depths, expansion = DEPTHS[depth]
     every = midplanes == "mmaction2"
 

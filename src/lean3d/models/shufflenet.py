@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from lean3d.errors import LeanError
 from lean3d.models.blocks import Conv
 from lean3d.models.light import LIGHT, Chain, classifier, conv_norm
 from lean3d.models.registry import register_models
@@ -37,7 +38,7 @@ V2_WIDTHS = {
 def pick(name: str, value: float, table: Mapping[Any, Entry]) -> Entry:
     """What the paper's table says of a setting."""
     if value not in table:
-        raise ValueError(f"{name} is one of {', '.join(map(str, table))}, got {value}")
+        raise LeanError(f"{name} is one of {', '.join(map(str, table))}, got {value}")
     return table[value]
 
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lean3d.errors import LeanError
 from lean3d.models.blocks import Conv
 from lean3d.models.registry import register_models
 from lean3d.ops.views import PlaneConv3d
@@ -61,9 +62,9 @@ class UNet(nn.Module):
     ):
         super().__init__()
         if skip not in ("pooled", "full"):
-            raise ValueError(f"UNet: skip is 'pooled' or 'full', got {skip!r}")
+            raise LeanError(f"UNet: skip is 'pooled' or 'full', got {skip!r}")
         if len(widths) < 2 or min(widths) < 2 or convs < 1:
-            raise ValueError(
+            raise LeanError(
                 f"UNet needs two widths of two channels and one conv, got {widths}, {convs}"
             )
         plain, norm, pool = KINDS[dims]

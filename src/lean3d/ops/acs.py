@@ -8,15 +8,18 @@ Axes: B batch, C channels, D depth, H height, W width.
 """
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from lean3d.errors import LeanError
 from lean3d.ops.base import as_kernel, choose_path, split_channels
 from lean3d.ops.recorded import holds, is_transformed
 from lean3d.ops.views import ViewsConv3d
 from lean3d.shape import Triple
+from lean3d.typed import check_arguments
 
 __all__ = ["ACSConv3d"]
 
@@ -62,9 +65,11 @@ class ACSConv3d(ViewsConv3d):
     ):
         size = (kernel_size, stride, padding, dilation, groups, bias, padding_mode)
         super().__init__(in_channels, out_channels, *size, device=device, dtype=dtype)
+        given = tuple(split) if isinstance(split, Sequence) else split
+        check_arguments(self, split=given, path=path)
         self.split = tuple(split_channels(out_channels, 3) if split is None else split)
         if len(self.split) != 3 or min(self.split) < 0 or sum(self.split) != out_channels:
-            raise ValueError(
+            raise LeanError(
                 f"ACSConv3d: split gives the outputs of three views and sums to out_channels="
                 f"{out_channels}, got {split}"
             )

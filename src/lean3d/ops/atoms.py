@@ -14,8 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lean3d.errors import LeanError
+from lean3d.limits import check_sizes
 from lean3d.ops.base import Conv3dLike, choose_path
 from lean3d.shape import Triple, sizes
+from lean3d.typed import check_arguments
 
 __all__ = ["AtomConv3d"]
 
@@ -72,14 +75,17 @@ class AtomConv3d(Conv3dLike):
     ):
         size = (kernel_size, stride, padding, dilation, groups, bias, padding_mode)
         super().__init__(in_channels, out_channels, *size, device=device, dtype=dtype)
+        check_arguments(self, spatial=spatial, temporal=temporal, path=path)
         if min(spatial, temporal) < 1:
-            raise ValueError(f"AtomConv3d needs atoms of both kinds, got {spatial=}, {temporal=}")
+            raise LeanError(f"AtomConv3d needs atoms of both kinds, got {spatial=}, {temporal=}")
         self.path = choose_path(path, PATHS, self)
         time, height, width = self.kernel_size
         like = dict(device=device, dtype=dtype)
+        check_sizes("AtomConv3d's atoms", (spatial + temporal, *self.kernel_size))
         self.spatial_atoms = nn.Parameter(torch.empty(spatial, height, width, **like))
         self.temporal_atoms = nn.Parameter(torch.empty(temporal, time, **like))
         shape = (out_channels, in_channels // groups, spatial, temporal)
+        check_sizes("AtomConv3d's coefficients", shape)
         self.coefficients = nn.Parameter(torch.empty(shape, **like))
         self.space_dilation = self.time_dilation = 1
         self.reset_parameters()
@@ -100,7 +106,7 @@ class AtomConv3d(Conv3dLike):
             if factor is None:
                 continue
             if factor < 1:
-                raise ValueError(f"AtomConv3d.dilate: {name} must be at least 1, got {factor}")
+                raise LeanError(f"AtomConv3d.dilate: {name} must be at least 1, got {factor}")
             setattr(self, f"{name}_dilation", factor)
         return self
 
@@ -118,7 +124,7 @@ class AtomConv3d(Conv3dLike):
             if new is None:
                 continue
             if new.ndim != old.ndim or len(new) != len(old):
-                raise ValueError(
+                raise LeanError(
                     f"AtomConv3d.swap_atoms: {name} has shape {tuple(old.shape)} and keeps its "
                     f"{len(old)} atoms, got {tuple(new.shape)}"
                 )

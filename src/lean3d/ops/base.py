@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lean3d.errors import ShapeError
+from lean3d.errors import LeanError, ShapeError
+from lean3d.limits import check_sizes
 from lean3d.ops.fast import conv3d
 from lean3d.ops.leaf import Leaf
 from lean3d.shape import Triple, check_axes, sizes, triple
+from lean3d.typed import check_arguments
 
 __all__ = [
     "Conv3dLike",
@@ -40,9 +42,7 @@ def split_channels(channels: int, parts: int) -> tuple[int, ...]:
 def choose_path(path: str | None, paths: tuple[str, ...], owner: object) -> str | None:
     """Return `path` if it is None (measured choice) or one of `paths`."""
     if path is not None and path not in paths:
-        raise ValueError(
-            f"{type(owner).__name__} computes by {', '.join(paths)}; got path={path!r}"
-        )
+        raise LeanError(f"{type(owner).__name__} computes by {', '.join(paths)}; got path={path!r}")
     return path
 
 
@@ -123,20 +123,23 @@ class Conv3dLike(Holds4d):
     ):
         super().__init__()
         who = type(self).__name__
+        numbers = dict(in_channels=in_channels, out_channels=out_channels, groups=groups)
+        check_arguments(self, **numbers, bias=bias, padding_mode=padding_mode)
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
             if groups < 1 or channels < 1 or channels % groups:
-                raise ValueError(
+                raise LeanError(
                     f"{who}: {name} must be a positive multiple of groups={groups}, got {channels}"
                 )
         if padding_mode not in PADDING_MODES:
-            raise ValueError(f"{who}: padding_mode is one of {PADDING_MODES}, got {padding_mode!r}")
+            raise LeanError(f"{who}: padding_mode is one of {PADDING_MODES}, got {padding_mode!r}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size = triple(kernel_size, "kernel_size")
+        check_sizes(f"{who}'s kernel", (out_channels, in_channels // groups, *self.kernel_size))
         self.stride, self.dilation = triple(stride, "stride"), triple(dilation, "dilation")
         self.padding_mode, self.has_bias = padding_mode, bias
         for name in ("kernel_size", "stride", "dilation"):
             if min(getattr(self, name)) < 1:
-                raise ValueError(f"{who}: {name} must be at least 1, got {getattr(self, name)}")
+                raise LeanError(f"{who}: {name} must be at least 1, got {getattr(self, name)}")
         self.padding: str | Triple
         self.pads = self._read_padding(padding)
         like: dict[str, Any] = dict(device=device, dtype=dtype)
@@ -147,13 +150,13 @@ class Conv3dLike(Holds4d):
         if not isinstance(padding, str):
             self.padding = triple(padding, "padding")
             if min(self.padding) < 0:
-                raise ValueError(f"{who}: padding is negative: {self.padding}")
+                raise LeanError(f"{who}: padding is negative: {self.padding}")
             depth, height, width = self.padding
             return ((depth, depth), (height, height), (width, width))
         if padding not in ("same", "valid"):
-            raise ValueError(f"{who}: padding is a size, 'same' or 'valid', got {padding!r}")
+            raise LeanError(f"{who}: padding is a size, 'same' or 'valid', got {padding!r}")
         if padding == "same" and self.stride != (1, 1, 1):
-            raise ValueError(f"{who}: padding='same' needs stride 1, got {self.stride}")
+            raise LeanError(f"{who}: padding='same' needs stride 1, got {self.stride}")
         self.padding = padding
         spans = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
         halves = [(span // 2, span - span // 2) for span in spans]

@@ -10,11 +10,13 @@ from typing import Literal
 
 from torch import Tensor
 
+from lean3d.errors import LeanError
 from lean3d.ops.base import pad_or_crop
 from lean3d.ops.dense import DenseConv3d
 from lean3d.ops.fast import conv3d
 from lean3d.ops.memory import check_steps, past
 from lean3d.shape import Triple
+from lean3d.typed import check_arguments
 
 __all__ = ["CausalConv3d"]
 
@@ -57,10 +59,11 @@ class CausalConv3d(DenseConv3d):
     ):
         size = (kernel_size, stride, padding, dilation, groups, bias, padding_mode)
         super().__init__(in_channels, out_channels, *size, device=device, dtype=dtype)
+        check_arguments(self, past=past, first=first)
         if first not in ("replicate", "zeros"):
-            raise ValueError(f"CausalConv3d: first is 'replicate' or 'zeros', got {first!r}")
+            raise LeanError(f"CausalConv3d: first is 'replicate' or 'zeros', got {first!r}")
         if past is not None and (past < 0 or self.pads[0] != (0, 0)):
-            raise ValueError(
+            raise LeanError(
                 f"CausalConv3d: past counts the frames in front in place of padding in time, got "
                 f"{past=} and padding={padding!r}"
             )

@@ -13,8 +13,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from lean3d.errors import LeanError
 from lean3d.ops.base import Conv3dLike
 from lean3d.shape import Triple
+from lean3d.typed import check_arguments
 
 __all__ = ["ChannelSeparatedConv3d"]
 
@@ -54,6 +56,7 @@ class ChannelSeparatedConv3d(Conv3dLike):
     ):
         size = (kernel_size, stride, padding, dilation, groups, bias, padding_mode)
         super().__init__(in_channels, out_channels, *size, device=device, dtype=dtype)
+        check_arguments(self, mode=mode, group_width=group_width)
         # the k x k x k convolution owns the bias of the whole
         self.bias = None
         self.mode, self.group_width = mode, group_width
@@ -72,17 +75,17 @@ class ChannelSeparatedConv3d(Conv3dLike):
     def _check_groups(self) -> None:
         who, width = "ChannelSeparatedConv3d", self.group_width
         if self.mode not in ("ip", "ir"):
-            raise ValueError(f"{who}: mode is 'ip' or 'ir', got {self.mode!r}")
+            raise LeanError(f"{who}: mode is 'ip' or 'ir', got {self.mode!r}")
         if self.mode == "ir" and self.groups != 1:
-            raise ValueError(f"{who}: 'ir' has no 1x1x1 convolution to group, got {self.groups=}")
+            raise LeanError(f"{who}: 'ir' has no 1x1x1 convolution to group, got {self.groups=}")
         if self.mode == "ir" and self.out_channels % self.in_channels:
-            raise ValueError(
+            raise LeanError(
                 f"{who}: 'ir' needs out_channels to be a multiple of in_channels, got "
                 f"{self.in_channels} to {self.out_channels}; 'ip' takes any"
             )
         mixed = self.out_channels // self.groups if self.mode == "ip" else self.in_channels
         if width < 1 or mixed % width:
-            raise ValueError(f"{who}: group_width must divide {mixed} channels, got {width}")
+            raise LeanError(f"{who}: group_width must divide {mixed} channels, got {width}")
 
     def reset_parameters(self) -> None:
         """The initialisation of nn.Conv3d in both convolutions."""

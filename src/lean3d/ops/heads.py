@@ -13,6 +13,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from lean3d.errors import LeanError
 from lean3d.ops.causal_pools import RunningMean
 from lean3d.ops.leaf import Leaf
 from lean3d.ops.memory import First, carry, every_frame_asked, past
@@ -75,7 +76,7 @@ class RecurrentHead(Leaf):
     ):
         super().__init__()
         if kind not in ("lstm", "gru"):
-            raise ValueError(f"RecurrentHead is an 'lstm' or a 'gru', got {kind!r}")
+            raise LeanError(f"RecurrentHead is an 'lstm' or a 'gru', got {kind!r}")
         self.features, self.kind = features, kind
         make = nn.LSTM if kind == "lstm" else nn.GRU
         between = dropout if layers > 1 else 0.0

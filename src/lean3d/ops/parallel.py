@@ -15,8 +15,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lean3d.errors import LeanError
+from lean3d.limits import check_sizes
 from lean3d.ops.base import Conv3dLike, along, split_channels
 from lean3d.shape import Triple
+from lean3d.typed import check_arguments
 
 __all__ = ["ParallelSeparableConv3d", "matching_filters"]
 
@@ -69,22 +72,25 @@ class ParallelSeparableConv3d(Conv3dLike):
     ):
         size = (kernel_size, stride, padding, dilation, groups, bias, padding_mode)
         super().__init__(in_channels, out_channels, *size, device=device, dtype=dtype)
+        check_arguments(self, streams=streams, depth=depth, filters=filters, relu=relu, join=join)
         # the 1D convolutions own the bias of the whole
         self.bias = None
         if streams not in (1, 2, 3) or depth < 1:
-            raise ValueError(
+            raise LeanError(
                 f"ParallelSeparableConv3d: streams is 1, 2 or 3 and depth at least 1, "
                 f"got {streams=}, {depth=}"
             )
         if join not in ("concat", "sum"):
-            raise ValueError(f"ParallelSeparableConv3d: join is 'concat' or 'sum', got {join!r}")
+            raise LeanError(f"ParallelSeparableConv3d: join is 'concat' or 'sum', got {join!r}")
         if join == "concat" and out_channels // groups < streams:
-            raise ValueError(
+            raise LeanError(
                 f"ParallelSeparableConv3d: {streams} streams need as many outputs in each group, "
                 f"got {out_channels // groups}"
             )
         self.num_streams, self.depth, self.relu, self.join = streams, depth, relu, join
         self.filters = self._filters(filters)
+        kernels = (depth * self.filters, in_channels + self.filters, *self.kernel_size)
+        check_sizes("ParallelSeparableConv3d's kernels", kernels)
         like = dict(device=device, dtype=dtype)
         self.streams = nn.ModuleList(
             # one bias will do for a sum
@@ -106,7 +112,7 @@ class ParallelSeparableConv3d(Conv3dLike):
             whole = matching // self.num_streams // self.groups * self.groups
             return max(whole, self.groups)
         if filters < 1 or filters % self.groups:
-            raise ValueError(
+            raise LeanError(
                 f"ParallelSeparableConv3d: filters must be a positive multiple of groups="
                 f"{self.groups}, got {filters}"
             )
@@ -152,7 +158,7 @@ class ParallelSeparableConv3d(Conv3dLike):
     def dense_weight(self) -> Tensor:
         """The kernel (C', C/groups, k, k, k) this equals; only without ReLU and with depth 1."""
         if self.relu or self.depth > 1:
-            raise ValueError(
+            raise LeanError(
                 "ParallelSeparableConv3d equals one kernel only with relu=False and depth=1, "
                 f"got relu={self.relu}, depth={self.depth}"
             )

@@ -7,9 +7,11 @@ Axes: B batch, C channels, D depth, H height, W width.
 
 from torch import Tensor
 
+from lean3d.errors import LeanError
 from lean3d.ops.base import as_kernel
 from lean3d.ops.views import PlaneConv3d, embed
 from lean3d.shape import Triple
+from lean3d.typed import check_arguments
 
 __all__ = ["PlanarConv3d"]
 
@@ -45,8 +47,9 @@ class PlanarConv3d(PlaneConv3d):
     ):
         size = (kernel_size, stride, padding, dilation, groups, bias, padding_mode)
         super().__init__(in_channels, out_channels, *size, device=device, dtype=dtype)
+        check_arguments(self, axis=axis)
         if axis not in (0, 1, 2):
-            raise ValueError(f"PlanarConv3d: axis is 0 depth, 1 height or 2 width, got {axis!r}")
+            raise LeanError(f"PlanarConv3d: axis is 0 depth, 1 height or 2 width, got {axis!r}")
         self.axis = axis
         self.plane = ((1, 2), (0, 2), (0, 1))[axis]
         self.make_weight(device, dtype)

@@ -11,8 +11,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lean3d.errors import LeanError
+from lean3d.limits import check_sizes
 from lean3d.ops.base import Conv3dLike, along
 from lean3d.shape import Triple
+from lean3d.typed import check_arguments
 
 __all__ = ["SpaceTimeConv3d", "matching_width"]
 
@@ -58,10 +61,11 @@ class SpaceTimeConv3d(Conv3dLike):
     ):
         size = (kernel_size, stride, padding, dilation, groups, bias, padding_mode)
         super().__init__(in_channels, out_channels, *size, device=device, dtype=dtype)
+        check_arguments(self, form=form, mid_channels=mid_channels)
         # the temporal convolution owns the bias of the whole
         self.bias = None
         if form not in ("2plus1d", "rank1"):
-            raise ValueError(f"SpaceTimeConv3d: form is '2plus1d' or 'rank1', got {form!r}")
+            raise LeanError(f"SpaceTimeConv3d: form is '2plus1d' or 'rank1', got {form!r}")
         self.form = form
         self.mid_channels = self._width(mid_channels)
         like = dict(device=device, dtype=dtype)
@@ -73,6 +77,9 @@ class SpaceTimeConv3d(Conv3dLike):
             pad, line_pad = along(self.padding, 0, 0)
         inner: dict[str, Any] = dict(groups=groups, padding_mode=padding_mode, **like)
         mid = self.mid_channels
+        check_sizes(
+            "SpaceTimeConv3d's kernels", (in_channels + out_channels, mid, *self.kernel_size)
+        )
         self.spatial = nn.Conv3d(in_channels, mid, plane, step, pad, wide, bias=False, **inner)
         between = [nn.BatchNorm3d(mid, **like), nn.ReLU()]
         self.between = nn.Sequential(*between) if form == "2plus1d" else nn.Identity()
@@ -86,7 +93,7 @@ class SpaceTimeConv3d(Conv3dLike):
             width = matching_width(self.in_channels, self.out_channels, self.kernel_size)
             return max(width // self.groups * self.groups, self.groups)
         if mid_channels < 1 or mid_channels % self.groups:
-            raise ValueError(
+            raise LeanError(
                 f"SpaceTimeConv3d: mid_channels must be a positive multiple of groups="
                 f"{self.groups}, got {mid_channels}"
             )
@@ -101,7 +108,7 @@ class SpaceTimeConv3d(Conv3dLike):
     def dense_weight(self) -> Tensor:
         """The kernel (C', C/groups, k, k, k) this equals; only the rank-1 form has one."""
         if self.form != "rank1":
-            raise ValueError(f"SpaceTimeConv3d is one kernel only as 'rank1', got {self.form!r}")
+            raise LeanError(f"SpaceTimeConv3d is one kernel only as 'rank1', got {self.form!r}")
         time = self.temporal.weight.unflatten(0, (self.groups, -1))
         space = self.spatial.weight.unflatten(0, (self.groups, -1))
         return torch.einsum("gomtij,gmcskl->goctkl", time, space).flatten(0, 1)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lean3d.errors import LeanError
 from lean3d.ops.base import Holds4d, as_kernel, pad_or_crop, split_channels
 from lean3d.ops.views import LearntViews
 from lean3d.shape import Triple, check_axes, sizes, triple
@@ -53,12 +54,12 @@ class PlaneConvTranspose3d(Holds4d):
         super().__init__()
         who = type(self).__name__
         if groups < 1 or in_channels % groups or out_channels % groups:
-            raise ValueError(
+            raise LeanError(
                 f"{who}: channels must be multiples of groups, got {in_channels}, "
                 f"{out_channels}, {groups=}"
             )
         if padding_mode != "zeros":
-            raise ValueError(f"{who}: padding_mode must be 'zeros', got {padding_mode!r}")
+            raise LeanError(f"{who}: padding_mode must be 'zeros', got {padding_mode!r}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride = triple(kernel_size, "kernel_size"), triple(stride, "stride")
         self.padding, self.dilation = triple(padding, "padding"), triple(dilation, "dilation")
@@ -73,7 +74,7 @@ class PlaneConvTranspose3d(Holds4d):
 
     def _check_sizes(self, who: str) -> None:
         if min(*self.kernel_size, *self.stride, *self.dilation) < 1 or min(self.padding) < 0:
-            raise ValueError(
+            raise LeanError(
                 f"{who}: kernel_size, stride and dilation must be at least 1, padding at least 0, "
                 f"got {self.kernel_size}, {self.stride}, {self.dilation}, {self.padding}"
             )
@@ -81,7 +82,7 @@ class PlaneConvTranspose3d(Holds4d):
             self.output_padding, self.stride, self.dilation, strict=True
         ):
             if not 0 <= more < max(stride, dilation):
-                raise ValueError(
+                raise LeanError(
                     f"{who}: output_padding must be smaller than stride or dilation, got "
                     f"{self.output_padding}"
                 )
@@ -145,7 +146,7 @@ class PlanarConvTranspose3d(PlaneConvTranspose3d):
 
     def __init__(self, *arguments, axis: int = 0, **more):
         if axis not in (0, 1, 2):
-            raise ValueError(f"{type(self).__name__}: axis is 0, 1 or 2, got {axis!r}")
+            raise LeanError(f"{type(self).__name__}: axis is 0, 1 or 2, got {axis!r}")
         self.plane = ((1, 2), (0, 2), (0, 1))[axis]
         super().__init__(*arguments, **more)
         self.axis = axis
@@ -169,7 +170,7 @@ class ACSConvTranspose3d(PlaneConvTranspose3d):
         super().__init__(*arguments, **more)
         self.split = tuple(split_channels(self.out_channels, 3) if split is None else split)
         if len(self.split) != 3 or min(self.split) < 0 or sum(self.split) != self.out_channels:
-            raise ValueError(
+            raise LeanError(
                 f"{type(self).__name__}: split gives the outputs of three views and sums to "
                 f"out_channels={self.out_channels}, got {split}"
             )

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lean3d.errors import LeanError
 from lean3d.ops.base import Conv3dLike, as_kernel
 from lean3d.shape import sizes
 
@@ -64,7 +65,7 @@ class ViewsConv3d(PlaneConv3d):
         super().__init__(*arguments, **like)
         depth, height, _ = self.kernel_size
         if depth != height:
-            raise ValueError(
+            raise LeanError(
                 f"{type(self).__name__}: one (height, width) kernel serves all three views, so "
                 f"kernel depth must equal height, got {self.kernel_size}; see PlanarConv3d"
             )
