@@ -36,6 +36,39 @@ def test_a_waiting_step_as_a_file_answers_as_the_model(suffix, tmp_path):
     assert compare_export(live, exported, frames(live, 16), STEPS) < 1e-4
 
 
+class Grown(torch.nn.Module):
+    """A transposed kernel, resizing between frames, copied borders, slices, a GRU over frames."""
+
+    def __init__(self):
+        super().__init__()
+        conv = torch.nn.Conv3d
+        self.stem = conv(3, 4, 3, padding=1, padding_mode="replicate")
+        self.down = conv(4, 4, 3, (2, 1, 1), 1)
+        self.up = torch.nn.ConvTranspose3d(4, 4, 3, (2, 1, 1), 1, (1, 0, 0))
+        self.gru = torch.nn.GRU(4, 4, batch_first=True)
+
+    def forward(self, x):
+        x = self.stem(x)
+        low = self.down(x)
+        y = torch.stack([self.up(low), x, interpolate(low)]).sum(0)[:, :, 1:-1]
+        B, C, T = y.shape[:3]
+        features = y.view(B, C, T, -1).mean(-1).movedim(1, -1)
+        return torch.cat([self.gru(features)[0][:, -1], y.flatten(2).amax(2)], 1)
+
+
+def interpolate(x):
+    return torch.nn.functional.interpolate(x, scale_factor=(2, 1, 1), mode="trilinear")
+
+
+@pytest.mark.parametrize("suffix", EITHER)
+def test_a_step_that_grows_and_recurs_as_a_file_answers_as_the_model(suffix, tmp_path):
+    torch.manual_seed(0)
+    live = lean3d.stream(Grown().eval(), wait=True, frame=(3, 8, 8))
+    exported = export_step(live, tmp_path / f"step{suffix}", height=8, width=8)
+    assert compare_export(live, exported, frames(live, 8), STEPS) < 1e-4
+    assert compare_export(live, exported, frames(live, 8, streams=1), STEPS) < 1e-4
+
+
 def test_the_graph_takes_and_gives_the_state_by_its_keys(tmp_path):
     live = lean3d.stream(build("window"), frame=(3, 16, 16))
     path = tmp_path / "step.onnx"

@@ -172,7 +172,6 @@ def test_a_time_between_two_steps_is_refused():
         torch.tensor([0.0]),
         torch.tensor([[True, False]]),
         [2**70],
-        object(),
     ],
     ids=repr,
 )

@@ -16,10 +16,9 @@ WAITING = [
     for name in list_models()
     if len(find_model(name).input_shape) == 5 and name not in CAUSAL and not name.startswith("d_")
 ]
-# squeeze-and-excitation over the whole clip, a frame after the last that copies it
+# squeeze-and-excitation over the whole clip
 REFUSED = {
     "x3d_m": "mul in blocks.1.res_blocks.0.branch2.norm_b.1 joins a mean over all time",
-    "shufflenet3d_v1": r"pad in layer1.0.shortcut.0 puts \(0, 1\) frames .*'replicate'",
 }
 FEW = [
     "x3d_m",

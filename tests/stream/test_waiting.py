@@ -164,8 +164,8 @@ REFUSED = {
     "squeeze": (Squeezed(), "mul in the model joins a mean over all time with single frames"),
     "softmax": (nn.Sequential(nn.Conv3d(3, 4, 3), nn.Softmax(2)), "softmax in 1 may mix frames"),
     "resize": (
-        nn.Upsample(scale_factor=2, mode="trilinear"),
-        "interpolate in the model resizes time other than by repeating every frame",
+        nn.Upsample(scale_factor=1.5, mode="trilinear"),
+        "interpolate in the model resizes time other than by a whole number of times",
     ),
     "mean": (
         nn.AvgPool3d(3, 2, ceil_mode=True),
@@ -175,7 +175,7 @@ REFUSED = {
         nn.Conv3d(3, 4, 3, padding=1, padding_mode="circular"),
         r"pad in the model puts \(1, 1\) frames around time by mode='circular'",
     ),
-    "flatten": (nn.Flatten(), "flatten in the model may mix frames"),
+    "flatten": (nn.Flatten(), "flatten in the model merges streams or frames"),
     "counted": (Counted(), "depends on how many frames"),
 }
 

@@ -1,9 +1,8 @@
-"""What convolutions, pools, means and slices mean in a step of a network that waits.
+"""What functions over time mean in a step of a network that waits; here convolutions and pools.
 
 Axes: B batch, C channels, T time, H height, W width.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,16 +11,17 @@ from torch import Tensor
 
 from lean3d.ops import fast
 from lean3d.shape import triple
-from lean3d.stream.clock import Pooled, Timed, Window
-from lean3d.stream.frames import Frames, frames_of, marked
+from lean3d.stream.axes import AXES
+from lean3d.stream.clock import Window
+from lean3d.stream.frames import Frames, Rule, marked
+from lean3d.stream.growth import GROWTH
+from lean3d.stream.layout import Length
+from lean3d.stream.pooling import maximum, mean, over_time
+from lean3d.stream.recurrent import RECURRENT
+from lean3d.stream.reductions import ADAPTIVE, REDUCTIONS
+from lean3d.stream.slices import PADS, SLICES
 
-__all__ = ["CALLS"]
-
-
-def known(x: Tensor) -> Timed | Pooled:
-    frames = frames_of(x)
-    assert frames is not None
-    return frames
+__all__ = ["CALLS", "POOLED"]
 
 
 def sides(padding: Any, span: int) -> tuple[int, int]:
@@ -43,6 +43,7 @@ def conv3d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
+    step.plainly(x, F.conv3d)
     strides, dilations = triple(stride), triple(dilation)
     spans = [d * (k - 1) + 1 for d, k in zip(dilations, weight.shape[2:], strict=True)]
     if isinstance(padding, str):
@@ -66,8 +67,12 @@ def max_pool3d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor:
+    given = step.plainly(x, F.max_pool3d)
     kernels, pads, dilations = triple(kernel_size), triple(padding), triple(dilation)
     strides = triple(stride or kernel_size)
+    if of_all(kernel_size) and not (pads[0] or ceil_mode or return_indices):
+        size = ((1, *kernels[1:]), (1, *strides[1:]), pads, dilations)
+        return over_time(step, marked(F.max_pool3d(x, *size), given), maximum)
     span = dilations[0] * (kernels[0] - 1) + 1
     if return_indices or (ceil_mode and span < strides[0]):
         step.refuse(F.max_pool3d, "returns indices, or rounds up a stride that skips frames")
@@ -90,110 +95,73 @@ def avg_pool3d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Tensor:
+    given = step.plainly(x, F.avg_pool3d)
     kernels, pads = triple(kernel_size), triple(padding)
     strides = triple(stride or kernel_size)
-    if divisor_override is not None or (pads[0] and not count_include_pad):
-        step.refuse(F.avg_pool3d, "has a divisor, or padding in time that does not count")
-    if ceil_mode and (pads[0] or kernels[0] != strides[0]):
+    if of_all(kernel_size) and not (pads[0] or ceil_mode or divisor_override):
+        plane = F.avg_pool3d(
+            x, (1, *kernels[1:]), (1, *strides[1:]), pads, False, count_include_pad
+        )
+        return over_time(step, marked(plane, given), mean)
+    if ceil_mode and (pads[0] or kernels[0] != strides[0] or divisor_override):
         step.refuse(F.avg_pool3d, "rounds up windows over time that overlap or skip frames")
-    # rounding up, the last window is the mean of the frames it has, which a channel of ones counts
-    partial = ceil_mode and kernels[0] > 1
+    # rounding up, the last window is the mean of the frames it has, which a channel of ones counts;
+    # so is the first where padding does not count
+    uncounted = pads[0] > 0 and not count_include_pad and not divisor_override
+    partial = kernels[0] > 1 and (ceil_mode or uncounted)
     if partial:
-        x = marked(torch.cat([x, torch.ones_like(x[:, :1])], dim=1), known(x))
-    over = Window(kernels[0], strides[0], pads[0], pads[0] + partial * (kernels[0] - 1))
-    x, made = step.walk(x, over, 0.0)
+        x = marked(torch.cat([x, torch.ones_like(x[:, :1])], dim=1), given)
+    over = Window(kernels[0], strides[0], pads[0], pads[0] + ceil_mode * (kernels[0] - 1))
+    x, made = step.walk(x, over)
     pads = (0, pads[1], pads[2])
-    y = F.avg_pool3d(x, kernels, strides, pads, ceil_mode, count_include_pad)
+    y = F.avg_pool3d(x, kernels, strides, pads, ceil_mode, count_include_pad, divisor_override)
     if partial:
         y = y[:, :-1] / y[:, -1:].clamp(min=0.5 / kernels[0])
     return marked(y, made)
 
 
-def adaptive_avg_pool3d(step: Frames, x: Tensor, output_size: Any) -> Tensor:
-    size = [output_size] * 3 if isinstance(output_size, int) else list(output_size)
-    if size[0] not in (None, 1):
-        step.refuse(F.adaptive_avg_pool3d, f"makes {size[0]} frames of all")
-    plane = marked(F.adaptive_avg_pool3d(x, (x.shape[2], size[1], size[2])), known(x))
-    if size[0] is None:
-        return plane
-    mean = step.average(plane)
-    return marked(mean.unsqueeze(2), known(mean))
+def of_all(kernel_size: Any) -> bool:
+    """Whether a window spans all frames: it was taken from the map's shape."""
+    if isinstance(kernel_size, int):
+        return False
+    return isinstance(kernel_size[0], Length) and kernel_size[0].whole
 
 
-def mean(step: Frames, x: Tensor, dim: Any = None, keepdim: bool = False, **more: Any) -> Tensor:
-    axes = range(x.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
-    over = sorted({axis % x.ndim for axis in axes})
-    if 0 in over or 1 in over or more.get("dtype") is not None:
-        step.refuse(torch.mean, "is over streams or channels")
-    planes = [axis for axis in over if axis > 2]
-    x = marked(x.mean(planes, keepdim=True) if planes else x, known(x))
-    result = x if 2 not in over else step.average(x)
-    frames = known(result)
-    result = result.unsqueeze(2) if 2 in over else result
-    if not keepdim:
-        result = result.squeeze(over)
-    return marked(result, frames)
-
-
-def cat(step: Frames, tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    if dim % tensors[0].ndim in (0, 2):
-        step.refuse(torch.cat, "is along streams or time")
-    joined, same = step.aligned(tensors, torch.cat)
-    return marked(torch.cat(joined, dim), same)
-
-
-def index(step: Frames, x: Tensor, key: Any) -> Tensor:
-    parts = key if isinstance(key, tuple) else (key,)
-    if any(part is Ellipsis or not isinstance(part, slice) for part in parts):
-        step.refuse(Tensor.__getitem__, "takes more than slices")
-    time = parts[2] if len(parts) > 2 else slice(None)
-    if parts[0] != slice(None) or (time.start, time.stop) != (None, None):
-        step.refuse(Tensor.__getitem__, "takes some streams or some frames")
-    x, made = step.walk(x, Window(1, time.step or 1), 0.0)
-    return marked(x[key], made)
-
-
-def pad(
-    step: Frames, x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
-) -> Tensor:
-    time, made = tuple(pad[4:6]), known(x)
-    if any(time):
-        if mode != "constant" or min(time) < 0:
-            step.refuse(F.pad, f"puts {time} frames around time by mode={mode!r}")
-        x, made = step.walk(x, Window(1, 1, *time), value or 0.0)
-    within = [*pad[:4], *[0 for _ in time], *pad[6:]]
-    return marked(F.pad(x, within, mode, value), made)
-
-
-def interpolate(
+def conv1d(
     step: Frames,
     x: Tensor,
-    size: Any = None,
-    scale_factor: Any = None,
-    mode: str = "nearest",
-    *more: Any,
-    **options: Any,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
 ) -> Tensor:
-    y = F.interpolate(x, size, scale_factor, mode, *more, **options)
-    times, rest = divmod(y.shape[2], x.shape[2])
-    if rest or not times or (times > 1 and not mode.startswith("nearest")):
-        step.refuse(F.interpolate, "resizes time other than by repeating every frame")
-    frames = known(x)
-    return marked(y, frames.repeated(times) if isinstance(frames, Timed) else frames)
+    step.plainly(x, F.conv1d)
+    (by,), (apart,) = single(stride), single(dilation)
+    span = apart * (weight.shape[2] - 1) + 1
+    around = padding if isinstance(padding, str) else single(padding)[0]
+    x, made = step.walk(x, Window(span, by, *sides(around, span)))
+    return marked(F.conv1d(x, weight, bias, by, 0, apart, groups), made)
 
 
-CALLS: dict[Any, Callable[..., Tensor]] = {
+def single(value: Any) -> tuple[int]:
+    return (value,) if isinstance(value, int) else (value[0],)
+
+
+CALLS: dict[Any, Rule] = {
+    F.conv1d: conv1d,
     F.conv3d: conv3d,
     fast.conv3d: conv3d,
     F.max_pool3d: max_pool3d,
     F.avg_pool3d: avg_pool3d,
-    F.adaptive_avg_pool3d: adaptive_avg_pool3d,
-    F.interpolate: interpolate,
-    F.pad: pad,
-    torch.mean: mean,
-    Tensor.mean: mean,
-    torch.cat: cat,
-    torch.concat: cat,
-    torch.concatenate: cat,
-    Tensor.__getitem__: index,
+    **ADAPTIVE,
+    **AXES,
+    **GROWTH,
+    **PADS,
+    **RECURRENT,
+    **REDUCTIONS,
+    **SLICES,
 }
+# those that also take what was made of all frames
+POOLED: dict[Any, Rule] = {**AXES, **PADS, **REDUCTIONS, **SLICES}

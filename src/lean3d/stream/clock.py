@@ -16,7 +16,7 @@ from torch import Tensor
 from lean3d.ops.memory import ChunkError
 from lean3d.stream.state import NEVER
 
-__all__ = ["Clock", "Pooled", "Timed", "Window"]
+__all__ = ["PLAIN", "Clock", "Pooled", "Timed", "Window", "frames_apart", "latest", "same_rate"]
 
 
 @dataclass(frozen=True)
@@ -28,30 +28,49 @@ class Timed:
         rate: Frames of it a step makes.
         field: Frames of the video each depends on.
         length: (B,) frames of it there will be in all; None while no stream has ended.
+        batch, axis: Which axes hold the streams and the frames.
+        each: Elements of a frame that lie in a row on the axis of frames, as flatten(2) puts them.
+        extra: Frames of it that padding adds to those that a video of whole steps makes.
     """
 
     delay: int
     rate: int
-    field: int
+    field: float
     length: Tensor | None
+    batch: int = 0
+    axis: int = 2
+    each: int = 1
+    extra: int = 0
 
     def repeated(self, times: int) -> "Timed":
         """The axis of frames when each is there so many times in a row."""
         length = None if self.length is None else times * self.length
-        return Timed(times * self.delay, times * self.rate, self.field, length)
+        extra, delay = times * self.extra, times * self.delay
+        return replace(self, delay=delay, rate=times * self.rate, length=length, extra=extra)
+
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """Where its streams and frames lie."""
+        return self.batch, self.axis, self.each
+
+
+# (B, C, T, ...)
+PLAIN = (0, 2, 1)
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """A mean over time, which has no frames any more.
+    """What was made of all frames up to now, which has no frames any more.
 
     Args:
         late: Frames of the video it is late.
         field: Frames of the video it depends on.
+        batch: Which axis holds the streams.
     """
 
     late: int
     field: float
+    batch: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,13 +78,15 @@ class Window:
     """How a kernel of `span` frames (dilation included) walks over time.
 
     Args:
-        front, back: Padding before the first frame and after the last.
+        front, back: Padding before the first frame and after the last; below 0, frames left out.
+        repeats: The padding is copies of the first and the last frame.
     """
 
     span: int
     stride: int = 1
     front: int = 0
     back: int = 0
+    repeats: bool = False
 
     def output(self, x: Timed, chunk: int) -> Timed:
         """The axis of frames of what it makes."""
@@ -74,14 +95,18 @@ class Window:
                 f"a stride of {self.stride} in time needs a multiple of it in frames, has {x.rate}",
                 self.stride // gcd(self.stride, x.rate),
             )
-        # the last output of a step must not need a frame that is not there
-        late = -(-(x.delay + self.span - self.front) // self.stride) - 1
-        length = x.length
+        # the last output of a step must not need a frame that is not there, the first frame of all
+        # included where it is copied
+        needed = self.span - self.front
+        late = -(-(x.delay + max(needed, self.repeats)) // self.stride) - 1
+        more, length = self.front + self.back - self.span, x.length
         if length is not None:
-            padded = length + self.front + self.back - self.span
-            length = (padded.div(self.stride, rounding_mode="floor") + 1).clamp(min=0)
-        field = x.field + (self.span - 1) * (chunk // x.rate)
-        return Timed(max(0, late), x.rate // self.stride, field, length)
+            length = ((length + more).div(self.stride, rounding_mode="floor") + 1).clamp(min=0)
+        extra = (x.extra + more) // self.stride + 1
+        field = x.field + (self.span - 1) * frames_apart(x, chunk)
+        # nor may it be a frame that is left out if the video turns out to end here
+        made = replace(x, delay=max(0, late, -extra), rate=x.rate // self.stride, length=length)
+        return replace(made, field=field, extra=extra)
 
     def history(self, x: Timed, y: Timed) -> int:
         """Earlier frames the first output of a step needs; negative: the first ones it skips."""
@@ -90,6 +115,11 @@ class Window:
     def reach(self, y: Timed) -> int:
         """Frames under the kernel in one step."""
         return self.span + (y.rate - 1) * self.stride
+
+
+def frames_apart(x: Timed, chunk: int) -> int:
+    """Frames of the video between two of a map, rounded up where it has more than the video."""
+    return -(-chunk // x.rate)
 
 
 class Clock:
@@ -122,12 +152,12 @@ class Clock:
 
     def all_inside(self, x: Timed, earlier: int = 0) -> bool:
         """Whether no stream can have a frame outside, `earlier` frames in front of the step's."""
-        first = self.least * x.rate // self.chunk - x.delay - earlier
+        first = self.least * x.rate // self.chunk - x.delay - max(earlier, 0)
         return self.careful and not self.ended and first >= 0
 
     def late(self, x: Timed) -> int:
-        """Frames of the video that must follow a frame before it is there."""
-        return x.delay * self.chunk // x.rate
+        """Frames that must follow one of the video before its own is there, padding included."""
+        return -(-(x.delay + max(0, x.extra)) * self.chunk // x.rate)
 
 
 def same_rate(frames: list[Timed]) -> bool:

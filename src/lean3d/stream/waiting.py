@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from lean3d.errors import LeanError
 from lean3d.ops.memory import Memory
-from lean3d.stream.calls import CALLS
+from lean3d.stream.calls import CALLS, POOLED
 from lean3d.stream.clock import Clock, Pooled
 from lean3d.stream.frames import Frames, frames_of, marked
 from lean3d.stream.plan import Plan, planned, running
@@ -98,7 +98,9 @@ class Waiting:
         memory = Memory(dict(state), {}, x_BCTHW, None)
         clock = Clock(state["t"], state["end"], x_BCTHW.shape[2], careful=careful)
         place = lambda: running(self.paths)  # noqa: E731
-        frames = Frames(memory, clock, CALLS, lambda what: site(memory, what), place, self.window)
+        frames = Frames(
+            memory, clock, CALLS, POOLED, lambda what: site(memory, what), place, self.window
+        )
         with frames:
             return self.model(marked(x_BCTHW, clock.start())), frames
 
