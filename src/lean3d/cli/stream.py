@@ -17,6 +17,7 @@ from lean3d.errors import LeanError, RunError
 from lean3d.infer.live import Session
 from lean3d.limits import check_number
 from lean3d.report import format_table, json_line
+from lean3d.signals import check_stopped
 
 __all__ = ["main"]
 
@@ -72,6 +73,7 @@ def main(argv: list[str]) -> None:
 def _watch(asked: Watch, session: Session, tracks: list[Track], model: LiveModel) -> None:
     with Output(tracks, model.names, json=asked.json) as output:
         for answers in session:
+            check_stopped()
             for answer in answers:
                 output.show(answer, session)
 
@@ -96,6 +98,7 @@ def _open(asked: Watch) -> tuple[dict[int, FrameSource], dict[int, LeanError]]:
             opened[place] = open_frames(source, raw=asked.raw, fps=asked.fps)
         except LeanError as error:
             errors[place] = error
+    check_stopped()
     if not opened:
         raise next(iter(errors.values()))
     return opened, errors

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,15 +10,38 @@ from torch import Tensor
 from lean3d.data.frames import MOST_FPS, FrameSource, check_pixels
 from lean3d.errors import DataError
 from lean3d.limits import check_number
+from lean3d.signals import Stopped
 
-__all__ = ["RawFrames", "read_raw_size"]
+__all__ = ["Piped", "RawFrames", "read_raw_size"]
+
+
+class Piped:
+    """An open file that is read whatever comes: a signal, or the end of the program.
+
+    FFmpeg would end the process at a signal's exception in a read of its own; here the read ends
+    and `stoppable` raises it again. A thread that waits in a buffered read would abort the program
+    at its end, hence the file below the buffer.
+    """
+
+    def __init__(self, file: Any):
+        self.file, self.stopped = getattr(file, "raw", file), False
+
+    def read(self, size: int) -> bytes:
+        """What there is, so many bytes at most; none at the end."""
+        if self.stopped:
+            return b""
+        try:
+            return self.file.read(size) or b""
+        except Stopped:
+            self.stopped = True
+            return b""
 
 
 class RawFrames(FrameSource):
     """Frames of height * width * 3 bytes each: red, green, blue, FFmpeg's rgb24."""
 
     def __init__(
-        self, file: BinaryIO, width: int, height: int, fps: float = 25.0, *, name: str = "stdin"
+        self, file: Any, width: int, height: int, fps: float = 25.0, *, name: str = "stdin"
     ):
         self.file, self.name, self.fps = file, name, fps
         self.shape = (height, width, 3)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from lean3d.data.frames import FrameSource
-from lean3d.data.pipe import RawFrames, read_raw_size
+from lean3d.data.pipe import Piped, RawFrames, read_raw_size
 from lean3d.data.stills import SUFFIXES, ImageFolder
 from lean3d.data.video import Camera, VideoFile
 from lean3d.errors import DataError
@@ -51,6 +51,6 @@ def public_name(what: str) -> str:
 
 def _stdin(raw: str | None) -> FrameSource:
     if raw is None:
-        return VideoFile(sys.stdin.buffer, name="stdin")
+        return VideoFile(Piped(sys.stdin.buffer), name="stdin")
     width, height, rate = read_raw_size(raw)
-    return RawFrames(sys.stdin.buffer, width, height, rate)
+    return RawFrames(Piped(sys.stdin.buffer), width, height, rate)
