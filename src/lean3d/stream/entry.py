@@ -12,7 +12,14 @@ from lean3d.errors import LeanError, ShapeError
 from lean3d.shape import check_axes
 from lean3d.stream.state import NEVER
 
-__all__ = ["as_clip", "check_after", "check_batch", "check_options", "check_size"]
+__all__ = [
+    "as_clip",
+    "check_after",
+    "check_batch",
+    "check_clip",
+    "check_options",
+    "check_size",
+]
 
 
 def as_clip(frame: Tensor, chunk: int, like: Tensor, owner: object) -> Tensor:
@@ -32,6 +39,26 @@ def as_clip(frame: Tensor, chunk: int, like: Tensor, owner: object) -> Tensor:
             f"this model strides over time: a step takes (B, C, T, H, W) with T a multiple of "
             f"{chunk} frames, got {frames}"
         )
+    check_precision(frame, like)
+    finite = x_BCTHW.isfinite()
+    if not finite.all():
+        bad = (~finite.flatten(1).all(1)).nonzero().flatten().tolist()
+        raise LeanError(
+            f"the frame of stream {', '.join(map(str, bad))} holds NaN or infinity; nothing was "
+            "computed, the state can be used on: leave the frame out or repair it"
+        )
+    return x_BCTHW
+
+
+def check_clip(clip_BCTHW: Tensor, like: Tensor, owner: object) -> None:
+    """Raise ShapeError unless it is a clip that a model with parameters like `like` computes."""
+    check_axes(clip_BCTHW, "B C T H W", owner)
+    check_precision(clip_BCTHW, like)
+    if not clip_BCTHW.numel():
+        raise ShapeError(f"a clip has a frame or more, got {tuple(clip_BCTHW.shape)}")
+
+
+def check_precision(frame: Tensor, like: Tensor) -> None:
     if frame.dtype != like.dtype:
         raise ShapeError(
             f"the model computes in {like.dtype}, the frame is {frame.dtype}; convert it as in "
@@ -42,14 +69,6 @@ def as_clip(frame: Tensor, chunk: int, like: Tensor, owner: object) -> Tensor:
             f"the model is on {like.device}, the frame is {frame.layout} on {frame.device}; make "
             "it a dense tensor there"
         )
-    finite = x_BCTHW.isfinite()
-    if not finite.all():
-        bad = (~finite.flatten(1).all(1)).nonzero().flatten().tolist()
-        raise LeanError(
-            f"the frame of stream {', '.join(map(str, bad))} holds NaN or infinity; nothing was "
-            "computed, the state can be used on: leave the frame out or repair it"
-        )
-    return x_BCTHW
 
 
 def is_count(value: Any) -> bool:

@@ -14,20 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.errors import LeanError, ShapeError
-from lean3d.shape import check_axes
 from lean3d.stream.causal import Causal
-from lean3d.stream.entry import as_clip, check_after, check_batch, check_options, check_size
+from lean3d.stream.entry import (
+    as_clip,
+    check_after,
+    check_batch,
+    check_clip,
+    check_options,
+    check_size,
+)
 from lean3d.stream.guard import Made, check_state, check_training, check_values, check_weights
 from lean3d.stream.plan import Plan
-from lean3d.stream.state import (
-    State,
-    StateBytes,
-    check_clock,
-    chosen,
-    reset,
-    stack,
-    unbind,
-)
+from lean3d.stream.state import State, StateBytes, check_clock, chosen, reset, stack, unbind
 from lean3d.stream.survey import Survey, one_line, random_clip, survey
 from lean3d.stream.waiting import Waiting
 
@@ -196,7 +194,8 @@ class Stream(nn.Module):
         Shape: (B, C, T, H, W) -> (B, T, ...), one output per frame; (B, 1, ...) from a network that
             waits and gives one answer to a whole video.
         """
-        check_axes(clip_BCTHW, "B C T H W", self)
+        check_clip(clip_BCTHW, self._like, self)
+        self._plan(clip_BCTHW.shape[1:2] + clip_BCTHW.shape[3:])
         return self.way.run(clip_BCTHW, self.found)
 
     def state_bytes(

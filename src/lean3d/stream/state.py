@@ -209,7 +209,8 @@ def check_clock(state: Any, who: str) -> Tensor:
             f"{described(seen)}"
         )
     for key, value in state.items():
-        if not isinstance(value, Tensor) or value.shape[:1] != seen.shape:
+        dense = isinstance(value, Tensor) and value.layout == torch.strided
+        if not dense or value.shape[:1] != seen.shape:
             raise ShapeError(
                 f"{who} takes a state, {len(seen)} streams here by its 't', but {key!r} is "
                 f"{described(value)}"
