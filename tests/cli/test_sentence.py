@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -112,6 +113,18 @@ def test_a_long_sentence_keeps_its_beginning_and_its_end():
     assert len(said) == LONGEST
     assert said.startswith("lean3d: xxx")
     assert said.endswith("; do this")
+
+
+@pytest.mark.parametrize("part", ["x", "x.", "a://", "a://b@", '"', "(", "?key=", "numel "])
+def test_text_without_end_takes_no_time(part):
+    start = time.process_time()
+    said = sentence(RuntimeError(part * (1_000_000 // len(part)) + "; do this"))
+    assert len(said) <= LONGEST
+    assert time.process_time() - start < 2
+
+
+def test_an_argument_without_end_is_refused(refused):
+    assert "an argument has 100,000 characters" in refused("count", "x" * 100_000)
 
 
 def test_what_no_terminal_takes_is_escaped():

@@ -10,6 +10,7 @@ from torch import nn
 
 import lean3d
 from lean3d import Atoms, ChannelSeparated, ConversionError, ParallelSeparable, SpaceTime, convert
+from lean3d.recipes.operators import conversion
 
 EXACT = [SpaceTime(mid_channels="full"), ParallelSeparable(3, filters="full"), Atoms(9, 3)]
 HOWS = [SpaceTime(), ParallelSeparable(2), ChannelSeparated(), Atoms(4, 2)]
@@ -231,3 +232,28 @@ def with_norm(model):
 def test_refuses_what_it_cannot_do_and_says_where(make, how, options, says):
     with pytest.raises(ConversionError, match=says):
         convert(make(), how, **options)
+
+
+@pytest.mark.parametrize(
+    "name", ["space_time", "rank1", "csn_ip", "csn_ir", "atoms", "p2sc1", "p2sc2", "dissect"]
+)
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            lambda: lean3d.create_model("unet2d", widths=(4, 8)),
+            "UNet is a 2D network and has no 3D",
+        ),
+        (lambda: nn.Sequential(nn.Linear(2, 2)), "Sequential has no 3D convolution"),
+    ],
+)
+def test_a_network_without_3d_convolutions_has_nothing_to_replace(name, model, message):
+    with pytest.raises(ConversionError, match=message):
+        convert(model(), conversion(name))
+
+
+@pytest.mark.parametrize("budget", [float("inf"), float("nan"), 0, -1])
+def test_a_budget_is_a_positive_number(budget):
+    model = nn.Sequential(nn.Conv3d(1, 2, 3))
+    with pytest.raises(ConversionError, match="budget is a positive number"):
+        convert(model, SpaceTime(), budget=budget, example=torch.ones(1, 1, 4, 4, 4))

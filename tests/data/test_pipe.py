@@ -1,9 +1,12 @@
 import io
+import os
 
 import pytest
 import torch
 
 from lean3d.data.pipe import RawFrames, read_raw_size
+from lean3d.data.source import public_name
+from lean3d.data.video_clips import VideoClips
 from lean3d.errors import DataError
 
 
@@ -45,3 +48,22 @@ def test_a_raw_size_is_read(words, size):
 def test_what_is_no_raw_size_is_refused(words):
     with pytest.raises(DataError, match="WIDTHxHEIGHT"):
         read_raw_size(words)
+
+
+@pytest.mark.parametrize(
+    ("what", "shown"),
+    [
+        ("rtsp://user:p@ss/w@host/a", "rtsp://host/a"),
+        ("https://host/a?x=1&token=b", "https://host/a?x=***&token=***"),
+        ("a@b.mp4", "a@b.mp4"),
+        ("-", "-"),
+    ],
+)
+def test_a_source_is_named_without_its_passwords(what, shown):
+    assert public_name(what) == shown
+
+
+def test_a_pipe_among_the_videos_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.mp4")
+    with pytest.raises(DataError, match=r"a\.mp4 is no file"):
+        VideoClips([(tmp_path / "a.mp4", 0)], 1, clip=2, size=16)

@@ -14,11 +14,13 @@ from lean3d.cli.weights import save_weights
 from lean3d.convert import convert
 from lean3d.files import check_outputs
 from lean3d.limits import check_number
-from lean3d.models.registry import MOST
 from lean3d.recipes.operators import conversion
 from lean3d.report import json_line
 
 __all__ = ["main"]
+
+# as many as their layer alone does not fill memory with; the model itself is measured
+MOST = {"in_channels": 1_000_000, "volume_channels": 10_000, "volume_classes": 10_000}
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,9 @@ def main(argv: list[str]) -> None:
     how = conversion(asked.how)
     if asked.budget is not None:
         check_number("--budget", asked.budget, above=True)
-    for flag in ("in_channels", "volume_channels", "volume_classes"):
+    for flag, most in MOST.items():
         if (value := getattr(asked, flag)) is not None:
-            check_number(f"--{flag.replace('_', '-')}", value, 1, MOST)
+            check_number(f"--{flag.replace('_', '-')}", value, 1, most)
     check_outputs({"--out": asked.out}, {"--weights file": filter(None, [asked.weights])})
     flat = asked.network.build(in_channels=asked.in_channels)
     if asked.weights is not None:

@@ -19,6 +19,9 @@ from lean3d.signals import Stopped, stoppable
 
 __all__ = ["main"]
 
+# characters of an argument: more than any path has
+LONGEST = 16_384
+
 # name -> what it does; lean3d/cli/<name>.py has `main(arguments)`, imported only when asked for
 COMMANDS = {
     "train": "train a recipe in a run folder, or resume it",
@@ -79,6 +82,11 @@ def _quiet_libraries() -> Iterator[None]:
 def _check_text(arguments: list[str]) -> None:
     """Refuse bytes that are no text: tables and JSON could not hold such a name."""
     for argument in arguments:
+        if len(argument) > LONGEST:
+            raise RunError(
+                f"an argument has {len(argument):,} characters, at most {LONGEST:,}: "
+                f"{escaped(argument[:60])} ..."
+            )
         if not _is_text(argument):
             raise RunError(f"the argument '{escaped(argument)}' is not UTF-8; rename the file")
 

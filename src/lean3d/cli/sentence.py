@@ -10,6 +10,8 @@ __all__ = ["LONGEST", "escaped", "sentence"]
 # characters of a sentence, "lean3d: " included
 LONGEST = 400
 PREFIX = "lean3d: "
+# of what an error says; patterns take long on text without end
+READ = 20_000
 
 # a DataLoader puts the traceback of its worker where the message was
 WORKER = re.compile(r"^(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*)(?:: (.*))?\Z", re.MULTILINE | re.DOTALL)
@@ -28,7 +30,7 @@ TOO_LARGE = re.compile(
 # what torch adds for its own developers
 INSIDES = re.compile(
     r"\[enforce fail at [^\]]*\]\s*(?:\S+ == \d+\.\s*)?|\(Triggered internally at [^)]*\)"
-    r"|\"?[^\s\"]*\.(?:cpp|cu|h)\"?:\d+,?|Exception raised from .*|C\+\+ CapturedTraceback.*"
+    r"|\"?[^\s\"]{0,200}\.(?:cpp|cu|h)\"?:\d+,?|Exception raised from .*|C\+\+ CapturedTraceback.*"
     r"|\s*Traceback \(most recent call last\).*|, please report a bug to PyTorch\.?",
     re.DOTALL,
 )
@@ -36,13 +38,15 @@ UNSAFE = re.compile(r"weights_only|WeightsUnpickler|add_safe_globals")
 ADVICE = re.compile(r"(?i)weights only load failed|weights_only|WeightsUnpickler")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 # rtsp://user:password@host, ...?token=...
-LOGIN = re.compile(r"([A-Za-z][\w+.-]*://)\S*@")
+LOGIN = re.compile(r"([A-Za-z][\w+.-]{0,20}://)\S*@")
 SECRET = re.compile(r"(?i)([?&;](?:pass\w*|pwd|token|secret|\w*key|auth|sig\w*)=)[^&;\s'\"]+")
 
 
 def sentence(error: BaseException) -> str:
     """What is wrong and what to do, on one line of at most LONGEST characters."""
     name, text, ours = _unwrapped(error)
+    if len(text) > READ:
+        text = f"{text[: READ // 2]} ... {text[-READ // 2 :]}"
     said = text if ours else _other(error, name, text)
     return PREFIX + _clipped(escaped(_plain(said)))
 

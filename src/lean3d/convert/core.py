@@ -1,5 +1,6 @@
 """Convert a 2D model into a 3D one that keeps its weights, and prove it."""
 
+import math
 from dataclasses import replace
 from functools import partial
 from typing import get_args
@@ -26,6 +27,7 @@ from lean3d.convert.sentences import NATIVE
 from lean3d.convert.sizes import run_lightly
 from lean3d.convert.survey import Need, survey
 from lean3d.errors import ConversionError
+from lean3d.ops.base import Conv3dLike
 
 __all__ = ["convert"]
 
@@ -152,7 +154,7 @@ def _check_arguments(
             "SpaceTime(), ParallelSeparable(), ChannelSeparated(), Atoms() or Dissect() for a 3D "
             f"one, got {named}"
         )
-    if budget is not None and (not isinstance(how, Lean) or not budget > 0):
+    if budget is not None and (not isinstance(how, Lean) or not 0 < budget < math.inf):
         raise ConversionError(f"budget is a positive number of MACs for a lean form, got {budget}")
     if accept is not None and not isinstance(how, Lift):
         raise ConversionError(f"accept={accept!r} grades conversions from 2D, not {how}")
@@ -165,6 +167,8 @@ def _check_arguments(
             f"{type(model).__name__} is 3D already: it has no 2D convolutions, and {how} is for 2D "
             "models; SpaceTime(), Dissect() and the others take 3D ones"
         )
+    if not isinstance(how, Lift):
+        _check_deep(model, how)
     for path, module in model.named_modules():
         if _is_lazy(module):
             raise Site(path, how).refuse(
@@ -175,6 +179,21 @@ def _check_arguments(
             f"{type(model).__name__} has an attribute 'conversion' of its own; rename it, because "
             "the record of the conversion goes there"
         )
+
+
+def _check_deep(model: nn.Module, how: Lean | Dissect) -> None:
+    """Refuse a network in which there is nothing to make lean or causal."""
+    kinds: tuple[type[nn.Module], ...] = (nn.Conv3d,)
+    kinds += () if isinstance(how, Lean) else (nn.ConvTranspose3d, Conv3dLike)
+    if any(isinstance(module, kinds) for module in model.modules()):
+        return
+    flat = any(isinstance(module, FLAT) for module in model.modules())
+    remedy = "convert it to 3D first, for example with ACS()" if flat else "pass one that has"
+    found = "is a 2D network and " if flat else ""
+    raise ConversionError(
+        f"{type(model).__name__} {found}has no 3D convolution, which is what {how} replaces; "
+        f"{remedy}"
+    )
 
 
 def _is_deep(model: nn.Module) -> bool:

@@ -45,8 +45,11 @@ def open_frames(what: str, *, raw: str | None = None, fps: float | None = None) 
 
 
 def public_name(what: str) -> str:
-    """The source without the user and password of its address, for files, tables and sentences."""
-    return re.sub(r"^(\w+://)\S*@", r"\1", what)
+    """The source without the passwords of its address, for files, tables and sentences."""
+    if not what.startswith(NETWORK):
+        return what
+    address = re.sub(r"://.*@", "://", what)
+    return re.sub(r"([?&;][^=&;]*)=[^&;]*", r"\1=***", address)
 
 
 def _stdin(raw: str | None) -> FrameSource:

@@ -85,6 +85,9 @@ class VideoClips(Samples):
 
 @contextmanager
 def _opened(path: Path) -> Iterator[FrameSource]:
+    if not path.exists() or not (path.is_dir() or path.is_file()):
+        # a pipe would be waited for
+        raise DataError(f"{path} is no file; remove it from its folder")
     source = ImageFolder(path) if path.is_dir() else VideoFile(path)
     try:
         yield source

@@ -102,8 +102,10 @@ def fit(
 def _trainer(**settings) -> pl.Trainer:
     try:
         return pl.Trainer(**settings)
-    except (MisconfigurationException, ValueError) as error:
-        raise RunError(f"cannot train with these settings: {error}") from error
+    # an accelerator that is not installed is missing one way or another
+    except (MisconfigurationException, ValueError, ImportError, RuntimeError) as error:
+        why = (str(error) or type(error).__name__).partition("\n")[0]
+        raise RunError(f"cannot train with these settings: {why}") from error
 
 
 def _run(trainer, task, train_loader, val_loader, checkpoint: Path | None, first: Begin) -> None:
