@@ -1,6 +1,7 @@
 """A recipe from a file holds what its fields are annotated to hold, or is refused by name."""
 
 import json
+import os
 from contextlib import suppress
 from dataclasses import fields, replace
 
@@ -12,6 +13,7 @@ from lean3d.recipes.datasets import loaders
 from lean3d.recipes.load import read_record
 from lean3d.recipes.make import make_model
 from lean3d.recipes.options import read_options
+from lean3d.train.checkpoints import load_checkpoint
 
 ODD = [None, True, 5, -1, 2**70, 10**4000, 1.5, float("nan"), float("inf"), "x", "", [], {}, [5]]
 ODD += [[[]], [None], [2**70], {"a": 1}, ["x", 5], [float("nan")], 10**9]
@@ -77,6 +79,17 @@ def test_a_record_that_is_no_text_or_too_long_is_refused(tmp_path):
         file.truncate(1 << 40)
     with pytest.raises(RunError, match="too long"):
         read_record(tmp_path)
+
+
+def test_pipes_and_links_to_themselves_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "recipe.json")
+    with pytest.raises(RunError, match="no run folder"):
+        read_record(tmp_path)
+    os.mkfifo(tmp_path / "best.ckpt")
+    (tmp_path / "last.ckpt").symlink_to("last.ckpt")
+    for name in ("best.ckpt", "last.ckpt"):
+        with pytest.raises(RunError, match=f"there is no checkpoint .*{name}"):
+            load_checkpoint(tmp_path / name)
 
 
 @pytest.mark.parametrize(

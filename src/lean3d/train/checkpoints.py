@@ -63,10 +63,11 @@ class KeepBestAndLast(Checkpoint):
 
 def load_checkpoint(path: Path, model: nn.Module | None = None) -> dict[str, Any]:
     """Read a checkpoint of a run, and check that its weights are those of `model`."""
+    # a pipe would be waited for
+    if not path.is_file():
+        raise RunError(f"there is no checkpoint {path}; train the run first")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise RunError(f"there is no checkpoint {path}; train the run first") from error
     except Exception as error:  # torch.load raises whatever the damaged bytes lead it to
         raise RunError(f"cannot read the checkpoint {path}: {_why(error)}") from error
     weights = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
