@@ -53,13 +53,14 @@ PROMISES = (
             "tests/fuzz/test_fuzz_commands.py",
             "tests/fuzz/test_fuzz_files.py",
             "tests/fuzz/test_fuzz_runs.py",
+            "tests/fuzz/test_fuzz_folders.py",
         ),
         COMMANDS,
     ),
     Promise(
         "one sentence",
         "A call from Python gives a result, or raises a LeanError with one sentence",
-        ("tests/test_typed.py", "tests/ops/test_contract.py"),
+        ("tests/fuzz/test_fuzz_calls.py", "tests/test_typed.py"),
         ("public functions", "operators", "streams"),
     ),
     Promise(
@@ -87,13 +88,23 @@ PROMISES = (
     ),
     Promise(
         "resume",
-        "A killed run goes on to the weights it would have had",
-        ("tests/train/test_fit.py",),
+        "A killed run goes on to the weights it would have had, whatever its schedule",
+        ("tests/train/test_resume.py", "tests/train/test_fit.py"),
+    ),
+    Promise(
+        "locks",
+        "Two runs in one folder are refused, by a lock that a kill releases",
+        ("tests/test_lock.py",),
+    ),
+    Promise(
+        "signals",
+        "Ctrl-C and SIGTERM end every command at once, with their exit code and one sentence",
+        ("tests/test_signals.py",),
     ),
     Promise(
         "streams",
         "Steps of causal networks give what one pass over the video gives, at every frame",
-        ("tests/stream/test_stream_law.py",),
+        ("tests/stream/test_stream_law.py", "tests/stream/test_random_nets.py"),
     ),
     Promise(
         "streams",

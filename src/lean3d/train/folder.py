@@ -1,10 +1,12 @@
 """The folder of a run: held while it trains, and as it was before where nothing was learnt."""
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from lean3d.errors import RunError
 from lean3d.files import write_whole
 from lean3d.lock import held
 
@@ -12,6 +14,7 @@ __all__ = ["EVENTS", "drop_leftovers", "last_checkpoint", "run_folder"]
 
 RECORD = "recipe.json"
 EVENTS = "tensorboard/events.out.tfevents.lean3d"
+FOLDERS = "checkpoints", "tensorboard"
 # what the first epoch writes, once it is over
 EPOCHS = "metrics.json", "checkpoints/last.ckpt"
 # names that `write_whole` gives while it writes
@@ -33,6 +36,7 @@ def run_folder(folder: Path) -> Iterator[None]:
         RunError: another run is in the folder, or it cannot be made.
     """
     with held(folder):
+        _check_places(folder)
         record = folder / RECORD
         before = record.read_bytes() if record.is_file() else None
         try:
@@ -41,6 +45,16 @@ def run_folder(folder: Path) -> Iterator[None]:
             if not any((folder / name).exists() for name in EPOCHS):
                 _restore(folder, before)
             raise
+
+
+def _check_places(folder: Path) -> None:
+    """Refuse a folder where something else stands in the place of what a run writes."""
+    for name in FOLDERS:
+        if os.path.lexists(folder / name) and not (folder / name).is_dir():
+            raise RunError(f"{folder / name} is not a folder; move it away, or use another --out")
+    for name in (RECORD, "metrics.csv", *EPOCHS):
+        if (folder / name).is_dir():
+            raise RunError(f"{folder / name} is a folder, not a file; move it away")
 
 
 def drop_leftovers(folder: Path, patterns: Sequence[str] = TEMPORARY) -> None:
@@ -55,7 +69,7 @@ def _restore(folder: Path, before: bytes | None) -> None:
     record = folder / RECORD
     for path in (folder / "metrics.csv", folder / EVENTS):
         path.unlink(missing_ok=True)
-    for name in ("checkpoints", "tensorboard"):
+    for name in FOLDERS:
         with contextlib.suppress(OSError):  # not there, or it holds something of someone else
             (folder / name).rmdir()
     if before is None:
