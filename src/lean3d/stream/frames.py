@@ -3,7 +3,7 @@
 Axes: B batch (streams), C channels, T time, H height, W width.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -34,6 +34,18 @@ def marked(output: Any, frames: Timed | Pooled) -> Any:
         if isinstance(y, Tensor):
             setattr(y, MARK, frames)
     return output
+
+
+def marks(values: Iterable[Any]) -> list[Timed | Pooled]:
+    """What the tensors among arguments know of their frames; this runs at every call."""
+    found: list[Any] = []
+    for x in values:
+        if isinstance(x, Tensor):
+            frames = getattr(x, MARK, None)
+            found += [] if frames is None else [frames]
+        elif isinstance(x, tuple | list):
+            found += marks(x)
+    return found
 
 
 def unmarked(y: Tensor) -> Tensor:
@@ -71,7 +83,7 @@ class Frames(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
         kwargs = kwargs or {}
-        found = [frames_of(x) for x in tree_leaves((args, kwargs))]
+        found = marks([*args, *kwargs.values()])
         timed = [x for x in found if isinstance(x, Timed)]
         pooled = [x for x in found if isinstance(x, Pooled)]
         if timed and pooled:
@@ -87,7 +99,7 @@ class Frames(TorchFunctionMode):
         output = function(*args, **kwargs)
         if function in SIZES:
             return sized(output, timed[0], args[1:], kwargs)
-        if any(isinstance(y, Tensor) for y in tree_leaves(output)):
+        if isinstance(output, Tensor) or any(isinstance(y, Tensor) for y in tree_leaves(output)):
             if not keeps_frames(function, args, kwargs, timed[0]):
                 self.refuse(function, "may mix frames")
             marked(output, timed[0])
