@@ -20,6 +20,8 @@ Triple = tuple[int, int, int]
 
 def triple(value: Any, name: str = "value") -> Triple:
     """Repeat an int as (depth, height, width); return a sequence of three as a tuple."""
+    if type(value) is tuple and [type(item) for item in value] == [int] * 3:
+        return value  # as torch.nn has it at every call
     items = tuple(value) if isinstance(value, Sequence) else (value,) * 3
     if not fits(items, Triple):
         got = shortened(value)

@@ -106,7 +106,7 @@ def linear_last(b, x):
 CONDITIONAL = {
     F.batch_norm: same(lambda b, x: b.norm(x), norm=lambda draw: nn.BatchNorm3d(CHANNELS)),
     F.dropout: same(lambda b, x: F.dropout(x, 0.5, False)),
-    F.dropout2d: same(lambda b, x: F.dropout2d(x.flatten(3), 0.5, False).view_as(x) * 1.0),
+    F.dropout2d: same(lambda b, x: F.dropout2d(x.flatten(3), 0.5, False).reshape_as(x) * 1.0),
     F.dropout3d: same(lambda b, x: F.dropout3d(x, 0.5, False)),
     F.alpha_dropout: same(lambda b, x: F.alpha_dropout(x, 0.5, False)),
     F.feature_alpha_dropout: same(lambda b, x: F.feature_alpha_dropout(x, 0.5, False)),
@@ -322,13 +322,13 @@ def concatenated(function):
 
 ROWS = {
     torch.flatten: same(lambda b, x: x.flatten(3).relu().unflatten(3, x.shape[3:])),
-    Tensor.flatten: same(lambda b, x: torch.flatten(x, 3, 4).view(x.shape)),
+    Tensor.flatten: same(lambda b, x: torch.flatten(x, 3, 4).contiguous().view(x.shape)),
     torch.unflatten: same(lambda b, x: torch.unflatten(x, 1, (2, 2)).flatten(1, 2)),
     Tensor.unflatten: same(lambda b, x: x.unflatten(4, (1, -1)).squeeze(4)),
     torch.reshape: same(lambda b, x: torch.reshape(x, (*x.shape[:3], -1)).reshape(x.shape)),
     Tensor.reshape: same(lambda b, x: x.reshape(x.size(0), 2, 2, *x.shape[2:]).flatten(1, 2)),
-    Tensor.view: same(lambda b, x: x.view(*x.shape[:3], -1).relu().view(*x.shape)),
-    Tensor.view_as: same(lambda b, x: x.flatten(3).view_as(x) * 2),
+    Tensor.view: same(lambda b, x: x.contiguous().view(*x.shape[:3], -1).relu().view(*x.shape)),
+    Tensor.view_as: same(lambda b, x: x.flatten(3).contiguous().view_as(x) * 2),
     Tensor.reshape_as: same(lambda b, x: x.flatten(3).reshape_as(x) * 2),
     torch.squeeze: same(lambda b, x: torch.squeeze(x.unsqueeze(2), 2)),
     Tensor.squeeze: same(
@@ -392,7 +392,7 @@ HEADS = {
     "mean": lambda b, x: x.mean((2, 3, 4)),
     "means": lambda b, x: x.mean(-1).mean(-1).mean(-1),
     "rows": lambda b, x: x.flatten(2).mean(2),
-    "view": lambda b, x: x.view(x.size(0), x.size(1), -1).mean(2),
+    "view": lambda b, x: x.contiguous().view(x.size(0), x.size(1), -1).mean(2),
     "pool": lambda b, x: F.avg_pool3d(x, x.shape[2:]).flatten(1),
     "data": lambda b, x: F.avg_pool3d(x, x.data.size()[-3:]).view(x.size(0), -1),
     "adaptive": lambda b, x: F.adaptive_avg_pool3d(x, 1).flatten(1),

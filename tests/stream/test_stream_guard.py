@@ -148,6 +148,15 @@ def test_times_that_no_stream_can_have_are_refused(live, frames, state, wrong):
         refused("stack takes the state init", live.stack, [spoilt])
 
 
+def test_a_state_with_the_time_of_another_is_refused(live, frames, state):
+    later = live.step(frames, state)[1]
+    refused("'t' and .* are of two different steps", live.step, frames, {**later, "t": state["t"]})
+    live.step(frames, state)  # a state may be stepped again
+    live.step(frames, later)
+    clock = {key: later[key] for key in live.way.clock}
+    refused("it lacks", live.step, frames, clock)
+
+
 def test_a_time_between_two_steps_is_refused():
     live = build("waiting")
     state = live.step(torch.randn(1, 3, live.chunk, 16, 16), live.init())[1]

@@ -5,6 +5,7 @@ Axes: B batch (streams).
 
 import weakref
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 import torch
@@ -24,17 +25,39 @@ class Made:
     """
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[weakref.ref[Tensor], int]] = {}
+        self._known: dict[int, tuple[weakref.ref[Tensor], int, int]] = {}
+        self._steps = count()
 
     def note(self, state: Mapping[str, Tensor]) -> None:
+        step = next(self._steps)
         for x in state.values():
             key = id(x)
             gone = lambda _, key=key: self._known.pop(key, None)  # noqa: E731
-            self._known[key] = weakref.ref(x, gone), version(x)
+            self._known[key] = weakref.ref(x, gone), version(x), step
 
     def __contains__(self, x: Tensor) -> bool:
         held = self._known.get(id(x))
         return held is not None and held[0]() is x and held[1] == version(x)
+
+    def all_of(self, state: Any) -> bool:
+        """Whether it is a state of such tensors, though perhaps of another size.
+
+        Raises:
+            LeanError: they are of different states.
+        """
+        if not isinstance(state, dict):
+            return False
+        ours = {key: x for key, x in state.items() if x in self}
+        # a step hands `end` on as it is
+        steps = {key: self._known[id(x)][2] for key, x in ours.items() if key != "end"}
+        if len(set(steps.values())) > 1:
+            first = next(iter(steps))
+            other = next(key for key, step in steps.items() if step != steps[first])
+            raise LeanError(
+                f"the state cannot be used: {first!r} and {other!r} are of two different steps; "
+                "take a state whole"
+            )
+        return len(ours) == len(state)
 
     def __reduce__(self) -> Any:
         # a copy, or another process, has made nothing yet
