@@ -170,12 +170,12 @@ def run_tests() -> dict:
 
 def tests_figure(promise: Promise, record: dict) -> str:
     """How many of its tests passed when they were last run."""
-    total = {"passed": 0, "failed": 0, "skipped": 0}
+    total = dict.fromkeys(("passed", "failed", "skipped"), 0)
     for name, count in record.get("tests", {}).items():
         if any(name == test or name.startswith(f"{test}::") for test in promise.tests):
             for kind, n in count.items():
                 total[kind] += n
-    return ", ".join(f"{n} {kind}" for kind, n in total.items() if n or kind == "passed")
+    return ", ".join(f"{n} {kind}" for kind, n in total.items() if n) or "tests not run yet"
 
 
 def fuzz_figure(promise: Promise, fuzz: dict) -> str:
