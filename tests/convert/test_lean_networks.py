@@ -242,9 +242,9 @@ def test_refuses_what_it_cannot_do_and_says_where(make, how, options, says):
     [
         (
             lambda: lean3d.create_model("unet2d", widths=(4, 8)),
-            "UNet is a 2D network and has no 3D",
+            "UNet is a 2D network and has no dense 3D",
         ),
-        (lambda: nn.Sequential(nn.Linear(2, 2)), "Sequential has no 3D convolution"),
+        (lambda: nn.Sequential(nn.Linear(2, 2)), "Sequential has no dense 3D convolution"),
     ],
 )
 def test_a_network_without_3d_convolutions_has_nothing_to_replace(name, model, message):

@@ -191,7 +191,7 @@ def _check_deep(model: nn.Module, how: Lean | Dissect) -> None:
     remedy = "convert it to 3D first, for example with ACS()" if flat else "pass one that has"
     found = "is a 2D network and " if flat else ""
     raise ConversionError(
-        f"{type(model).__name__} {found}has no 3D convolution, which is what {how} replaces; "
+        f"{type(model).__name__} {found}has no dense 3D convolution, which is what {how} replaces; "
         f"{remedy}"
     )
 
