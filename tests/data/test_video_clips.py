@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from films import film
+from films import FILMS, REAL, film
 from PIL import Image
 
 from lean3d.data.pixels import fit_frame
@@ -108,6 +108,28 @@ def test_a_damaged_video_stops_before_the_first_clip(root, tmp_path):
     (tmp_path / "torn.mp4").write_text("no video" * 50)
     with pytest.raises(DataError, match=r"torn\.mp4"):
         VideoClips([(root / "wave" / "0.mp4", 0), (tmp_path / "torn.mp4", 1)], 1, clip=4, size=24)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_a_video_cut_behind_its_index_stops_before_the_first_clip(tmp_path, share):
+    path = film(tmp_path / "cut.mp4", frames=40, options={"movflags": "faststart"})
+    VideoClips([(path, 0)], 1, clip=4, size=16)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(DataError, match=r"cut\.mp4 is truncated: its index promises 40 frames"):
+        VideoClips([(path, 0)], 1, clip=4, size=16)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.mov", "a.ts", "a.mpg"])
+def test_a_whole_video_passes_the_check_of_its_index(tmp_path, name):
+    path = film(tmp_path / name, frames=40, rate=25)
+    VideoFile(path).check_index()
+
+
+@pytest.mark.parametrize(("name", "size", "frames"), REAL)
+def test_real_videos_pass_the_check_of_their_index(name, size, frames):
+    if not (FILMS / name).exists():
+        pytest.skip(f"{FILMS / name} is not there")
+    VideoFile(FILMS / name).check_index()
 
 
 @pytest.mark.parametrize("bad", [dict(clip=0, size=9), dict(clip=4, size=0)])

@@ -78,6 +78,23 @@ class VideoFile(FrameSource):
                 f"after {count}; repair or copy it again"
             )
 
+    def check_index(self) -> None:
+        """Refuse a file that ends before its index says, without decoding it.
+
+        What is damaged elsewhere is met when it is decoded.
+        """
+        # none where the file has no index, or this PyAV does not give it
+        entries = [(e.pos, e.size) for e in getattr(self.stream, "index_entries", ())]
+        if self.piped or not entries:
+            return
+        size = Path(self.container.name).stat().st_size
+        there = sum(begin + length <= size for begin, length in entries)
+        if there < (1 - MISSING) * len(entries):
+            raise DataError(
+                f"{self.name} is truncated: its index promises {len(entries)} frames and it holds "
+                f"{there}; repair or copy it again"
+            )
+
     def close(self) -> None:
         self.container.close()
 

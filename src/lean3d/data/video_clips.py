@@ -60,7 +60,7 @@ class VideoClips(Samples):
                 f"videos, clip {clip} and size {size}"
             )
         self.videos, self.clip, self.size, self.vary = list(videos), clip, size, vary
-        # opened once now, so that a damaged one stops nothing later
+        # opened once now, so that one that is no video, or cut short, stops nothing later
         self.lengths = [_length(path) for path, _ in videos]
 
     @property
@@ -97,6 +97,8 @@ def _opened(path: Path) -> Iterator[FrameSource]:
 
 def _length(path: Path) -> int:
     with _opened(path) as source:
+        if isinstance(source, VideoFile):
+            source.check_index()
         return source.length or sum(1 for _ in source)
 
 
