@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -68,6 +69,23 @@ def test_a_signal_whose_exception_is_swallowed_ends_at_the_next_check():
         with pytest.raises(Stopped):
             check_stopped()
     check_stopped()
+
+
+def test_a_signal_in_a_destructor_ends_what_runs_without_a_word(capfd):
+    class Dying:
+        def __del__(self):
+            send(signal.SIGTERM)
+            time.sleep(0)
+
+    def work():
+        Dying()
+        for _ in range(200):
+            time.sleep(0.01)
+        raise AssertionError("the signal was lost")
+
+    with pytest.raises(Stopped), stoppable():
+        work()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_signal_waits_for_the_end_of_a_short_section():

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,10 +35,11 @@ class Stopped(SystemExit):
 
 
 class _Received:
-    """The signal that came, if any, and how many sections hold it back."""
+    """The signal that came, if any, how many sections hold it back, and who would take it."""
 
     number: int | None = None
     held = 0
+    taken = False
 
 
 _received = _Received()
@@ -54,8 +56,18 @@ def stoppable() -> Iterator[None]:
         yield
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    _received.number, _received.held = None, 0
+    hook = sys.unraisablehook
+    _received.number, _received.held, _received.taken = None, 0, True
+
+    def again(lost: Any) -> None:
+        # Python prints what a destructor raises, and goes on
+        if isinstance(lost.exc_value, Stopped):
+            threading.Timer(0.01, _send_again, (lost.exc_value.number,)).start()
+        else:
+            hook(lost)
+
     try:
+        sys.unraisablehook = again
         for number, handler in before.items():
             if handler in DEFAULTS:
                 signal.signal(number, _stop)
@@ -67,9 +79,10 @@ def stoppable() -> Iterator[None]:
         check_stopped()
         raise
     finally:
+        _received.number, _received.taken = None, False
         for number, handler in before.items():
             signal.signal(number, handler)
-        _received.number = None
+        sys.unraisablehook = hook
 
 
 @contextmanager
@@ -109,6 +122,13 @@ def _stop(number: int, frame: Any) -> None:
         _received.number = number
         if not _received.held:
             raise Stopped(number)
+
+
+def _send_again(number: int) -> None:
+    """A signal whose exception was lost in a destructor."""
+    if _received.taken:
+        _received.number = None
+        os.kill(os.getpid(), number)
 
 
 def _forget() -> None:
