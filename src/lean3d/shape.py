@@ -52,7 +52,7 @@ def check_axes(x: Tensor, axes: str, owner: object) -> None:
         raise ShapeError(f"{who} takes a tensor ({', '.join(names)}), got {shortened(x)}")
     if x.ndim != len(names):
         why = f"it has {x.ndim} axes, not {len(names)}"
-        why += "; add depth with x.unsqueeze(2)" if (x.ndim, len(names)) == (4, 5) else ""
+        why += f"; add {_lacking(x, names[1])}" if (x.ndim, len(names)) == (4, 5) else ""
     else:
         sized = zip(names, sizes(x), strict=True)
         pairs = [(*name.partition("=")[::2], size) for name, size in sized]
@@ -62,3 +62,12 @@ def check_axes(x: Tensor, axes: str, owner: object) -> None:
         why = "axis {0} is {2}, not {1}".format(*wrong[0])
     who = type(owner).__name__
     raise ShapeError(f"{who} takes ({', '.join(names)}), got {tuple(sizes(x))}: {why}")
+
+
+def _lacking(x: Tensor, channels: str) -> str:
+    """What to add to a tensor of four axes, by where its channels are."""
+    depth, batch = "depth with x.unsqueeze(2)", "a batch with x.unsqueeze(0)"
+    first, second = (channels.endswith(f"={size}") for size in sizes(x)[:2])
+    if first == second:
+        return f"{depth}, or {batch}"
+    return batch if first else depth

@@ -50,7 +50,7 @@ def test_a_network_of_operators_is_recorded_with_an_argument_by_name():
             self.op = build("planar_0", kernel_size=3)
 
         def forward(self, x):
-            return self.op(x_BCDHW=x)
+            return self.op(input=x)
 
     model, x = Named(), volume(1, 4, 5, 6, 7)
     torch.testing.assert_close(fx.symbolic_trace(model)(x), model(x))

@@ -14,7 +14,7 @@ from lean3d.convert.compare import tensors
 from lean3d.convert.copies import duplicate, precise_copy
 from lean3d.convert.flow import Flow, trace
 from lean3d.convert.inflated import InflatedConv3d
-from lean3d.convert.lean.dense import refusal, settings
+from lean3d.convert.lean.dense import is_dense, refusal, settings
 from lean3d.convert.lean.example import example_for
 from lean3d.convert.lean.take_over import take_over
 from lean3d.errors import ConversionError
@@ -88,7 +88,7 @@ def _times(flow: Flow, path: str) -> int:
 
 def _scales(module: Any) -> bool:
     """Whether each output can be scaled in the weights."""
-    if isinstance(module, nn.Conv3d):
+    if is_dense(module):
         return not refusal(module)
     plain = type(module) in TORCHS and "weight" in module._parameters
     return plain or type(module) in (*OURS, AtomConv3d)
@@ -100,15 +100,12 @@ def _absorb(conv: Any, norm: Any) -> None:
     gain = gain if norm.weight is None else gain * norm.weight
     shift = -norm.running_mean * gain
     shift = shift if norm.bias is None else shift + norm.bias
-    name = "coefficients" if isinstance(conv, AtomConv3d) else "weight"
-    weight = getattr(conv, name)
+    weight = conv.weight
     scaled = weight * gain.view(-1, *[1] * (weight.ndim - 1))
     bias = shift if conv.bias is None else shift + conv.bias * gain
     # new ones, for the weight may be another module's too
-    setattr(conv, name, nn.Parameter(scaled.to(weight.dtype), requires_grad=False))
+    conv.weight = nn.Parameter(scaled.to(weight.dtype), requires_grad=False)
     conv.bias = nn.Parameter(bias.to(weight.dtype), requires_grad=False)
-    if hasattr(conv, "has_bias"):
-        conv.has_bias = True
 
 
 def _materialised(module: Any) -> nn.Module | None:
@@ -116,7 +113,7 @@ def _materialised(module: Any) -> nn.Module | None:
     mixes = isinstance(module, (MeanACSConv3d, SoftACSConv3d))
     mixes |= isinstance(module, AtomConv3d) and module.path in (None, "reconstruct")
     mixes |= isinstance(module, ACSConv3d) and (module.path == "dense" or _few(module))
-    plain = isinstance(module, nn.Conv3d) and not isinstance(module, InflatedConv3d)
+    plain = is_dense(module) and not isinstance(module, InflatedConv3d)
     if not mixes and not (plain and not refusal(module)):
         return None
     kernel: Tensor = module.weight if plain else module.dense_weight()

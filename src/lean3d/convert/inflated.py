@@ -5,9 +5,9 @@ Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lean3d.errors import ShapeError
 from lean3d.ops.base import Pads, by_conv3d, pad_or_crop
 from lean3d.ops.fast import conv3d, is_exposed
 from lean3d.ops.leaf import Leaf
@@ -81,12 +81,16 @@ class InflatedConvTranspose3d(Leaf, nn.ConvTranspose3d):
     """
 
     def forward(self, x_BCDHW: Tensor, output_size: list[int] | None = None) -> Tensor:
+        more: Any = self.output_padding
         if output_size is not None:
-            raise ShapeError("InflatedConvTranspose3d takes no output_size; set output_padding")
+            settings: Any = (self.stride, self.padding, self.kernel_size, 3, self.dilation)
+            more = tuple(self._output_padding(x_BCDHW, list(output_size), *settings))
         span, pad = self.dilation[0] * (self.kernel_size[0] - 1), int(self.padding[0])
         # how many slices beyond the end a border output sees
-        reach = -(-(span + self.output_padding[0]) // self.stride[0])
-        end = span + 1 + self.output_padding[0] - 2 * pad
-        depth = (x_BCDHW.shape[2] - 1) * self.stride[0] + end
-        y = super().forward(pad_or_crop(x_BCDHW, ((reach, reach), NONE, NONE), "replicate"))
-        return y.narrow(2, reach * self.stride[0], depth)
+        reach = -(-(span + more[0]) // self.stride[0])
+        end = span + 1 + more[0] - 2 * pad
+        depth = (x_BCDHW.shape[-3] - 1) * self.stride[0] + end
+        x = pad_or_crop(x_BCDHW, ((reach, reach), NONE, NONE), "replicate")
+        size: Any = (self.stride, self.padding, more, self.groups, self.dilation)
+        y = F.conv_transpose3d(x, self.weight, self.bias, *size)
+        return y.narrow(-3, reach * self.stride[0], depth)

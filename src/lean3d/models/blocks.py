@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from torch import Tensor, nn
 
 from lean3d.errors import LeanError
+from lean3d.ops.base import Conv3dLike
 from lean3d.ops.causal import CausalConv3d
 from lean3d.shape import Triple, check_axes, triple
 
@@ -195,9 +196,10 @@ def initialise(model: nn.Module) -> None:
     own start, unless it holds an nn.Conv3d.
     """
     for module in model.modules():
-        if isinstance(module, nn.Conv3d | CausalConv3d):
+        plain = not isinstance(module, Conv3dLike) or isinstance(module, CausalConv3d)
+        if isinstance(module, nn.Conv3d) and plain:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.01)
-        if isinstance(module, nn.Conv3d | CausalConv3d | nn.Linear) and module.bias is not None:
+        if isinstance(module, nn.Conv3d | nn.Linear) and plain and module.bias is not None:
             nn.init.zeros_(module.bias)

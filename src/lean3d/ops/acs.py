@@ -76,21 +76,20 @@ class ACSConv3d(ViewsConv3d):
         self.path = choose_path(path, ("views", "dense"), self)
         self.reset_parameters()
 
-    def dense_weight(self) -> Tensor:
-        """The kernel (C', C/groups, k, k, k) of the nn.Conv3d this equals."""
-        parts = enumerate(self.weight.split(self.split))
+    def kernel(self, weight: Tensor) -> Tensor:
+        parts = enumerate(weight.split(self.split))
         return torch.cat([self.view(part, view) for view, part in parts])
 
-    def forward(self, x_BCDHW: Tensor) -> Tensor:
-        self.check(x_BCDHW)
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        x_BCDHW = input
         if max(self.kernel_size) == 1:
-            return self.convolve(x_BCDHW, as_kernel(self.weight, 0), self.bias)
+            return self.convolve(x_BCDHW, as_kernel(weight, 0), bias)
         on_cpu = x_BCDHW.device.type == "cpu"
         if on_cpu and self._channels_last_pays(x_BCDHW):
             x_BCDHW = x_BCDHW.contiguous(memory_format=torch.channels_last_3d)
         if (self.path or ("dense" if on_cpu and self.dense_pays() else "views")) == "dense":
-            return self.convolve(x_BCDHW, self.dense_weight(), self.bias)
-        return self._by_views(x_BCDHW)
+            return self.convolve(x_BCDHW, self.kernel(weight), bias)
+        return self._by_views(x_BCDHW, weight, bias)
 
     def dense_pays(self) -> bool:
         """Whether one block-sparse kernel was measured faster than three views, on a CPU."""
@@ -107,12 +106,15 @@ class ACSConv3d(ViewsConv3d):
         batch, _, *sides = x_BCDHW.shape
         return holds(batch * math.prod(sides) >= MANY_VOXELS)
 
-    def _by_views(self, x_BCDHW: Tensor) -> Tensor:
+    def _by_views(self, x_BCDHW: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         outputs = []
         start = 0
         for view, channels in enumerate(self.split):
             for first, last in self._whole_groups(start, start + channels):
-                outputs.append(self._one_view(x_BCDHW, view, first, last))
+                rows = slice(first, last)
+                own = None if bias is None else bias[rows]
+                kernel = as_kernel(weight[rows], view)
+                outputs.append(self._one_view(x_BCDHW, kernel, own, first, last))
             start += channels
         return torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0]
 
@@ -125,14 +127,15 @@ class ACSConv3d(ViewsConv3d):
         cuts = [start, first_whole, last_whole, stop]
         return [(a, b) for a, b in pairwise(cuts) if a < b]
 
-    def _one_view(self, x_BCDHW: Tensor, view: int, start: int, stop: int) -> Tensor:
+    def _one_view(
+        self, x_BCDHW: Tensor, kernel: Tensor, bias: Tensor | None, start: int, stop: int
+    ) -> Tensor:
         outputs, inputs = self.out_channels // self.groups, self.in_channels // self.groups
         groups = max((stop - start) // outputs, 1)
         group = start // outputs
         if groups < self.groups:
             x_BCDHW = x_BCDHW.narrow(1, group * inputs, groups * inputs)
-        bias = None if self.bias is None else self.bias[start:stop]
-        return self.convolve(x_BCDHW, as_kernel(self.weight[start:stop], view), bias, groups=groups)
+        return self.convolve(x_BCDHW, kernel, bias, groups=groups)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, split={self.split}"

@@ -9,6 +9,7 @@ Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 
 from lean3d.errors import LeanError
 from lean3d.limits import check_sizes
-from lean3d.ops.base import Conv3dLike, choose_path
+from lean3d.ops.base import choose_path
+from lean3d.ops.kernel import KernelConv3d
 from lean3d.shape import Triple, sizes
 from lean3d.typed import check_arguments
 
@@ -37,7 +39,7 @@ def orthonormal(like: Tensor) -> Tensor:
     return rows.view_as(like)
 
 
-class AtomConv3d(Conv3dLike):
+class AtomConv3d(KernelConv3d):
     """Conv3d whose kernels are sum_ij a_ij psi_i(h, w) phi_j(d): atoms shared, coefficients free.
 
     Takes the arguments of nn.Conv3d in the same order, then:
@@ -86,7 +88,7 @@ class AtomConv3d(Conv3dLike):
         self.temporal_atoms = nn.Parameter(torch.empty(temporal, time, **like))
         shape = (out_channels, in_channels // groups, spatial, temporal)
         check_sizes("AtomConv3d's coefficients", shape)
-        self.coefficients = nn.Parameter(torch.empty(shape, **like))
+        self.weight = nn.Parameter(torch.empty(shape, **like))
         self.space_dilation = self.time_dilation = 1
         self.reset_parameters()
 
@@ -95,10 +97,10 @@ class AtomConv3d(Conv3dLike):
         with torch.no_grad():
             for atoms in (self.spatial_atoms, self.temporal_atoms):
                 atoms.copy_(orthonormal(atoms))
-        mixed = self.coefficients[0].numel()
+        mixed = self.weight[0].numel()
         bound = 1 / math.sqrt(mixed)
-        nn.init.uniform_(self.coefficients, -bound, bound)
-        self.reset_bias(self.coefficients.shape[1] * math.prod(self.kernel_size))
+        nn.init.uniform_(self.weight, -bound, bound)
+        self.reset_bias(self.weight.shape[1] * math.prod(self.kernel_size))
 
     def dilate(self, *, space: int | None = None, time: int | None = None) -> "AtomConv3d":
         """Spread the atoms' taps (Sec 2.3); 1 restores them. The output keeps its size."""
@@ -142,27 +144,37 @@ class AtomConv3d(Conv3dLike):
             width * self.space_dilation,
         )
 
-    def dense_weight(self) -> Tensor:
+    @property
+    def coefficients(self) -> Tensor:
+        """The (C', C/groups, M, N) of Eqn 2: the parameter `weight`, whose norm is the kernel's."""
+        return self.weight
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        # what `weight` was called at first
+        if f"{prefix}coefficients" in state_dict:
+            state_dict[f"{prefix}weight"] = state_dict.pop(f"{prefix}coefficients")
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def kernel(self, weight: Tensor) -> Tensor:
         """The kernel (C', C/groups, t, k, k) of Eqn 2, in the atoms' size, before `spread`."""
         space, time = self.spatial_atoms, self.temporal_atoms
         atoms = torch.einsum("mhw,nt->mnthw", space, time)
-        kernel = self.coefficients.flatten(2) @ atoms.flatten(2).flatten(0, 1)
+        kernel = weight.flatten(2) @ atoms.flatten(2).flatten(0, 1)
         return kernel.unflatten(-1, atoms.shape[2:])
 
-    def forward(self, x_BCDHW: Tensor) -> Tensor:
-        self.check(x_BCDHW)
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.path == "stages":
-            return self._by_stages(x_BCDHW)
+            return self._by_stages(input, weight, bias)
         if self.path == "coefficients":
-            return self._coefficients_first(x_BCDHW)
-        return self.convolve(x_BCDHW, self.dense_weight(), self.bias, dilation=self.spread)
+            return self._coefficients_first(input, weight, bias)
+        return self.convolve(input, self.kernel(weight), bias, dilation=self.spread)
 
     def _padded(self, x_BCDHW: Tensor, axes: tuple[int, ...] = (0, 1, 2)) -> Tensor:
         (time,), (height, width) = sizes(self.temporal_atoms)[1:], sizes(self.spatial_atoms)[1:]
         pads = self.pads_for((time, height, width), self.spread)
         return self.padded(x_BCDHW, pads, axes)
 
-    def _by_stages(self, x_BCDHW: Tensor) -> Tensor:
+    def _by_stages(self, x_BCDHW: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Eqn 1: spatial-atom, temporal-atom, then joint-coefficient convolution."""
         (jump, *step), (wide, *broad) = self.stride, self.spread
         # time is padded after space, so that no spatial atom runs over frames of padding
@@ -175,18 +187,18 @@ class AtomConv3d(Conv3dLike):
         x = F.conv3d(x.flatten(0, 1).unsqueeze(1), time, None, (jump, 1, 1), 0, (wide, 1, 1))
         count = sizes(self.spatial_atoms)[0] * sizes(self.temporal_atoms)[0]
         x = x.reshape(batch, self.in_channels * count, *x.shape[2:])
-        joint = self.coefficients.flatten(1)[:, :, None, None, None]
-        return F.conv3d(x, joint, self.bias, groups=self.groups)
+        joint = weight.flatten(1)[:, :, None, None, None]
+        return F.conv3d(x, joint, bias, groups=self.groups)
 
-    def _coefficients_first(self, x_BCDHW: Tensor) -> Tensor:
-        joint = self.coefficients.flatten(2).transpose(1, 2).flatten(0, 1)[:, :, None, None, None]
+    def _coefficients_first(self, x_BCDHW: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        joint = weight.flatten(2).transpose(1, 2).flatten(0, 1)[:, :, None, None, None]
         x = F.conv3d(self._padded(x_BCDHW), joint, groups=self.groups)
         batch, size = x.shape[0], x.shape[2:]
         atoms = torch.einsum("mhw,nt->mnthw", self.spatial_atoms, self.temporal_atoms)
         x = x.reshape(batch * self.out_channels, math.prod(sizes(atoms)[:2]), *size)
         x = F.conv3d(x, atoms.flatten(0, 1)[None], None, self.stride, 0, self.spread)
         x = x.reshape(batch, self.out_channels, *x.shape[2:])
-        return x if self.bias is None else x + self.bias.to(x.dtype)[:, None, None, None]
+        return x if bias is None else x + bias.to(x.dtype)[:, None, None, None]
 
     def extra_repr(self) -> str:
         own = f"spatial={len(self.spatial_atoms)}, temporal={len(self.temporal_atoms)}"

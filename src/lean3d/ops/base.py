@@ -3,11 +3,9 @@
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -107,6 +105,8 @@ class Conv3dLike(Holds4d):
     operator gives exactly the output size of nn.Conv3d.
     """
 
+    bias: Any
+
     def __init__(
         self,
         in_channels: int,
@@ -121,7 +121,7 @@ class Conv3dLike(Holds4d):
         device=None,
         dtype=None,
     ):
-        super().__init__()
+        nn.Module.__init__(self)
         who = type(self).__name__
         numbers = dict(in_channels=in_channels, out_channels=out_channels, groups=groups)
         check_arguments(self, **numbers, bias=bias, padding_mode=padding_mode)
@@ -136,14 +136,18 @@ class Conv3dLike(Holds4d):
         self.kernel_size = triple(kernel_size, "kernel_size")
         check_sizes(f"{who}'s kernel", (out_channels, in_channels // groups, *self.kernel_size))
         self.stride, self.dilation = triple(stride, "stride"), triple(dilation, "dilation")
-        self.padding_mode, self.has_bias = padding_mode, bias
+        self.padding_mode = padding_mode
+        # nn.Conv3d has them
+        self.transposed, self.output_padding = False, (0, 0, 0)
         for name in ("kernel_size", "stride", "dilation"):
             if min(getattr(self, name)) < 1:
                 raise LeanError(f"{who}: {name} must be at least 1, got {getattr(self, name)}")
         self.padding: str | Triple
         self.pads = self._read_padding(padding)
-        like: dict[str, Any] = dict(device=device, dtype=dtype)
-        self.bias = nn.Parameter(torch.empty(out_channels, **like)) if bias else None
+        self.make_bias(bias, dict(device=device, dtype=dtype))
+
+    def make_bias(self, bias: bool, like: dict[str, Any]) -> None:
+        """Create the bias, where no part of the operator owns it."""
 
     def _read_padding(self, padding: str | int | Triple) -> Pads:
         who = type(self).__name__
@@ -202,14 +206,16 @@ class Conv3dLike(Holds4d):
         rest = [(need[0] - have[0], need[1] - have[1]) for need, have in both]
         return pad_or_crop(x_BCDHW, (rest[0], rest[1], rest[2]))
 
-    def reset_bias(self, fan_in: int) -> None:
-        """The bound of nn.Conv3d: 1 / sqrt(fan_in)."""
-        if self.bias is not None:
-            bound = 1 / math.sqrt(fan_in)
-            nn.init.uniform_(self.bias, -bound, bound)
+    def forward(self, input: Tensor) -> Tensor:
+        if isinstance(input, Tensor) and input.ndim == 4 and sizes(input)[0] == self.in_channels:
+            # one volume without a batch axis, as nn.Conv3d takes it
+            return self.compute(input.unsqueeze(0)).squeeze(0)
+        check_axes(input, f"B C={self.in_channels} D H W", self)
+        return self.compute(input)
 
-    def check(self, x: Tensor) -> None:
-        check_axes(x, f"B C={self.in_channels} D H W", self)
+    def compute(self, x_BCDHW: Tensor) -> Tensor:
+        """The operator itself, on a batch of volumes."""
+        raise NotImplementedError
 
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
@@ -218,6 +224,6 @@ class Conv3dLike(Holds4d):
         text += f", padding={pad!r}" if pad not in ((0, 0, 0), "valid") else ""
         text += f", dilation={self.dilation}" if self.dilation != (1, 1, 1) else ""
         text += f", groups={self.groups}" if self.groups != 1 else ""
-        text += ", bias=False" if not self.has_bias else ""
+        text += ", bias=False" if self.bias is None else ""
         text += f", padding_mode={self.padding_mode!r}" if self.padding_mode != "zeros" else ""
         return text

@@ -70,8 +70,8 @@ class CausalConv3d(DenseConv3d):
         self.first = first
         self.past = sum(self.pads[0]) if past is None else past
 
-    def forward(self, x_BCTHW: Tensor) -> Tensor:
-        self.check(x_BCTHW)
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        x_BCTHW = input
         extent = self.dilation[0] * (self.kernel_size[0] - 1) + 1
         check_steps(self, x_BCTHW, extent, self.stride[0], self.past)
         window = past(self, x_BCTHW, self.past, self.first)
@@ -83,7 +83,7 @@ class CausalConv3d(DenseConv3d):
             sides = ((0, 0), (top, bottom), (left, right))
             window = pad_or_crop(window, sides, self.padding_mode)
         size = (self.stride, pad, self.dilation, self.groups)
-        return conv3d(window, self.weight, self.bias, *size)
+        return conv3d(window, weight, bias, *size)
 
     def extra_repr(self) -> str:
         text = f"{super().extra_repr()}, first={self.first!r}"

@@ -57,8 +57,6 @@ class ChannelSeparatedConv3d(Conv3dLike):
         size = (kernel_size, stride, padding, dilation, groups, bias, padding_mode)
         super().__init__(in_channels, out_channels, *size, device=device, dtype=dtype)
         check_arguments(self, mode=mode, group_width=group_width)
-        # the k x k x k convolution owns the bias of the whole
-        self.bias = None
         self.mode, self.group_width = mode, group_width
         self._check_groups()
         like = dict(device=device, dtype=dtype)
@@ -87,6 +85,11 @@ class ChannelSeparatedConv3d(Conv3dLike):
         if width < 1 or mixed % width:
             raise LeanError(f"{who}: group_width must divide {mixed} channels, got {width}")
 
+    @property
+    def bias(self) -> Tensor | None:
+        """That of the k x k x k convolution, which owns the bias of the whole."""
+        return self.local.bias
+
     def reset_parameters(self) -> None:
         """The initialisation of nn.Conv3d in both convolutions."""
         for module in (self.pointwise, self.local):
@@ -106,8 +109,7 @@ class ChannelSeparatedConv3d(Conv3dLike):
             kernel[group * rows : (group + 1) * rows, start : start + self.group_width] = block
         return kernel
 
-    def forward(self, x_BCDHW: Tensor) -> Tensor:
-        self.check(x_BCDHW)
+    def compute(self, x_BCDHW: Tensor) -> Tensor:
         return self.local(self.pointwise(x_BCDHW))
 
     def extra_repr(self) -> str:

@@ -8,13 +8,13 @@ Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 import torch
 from torch import Tensor, nn
 
-from lean3d.ops.base import Conv3dLike
+from lean3d.ops.kernel import KernelConv3d
 from lean3d.shape import Triple
 
 __all__ = ["DenseConv3d"]
 
 
-class DenseConv3d(Conv3dLike):
+class DenseConv3d(KernelConv3d):
     """The arguments, parameters and answers of nn.Conv3d.
 
     Shape: (B, C, D, H, W) -> (B, C', D', H', W')
@@ -46,10 +46,5 @@ class DenseConv3d(Conv3dLike):
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
         self.reset_bias(self.weight[0].numel())
 
-    def dense_weight(self) -> Tensor:
-        """The kernel (C', C/groups, k, k, k) itself."""
-        return self.weight
-
-    def forward(self, x_BCDHW: Tensor) -> Tensor:
-        self.check(x_BCDHW)
-        return self.convolve(x_BCDHW, self.weight, self.bias)
+    def kernel(self, weight: Tensor) -> Tensor:
+        return weight

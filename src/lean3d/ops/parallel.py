@@ -73,8 +73,6 @@ class ParallelSeparableConv3d(Conv3dLike):
         size = (kernel_size, stride, padding, dilation, groups, bias, padding_mode)
         super().__init__(in_channels, out_channels, *size, device=device, dtype=dtype)
         check_arguments(self, streams=streams, depth=depth, filters=filters, relu=relu, join=join)
-        # the 1D convolutions own the bias of the whole
-        self.bias = None
         if streams not in (1, 2, 3) or depth < 1:
             raise LeanError(
                 f"ParallelSeparableConv3d: streams is 1, 2 or 3 and depth at least 1, "
@@ -142,6 +140,13 @@ class ParallelSeparableConv3d(Conv3dLike):
         layers.append(nn.Conv3d(channels, out_channels, line, **last, **inner))
         return nn.Sequential(*layers)
 
+    @property
+    def bias(self) -> Tensor | None:
+        """That of the whole (C',), which the 1D convolutions own in parts."""
+        lines: Any = [list(stream.children())[-1] for stream in self.streams]
+        parts = [line.bias for line in lines if line.bias is not None]
+        return self._joined(parts, dim=0) if parts else None
+
     def reset_parameters(self) -> None:
         """The initialisation of nn.Conv3d in every convolution."""
         for module in self.streams.modules():
@@ -171,8 +176,7 @@ class ParallelSeparableConv3d(Conv3dLike):
             kernels.append(kernel.reshape(*kernel.shape[:3], *self.kernel_size).flatten(0, 1))
         return self._joined(kernels, dim=0)
 
-    def forward(self, x_BCDHW: Tensor) -> Tensor:
-        self.check(x_BCDHW)
+    def compute(self, x_BCDHW: Tensor) -> Tensor:
         return self._joined([stream(x_BCDHW) for stream in self.streams], dim=1)
 
     def extra_repr(self) -> str:

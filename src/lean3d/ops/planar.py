@@ -55,13 +55,12 @@ class PlanarConv3d(PlaneConv3d):
         self.make_weight(device, dtype)
         self.reset_parameters()
 
+    def kernel(self, weight: Tensor) -> Tensor:
+        return as_kernel(weight, self.axis)
+
     def dense_weight(self) -> Tensor:
         """The kernel (C', C/groups, k, k, k) of the nn.Conv3d this equals."""
-        return embed(as_kernel(self.weight, self.axis), self.kernel_size)
-
-    def forward(self, x_BCDHW: Tensor) -> Tensor:
-        self.check(x_BCDHW)
-        return self.convolve(x_BCDHW, as_kernel(self.weight, self.axis), self.bias)
+        return embed(self.kernel(self.weight), self.kernel_size)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, axis={self.axis}"

@@ -45,17 +45,12 @@ class MeanACSConv3d(ViewsConv3d):
         super().__init__(in_channels, out_channels, *size, device=device, dtype=dtype)
         self.reset_parameters()
 
-    def dense_weight(self) -> Tensor:
-        """The kernel (C', C/groups, k, k, k) of the nn.Conv3d this equals."""
-        views = [self.view(self.weight, view) for view in range(3)]
+    def kernel(self, weight: Tensor) -> Tensor:
+        views = [self.view(weight, view) for view in range(3)]
         return (views[0] + views[1] + views[2]) / 3
 
-    def forward(self, x_BCDHW: Tensor) -> Tensor:
-        self.check(x_BCDHW)
-        return self.convolve(x_BCDHW, self.dense_weight(), self.bias)
 
-
-class SoftACSConv3d(LearntViews, ViewsConv3d):
+class SoftACSConv3d(LearntViews, ViewsConv3d):  # type: ignore[misc]
     """Conv3d whose kernel is a softmax-weighted sum of one 2D kernel's three views, per output.
 
     Takes the arguments of nn.Conv3d in the same order; kernel depth must equal height. The weights
@@ -90,12 +85,7 @@ class SoftACSConv3d(LearntViews, ViewsConv3d):
         super().reset_parameters()
         nn.init.zeros_(self.views)
 
-    def dense_weight(self) -> Tensor:
-        """The kernel (C', C/groups, k, k, k) of the nn.Conv3d this equals."""
-        shares = self.views.softmax(dim=1).to(self.weight.dtype).view(-1, 3, 1, 1, 1, 1)
-        views = [self.view(self.weight, view) * shares[:, view] for view in range(3)]
+    def kernel(self, weight: Tensor) -> Tensor:
+        shares = self.views.softmax(dim=1).to(weight.dtype).view(-1, 3, 1, 1, 1, 1)
+        views = [self.view(weight, view) * shares[:, view] for view in range(3)]
         return views[0] + views[1] + views[2]
-
-    def forward(self, x_BCDHW: Tensor) -> Tensor:
-        self.check(x_BCDHW)
-        return self.convolve(x_BCDHW, self.dense_weight(), self.bias)

@@ -62,8 +62,6 @@ class SpaceTimeConv3d(Conv3dLike):
         size = (kernel_size, stride, padding, dilation, groups, bias, padding_mode)
         super().__init__(in_channels, out_channels, *size, device=device, dtype=dtype)
         check_arguments(self, form=form, mid_channels=mid_channels)
-        # the temporal convolution owns the bias of the whole
-        self.bias = None
         if form not in ("2plus1d", "rank1"):
             raise LeanError(f"SpaceTimeConv3d: form is '2plus1d' or 'rank1', got {form!r}")
         self.form = form
@@ -99,6 +97,11 @@ class SpaceTimeConv3d(Conv3dLike):
             )
         return mid_channels
 
+    @property
+    def bias(self) -> Tensor | None:
+        """That of the temporal convolution, which owns the bias of the whole."""
+        return self.temporal.bias
+
     def reset_parameters(self) -> None:
         """The initialisation of nn.Conv3d and nn.BatchNorm3d."""
         for module in self.modules():
@@ -113,8 +116,7 @@ class SpaceTimeConv3d(Conv3dLike):
         space = self.spatial.weight.unflatten(0, (self.groups, -1))
         return torch.einsum("gomtij,gmcskl->goctkl", time, space).flatten(0, 1)
 
-    def forward(self, x_BCDHW: Tensor) -> Tensor:
-        self.check(x_BCDHW)
+    def compute(self, x_BCDHW: Tensor) -> Tensor:
         return self.temporal(self.between(self.spatial(x_BCDHW)))
 
     def extra_repr(self) -> str:

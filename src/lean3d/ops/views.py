@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.errors import LeanError
-from lean3d.ops.base import Conv3dLike, as_kernel
+from lean3d.ops.base import as_kernel
+from lean3d.ops.kernel import KernelConv3d
 from lean3d.shape import sizes
 
 __all__ = ["LearntViews", "PlaneConv3d", "ViewsConv3d", "embed"]
@@ -30,7 +31,7 @@ def embed(kernel: Tensor, extent: tuple[int, ...]) -> Tensor:
     return torch.nn.functional.pad(kernel, pads).view(outputs, inputs, *extent)
 
 
-class PlaneConv3d(Conv3dLike):
+class PlaneConv3d(KernelConv3d):
     """An operator whose weight is a 2D kernel (C', C/groups, k, k): 2D checkpoints load as is."""
 
     # the axes of `kernel_size` that give the 2D kernel its height and width

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lean3d.convert.dissect.how import Dissect
 from lean3d.convert.flow import Flow
 from lean3d.convert.inflated import InflatedConv3d
+from lean3d.convert.lean.dense import is_dense
 from lean3d.convert.lift import Site
 from lean3d.ops import CausalConv3d
 from lean3d.ops.base import Conv3dLike
@@ -55,7 +56,7 @@ def time_extent(conv: Any) -> int:
 
 def dense(conv: Any) -> Tensor:
     """The kernel (C', C/groups, T, H, W) of torch's convolution, or that ours equals."""
-    return conv.weight if isinstance(conv, nn.Conv3d) else conv.dense_weight()
+    return conv.weight if is_dense(conv) else conv.dense_weight()
 
 
 def places(taps: int, depth: int) -> tuple[Tensor, Tensor]:

@@ -39,7 +39,7 @@ from lean3d.convert.lean.ties import check_tied, tied
 from lean3d.convert.lift import Site
 from lean3d.errors import ConversionError
 from lean3d.ops import CausalConv3d
-from lean3d.ops.base import Conv3dLike
+from lean3d.ops.base import Conv3dLike, Holds4d
 
 __all__ = ["make_causal"]
 
@@ -134,7 +134,8 @@ def _change(path: str, module: Any, how: Dissect, plan: Plan) -> Row | None:
     if path in plan.readers:
         spread_over_frames(module, how.window)
         return Row(path, before, f"{before} over {how.window} frames", False, True)
-    if isinstance(module, nn.ConvTranspose3d) and module.stride[0] * module.kernel_size[0] > 1:
+    enlarges = isinstance(module, nn.ConvTranspose3d) and not isinstance(module, Holds4d)
+    if enlarges and module.stride[0] * module.kernel_size[0] > 1:
         raise Site(path, how).refuse(module, "it makes frames of frames; make it (1, k, k)")
     if is_kernel(module):
         return _cut(Site(path, how), module, plan)

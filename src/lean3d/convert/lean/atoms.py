@@ -53,7 +53,7 @@ class Atoms(Lean):
         mixed = (mixed.transpose(3, 4) @ torch.linalg.pinv(time)).flatten(0, 1)
         place(operator, "spatial_atoms", space)
         place(operator, "temporal_atoms", time)
-        place(operator, "coefficients", mixed)
+        place(operator, "weight", mixed)
         place(operator, "bias", bias)
         fitted = torch.einsum("oimn,mp,nt->oitp", mixed, space, time)
         return fitted.reshape(kernel.shape)

@@ -10,10 +10,10 @@ from torch.nn.utils import parametrize
 
 from lean3d.convert.inflated import InflatedConv3d
 from lean3d.errors import ConversionError
-from lean3d.ops.base import Pads, pad_or_crop
+from lean3d.ops.base import Conv3dLike, Pads, pad_or_crop
 from lean3d.ops.leaf import Leaf
 
-__all__ = ["PaddedConv3d", "check_dense", "own_padding", "refusal", "settings"]
+__all__ = ["PaddedConv3d", "check_dense", "is_dense", "own_padding", "refusal", "settings"]
 
 
 class PaddedConv3d(Leaf):
@@ -79,9 +79,14 @@ def refusal(conv: nn.Conv3d) -> str:
     return ""
 
 
+def is_dense(module: object) -> bool:
+    """Whether it is a dense 3D convolution, and none of the operators here."""
+    return isinstance(module, nn.Conv3d) and not isinstance(module, Conv3dLike)
+
+
 def check_dense(conv: Any) -> None:
     """Raise ConversionError unless `conv` is a 3D convolution that can be fitted."""
-    if not isinstance(conv, nn.Conv3d):
-        raise ConversionError(f"decompose takes an nn.Conv3d, got {type(conv).__name__}")
+    if not is_dense(conv):
+        raise ConversionError(f"decompose takes a dense nn.Conv3d, got {type(conv).__name__}")
     if why := refusal(conv):
         raise ConversionError(f"{type(conv).__name__} cannot be decomposed: {why}")

@@ -12,7 +12,7 @@ from lean3d.convert.lean.base import Lean
 from lean3d.convert.lean.budget import choose_ranks
 from lean3d.convert.lean.check import compare
 from lean3d.convert.lean.decompose import distance, fit
-from lean3d.convert.lean.dense import own_padding, refusal
+from lean3d.convert.lean.dense import is_dense, own_padding, refusal
 from lean3d.convert.lean.example import example_for
 from lean3d.convert.lean.example import run as run_model
 from lean3d.convert.lean.parallel import ParallelSeparable
@@ -75,7 +75,7 @@ def make_lean(
 
 def _sites(model: nn.Module, how: Lean, where: Where | None) -> dict[str, nn.Conv3d]:
     """The convolutions to replace, by path, in the order of the model."""
-    convs = [(p, m) for p, m in model.named_modules() if isinstance(m, nn.Conv3d)]
+    convs = [(p, m) for p, m in model.named_modules() if is_dense(m)]
     stem = convs[0][0] if convs and not getattr(how, "stem", True) else None
     sites = {}
     for path, conv in convs:

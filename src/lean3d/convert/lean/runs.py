@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.convert.flow import Flow, trace
+from lean3d.convert.lean.dense import is_dense
 from lean3d.convert.lean.example import run as run_model
 from lean3d.convert.lean.factor import Spectrum, as_pairs, unfold
 from lean3d.convert.lean.parallel import ParallelSeparable
@@ -49,7 +50,7 @@ def find_runs(
         module.training = flag
     pieces = [
         piece
-        for numbers in flow.runs(lambda module: isinstance(module, nn.Conv3d))
+        for numbers in flow.runs(is_dense)
         for piece in _pieces(flow, numbers, sites, how.depth)
     ]
     ends = {path for piece in pieces for path in (piece[0][0], piece[0][-1])}
