@@ -204,7 +204,7 @@ def test_the_batch_norm_in_between_passes_noise_through_in_train_mode_too():
 @pytest.mark.parametrize(
     ("conv", "how", "says"),
     [
-        (nn.Conv2d(3, 4, 3), SpaceTime(), "takes an nn.Conv3d, got Conv2d"),
+        (nn.Conv2d(3, 4, 3), SpaceTime(), "takes a dense nn.Conv3d, got Conv2d"),
         (nn.Conv3d(3, 4, 3, device="meta"), SpaceTime(), "needs values"),
         (nn.Conv3d(3, 4, 3), SpaceTime, "how must be SpaceTime.*got SpaceTime"),
         (nn.Conv3d(3, 4, 3), Inflate(), "no leaner kernel"),

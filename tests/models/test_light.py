@@ -80,7 +80,7 @@ def test_takes_odd_and_tiny_clips(name):
 def test_the_operator_stands_wherever_a_kernel_sees_time_and_space(name):
     with torch.device("meta"):
         model = create_model(name, conv=CausalConv3d)
-    plain = [m.kernel_size for m in model.modules() if isinstance(m, nn.Conv3d)]
+    plain = [m.kernel_size for m in model.modules() if type(m) is nn.Conv3d]
     assert not any(time > 1 and height > 1 for time, height, _ in plain)
     assert sum(isinstance(m, CausalConv3d) for m in model.modules()) > 5
 

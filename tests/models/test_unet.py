@@ -76,7 +76,7 @@ def test_the_operator_and_the_number_of_convs_reach_every_block():
 def test_the_head_keeps_2d_weights_if_the_operator_does_and_is_plain_otherwise(conv):
     head = create_model("unet3d", widths=(4, 8), conv=conv).head
     own = conv in (P2SC2, None)
-    assert isinstance(head, nn.Conv3d) == own
+    assert (type(head) is nn.Conv3d) == own
     assert head.weight.ndim == (5 if own else 4)
 
 
