@@ -17,6 +17,7 @@ from lean3d.convert.ends import with_ends
 from lean3d.convert.graphs import keep_with_copies
 from lean3d.convert.keep import kept_calls
 from lean3d.convert.lean.base import Lean
+from lean3d.convert.lean.dense import is_dense
 from lean3d.convert.lean.network import make_lean
 from lean3d.convert.lift import Lift, Site
 from lean3d.convert.prepare import Flat
@@ -183,9 +184,9 @@ def _check_arguments(
 
 def _check_deep(model: nn.Module, how: Lean | Dissect) -> None:
     """Refuse a network in which there is nothing to make lean or causal."""
-    kinds: tuple[type[nn.Module], ...] = (nn.Conv3d,)
-    kinds += () if isinstance(how, Lean) else (nn.ConvTranspose3d, Conv3dLike)
-    if any(isinstance(module, kinds) for module in model.modules()):
+    kinds = (*DEEP, Conv3dLike)
+    lean, modules = isinstance(how, Lean), model.modules()
+    if any(is_dense(module) if lean else isinstance(module, kinds) for module in modules):
         return
     flat = any(isinstance(module, FLAT) for module in model.modules())
     remedy = "convert it to 3D first, for example with ACS()" if flat else "pass one that has"
