@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from warm_norms import warm_norms
 
 import lean3d
 from lean3d import ACS, Atoms, ConversionError, Dissect, SoftACS, convert, fold
@@ -137,3 +138,33 @@ def test_what_reads_weights_by_itself_is_refused():
         fold(lively(Reader()))
     with pytest.raises(ConversionError, match="fold: no input was found"):
         fold(nn.Sequential(nn.Conv3d(2, 4, 3), nn.Flatten(), nn.Linear(7, 2)))
+
+
+class Pooled(nn.Module):
+    """Calls its convolution and its norm from a forward that assumes 4-D input."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6)
+
+    def forward(self, x):
+        return nn.functional.avg_pool2d(self.norm(self.conv(x)), 2)
+
+
+def test_what_a_folded_forward_calls_still_sees_volumes():
+    deep = convert(warm_norms(Pooled()).eval(), ACS())
+    fast, x = fold(deep), torch.randn(2, 3, 6, 8, 10)
+    assert isinstance(fast.conv, DenseConv3d)
+    assert fast.conv(x).shape == (2, 6, 6, 8, 10)
+    torch.testing.assert_close(fast(x), deep(x))
+
+
+class Differenced(Pooled):
+    def forward(self, x):
+        first = self.conv.weight[:, :1].expand(-1, 6, -1, -1)
+        return nn.functional.conv2d(self.conv(x), first - self.conv.weight.mean())
+
+
+def test_a_forward_that_computes_with_a_2d_kernel_is_refused():
+    with pytest.raises(ConversionError, match="reads the weights"):
+        fold(convert(Differenced().eval(), ACS()))

@@ -87,7 +87,7 @@ def _error(flat: Flat, answer: Answer, plan: Plan, axis: int, length: int) -> fl
     volume = flat.sample.volume(axis, length)
     with with_values(answer.values), _planes(flat.model, plan, axis), suppress(Exception):
         # whatever a foreign forward raises; the culprit says what
-        return difference(answer.expected, flat.model(*volume), axis)
+        return difference(answer.expected, run_lightly(flat.model, volume), axis)
     return math.inf
 
 

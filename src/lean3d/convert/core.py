@@ -21,7 +21,8 @@ from lean3d.convert.lean.dense import is_dense
 from lean3d.convert.lean.network import make_lean
 from lean3d.convert.lift import Lift, Site
 from lean3d.convert.prepare import Flat
-from lean3d.convert.prove import Proof, first_that_holds, prepare, prove, prove_sizes, quietly
+from lean3d.convert.prove import Proof, first_that_holds, prepare, prove, prove_sizes
+from lean3d.convert.quiet import OwnRandomNumbers, quietly
 from lean3d.convert.rewrite import Plan, Where, flat_paths, refuse_what_has_no_rule, rewrite
 from lean3d.convert.rules import find_rule
 from lean3d.convert.sentences import NATIVE
@@ -80,13 +81,13 @@ def convert(
     if isinstance(how, (Lean, Dissect)):
         if (in_channels, num_classes) != (None, None):
             raise ConversionError("in_channels= and num_classes= are for conversions from 2D")
-        with quietly(model):
+        with quietly(), OwnRandomNumbers():
             if isinstance(how, Dissect):
                 return make_causal(model, how, where, example)
             return make_lean(model, how, where, example, budget)
     model, ends = with_ends(model, in_channels, num_classes, example)
     accepted = accept or ("planar" if how.planar_will_do else "isotropic")
-    with quietly(model):
+    with quietly():
         plan = Plan(how, where)
         refuse_what_has_no_rule(model, plan)
         flat = prepare(model, example)

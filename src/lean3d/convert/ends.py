@@ -3,7 +3,8 @@
 from torch import nn
 
 from lean3d.convert.head import find_heads, with_classes
-from lean3d.convert.prove import prepare, quietly
+from lean3d.convert.prove import prepare
+from lean3d.convert.quiet import quietly
 from lean3d.convert.stem import with_channels
 from lean3d.errors import ConversionError
 
@@ -23,11 +24,11 @@ def with_ends(
         if count is not None and (type(count) is not int or count < 1):
             raise ConversionError(f"{name} is a number of at least 1, got {count!r}")
     if in_channels is not None:
-        with quietly(model):
+        with quietly():
             model, line = with_channels(model, in_channels, example)
         ends.append(line)
     if num_classes is not None:
-        with quietly(model):
+        with quietly():
             heads = find_heads(prepare(model, example), num_classes)
         model, line = with_classes(model, *heads, num_classes)  # from the caller's random state
         ends.append(line)

@@ -9,6 +9,7 @@ The modules a folded forward calls cross back: they, and their hooks, see (B, C,
 Axes: B batch, C channels, D depth, H height, W width.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -26,6 +27,7 @@ from lean3d.ops.views import LearntViews
 
 __all__ = [
     "Crossing",
+    "Mixed",
     "Spread",
     "Stack",
     "cross",
@@ -33,12 +35,13 @@ __all__ = [
     "innermost",
     "inside",
     "mixed",
-    "revive",
+    "own_class",
     "unfold_class",
     "volume",
 ]
 
-_running: list[Any] = []  # the folds around the code that runs, innermost last; None: on volumes
+# of each thread: the folds around the code that runs, innermost last; None: on volumes
+_LOCAL = threading.local()
 
 
 class Spread:
@@ -119,7 +122,7 @@ class Stack:
 
     def depth_of(self, height: int, width: int) -> int | None:
         """The depth of a volume that was seen with these other sides."""
-        around = [fold for fold in _running if isinstance(fold, Stack)]
+        around = [fold for fold in _around() if isinstance(fold, Stack)]
         for fold in reversed(around):
             for tall, wide, depth in fold.seen:
                 if (tall, wide) == (height, width):
@@ -132,25 +135,45 @@ class Stack:
             yield
 
 
+def _around() -> tuple[Any, ...]:
+    return getattr(_LOCAL, "around", ())
+
+
 def innermost() -> Any:
-    """The fold around the code that runs; None: it runs on volumes."""
-    return _running[-1] if _running else None
+    """The fold around the code that runs in this thread; None: it runs on volumes."""
+    around = _around()
+    return around[-1] if around else None
 
 
 @contextmanager
 def inside(state: Any) -> Iterator[None]:
-    _running.append(state)
+    outer = _around()
+    _LOCAL.around = (*outer, state)
     try:
         yield
     finally:
-        _running.pop()
+        _LOCAL.around = outer
 
 
 def _is_volume(x: Any) -> bool:
     return isinstance(x, Tensor) and x.ndim == 5
 
 
-class Crossing:
+class Mixed:
+    """Code that comes before that of a module's own class, which is the last base.
+
+    Copies and pickles are those of the own class, which may define them, with the code in front.
+    """
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        reduced: Any = super().__reduce_ex__(protocol)
+        make, arguments, *rest = reduced
+        *kinds, kind = type(self).__bases__
+        arguments = tuple(kind if value is type(self) else value for value in arguments)
+        return revive, (tuple(kinds), make, arguments), *rest
+
+
+class Crossing(Mixed):
     """A module called from a folded forward."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -173,9 +196,6 @@ class Crossing:
             result = super().__call__(*volumes[0], **volumes[1])  # type: ignore[misc]
             return mapped(result, around.fold)
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return revive, type(self).__bases__, self.__dict__
-
 
 class Folded(Crossing, LearntViews):
     """A module whose own forward speaks 2D."""
@@ -197,13 +217,18 @@ class Folded(Crossing, LearntViews):
 def fold(module: nn.Module, folding: Folding) -> None:
     """Let a module's own forward run on volumes."""
     vars(module)["_folding"] = folding
-    module.__class__ = mixed(Folded, type(module))  # type: ignore[arg-type]
+    module.__class__ = mixed(Folded, type(module))
 
 
 def cross(module: nn.Module) -> None:
     """Let a module see volumes when a folded forward calls it."""
     if not isinstance(module, Crossing):
-        module.__class__ = mixed(Crossing, type(module))  # type: ignore[arg-type]
+        module.__class__ = mixed(Crossing, type(module))
+
+
+def own_class(module: nn.Module) -> type[nn.Module]:
+    """The class of a module without the code that comes before it."""
+    return type(module).__bases__[-1] if isinstance(module, Mixed) else type(module)
 
 
 def unfold_class(module: nn.Module) -> None:
@@ -213,18 +238,27 @@ def unfold_class(module: nn.Module) -> None:
     vars(module).pop("_folding", None)
 
 
-@cache
 def mixed(*kinds: Any) -> Any:
     """The class of the last kind's name with the code of all."""
+    if issubclass(kinds[-1], GraphModule):  # a class for one module alone
+        return _mixed(*kinds) if Graph in kinds else _mixed(Graph, *kinds)
+    return _mixed_once(*kinds)
+
+
+def _mixed(*kinds: Any) -> Any:
     kind = kinds[-1]
     names = dict(__module__=kind.__module__, __qualname__=kind.__qualname__, __doc__=kind.__doc__)
-    bases = (Graph, *kinds) if issubclass(kind, GraphModule) else kinds
-    return type(kind.__name__, bases, names)
+    return type(kind.__name__, kinds, names)
 
 
-def revive(*kinds: type) -> Any:
-    made = mixed(*kinds)
-    return made.__new__(made)
+_mixed_once = cache(_mixed)
+
+
+def revive(kinds: tuple[type, ...], make: Any, arguments: tuple[Any, ...]) -> Any:
+    """A module as its own class makes it, with the code of other kinds in front."""
+    module = make(*arguments)
+    module.__class__ = mixed(*kinds, type(module))
+    return module
 
 
 def volume(x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ rule and applied to the volume. So there is one rule for each thing, whichever w
 Axes: B batch, C channels, D depth, H height, W width.
 """
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,9 @@ Meaning = Callable[["Call"], Any]
 MEANINGS: dict[Any, Meaning] = {}
 # elementwise: sizes must agree, or be 1
 JOINING = {"add", "add_", "__add__", "__iadd__", "__radd__", "mul", "__mul__", "__imul__", "sub"}
-_made: dict[Any, nn.Module] = {}  # 3D modules without weights, by what they were made from
+# of each thread: 3D modules without weights, by what they were made from, the latest
+_LOCAL = threading.local()
+MOST = 256
 
 
 class Intercept(TorchFunctionMode):
@@ -109,13 +112,18 @@ class Call:
         return self.stack.unfold(x)
 
     def lifted(self, kind: Any, *args: Any, **kwargs: Any) -> nn.Module:
-        """The 3D form of a 2D torch.nn module; made once, because it holds no weights."""
+        """The 3D form of a 2D torch.nn module; kept by this thread, because it holds no weights."""
         folding = self.folding
         settings = (*args, *(item for pair in sorted(kwargs.items()) for item in pair))
         key = (kind, settings, folding.how, self.keep, folding.still)
-        if key not in _made:
-            _made[key] = _lifted(kind(*args, **kwargs), folding, self.keep)
-        return _made[key]
+        made = getattr(_LOCAL, "made", None)
+        if made is None:
+            made = _LOCAL.made = {}
+        if key not in made:
+            if len(made) >= MOST:  # settings may follow the sizes of the volumes
+                made.pop(next(iter(made)))
+            made[key] = _lifted(kind(*args, **kwargs), folding, self.keep)
+        return made[key]
 
 
 def _lifted(module: nn.Module, folding: Folding, keep: bool) -> nn.Module:

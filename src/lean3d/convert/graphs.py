@@ -1,7 +1,6 @@
-"""Fold a torch.fx GraphModule, as torchvision's create_feature_extractor makes them.
+"""GraphModules of torch.fx, as torchvision's create_feature_extractor makes them.
 
-torch.fx writes a class for every GraphModule, anew whenever its graph is set or it is copied; the
-class that folds it stands aside meanwhile.
+torch.fx writes a class for every GraphModule, anew whenever its graph is set or it is copied.
 """
 
 import copy
@@ -12,7 +11,7 @@ from typing import Any
 from torch import nn
 from torch.fx import GraphModule
 
-__all__ = ["Graph", "forget_in_copies", "keep_with_copies"]
+__all__ = ["Graph", "forget_in_copies", "keep_with_copies", "without_traces"]
 
 PRESERVED = "_user_preserved_attributes"
 
@@ -21,45 +20,48 @@ class Graph:
     """Comes before the class torch.fx wrote, which is the last base."""
 
     def recompile(self) -> Any:
-        with _aside(self):
-            return self.recompile()
+        return _as_written(self).recompile()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        with _aside(self):
-            result = copy.deepcopy(self, memo)
-        vars(result)["_folding"] = vars(self).get("_folding")
-        return _once_more(type(self).__bases__[:-1], result)
+        return _mixed_as(self, copy.deepcopy(_as_written(self), memo))
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        bases = type(self).__bases__[:-1]
-        with _aside(self):
-            make, arguments, *_ = self.__reduce_ex__(protocol)
-        return _made_once_more, (bases, make, arguments)
+    def __copy__(self) -> Any:
+        return _mixed_as(self, copy.copy(_as_written(self)))
+
+
+def _as_written(module: Any) -> Any:
+    """The same module, all its attributes shared, with the class torch.fx wrote."""
+    kind = type(module).__bases__[-1]
+    twin: Any = object.__new__(kind)
+    object.__setattr__(twin, "__dict__", vars(module))
+    return twin
+
+
+def _mixed_as(module: Any, copied: Any) -> Any:
+    """A copy of what torch.fx wrote, with the code that comes before it in the module."""
+    vars(copied)["_folding"] = vars(module).get("_folding")
+    bases = type(module).__bases__[:-1]
+    copied.__class__ = type(type(module).__name__, (*bases, type(copied)), {})
+    return copied
 
 
 @contextmanager
-def _aside(module: Any) -> Iterator[None]:
-    mixed = type(module)
-    module.__class__ = mixed.__bases__[-1]
+def without_traces(model: nn.Module) -> Iterator[None]:
+    """Keep torch.fx from printing where a run of this model stops; only for copies of our own."""
+    graphs = [module for module in model.modules() if isinstance(module, GraphModule)]
+    for graph in graphs:
+        vars(graph)["_wrapped_call"] = nn.Module.__call__
     try:
         yield
     finally:
-        module.__class__ = mixed
-
-
-def _once_more(bases: tuple[type, ...], module: Any) -> Any:
-    module.__class__ = type(type(module).__name__, (*bases, type(module)), {})
-    return module
-
-
-def _made_once_more(bases: tuple[type, ...], make: Any, arguments: Any) -> Any:
-    return _once_more(bases, make(*arguments))
+        for graph in graphs:
+            del vars(graph)["_wrapped_call"]
 
 
 def keep_with_copies(module: nn.Module, name: str) -> None:
     """Let copies of a GraphModule keep an attribute, as those of other modules do."""
     if isinstance(module, GraphModule):
-        module.meta.setdefault(PRESERVED, {})[name] = getattr(module, name)
+        module.meta[PRESERVED] = {**module.meta.get(PRESERVED, {}), name: getattr(module, name)}
 
 
 def forget_in_copies(module: nn.Module, name: str) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lean3d.convert.compare import tensors
 from lean3d.convert.copies import duplicate, precise_copy
 from lean3d.convert.flow import Flow, trace
+from lean3d.convert.fold import own_class
 from lean3d.convert.inflated import InflatedConv3d
 from lean3d.convert.lean.dense import is_dense, refusal, settings
 from lean3d.convert.lean.example import example_for
@@ -53,7 +54,7 @@ def fold(model: nn.Module, *, example: object = None) -> nn.Module:
         ConversionError: no input was found on which the model runs, or the answers differ.
     """
     result = duplicate(model).eval().requires_grad_(False)
-    arguments = example_for(model, example)
+    arguments = example_for(result, example)
     if arguments is None:
         raise ConversionError(
             f"fold: no input was found on which {type(model).__name__} runs; pass example="
@@ -90,8 +91,9 @@ def _scales(module: Any) -> bool:
     """Whether each output can be scaled in the weights."""
     if is_dense(module):
         return not refusal(module)
-    plain = type(module) in TORCHS and "weight" in module._parameters
-    return plain or type(module) in (*OURS, AtomConv3d)
+    kind = own_class(module) if isinstance(module, nn.Module) else None
+    plain = kind in TORCHS and "weight" in module._parameters
+    return plain or kind in (*OURS, AtomConv3d)
 
 
 def _absorb(conv: Any, norm: Any) -> None:
@@ -132,10 +134,20 @@ def _few(conv: ACSConv3d) -> bool:
 
 def _check(model: nn.Module, result: nn.Module, arguments: tuple[Tensor, ...]) -> None:
     given = [x.double() if x.is_floating_point() else x for x in arguments]
+    dtype = torch.float64
     try:
-        ways = [tensors(precise_copy(m, torch.float64)(*given)) for m in (model, result)]
+        expected = precise_copy(model, dtype)(*given)
     except RuntimeError:  # a forward that says .float() cannot run in double
-        ways = [tensors(precise_copy(m, torch.float32)(*arguments)) for m in (model, result)]
+        dtype, given = torch.float32, list(arguments)
+        expected = precise_copy(model, dtype)(*given)
+    try:
+        found = precise_copy(result, dtype)(*given)
+    except Exception as error:  # whatever a foreign forward raises
+        raise ConversionError(
+            f"{type(model).__name__} cannot be folded: it then stops with {type(error).__name__} "
+            f"({error}); something reads the weights or norms by itself"
+        ) from error
+    ways = tensors(expected), tensors(found)
     for wanted, got in zip(*ways, strict=True):
         if not torch.allclose(got, wanted, atol=TOLERANCE * float(wanted.abs().max()), rtol=0):
             raise ConversionError(

@@ -1,14 +1,11 @@
 """Run the self-checks of a conversion, grade it, and refuse what fails."""
 
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from io import StringIO
 
 import torch
 from torch import nn
-from torch.fx import GraphModule
 
 from lean3d.convert.blame import Culprit
 from lean3d.convert.check import (
@@ -26,34 +23,7 @@ from lean3d.convert.rewrite import Plan
 from lean3d.convert.sample import find_sample
 from lean3d.errors import ConversionError
 
-__all__ = ["Proof", "first_that_holds", "prepare", "prove", "prove_sizes", "quietly"]
-
-
-@contextmanager
-def quietly(model: nn.Module) -> Iterator[None]:
-    """No gradients, no warnings from trial runs, one thread; the caller's random state stays."""
-    # torch.fx prints where a trial run stopped
-    silent = any(isinstance(module, GraphModule) for module in model.modules())
-    devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
-    with torch.no_grad(), warnings.catch_warnings(), torch.random.fork_rng(devices=list(devices)):
-        warnings.simplefilter("ignore")
-        torch.manual_seed(0)
-        with _one_thread(), redirect_stderr(StringIO()) if silent else nullcontext():
-            yield
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Tiny double-precision convolutions run group by group, and threads only wait for each other.
-
-    Measured on two busy cores, EfficientNet-B0: 48 s with two threads, 5 s with one.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+__all__ = ["Proof", "first_that_holds", "prepare", "prove", "prove_sizes"]
 
 
 def prepare(model: nn.Module, example: object) -> Flat:

@@ -65,7 +65,9 @@ class RoutedConv3d(LearntViews, Leaf):
     def _convolved(self, x_1CDHW: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         weights = self.how.weights(self.operator, kernel.view(self.kernel), self)
         weights |= {} if bias is None else dict(bias=bias)
-        return torch.func.functional_call(self.operator, weights, (x_1CDHW,))
+        if torch.compiler.is_compiling():
+            return torch.func.functional_call(self.operator, weights, (x_1CDHW,))
+        return _with(self.operator, weights)(x_1CDHW)
 
     def _padded(self, x_BCDHW: Tensor) -> Tensor:
         modes = [getattr(self.how, "pad", "zeros"), "zeros", "zeros"]
@@ -79,6 +81,13 @@ class RoutedConv3d(LearntViews, Leaf):
 
     def extra_repr(self) -> str:
         return f"{self.operator}"
+
+
+def _with(operator: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
+    """The operator with other weights, as a new module: it is shared, and so not to be changed."""
+    other = object.__new__(type(operator))
+    vars(other).update(vars(operator), _parameters={**operator._parameters, **weights})
+    return other
 
 
 @rule(Lift, "timm.layers.cond_conv2d.CondConv2d")

@@ -1,16 +1,20 @@
-"""Run a model on the meta device, where tensors have sizes and no values, without its long ways.
+"""Trial runs of a model: with values and random numbers of their own, or of sizes alone.
 
-torch finds the sizes of functions of single values by Python code that takes longer than a small
-image would; they are those of what goes in.
+On the meta device tensors have sizes and no values. There torch finds the sizes of functions of
+single values by Python code that takes longer than a small image would; they are those of what
+goes in.
 """
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from lean3d.convert.graphs import without_traces
+from lean3d.convert.quiet import OwnRandomNumbers
 
 __all__ = ["run_lightly"]
 
@@ -20,11 +24,20 @@ DECIDING = frozenset(["eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf", "isf
 
 
 def run_lightly(model: nn.Module, arguments: tuple[Any, ...]) -> Any:
-    """The model's output; on the meta device if it is there."""
+    """The model's output; on the meta device if it is there.
+
+    In training, when it may drop what it draws, it draws from generators of its own.
+    """
     device = next((parameter.device for parameter in model.parameters()), None)
     moved = (x.to(device) if isinstance(x, Tensor) and device else x for x in arguments)
-    with SizesAlone() if device is not None and device.type == "meta" else nullcontext():
+    with _around(model, device), without_traces(model):
         return model(*moved)
+
+
+def _around(model: nn.Module, device: torch.device | None) -> AbstractContextManager[Any]:
+    if device is not None and device.type == "meta":
+        return SizesAlone()
+    return OwnRandomNumbers() if model.training else nullcontext()
 
 
 class SizesAlone(TorchDispatchMode):

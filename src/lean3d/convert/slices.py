@@ -31,4 +31,4 @@ class Sliced(Crossing):
 def slice_by_slice(module: nn.Module) -> None:
     """Let a module see slices when a folded forward calls it."""
     if not isinstance(module, Crossing):
-        module.__class__ = mixed(Sliced, type(module))  # type: ignore[arg-type]
+        module.__class__ = mixed(Sliced, type(module))

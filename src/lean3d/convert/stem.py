@@ -15,6 +15,7 @@ from lean3d.convert.copies import duplicate, for_a_while
 from lean3d.convert.images import as_channels, is_image, likely_channels
 from lean3d.convert.prepare import Flat
 from lean3d.convert.prove import prepare
+from lean3d.convert.sizes import run_lightly
 from lean3d.errors import ConversionError
 
 __all__ = ["with_channels"]
@@ -93,11 +94,11 @@ def _shares(
 def _problem(flat: Flat, shares: dict[str, Tensor], before: int, channels: int) -> str:
     """Why an image whose channels are all the same does not get the answer it got."""
     old, new = (_gray(flat.sample.arguments, before, count) for count in (before, channels))
-    expected = flat.model(*old)
+    expected = run_lightly(flat.model, old)
     with for_a_while(flat.model):
         _take(flat.model, shares, before, channels)
         try:
-            found = flat.model(*new)
+            found = run_lightly(flat.model, new)
         except Exception as problem:  # whatever a foreign forward raises
             return f"{type(problem).__name__}: {problem}".splitlines()[0]
     if any(x.is_meta for x in tensors(expected)):

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from lean3d.convert.dissect.how import Dissect
 from lean3d.convert.dissect.pools import pool_over_clip
-from lean3d.convert.fold import Crossing, innermost, mixed, revive, volume
+from lean3d.convert.fold import Crossing, Mixed, innermost, mixed, volume
 from lean3d.convert.lift import Site
 from lean3d.ops.causal_pools import RunningMean
 
@@ -59,7 +59,7 @@ def whole(function: Any, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any
     return size == 1 or (isinstance(size, (tuple, list)) and set(size) == {1})
 
 
-class Following:
+class Following(Mixed):
     """A module whose own forward averages a clip."""
 
     frames_so_far: nn.Module
@@ -67,9 +67,6 @@ class Following:
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         with _Follow(self.frames_so_far):
             return super().forward(*args, **kwargs)  # type: ignore[misc]
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return revive, type(self).__bases__, self.__dict__
 
 
 def follow_frames(module: nn.Module, how: Dissect, is_end: bool) -> tuple[str, str]:

@@ -74,13 +74,13 @@ def make_causal(
         ConversionError: no clip was found on which the model runs, or it mixes frames in a way
             that cannot be made causal.
     """
-    arguments = example_for(model, example)
+    result = duplicate(model)  # what is run, so that the model itself may run elsewhere meanwhile
+    arguments = example_for(result, example)
     if arguments is None:
         raise ConversionError(
             f"{type(model).__name__}: no clip was found on which it runs; pass example=, an input "
             "(B, C, T, H, W)"
         )
-    result = duplicate(model)
     plan, ties = _plan(result, how, arguments), tied(result)
     rows = []
     for path, module in list(result.named_modules()):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lean3d.convert.graphs import without_traces
 from lean3d.errors import ConversionError
 
 __all__ = ["example_for", "run", "runs"]
@@ -42,7 +43,7 @@ def run(model: nn.Module, arguments: tuple[Any, ...]) -> Any:
     """One pass in eval mode, without gradients; the model's own flags are put back."""
     flags = {module: module.training for module in model.modules()}
     try:
-        with torch.no_grad():
+        with torch.no_grad(), without_traces(model):
             return model.eval()(*arguments)
     finally:
         for module, flag in flags.items():

@@ -40,8 +40,8 @@ def make_lean(
     Raises:
         ConversionError: a convolution cannot be replaced, or the budget cannot be met.
     """
-    arguments = example_for(model, example)
-    result = duplicate(model)
+    result = duplicate(model)  # what is run, so that the model itself may run elsewhere meanwhile
+    arguments = example_for(result, example)
     sites = _sites(result, how, where)
     runs = _runs(result, how, sites, arguments)
     taken = {path for run in runs for path in run.convs}

@@ -6,6 +6,7 @@ The module stays the same object, so what refers to it (a second parent, a hook)
 from torch import nn
 
 from lean3d.convert.become import STATE
+from lean3d.convert.fold import Crossing, cross
 
 __all__ = ["take_over"]
 
@@ -19,4 +20,7 @@ def take_over(module: nn.Module, operator: nn.Module) -> None:
     vars(module).clear()
     vars(module).update(vars(operator))
     vars(module).update(kept)
+    crosses = isinstance(module, Crossing)
     module.__class__ = type(operator)
+    if crosses:
+        cross(module)
