@@ -1,15 +1,15 @@
-"""Refuse tensors that are no weights, by name, before a network takes them."""
+"""Refuse tensors that are no weights, by name: before a network takes them, or one is used."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lean3d.errors import DataError
+from lean3d.errors import DataError, LeanError
 
-__all__ = ["check_tensors", "check_weights"]
+__all__ = ["check_model", "check_tensors", "check_weights"]
 
 
 def check_tensors(path: str | Path, tensors: Mapping[str, Any]) -> None:
@@ -68,6 +68,41 @@ def _check_values(path: str | Path, name: str, value: Tensor) -> None:
             f"{path}: {name} holds {float(value.min()):g}, and a variance is 0 or more; "
             "the file is damaged, or of another network"
         )
+
+
+def check_model(
+    who: str, model: nn.Module, error: type[LeanError] = LeanError, *, meta: bool = False
+) -> None:
+    """Refuse a network whose weights make no numbers, or are complex.
+
+    Args:
+        who: Refuses.
+        error: What is raised.
+        meta: Take weights on the meta device.
+
+    Raises:
+        LeanError: names the tensor, and how much of it is wrong.
+    """
+    buffers = dict(model.named_buffers())
+    for name, x in [*model.named_parameters(), *buffers.items()]:
+        if x.is_meta and not meta:
+            raise error(f"{who}: {name} is on the meta device and has no values; load weights")
+        whole = not x.is_floating_point() and name.endswith(("weight", "bias"))
+        if x.is_complex() or (whole and x.layout == torch.strided):
+            kind = str(x.dtype).removeprefix("torch.")
+            raise error(f"{who}: {name} is of type {kind}, and a network has real weights")
+        if x.is_meta or not x.is_floating_point() or x.layout != torch.strided:
+            continue
+        # buffers may hold infinity, as masks do
+        bad = x.isnan() if name in buffers else ~x.isfinite()
+        kind = "NaN" if bool(x.isnan().any()) else "infinity"
+        if name in buffers and name.endswith("running_var") and not bool(bad.any()):
+            bad, kind = x < 0, "a negative variance"
+        if count := int(bad.sum()):
+            raise error(
+                f"{who}: the model's weights are wrong: {name} holds {kind} in {count:,} of its "
+                f"{x.numel():,} values, so that its outputs are no numbers; load other weights"
+            )
 
 
 def _odd(value: Any) -> str:

@@ -1,11 +1,13 @@
 """The self-check catches rules that go wrong and forwards that speak 2D."""
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from flat_models import UNet
 from torch import nn
 
-from lean3d.convert import ACS, ConversionError, Inflate, Planar, convert, rules
+from lean3d.convert import ACS, ConversionError, Inflate, Planar, SpaceTime, convert, rules
 from lean3d.convert.lift import Lift
 
 
@@ -157,7 +159,8 @@ def test_the_failure_that_is_told_is_that_of_images_with_the_channels_of_the_mod
 
 
 def test_an_amplifying_model_is_judged_by_its_own_rounding():
-    gain = Speaks2D(lambda x: torch.sin(1e10 * x))
+    # a mean over more voxels is rounded otherwise
+    gain = Speaks2D(lambda x: torch.sin(1e11 * x.mean((2, 3))))
     checks = convert(nn.Sequential(nn.Conv2d(3, 4, 3), gain), ACS()).conversion.checks
     assert all(check.passed for check in checks)
     assert checks[0].tolerance > 1e-6
@@ -228,3 +231,31 @@ class ForgetsDepthAtTheEnd(nn.Module):
 def test_the_image_of_the_proof_is_not_one_voxel_deep_at_the_end():
     deep = convert(ForgetsDepthAtTheEnd(), ACS())
     assert deep(torch.randn(1, 3, 128, 64, 64)).shape == (1, 2)
+
+
+WRONG_WEIGHTS = {
+    "norm.weight": (float("nan"), "norm.weight holds NaN in 1 of its 4 values"),
+    "conv.bias": (float("inf"), "conv.bias holds infinity in 1 of its 4 values"),
+    "norm.running_mean": (float("nan"), "norm.running_mean holds NaN"),
+    "norm.running_var": (-0.5, "norm.running_var holds a negative variance"),
+}
+
+
+@pytest.mark.parametrize(("name", "how"), [(n, h) for n in WRONG_WEIGHTS for h in (2, 3)])
+def test_weights_that_make_no_numbers_are_named(name, how):
+    value, said = WRONG_WEIGHTS[name]
+    flat = how == 2
+    conv, norm = (nn.Conv2d, nn.BatchNorm2d) if flat else (nn.Conv3d, nn.BatchNorm3d)
+    model = nn.Sequential(OrderedDict(conv=conv(1, 4, 3, padding=1), norm=norm(4)))
+    model.state_dict()[name][2] = value
+    with pytest.raises(ConversionError, match=f"weights are wrong: {said}"):
+        convert(model, ACS() if flat else SpaceTime())
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.int64, torch.bool])
+def test_weights_that_are_no_real_numbers_are_named(dtype):
+    model = nn.Sequential(nn.Conv2d(1, 4, 3))
+    model[0].weight = nn.Parameter(model[0].weight.detach().to(dtype), requires_grad=False)
+    said = str(dtype).removeprefix("torch.")
+    with pytest.raises(ConversionError, match=rf"0\.weight is of type {said}"):
+        convert(model, ACS())

@@ -240,10 +240,10 @@ def spoil(name, value):
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("inner.weight", math.nan, "inner.weight holds NaN in 1 of 432 values"),
-        ("inner.bias", math.inf, "inner.bias holds infinity in 1 of 4"),
-        ("norm.running_mean", math.nan, "norm.running_mean holds NaN in 1 of 4"),
-        ("norm.running_var", -0.5, "norm.running_var holds a negative variance in 1 of 4"),
+        ("inner.weight", math.nan, "inner.weight holds NaN in 1 of its 432 values"),
+        ("inner.bias", math.inf, "inner.bias holds infinity in 1 of its 4"),
+        ("norm.running_mean", math.nan, "norm.running_mean holds NaN in 1 of its 4"),
+        ("norm.running_var", -0.5, "norm.running_var holds a negative variance in 1 of its 4"),
     ],
 )
 def test_weights_that_are_no_numbers_are_named(name, value, said, wait):
@@ -254,7 +254,7 @@ def test_complex_and_absent_weights_are_named():
     model = causal_nets.build("zeros")
     refused("0.bias is on the meta device", lean3d.stream, copy.deepcopy(model).to("meta"))
     model[0].weight = nn.Parameter(model[0].weight.to(torch.complex64))
-    refused("0.weight holds torch.complex64", lean3d.stream, model)
+    refused("0.weight is of type complex64", lean3d.stream, model)
 
 
 def test_infinite_buffers_may_be_masks():

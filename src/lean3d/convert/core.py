@@ -30,6 +30,7 @@ from lean3d.convert.sizes import run_lightly
 from lean3d.convert.survey import Need, survey
 from lean3d.errors import ConversionError
 from lean3d.ops.base import Conv3dLike
+from lean3d.weights import check_model
 
 __all__ = ["convert"]
 
@@ -176,6 +177,7 @@ def _check_arguments(
             raise Site(path, how).refuse(
                 module, "it has no weights yet; run the 2D model once first"
             )
+    check_model("convert", model, ConversionError, meta=True)
     if not isinstance(getattr(model, "conversion", None), (Conversion, type(None))):
         raise ConversionError(
             f"{type(model).__name__} has an attribute 'conversion' of its own; rename it, because "

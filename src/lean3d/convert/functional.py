@@ -8,6 +8,7 @@ Axes: B batch, C channels, D depth, H height, W width.
 
 import threading
 from collections.abc import Callable
+from itertools import combinations
 from typing import Any
 
 from torch import Tensor, nn
@@ -100,7 +101,8 @@ class Call:
         maps = [x for x in tensors(self.args) if x.ndim == 4 and x.shape[0] % self.stack.batch == 0]
         sizes = [(x.shape[0] // self.stack.batch, *x.shape[2:]) for x in maps]
         for axis, along in enumerate(zip(*sizes, strict=True), start=2):
-            if len(set(along) - {1}) > 1:
+            # not a set: sizes may be symbols, under torch.export
+            if any(a != b and a != 1 and b != 1 for a, b in combinations(along, 2)):
                 raise ShapeError(
                     f"{type(self.module).__name__} joins maps of {along} voxels along axis {axis}, "
                     "because the volume was halved with a remainder; pad this axis to a multiple "

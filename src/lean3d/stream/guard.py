@@ -1,4 +1,4 @@
-"""What a step refuses to compute with: a state that no step made, and weights that are no numbers.
+"""What a step refuses to compute with: a state that no step made, and a model in training.
 
 Axes: B batch (streams).
 """
@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lean3d.errors import LeanError, ShapeError
 from lean3d.stream.state import Layout
 
-__all__ = ["Made", "check_state", "check_training", "check_values", "check_weights"]
+__all__ = ["Made", "check_state", "check_training", "check_values"]
 
 
 class Made:
@@ -141,35 +140,4 @@ def check_training(modules: Mapping[nn.Module, str], who: str) -> None:
             raise LeanError(
                 f"{who} needs a model in eval mode, call model.eval() first "
                 f"({path or type(module).__name__} is in training mode)"
-            )
-
-
-def check_weights(model: nn.Module) -> None:
-    """Refuse weights with which no output is a number.
-
-    Raises:
-        LeanError: names the tensor, and how much of it is wrong.
-    """
-    running_vars = {
-        f"{path}.running_var".lstrip(".")
-        for path, module in model.named_modules()
-        if isinstance(module, nn.modules.batchnorm._NormBase)
-    }
-    buffers = dict(model.named_buffers())
-    for name, x in [*model.named_parameters(), *buffers.items()]:
-        if x.is_meta:
-            raise LeanError(f"stream: {name} is on the meta device and has no values; load weights")
-        if x.is_complex():
-            raise LeanError(f"stream: {name} holds {x.dtype}; a network streams in real numbers")
-        if not x.is_floating_point() or x.layout != torch.strided:
-            continue
-        # buffers may hold infinity, as masks do
-        bad = x.isnan() if name in buffers else ~x.isfinite()
-        kind = "NaN" if bool(x.isnan().any()) else "infinity"
-        if name in running_vars and not bool(bad.any()):
-            bad, kind = x < 0, "a negative variance"
-        if count := int(bad.sum()):
-            raise LeanError(
-                f"stream: the model's weights are wrong: {name} holds {kind} in {count} of "
-                f"{x.numel()} values, so that its outputs are no numbers; load other weights"
             )

@@ -23,11 +23,12 @@ from lean3d.stream.entry import (
     check_options,
     check_size,
 )
-from lean3d.stream.guard import Made, check_state, check_training, check_values, check_weights
+from lean3d.stream.guard import Made, check_state, check_training, check_values
 from lean3d.stream.plan import Plan
 from lean3d.stream.state import State, StateBytes, check_clock, chosen, reset, stack, unbind
 from lean3d.stream.survey import Survey, one_line, random_clip, survey
 from lean3d.stream.waiting import Waiting
+from lean3d.weights import check_model
 
 __all__ = ["Stream", "stream"]
 
@@ -62,7 +63,7 @@ def stream(
         raise LeanError(f"stream takes a torch.nn.Module, got {type(model).__name__}")
     check_training({module: name for name, module in model.named_modules()}, "stream")
     check_options(wait, window, frame)
-    check_weights(model)
+    check_model("stream", model)
     way = Waiting(model, window) if wait else Causal(model)
     live = Stream(model, way, survey(model, frame, way.measure))
     if check and window is not None:
