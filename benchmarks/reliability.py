@@ -122,6 +122,20 @@ PROMISES = (
         ("tests/stream/test_stream_threads.py",),
     ),
     Promise(
+        "threads",
+        "Converted networks answer rightly from any number of threads, and as replicas",
+        ("tests/convert/test_threads.py", "tests/zoo/test_zoo_threads.py"),
+    ),
+    Promise(
+        "threads",
+        "A conversion leaves other threads their random numbers, cores, warnings and stderr",
+        (
+            "tests/convert/test_threads.py"
+            "::test_threads_beside_a_conversion_work_as_if_there_were_none",
+            "tests/convert/test_threads.py::test_a_conversion_draws_from_nobody",
+        ),
+    ),
+    Promise(
         "conversions",
         "A conversion that is called isotropic treats depth exactly as height, or is refused",
         ("tests/convert/test_self_check.py", "tests/convert/test_mutations.py"),

@@ -413,6 +413,28 @@ def test_folded_models_export():
     torch.testing.assert_close(program.module()(x), deep(x))
 
 
+class Skip(nn.Module):
+    """Joins maps of two sizes, as decoders do."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(8, 2, 3, padding=1)
+
+    def forward(self, x):
+        y = self.a(x)
+        small = F.max_pool2d(y, 2)
+        return self.b(torch.cat([F.interpolate(small, scale_factor=2.0), y], 1)) + y[:, :2]
+
+
+def test_folded_models_export_with_sizes_that_vary():
+    deep, dim = convert(Skip().eval(), ACS()), torch.export.Dim
+    sizes = {0: dim("b", min=2, max=8)}
+    sizes |= {axis: 2 * dim(f"n{axis}", min=2, max=64) for axis in (2, 3, 4)}
+    program = torch.export.export(deep, (torch.randn(2, 3, 8, 12, 16),), dynamic_shapes=(sizes,))
+    x = torch.randn(3, 3, 6, 20, 10)
+    torch.testing.assert_close(program.module()(x), deep(x))
+
+
 class ChannelsLast(nn.Module):
     def __init__(self):
         super().__init__()

@@ -1,14 +1,16 @@
 """GraphModules of torch.fx are converted like other modules, and stay GraphModules."""
 
 import copy
+import inspect
 import pickle
 
+import pytest
 import torch
 import torch.nn.functional as F
 from flat_models import SqueezeExcite
 from torch import fx, nn
 
-from lean3d.convert import ACS, Planar, convert
+from lean3d.convert import ACS, ConversionError, Planar, convert
 
 
 class Shuffled(nn.Module):
@@ -67,3 +69,28 @@ def test_a_graph_stays_as_it_was_and_says_nothing(capsys):
     convert(flat, Planar())
     assert torch.equal(flat(x), before)
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_folded_module_is_recorded_as_one_call():
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.head = Shuffled(), nn.Conv2d(8, 4, 1)
+
+        def forward(self, x):
+            return self.head(self.inner(x))
+
+    deep, x = convert(Outer().eval(), ACS()), torch.randn(1, 3, 6, 8, 10)
+    graph = fx.symbolic_trace(deep)
+    calls = [node.target for node in graph.graph.nodes if node.op == "call_module"]
+    assert calls == ["inner", "head"]
+    torch.testing.assert_close(graph(x), deep(x))
+
+
+def test_a_folded_model_is_to_be_traced_before():
+    with pytest.raises(ConversionError, match="trace the 2D model first and convert the graph"):
+        fx.symbolic_trace(convert(Shuffled().eval(), ACS()))
+
+
+def test_a_folded_forward_keeps_its_arguments():
+    assert list(inspect.signature(convert(Shuffled().eval(), ACS()).forward).parameters) == ["x"]

@@ -12,7 +12,7 @@ Axes: B batch, C channels, D depth, H height, W width.
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, wraps
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from lean3d.convert.functional import Intercept
-from lean3d.convert.graphs import Graph
+from lean3d.convert.graphs import Graph, find_proxy, record_call
 from lean3d.convert.lift import Folding
 from lean3d.convert.nest import mapped
 from lean3d.ops.views import LearntViews
@@ -205,6 +205,9 @@ class Folded(Crossing, LearntViews):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if innermost() is not None:  # what came in is folded already
             return super().forward(*args, **kwargs)  # type: ignore[misc]
+        recorded = find_proxy((args, kwargs))
+        if recorded is not None:
+            return record_call(self, recorded, args, kwargs)
         state = Stack(self._folding) if self._folding.stack else Spread(self._folding)
         folded = mapped((args, kwargs), state.enter)
         if not state.seen:  # no volume came in
@@ -247,8 +250,21 @@ def mixed(*kinds: Any) -> Any:
 
 def _mixed(*kinds: Any) -> Any:
     kind = kinds[-1]
-    names = dict(__module__=kind.__module__, __qualname__=kind.__qualname__, __doc__=kind.__doc__)
+    names: Any = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
+    code = next((each.forward for each in kinds[:-1] if "forward" in vars(each)), None)
+    if code is not None:
+        names["forward"] = _with_signature_of(kind.forward, code)
     return type(kind.__name__, kinds, names)
+
+
+def _with_signature_of(own: Any, code: Any) -> Any:
+    """`code`, with the arguments of the class's own forward to those that ask, as exporters do."""
+
+    @wraps(own)
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return code(self, *args, **kwargs)
+
+    return forward
 
 
 _mixed_once = cache(_mixed)

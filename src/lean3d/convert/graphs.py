@@ -9,9 +9,18 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Proxy
 
-__all__ = ["Graph", "forget_in_copies", "keep_with_copies", "without_traces"]
+from lean3d.errors import ConversionError
+
+__all__ = [
+    "Graph",
+    "find_proxy",
+    "forget_in_copies",
+    "keep_with_copies",
+    "record_call",
+    "without_traces",
+]
 
 PRESERVED = "_user_preserved_attributes"
 
@@ -68,3 +77,25 @@ def forget_in_copies(module: nn.Module, name: str) -> None:
     """Undo `keep_with_copies`."""
     if isinstance(module, GraphModule):
         module.meta.get(PRESERVED, {}).pop(name, None)
+
+
+def find_proxy(value: Any) -> Proxy | None:
+    """What torch.fx gives a forward that it records, among the arguments."""
+    if isinstance(value, Proxy):
+        return value
+    if not isinstance(value, (dict, list, tuple)):
+        return None
+    values = value.values() if isinstance(value, dict) else value
+    return next((proxy for one in values if (proxy := find_proxy(one)) is not None), None)
+
+
+def record_call(module: Any, proxy: Proxy, args: Any, kwargs: Any) -> Proxy:
+    """Record a module as one call: without sizes its forward cannot be given other axes."""
+    if proxy.tracer.root is module:  # type: ignore[attr-defined]
+        raise ConversionError(
+            f"torch.fx cannot trace {type(module).__name__}, whose own forward assumes 4-D input; "
+            "trace the 2D model first and convert the graph, which stays one: "
+            "convert(create_feature_extractor(model, ...), how)"
+        )
+    path = proxy.tracer.path_of_module(module)  # type: ignore[attr-defined]
+    return proxy.tracer.create_proxy("call_module", path, args, kwargs)
