@@ -12,30 +12,26 @@ Axes: B batch, C channels, D depth, H height, W width.
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, wraps
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule
 
 from lean3d.convert.functional import Intercept
-from lean3d.convert.graphs import Graph, find_proxy, record_call
+from lean3d.convert.graphs import find_proxy, record_call
 from lean3d.convert.lift import Folding
+from lean3d.convert.mixed import Mixed, mixed
 from lean3d.convert.nest import mapped
 from lean3d.ops.views import LearntViews
 
 __all__ = [
     "Crossing",
-    "Mixed",
     "Spread",
     "Stack",
     "cross",
     "fold",
     "innermost",
     "inside",
-    "mixed",
-    "own_class",
     "unfold_class",
     "volume",
 ]
@@ -159,20 +155,6 @@ def _is_volume(x: Any) -> bool:
     return isinstance(x, Tensor) and x.ndim == 5
 
 
-class Mixed:
-    """Code that comes before that of a module's own class, which is the last base.
-
-    Copies and pickles are those of the own class, which may define them, with the code in front.
-    """
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        reduced: Any = super().__reduce_ex__(protocol)
-        make, arguments, *rest = reduced
-        *kinds, kind = type(self).__bases__
-        arguments = tuple(kind if value is type(self) else value for value in arguments)
-        return revive, (tuple(kinds), make, arguments), *rest
-
-
 class Crossing(Mixed):
     """A module called from a folded forward."""
 
@@ -229,52 +211,11 @@ def cross(module: nn.Module) -> None:
         module.__class__ = mixed(Crossing, type(module))
 
 
-def own_class(module: nn.Module) -> type[nn.Module]:
-    """The class of a module without the code that comes before it."""
-    return type(module).__bases__[-1] if isinstance(module, Mixed) else type(module)
-
-
 def unfold_class(module: nn.Module) -> None:
     """Undo `fold` and `cross`, and what else lets a module cross."""
     if isinstance(module, Crossing):
         module.__class__ = type(module).__bases__[-1]
     vars(module).pop("_folding", None)
-
-
-def mixed(*kinds: Any) -> Any:
-    """The class of the last kind's name with the code of all."""
-    if issubclass(kinds[-1], GraphModule):  # a class for one module alone
-        return _mixed(*kinds) if Graph in kinds else _mixed(Graph, *kinds)
-    return _mixed_once(*kinds)
-
-
-def _mixed(*kinds: Any) -> Any:
-    kind = kinds[-1]
-    names: Any = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
-    code = next((each.forward for each in kinds[:-1] if "forward" in vars(each)), None)
-    if code is not None:
-        names["forward"] = _with_signature_of(kind.forward, code)
-    return type(kind.__name__, kinds, names)
-
-
-def _with_signature_of(own: Any, code: Any) -> Any:
-    """`code`, with the arguments of the class's own forward to those that ask, as exporters do."""
-
-    @wraps(own)
-    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return code(self, *args, **kwargs)
-
-    return forward
-
-
-_mixed_once = cache(_mixed)
-
-
-def revive(kinds: tuple[type, ...], make: Any, arguments: tuple[Any, ...]) -> Any:
-    """A module as its own class makes it, with the code of other kinds in front."""
-    module = make(*arguments)
-    module.__class__ = mixed(*kinds, type(module))
-    return module
 
 
 def volume(x: Tensor) -> Tensor:

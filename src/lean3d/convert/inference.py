@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from lean3d.convert.compare import tensors
 from lean3d.convert.copies import duplicate, precise_copy
 from lean3d.convert.flow import Flow, trace
-from lean3d.convert.fold import own_class
 from lean3d.convert.inflated import InflatedConv3d
 from lean3d.convert.lean.dense import is_dense, refusal, settings
 from lean3d.convert.lean.example import example_for
 from lean3d.convert.lean.take_over import take_over
+from lean3d.convert.mixed import own_class
 from lean3d.errors import ConversionError
 from lean3d.ops import (
     ACSConv3d,

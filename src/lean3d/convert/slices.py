@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from lean3d.convert.fold import Crossing, Spread, Stack, innermost, inside, mixed
+from lean3d.convert.fold import Crossing, Spread, Stack, innermost, inside
+from lean3d.convert.mixed import mixed
 from lean3d.convert.nest import mapped
 
 __all__ = ["slice_by_slice"]

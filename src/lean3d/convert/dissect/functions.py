@@ -13,8 +13,9 @@ from torch.overrides import TorchFunctionMode
 
 from lean3d.convert.dissect.how import Dissect
 from lean3d.convert.dissect.pools import pool_over_clip
-from lean3d.convert.fold import Crossing, Mixed, innermost, mixed, volume
+from lean3d.convert.fold import Crossing, innermost, volume
 from lean3d.convert.lift import Site
+from lean3d.convert.mixed import Mixed, mixed
 from lean3d.ops.causal_pools import RunningMean
 
 __all__ = ["follow_frames"]
