@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.convert.functional import Intercept
-from lean3d.convert.graphs import find_proxy, record_call
+from lean3d.convert.graphs import refuse_tracing
 from lean3d.convert.lift import Folding
 from lean3d.convert.mixed import Mixed, mixed
 from lean3d.convert.nest import mapped
+from lean3d.ops.leaf import Leaf
 from lean3d.ops.views import LearntViews
 
 __all__ = [
@@ -179,23 +180,21 @@ class Crossing(Mixed):
             return mapped(result, around.fold)
 
 
-class Folded(Crossing, LearntViews):
-    """A module whose own forward speaks 2D."""
+class Folded(Crossing, LearntViews, Leaf):
+    """A module whose own forward speaks 2D; torch.fx records it as one call."""
 
     _folding: Folding
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if innermost() is not None:  # what came in is folded already
-            return super().forward(*args, **kwargs)  # type: ignore[misc]
-        recorded = find_proxy((args, kwargs))
-        if recorded is not None:
-            return record_call(self, recorded, args, kwargs)
+            return super().forward(*args, **kwargs)
+        refuse_tracing(self, args, kwargs)
         state = Stack(self._folding) if self._folding.stack else Spread(self._folding)
         folded = mapped((args, kwargs), state.enter)
         if not state.seen:  # no volume came in
-            return super().forward(*args, **kwargs)  # type: ignore[misc]
+            return super().forward(*args, **kwargs)
         with state(self):
-            result = super().forward(*folded[0], **folded[1])  # type: ignore[misc]
+            result = super().forward(*folded[0], **folded[1])
         return mapped(result, state.leave)
 
 

@@ -15,10 +15,9 @@ from lean3d.errors import ConversionError
 
 __all__ = [
     "Graph",
-    "find_proxy",
     "forget_in_copies",
     "keep_with_copies",
-    "record_call",
+    "refuse_tracing",
     "without_traces",
 ]
 
@@ -79,23 +78,11 @@ def forget_in_copies(module: nn.Module, name: str) -> None:
         module.meta.get(PRESERVED, {}).pop(name, None)
 
 
-def find_proxy(value: Any) -> Proxy | None:
-    """What torch.fx gives a forward that it records, among the arguments."""
-    if isinstance(value, Proxy):
-        return value
-    if not isinstance(value, (dict, list, tuple)):
-        return None
-    values = value.values() if isinstance(value, dict) else value
-    return next((proxy for one in values if (proxy := find_proxy(one)) is not None), None)
-
-
-def record_call(module: Any, proxy: Proxy, args: Any, kwargs: Any) -> Proxy:
-    """Record a module as one call: without sizes its forward cannot be given other axes."""
-    if proxy.tracer.root is module:  # type: ignore[attr-defined]
+def refuse_tracing(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raise ConversionError if torch.fx records: there are no sizes to merge axes by."""
+    if any(isinstance(value, Proxy) for value in (*args, *kwargs.values())):
         raise ConversionError(
             f"torch.fx cannot trace {type(module).__name__}, whose own forward assumes 4-D input; "
             "trace the 2D model first and convert the graph, which stays one: "
             "convert(create_feature_extractor(model, ...), how)"
         )
-    path = proxy.tracer.path_of_module(module)  # type: ignore[attr-defined]
-    return proxy.tracer.create_proxy("call_module", path, args, kwargs)
