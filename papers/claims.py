@@ -103,6 +103,7 @@ def _training(found: dict[str, Any]) -> Finding:
         "dice",
         {
             ("ACS p.", "ACS r."): (">", 0.0),
+            ("ACS p.", "3D r."): (">", 0.0),
             ("ACS r.", "3D r."): (">=", -EQUAL),
             ("3D r.", "2.5D r."): (">", EQUAL),
             ("ACS p.", "2.5D p."): (">", EQUAL),

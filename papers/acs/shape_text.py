@@ -18,6 +18,7 @@ LESIONS = {"ACS r.": 75.2, "ACS p. EO": 76.1, "ACS p.": 78.9}
 # what is compared, and the difference the paper prints in points
 DIFFERENCES = {
     ("ACS p.", "ACS r."): 0.7,
+    ("ACS p.", "3D r."): 0.8,
     ("ACS r.", "3D r."): 0.1,
     ("ACS p.", "2.5D p."): 12.7,
     ("3D r.", "2.5D r."): 12.4,
