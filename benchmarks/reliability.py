@@ -104,47 +104,47 @@ PROMISES = (
     Promise(
         "streams",
         "Steps of causal networks give what one pass over the video gives, at every frame",
-        ("tests/stream/test_stream_law.py", "tests/stream/test_random_nets.py"),
+        ("tests/streaming/test_stream_law.py", "tests/streaming/test_random_nets.py"),
     ),
     Promise(
         "streams",
         "Networks that look ahead give the answers they were trained to give, late",
-        ("tests/stream/test_waiting.py",),
+        ("tests/streaming/test_waiting.py",),
     ),
     Promise(
         "streams",
         "Streams neither grow nor drift",
-        ("tests/stream/test_stream_soak.py",),
+        ("tests/streaming/test_stream_soak.py",),
     ),
     Promise(
         "threads",
         "Streams that share a model answer rightly from any number of threads",
-        ("tests/stream/test_stream_threads.py",),
+        ("tests/streaming/test_stream_threads.py",),
     ),
     Promise(
         "threads",
         "Converted networks answer rightly from any number of threads, and as replicas",
-        ("tests/convert/test_threads.py", "tests/zoo/test_zoo_threads.py"),
+        ("tests/conversion/test_threads.py", "tests/zoo/test_zoo_threads.py"),
     ),
     Promise(
         "threads",
         "A conversion leaves other threads their random numbers, cores, warnings and stderr",
         (
-            "tests/convert/test_threads.py"
+            "tests/conversion/test_threads.py"
             "::test_threads_beside_a_conversion_work_as_if_there_were_none",
-            "tests/convert/test_threads.py::test_a_conversion_draws_from_nobody",
+            "tests/conversion/test_threads.py::test_a_conversion_draws_from_nobody",
         ),
     ),
     Promise(
         "conversions",
         "A conversion that is called isotropic treats depth exactly as height, or is refused",
-        ("tests/convert/test_self_check.py", "tests/convert/test_mutations.py"),
+        ("tests/conversion/test_self_check.py", "tests/conversion/test_mutations.py"),
         ("random networks, ACS",),
     ),
     Promise(
         "conversions",
         "Planar conversions equal the 2D network slice by slice; unconvert brings it back",
-        ("tests/fuzz/test_fuzz_networks.py", "tests/convert/test_unconvert.py"),
+        ("tests/fuzz/test_fuzz_networks.py", "tests/conversion/test_unconvert.py"),
         ("random networks, planar", "random networks, repeated image"),
     ),
     Promise(

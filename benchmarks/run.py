@@ -28,7 +28,7 @@ THEMES = {
     "operators": (operators.operators, "tests/ops"),
     "atoms": (operators.atoms, "tests/ops"),
     "acs": (operators.acs, "tests/ops"),
-    "convert_speed": (convert_speed.convert_speed, "tests/convert/test_convert_core.py"),
+    "convert_speed": (convert_speed.convert_speed, "tests/conversion/test_convert_core.py"),
     "streaming": (streaming.streaming, "tests/stream"),
 }
 

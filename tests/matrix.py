@@ -31,7 +31,7 @@ MATRIX = [
 ]
 TESTS = "tests/ops tests/convert tests/stream tests/models tests/cost tests/test_shape.py"
 # of those, what compares with the zoos or runs ONNX
-MORE = "tests/convert/test_mutations.py tests/stream/test_export_step.py"
+MORE = "tests/conversion/test_mutations.py tests/streaming/test_export_step.py"
 
 
 def find_python(version: str) -> Path | None:

@@ -1,7 +1,12 @@
 """Imports point one way: a module may import only from levels below its own."""
 
 import ast
+import importlib
+import pkgutil
+import re
 from pathlib import Path
+
+import pytest
 
 import lean3d
 
@@ -10,13 +15,15 @@ LEVELS = [
     {"typed"},
     {"shape", "optional", "files", "limits", "lock", "weights"},
     {"ops", "data", "cost", "metrics", "report"},
-    {"convert", "stream", "models"},
+    {"conversion", "streaming", "models"},
     {"checkpoints", "tasks", "train", "infer"},
     {"recipes"},
     {"cli"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 ROOT = Path(lean3d.__file__).parent
+HOME = Path(__file__).parents[1]
+DOTTED = re.compile(r"\blean3d(?:\.[A-Za-z_]\w*)+\b(?!/)")
 
 
 def imported_parts(file):
@@ -33,9 +40,20 @@ def imported_parts(file):
         yield from (name.split(".")[1] for name in names if name.startswith("lean3d."))
 
 
+def test_the_picture_of_the_house_is_that_of_the_levels():
+    text = (HOME / "CONTRIBUTING.md").read_text()
+    drawn = text.split("src/lean3d/\n")[1].split("```")[0].splitlines()
+    # a line begins with the parts of a level; what they are for follows after two spaces or more
+    words = [set(re.split(r"\s+", line.strip())) for line in drawn]
+    assert set().union(*LEVELS) <= set().union(*words)
+    places = {part: next(i for i, line in enumerate(words) if part in line) for part in LEVEL}
+    order = sorted(LEVEL, key=places.get)
+    assert [LEVEL[part] for part in order] == sorted(LEVEL.values())
+
+
 def test_every_part_has_a_level():
-    parts = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or path.is_dir()}
-    assert parts - {"__init__", "__pycache__", "py"} <= set(LEVEL)
+    parts = {path.relative_to(ROOT).with_suffix("").parts[0] for path in ROOT.rglob("*.py")}
+    assert parts - {"__init__"} == set(LEVEL)
 
 
 def test_imports_point_down():
@@ -49,6 +67,36 @@ def test_imports_point_down():
             fits = part == used or LEVEL[used] < LEVEL[part]
             assert fits, f"{file.relative_to(ROOT)} imports lean3d.{used}, which is not below it"
     assert seen > 50
+
+
+def submodules():
+    return [m.name for m in pkgutil.walk_packages(lean3d.__path__, "lean3d.")]
+
+
+@pytest.mark.parametrize("name", submodules())
+def test_no_name_hides_a_module(name):
+    package, _, last = name.rpartition(".")
+    assert getattr(importlib.import_module(package), last, None) in (
+        None,
+        importlib.import_module(name),
+    )
+
+
+def dotted_names():
+    pages = [*(HOME / "docs").rglob("*.md"), *HOME.glob("*.md")]
+    found = {name for page in pages for name in DOTTED.findall(page.read_text())}
+    return sorted(found - {"lean3d.net"})
+
+
+@pytest.mark.parametrize("name", dotted_names())
+def test_names_in_the_docs_are_there_and_not_deep(name):
+    _, *path = name.split(".")
+    thing = lean3d
+    for part in path:
+        if not hasattr(thing, part):
+            importlib.import_module(f"{thing.__name__}.{part}")
+        thing = getattr(thing, part)
+    assert len(path) <= 2, f"{name}: export it from lean3d.{path[0]}"
 
 
 def test_files_hold_one_idea():

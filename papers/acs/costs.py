@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lean3d.convert import MeanACS, SoftACS, convert
+from lean3d.conversion import MeanACS, SoftACS, convert
 from lean3d.cost import count
 from lean3d.cost.latency import interleaved, ratios, training_step
 from lean3d.cost.peak import PeakMemory

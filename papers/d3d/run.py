@@ -10,7 +10,7 @@ from pathlib import Path
 from lean3d.cost import count
 from lean3d.files import write_between
 from lean3d.models import create_model
-from lean3d.stream import stream
+from lean3d.streaming import stream
 from papers.d3d.table5 import dissected, table_5
 from papers.rows import TWICE, Row, report
 

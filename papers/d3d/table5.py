@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from lean3d.convert import Dissect, convert
+from lean3d.conversion import Dissect, convert
 from lean3d.cost import Cost, LayerCost, count
 from lean3d.models import create_model
 from papers.rows import Row

@@ -2,7 +2,7 @@
 
 from lean3d import ops
 from lean3d.checkpoints import Loaded, load_checkpoint
-from lean3d.convert import (
+from lean3d.conversion import (
     ACS,
     Atoms,
     ChannelSeparated,
@@ -29,7 +29,7 @@ from lean3d.errors import (
     ShapeError,
 )
 from lean3d.models import create_model, list_models
-from lean3d.stream import Stream, stream
+from lean3d.streaming import Stream, export_step, stream
 
 __version__ = "0.1.0"
 
@@ -59,6 +59,7 @@ __all__ = [
     "count",
     "create_model",
     "decompose",
+    "export_step",
     "fold",
     "list_models",
     "load_checkpoint",

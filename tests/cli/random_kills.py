@@ -10,7 +10,7 @@ from dataclasses import replace
 from multiprocessing import get_context
 
 FORKS = get_context("forkserver")
-FORKS.set_forkserver_preload(["lean3d.cli.main", "random_kills", "lean3d.recipes.runs", "monai"])
+FORKS.set_forkserver_preload(["lean3d.cli.app", "random_kills", "lean3d.recipes.runs", "monai"])
 
 
 def run(argv, said, tiny_demo=False):

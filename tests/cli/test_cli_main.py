@@ -9,7 +9,7 @@ import pytest
 
 import lean3d as package
 from lean3d.cli import main as entry
-from lean3d.cli.main import COMMANDS
+from lean3d.cli.app import COMMANDS
 
 
 def test_help_names_every_command(lean3d):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from cli_cases import last_json
 
-from lean3d.convert import ACS, convert
+from lean3d.conversion import ACS, convert
 from lean3d.cost import count
 from lean3d.models import create_model, find_model
 

@@ -13,7 +13,7 @@ from lean3d.infer.live import Session
 from lean3d.infer.meter import Durations, Meter
 from lean3d.ops import CausalConv3d
 from lean3d.ops.heads import MeanHead
-from lean3d.stream import stream
+from lean3d.streaming import stream
 
 
 class Net(nn.Module):

@@ -2,13 +2,13 @@ import pytest
 import torch
 from torch import nn
 
-from lean3d.convert import Dissect, convert
+from lean3d.conversion import Dissect, convert
 from lean3d.cost import count
 from lean3d.models import create_model, find_model
 from lean3d.models.mobilenet import InvertedResidual
 from lean3d.models.shufflenet import halved
 from lean3d.ops import ACSConv3d, CausalConv3d
-from lean3d.stream import stream
+from lean3d.streaming import stream
 
 LIGHT = [
     "mobilenet3d_v1",

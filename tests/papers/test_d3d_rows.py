@@ -5,7 +5,7 @@ import torch
 
 from lean3d.cost import count
 from lean3d.models import create_model
-from lean3d.stream import stream
+from lean3d.streaming import stream
 from papers.d3d.run import BASELINES, SIDE, STEP, rows
 
 COUNTS = [

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from zoo import timm, torchvision
 
-from lean3d.convert import ACS, Inflate, Planar, convert
+from lean3d.conversion import ACS, Inflate, Planar, convert
 
 EXTRACTORS = {
     "resnet18": ["layer1", "layer4"],

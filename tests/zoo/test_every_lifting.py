@@ -3,7 +3,7 @@
 import pytest
 from networks import build, smp_model, timm_model, torchvision_model
 
-from lean3d.convert import ACS, Inflate, MeanACS, Planar, SoftACS, convert
+from lean3d.conversion import ACS, Inflate, MeanACS, Planar, SoftACS, convert
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from networks import assert_same_answer, build, first, timm_model, torchvision_model
 
-from lean3d.convert import ACS, Planar, convert
+from lean3d.conversion import ACS, Planar, convert
 from lean3d.errors import ShapeError
 
 SIZE = (65, 97)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from zoo import timm, torchvision
 
-from lean3d.convert import ACS, ConversionError, Planar, convert
+from lean3d.conversion import ACS, ConversionError, Planar, convert
 
 SCHEMA = """deform_conv2d(Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias,
 int stride_h, int stride_w, int pad_h, int pad_w, int dilation_h, int dilation_w, int groups,

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from zoo import timm
 
-from lean3d.convert import ACS, Inflate, MeanACS, Planar, SoftACS, convert
+from lean3d.conversion import ACS, Inflate, MeanACS, Planar, SoftACS, convert
 
 CondConv2d = timm.layers.cond_conv2d.CondConv2d
 HOWS = [ACS(), MeanACS(), SoftACS(), Planar(), Inflate(), Inflate(pad="zeros")]

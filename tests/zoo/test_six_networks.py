@@ -6,7 +6,7 @@ import pytest
 import torch
 from networks import assert_same_answer, build, torchvision_model
 
-from lean3d.convert import ACS, Inflate, Planar, convert
+from lean3d.conversion import ACS, Inflate, Planar, convert
 from lean3d.ops import ACSConv3d
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ import torch
 from networks import FOUR, build
 from torch.optim.swa_utils import AveragedModel
 
-from lean3d.convert import ACS, convert
+from lean3d.conversion import ACS, convert
 
 pytestmark = pytest.mark.slow
 x = torch.randn(2, 3, 32, 64, 32, generator=torch.Generator().manual_seed(0))

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from networks import FOUR, build, first, smp_model, timm_model, torchvision_model
 from torch.nn.parallel import DistributedDataParallel
 
-from lean3d.convert import ACS, convert
+from lean3d.conversion import ACS, convert
 
 TEN = {
     "resnet18": torchvision_model("resnet18", num_classes=4),

@@ -5,7 +5,7 @@ import torch
 from networks import assert_same_answer, build, smp_model, timm_model, torchvision_model
 from zoo import timm
 
-from lean3d.convert import ACS, Planar, convert
+from lean3d.conversion import ACS, Planar, convert
 
 # one of each kind of forward; by name the three that the older converter gets wrong in silence
 FEW = {

@@ -11,7 +11,7 @@ from lean3d.cli.fits import check_fits
 from lean3d.cli.model import ModelFlags
 from lean3d.cli.parse import parse
 from lean3d.cli.weights import save_weights
-from lean3d.convert import convert
+from lean3d.conversion import convert
 from lean3d.files import check_outputs
 from lean3d.limits import check_number
 from lean3d.recipes.operators import conversion

@@ -13,7 +13,7 @@ from lean3d.errors import RunError
 from lean3d.files import check_outputs, write_text
 from lean3d.recipes.operators import operator
 from lean3d.report import json_line
-from lean3d.stream import stream
+from lean3d.streaming import stream
 
 __all__ = ["main"]
 

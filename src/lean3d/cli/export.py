@@ -10,7 +10,7 @@ from lean3d.cli.parse import parse
 from lean3d.errors import RunError
 from lean3d.files import check_outputs, write_whole
 from lean3d.report import json_line
-from lean3d.stream.export import SUFFIXES, compare_export, export_step
+from lean3d.streaming.export import SUFFIXES, compare_export, export_step
 
 __all__ = ["main"]
 

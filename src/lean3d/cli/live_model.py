@@ -15,7 +15,7 @@ from lean3d.data.pixels import normalise_pixels
 from lean3d.errors import RunError
 from lean3d.limits import check_number
 from lean3d.models import find_model
-from lean3d.stream import Stream, stream
+from lean3d.streaming import Stream, stream
 
 __all__ = ["LiveFlags", "LiveModel", "load_live"]
 

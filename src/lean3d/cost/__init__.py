@@ -1,7 +1,7 @@
 """What a model costs: parameters, multiply-adds, channel interactions, bytes, time."""
 
-from lean3d.cost.count import count
-from lean3d.cost.interactions import interactions
+from lean3d.cost.channel_interactions import interactions
+from lean3d.cost.counter import count
 from lean3d.cost.latency import Timing, bench
 from lean3d.cost.result import Cost, LayerCost
 from lean3d.cost.shares import Share, explain, kinds, layer_shares

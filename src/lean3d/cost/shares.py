@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from lean3d.cost.count import count
+from lean3d.cost.counter import count
 from lean3d.cost.latency import finish
 
 __all__ = ["Share", "explain", "kinds", "layer_shares"]

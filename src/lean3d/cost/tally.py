@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from lean3d.cost.interactions import call_interactions
+from lean3d.cost.channel_interactions import call_interactions
 from lean3d.cost.memory import Memory, tensor_bytes
 from lean3d.cost.profiles import Rule
 

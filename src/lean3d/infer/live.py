@@ -16,8 +16,8 @@ from lean3d.data.pixels import cut_frame, normalise_pixels
 from lean3d.data.prefetch import Prefetch
 from lean3d.errors import LeanError, ShapeError
 from lean3d.infer.meter import Meter
-from lean3d.stream import Stream
-from lean3d.stream.state import NEVER, State
+from lean3d.streaming import Stream
+from lean3d.streaming.state import NEVER, State
 
 __all__ = ["Answer", "Session"]
 

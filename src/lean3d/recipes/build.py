@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lean3d.convert import convert
+from lean3d.conversion import convert
 from lean3d.errors import RunError
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.classification import ClassificationRecipe

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lean3d.convert import ACS, Inflate, Planar, convert
-from lean3d.convert.conversion import Grade
+from lean3d.conversion import ACS, Inflate, Planar, convert
+from lean3d.conversion.record import Grade
 from lean3d.errors import RunError
 from lean3d.optional import require
 

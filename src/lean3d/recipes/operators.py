@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from lean3d import ops
-from lean3d.convert import (
+from lean3d.conversion import (
     ACS,
     Atoms,
     ChannelSeparated,

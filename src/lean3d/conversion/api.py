@@ -1,0 +1,225 @@
+"""Convert a 2D model into a 3D one that keeps its weights, and prove it."""
+
+import math
+from dataclasses import replace
+from functools import partial
+from typing import get_args
+
+import torch
+from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
+
+from lean3d.conversion.causal.engine import make_causal
+from lean3d.conversion.causal.method import Dissect
+from lean3d.conversion.lean.base import Lean
+from lean3d.conversion.lean.dense import is_dense
+from lean3d.conversion.lean.engine import make_lean
+from lean3d.conversion.quiet import OwnRandomNumbers, quietly
+from lean3d.conversion.record import Conversion, Grade
+from lean3d.conversion.surgery.copies import duplicate
+from lean3d.conversion.surgery.fx import keep_with_copies
+from lean3d.conversion.to3d.analyse import Need, survey
+from lean3d.conversion.to3d.base import Lift, Site
+from lean3d.conversion.to3d.engine import Plan, Where, flat_paths, refuse_what_has_no_rule, rewrite
+from lean3d.conversion.to3d.io_channels import with_ends
+from lean3d.conversion.to3d.keep_depth import kept_calls
+from lean3d.conversion.to3d.proof.grade import Proof, first_that_holds, prepare, prove, prove_sizes
+from lean3d.conversion.to3d.proof.reference import Flat
+from lean3d.conversion.to3d.rules.registry import find_rule
+from lean3d.conversion.trace.ops_table import NATIVE
+from lean3d.conversion.trace.trial_run import run_lightly
+from lean3d.errors import ConversionError
+from lean3d.ops.base import Conv3dLike
+from lean3d.weights import check_model
+
+__all__ = ["convert"]
+
+EVEN = 64
+FLAT, DEEP = (nn.Conv2d, nn.ConvTranspose2d), (nn.Conv3d, nn.ConvTranspose3d)
+
+
+def convert(
+    model: nn.Module,
+    how: Lift | Lean | Dissect,
+    *,
+    where: Where | None = None,
+    example: object = None,
+    accept: Grade | None = None,
+    budget: float | None = None,
+    in_channels: int | None = None,
+    num_classes: int | None = None,
+) -> nn.Module:
+    """Return a 3D copy of a 2D model with its weights, or a lean copy of a 3D one fitted to them.
+
+    Before it returns, the copy proves itself: a 3D one against the 2D model on volumes made of
+    images, a lean one against the dense network of the kernels it was fitted with, a causal one
+    frame by frame against the clip. `.conversion` of the result says what became what, how far
+    off, and how the proof went.
+
+    Args:
+        how: From 2D `ACS()`, `MeanACS()`, `SoftACS()`, `Planar()` or `Inflate()`, which keep
+            parameter names; from 3D `SpaceTime()`, `ParallelSeparable()`, `ChannelSeparated()`,
+            `Atoms()`, or `Dissect()` for a causal one.
+        where: Called as where(path, module); only modules for which it is true are converted. What
+            stays 2D cannot be checked.
+        example: An input of the 2D model (B, C, H, W), a volume (B, C, D, H, W), or a tuple of its
+            arguments, for the self-check and the budget; without it sizes are tried.
+        accept: The least grade: "isotropic", depth is treated exactly as height; "planar", every
+            slice keeps the 2D answer; "unchecked", without the self-check. None for "planar" with
+            `Planar`, `Inflate` and `keep_depth`, "isotropic" with the others; only from 2D.
+        budget: Only from 3D to lean: multiply-adds the result may spend on `example`, or up to 1 a
+            share of the model's own. Each convolution then gets the rank, or stays dense, that
+            makes the sum of the squared relative errors least.
+        in_channels: Channels of the volume, if other than those of the image: the filters of the
+            first convolution are summed, so that a gray volume is answered as a gray image is.
+        num_classes: Outputs, if other than those of the 2D model: its last layer is drawn anew.
+
+    Raises:
+        ConversionError: a module has no 3D or lean form, a forward treats the tensor as 2D, or the
+            budget cannot be met.
+    """
+    _check_arguments(model, how, accept, budget)
+    if isinstance(how, (Lean, Dissect)):
+        if (in_channels, num_classes) != (None, None):
+            raise ConversionError("in_channels= and num_classes= are for conversions from 2D")
+        with quietly(), OwnRandomNumbers():
+            if isinstance(how, Dissect):
+                return make_causal(model, how, where, example)
+            return make_lean(model, how, where, example, budget)
+    model, ends = with_ends(model, in_channels, num_classes, example)
+    accepted = accept or ("planar" if how.planar_will_do else "isotropic")
+    with quietly():
+        plan = Plan(how, where)
+        refuse_what_has_no_rule(model, plan)
+        flat = prepare(model, example)
+        needs, hidden = _survey(flat, plan)
+        if how.keep_depth != 0:
+            run = partial(run_lightly, flat.light, flat.sample.arguments)
+            plan = replace(plan, kept=kept_calls(flat.light, how, run))
+            # where a function leaves depth alone it has another meaning
+            hidden |= {path: need for path, need in needs.items() if path in plan.kept}
+        # a forward may hold in any number of dimensions, whatever it calls
+        plans = [replace(plan, needs=some) for some in (hidden, needs)]
+        why = _why_unchecked(model, accepted, flat_paths(model, plans[1]))
+        proof = _examine(flat, plans[hidden.keys() == needs.keys() :], accepted, why)
+        result = duplicate(model)
+        rows = rewrite(result, proof.plan)
+        checks = () if accepted == "unchecked" else proof.checks
+    vars(result)["conversion"] = Conversion(how, proof.grade, tuple(rows), checks, why, ends)
+    keep_with_copies(result, "conversion")
+    return result
+
+
+def _examine(flat: Flat, plans: list[Plan], accepted: Grade, why_unchecked: str) -> Proof:
+    """The first plan that passes every check that can be run."""
+    if not why_unchecked:
+        return first_that_holds(plans, partial(prove, flat, planar_will_do=accepted == "planar"))
+    # without values folding is the safer guess
+    insist = accepted != "unchecked" and _is_on_meta(flat.model)
+    return first_that_holds(plans[::-1], partial(prove_sizes, flat), insist=insist)
+
+
+def _survey(found: Flat, plan: Plan) -> tuple[dict[str, Need], dict[str, Need]]:
+    """What the forwards that speak 2D ask for; and those of them that do so in training alone."""
+    flat, sample = found.light, found.sample
+    ruled = [
+        path
+        for path, module in flat.named_modules()
+        if find_rule(module, Site(path, plan.how)) is not None
+    ]
+    needs = survey(flat, ruled, lambda: run_lightly(flat, sample.arguments))
+    # even after every halving, where the first height was odd: padding made for a size differs
+    tall = sample.make((EVEN * (2 * sample.size[0] // EVEN + 1), sample.size[1]))
+    seen: dict[str, Need] = {}
+    for training in (False, True):
+        try:
+            other = survey(flat.train(training), ruled, lambda: run_lightly(flat, tall))
+        except Exception:  # the model may ask for one size, or for a larger batch to train on
+            continue
+        finally:
+            flat.eval()
+        seen = seen if training else other
+        needs = {path: need.and_also(other[path]) for path, need in needs.items()}
+    speaking = {path: need for path, need in needs.items() if need.kind != NATIVE}
+    quiet = {path for path, need in (seen or needs).items() if need.kind == NATIVE}
+    return speaking, {path: need for path, need in speaking.items() if path in quiet}
+
+
+def _check_arguments(
+    model: nn.Module, how: Lift | Lean | Dissect, accept: str | None, budget: float | None
+) -> None:
+    if accept not in (None, *get_args(Grade)):
+        raise ConversionError(f"accept is one of {get_args(Grade)} or None, got {accept!r}")
+    if not isinstance(how, (Lift, Lean, Dissect)):
+        named = how.__name__ if isinstance(how, type) else repr(how)
+        raise ConversionError(
+            "how must be ACS(), MeanACS(), SoftACS(), Planar() or Inflate() for a 2D model, "
+            "SpaceTime(), ParallelSeparable(), ChannelSeparated(), Atoms() or Dissect() for a 3D "
+            f"one, got {named}"
+        )
+    if budget is not None and (not isinstance(how, Lean) or not 0 < budget < math.inf):
+        raise ConversionError(f"budget is a positive number of MACs for a lean form, got {budget}")
+    if accept is not None and not isinstance(how, Lift):
+        raise ConversionError(f"accept={accept!r} grades conversions from 2D, not {how}")
+    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
+        raise ConversionError(
+            f"a {type(model).__name__} cannot be converted; pass the nn.Module it was made from"
+        )
+    if isinstance(how, Lift) and _is_deep(model):
+        raise ConversionError(
+            f"{type(model).__name__} is 3D already: it has no 2D convolutions, and {how} is for 2D "
+            "models; SpaceTime(), Dissect() and the others take 3D ones"
+        )
+    if not isinstance(how, Lift):
+        _check_deep(model, how)
+    for path, module in model.named_modules():
+        if _is_lazy(module):
+            raise Site(path, how).refuse(
+                module, "it has no weights yet; run the 2D model once first"
+            )
+    check_model("convert", model, ConversionError, meta=True)
+    if not isinstance(getattr(model, "conversion", None), (Conversion, type(None))):
+        raise ConversionError(
+            f"{type(model).__name__} has an attribute 'conversion' of its own; rename it, because "
+            "the record of the conversion goes there"
+        )
+
+
+def _check_deep(model: nn.Module, how: Lean | Dissect) -> None:
+    """Refuse a network in which there is nothing to make lean or causal."""
+    kinds = (*DEEP, Conv3dLike)
+    lean, modules = isinstance(how, Lean), model.modules()
+    if any(is_dense(module) if lean else isinstance(module, kinds) for module in modules):
+        return
+    flat = any(isinstance(module, FLAT) for module in model.modules())
+    remedy = "convert it to 3D first, for example with ACS()" if flat else "pass one that has"
+    found = "is a 2D network and " if flat else ""
+    raise ConversionError(
+        f"{type(model).__name__} {found}has no dense 3D convolution, which is what {how} replaces; "
+        f"{remedy}"
+    )
+
+
+def _is_deep(model: nn.Module) -> bool:
+    kinds = [type(module) for module in model.modules()]
+    deep, flat = (any(issubclass(kind, some) for kind in kinds) for some in (DEEP, FLAT))
+    was_converted = isinstance(getattr(model, "conversion", None), Conversion)
+    return (deep or was_converted) and not flat
+
+
+def _is_lazy(module: nn.Module) -> bool:
+    return isinstance(module, LazyModuleMixin)
+
+
+def _is_on_meta(model: nn.Module) -> bool:
+    return any(tensor.is_meta for tensor in [*model.parameters(), *model.buffers()])
+
+
+def _why_unchecked(model: nn.Module, accepted: Grade, left: list[str]) -> str:
+    if accepted == "unchecked":
+        return 'self-check skipped: accept="unchecked"'
+    if left:
+        return f"self-check skipped: where= left {len(left)} modules 2D, first {left[0]!r}"
+    if _is_on_meta(model):
+        return "self-check of sizes alone: the model is on the meta device and has no values"
+    return ""

@@ -1,0 +1,183 @@
+"""Make a network causal: kernels cut to the past, no downsampling in time, a head that follows.
+
+Paper: Köpüklü et al., Dissected 3D CNNs (D3D), arXiv:2009.14639, Sec 3.1
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from lean3d.conversion.causal.functions import follow_frames
+from lean3d.conversion.causal.kernels import (
+    LINKED,
+    causal_form,
+    depths,
+    is_kernel,
+    time_extent,
+)
+from lean3d.conversion.causal.method import Dissect
+from lean3d.conversion.causal.pools import (
+    WINDOWED,
+    ends,
+    one_frame,
+    pool_over_clip,
+    readers,
+    spread_over_frames,
+    stay_within_frames,
+    within,
+)
+from lean3d.conversion.causal.proof import compare_steps
+from lean3d.conversion.lean.dense import refusal
+from lean3d.conversion.record import Conversion, Row
+from lean3d.conversion.surgery.copies import duplicate
+from lean3d.conversion.surgery.take_over import take_over
+from lean3d.conversion.surgery.ties import check_tied, tied
+from lean3d.conversion.to3d.base import Site
+from lean3d.conversion.trace.graph import trace
+from lean3d.conversion.trace.inputs_3d import example_for, runs
+from lean3d.errors import ConversionError
+from lean3d.ops import CausalConv3d
+from lean3d.ops.base import Conv3dLike, Holds4d
+
+__all__ = ["make_causal"]
+
+# more than the strides over time of any network here have as their product
+FRAMES = 64
+PADS = (nn.ConstantPad3d, nn.ReplicationPad3d, nn.ReflectionPad3d, nn.CircularPad3d)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run of the model told.
+
+    Args:
+        depths: The frames each kernel over time may see.
+        ends: The pools with which the clip ends.
+        owners: The modules whose own code averages the clip, and whether it ends with that.
+        readers: The linear layers that read what those give.
+    """
+
+    depths: dict[str, int]
+    ends: set[str]
+    owners: dict[str, bool]
+    readers: dict[str, nn.Linear]
+
+
+def make_causal(
+    model: nn.Module, how: Dissect, where: Callable[[str, nn.Module], bool] | None, example: object
+) -> nn.Module:
+    """A copy of a 3D network that sees the past only and keeps the number of frames.
+
+    Raises:
+        ConversionError: no clip was found on which the model runs, or it mixes frames in a way
+            that cannot be made causal.
+    """
+    result = duplicate(model)  # what is run, so that the model itself may run elsewhere meanwhile
+    arguments = example_for(result, example)
+    if arguments is None:
+        raise ConversionError(
+            f"{type(model).__name__}: no clip was found on which it runs; pass example=, an input "
+            "(B, C, T, H, W)"
+        )
+    plan, ties = _plan(result, how, arguments), tied(result)
+    rows = []
+    for path, module in list(result.named_modules()):
+        if where is None or where(path, module):
+            row = _change(path, module, how, plan)
+            rows += [row] if row else []
+    for path, is_end in sorted(plan.owners.items()):
+        owner = result.get_submodule(path)
+        if where is None or where(path, owner):
+            rows.append(Row(path, *follow_frames(owner, how, is_end), False, True))
+    check_tied(result, ties)
+    checks = compare_steps(model, result, arguments) if where is None else ()
+    note = "" if where is None else "self-check skipped: where= left modules as they were"
+    vars(result)["conversion"] = Conversion(how, "causal", tuple(rows), checks, note)
+    return result
+
+
+def _plan(model: nn.Module, how: Dissect, arguments: tuple[Tensor, ...]) -> Plan:
+    flags = {module: module.training for module in model.modules()}
+    flow = trace(model.eval(), _longer(model, arguments))
+    for module, flag in flags.items():
+        module.training = flag
+    last = ends(flow)
+    calls = [flow.calls[number] for number in last]
+    pools = {call.path for call in calls if call.path}
+    owners = dict.fromkeys(within(flow), False)
+    owners |= {call.owner: True for call in calls if not call.path}
+    linear = readers(flow, last) if how.head == "window" else {}
+    return Plan(depths(flow, how), pools, owners, linear)
+
+
+def _longer(model: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """A clip that several frames are left of wherever the model looks, if it runs on it."""
+    clip_BCTHW, *rest = arguments
+    times = -(-FRAMES // clip_BCTHW.shape[2])
+    longer = (clip_BCTHW.repeat(1, 1, times, 1, 1), *rest)
+    return longer if times > 1 and runs(model, longer) else arguments
+
+
+def _change(path: str, module: Any, how: Dissect, plan: Plan) -> Row | None:
+    before = type(module).__name__
+    if isinstance(module, WINDOWED) and path not in plan.ends:
+        changed = stay_within_frames(module)
+        return Row(path, before, f"{before} within a frame", False, True) if changed else None
+    if isinstance(module, PADS):
+        return _pad_within_frames(path, module)
+    if path in plan.ends or (isinstance(module, nn.AdaptiveAvgPool3d) and one_frame(module)):
+        pool = pool_over_clip(module, how, path in plan.ends)
+        take_over(module, pool)
+        return Row(path, before, type(pool).__name__, False, True)
+    if path in plan.readers:
+        spread_over_frames(module, how.window)
+        return Row(path, before, f"{before} over {how.window} frames", False, True)
+    enlarges = isinstance(module, nn.ConvTranspose3d) and not isinstance(module, Holds4d)
+    if enlarges and module.stride[0] * module.kernel_size[0] > 1:
+        raise Site(path, how).refuse(module, "it makes frames of frames; make it (1, k, k)")
+    if is_kernel(module):
+        return _cut(Site(path, how), module, plan)
+    return _stop_striding(path, module)
+
+
+def _cut(site: Site, conv: Any, plan: Plan) -> Row | None:
+    """A kernel over time, a stride over time, or a plane that CausalConv3d computes faster."""
+    before = type(conv).__name__
+    if isinstance(conv, CausalConv3d):
+        return _stop_striding(site.path, conv)
+    if not isinstance(conv, Conv3dLike) and (why := refusal(conv)):
+        raise site.refuse(conv, why)
+    extent, stride = time_extent(conv), conv.stride[0]
+    if extent == 1 and (max(conv.kernel_size) == 1 or isinstance(conv, Conv3dLike)):
+        return _stop_striding(site.path, conv)
+    causal, moved = causal_form(conv, site, min(plan.depths.get(site.path, LINKED), extent))
+    after = f"{type(causal).__name__}, {extent} frames to {_frames(causal)}"
+    after += "" if stride == 1 else f", stride {stride} in time to 1"
+    take_over(conv, causal)
+    return Row(site.path, before, after, moved or stride == 1, True)
+
+
+def _frames(causal: Any) -> int:
+    """The frames an operator sees."""
+    alone = isinstance(causal, CausalConv3d)
+    return causal.kernel_size[0] if alone else 2
+
+
+def _pad_within_frames(path: str, pad: Any) -> Row | None:
+    if not any(pad.padding[4:]):
+        return None
+    pad.padding = (*pad.padding[:4], 0, 0)
+    kind = type(pad).__name__
+    return Row(path, kind, f"{kind} within a frame", False, True)
+
+
+def _stop_striding(path: str, module: Any) -> Row | None:
+    """Whatever has a stride of three numbers keeps it within frames."""
+    stride = getattr(module, "stride", None)
+    if module._modules or not isinstance(stride, tuple) or len(stride) != 3 or stride[0] == 1:
+        return None
+    module.stride = (1, *stride[1:])
+    kind = type(module).__name__
+    return Row(path, kind, f"{kind}, stride {stride[0]} in time to 1", False, True)

@@ -1,0 +1,86 @@
+"""Means over the clip in a module's own code: what they give follows the frames.
+
+Axes: B batch, C channels, T time, H height, W width.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.fx import GraphModule
+from torch.overrides import TorchFunctionMode
+
+from lean3d.conversion.causal.method import Dissect
+from lean3d.conversion.causal.pools import pool_over_clip
+from lean3d.conversion.surgery.subclass import Mixed, mixed
+from lean3d.conversion.to3d.base import Site
+from lean3d.conversion.to3d.merged.modules import Crossing, innermost, volume
+from lean3d.ops.causal_pools import RunningMean
+
+__all__ = ["follow_frames"]
+
+MEANS = {torch.mean, Tensor.mean, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d}
+
+
+class _Follow(TorchFunctionMode):
+    """Means over all of a map are those of the frames so far."""
+
+    def __init__(self, pool: nn.Module):
+        super().__init__()
+        self.pool = pool
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
+        kwargs = kwargs or {}
+        answer = function(*args, **kwargs)
+        if function not in MEANS or not args or not whole(function, args[0], args[1:], kwargs):
+            return answer
+        x_BCTHW = volume(args[0])
+        if x_BCTHW.ndim != 5:
+            return answer
+        if isinstance(self.pool, RunningMean):
+            return self.beside(x_BCTHW, args[0], answer)
+        return self.pool(x_BCTHW).reshape(answer.shape[0], -1, *answer.shape[2:])
+
+    def beside(self, x_BCTHW: Tensor, x: Tensor, answer: Tensor) -> Tensor:
+        """A mean for every frame, laid out as `x` is."""
+        if answer.ndim != x.ndim:  # it has no place for frames; the self-check will refuse it
+            return answer
+        mean_BCT11 = self.pool(x_BCTHW)
+        return mean_BCT11 if x.ndim == 5 else innermost().fold(mean_BCT11.expand_as(x_BCTHW))
+
+
+def whole(function: Any, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether it averages over every place of the maps (B, C, ...)."""
+    if function in (torch.mean, Tensor.mean):
+        axes = kwargs.get("dim", args[0] if args else None)
+        axes = [axes] if isinstance(axes, int) else axes or ()
+        return sorted(axis % x.ndim for axis in axes) == list(range(2, x.ndim))
+    size = kwargs.get("output_size", args[0] if args else None)
+    return size == 1 or (isinstance(size, (tuple, list)) and set(size) == {1})
+
+
+class Following(Mixed):
+    """A module whose own forward averages a clip."""
+
+    frames_so_far: nn.Module
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        with _Follow(self.frames_so_far):
+            return super().forward(*args, **kwargs)  # type: ignore[misc]
+
+
+def follow_frames(module: nn.Module, how: Dissect, is_end: bool) -> tuple[str, str]:
+    """Let a module's own means over the clip follow the frames; what it was, and is.
+
+    Args:
+        is_end: The clip ends with them; else they go back to every frame.
+    """
+    kind = type(module)
+    if isinstance(module, GraphModule):
+        raise Site("", how).refuse(module, "its graph averages time; use nn.AdaptiveAvgPool3d")
+    pool = pool_over_clip(nn.AdaptiveAvgPool3d(1), how, is_end)
+    module.add_module("frames_so_far", pool.train(module.training))
+    kinds = kind.__bases__ if isinstance(module, Crossing) else (kind,)
+    module.__class__ = mixed(Following, *kinds)
+    return kind.__name__, f"{kind.__name__}, its mean over the clip a {type(pool).__name__}"

@@ -1,0 +1,137 @@
+"""Pools over time: windows stay within a frame, and the one over the clip follows the frames.
+
+Axes: B batch, C channels, T time, H height, W width, K classes.
+"""
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from lean3d.conversion.causal.method import Dissect
+from lean3d.conversion.trace.graph import Call, Flow
+from lean3d.ops.causal_pools import LastFrames, MeanSoFar, RunningMean
+from lean3d.shape import triple
+
+__all__ = [
+    "WINDOWED",
+    "ends",
+    "pool_over_clip",
+    "readers",
+    "spread_over_frames",
+    "stay_within_frames",
+    "within",
+]
+
+WINDOWED = (nn.MaxPool3d, nn.AvgPool3d)
+MEANS = {"mean", "adaptive_avg_pool2d", "adaptive_avg_pool3d"}
+
+
+def ends(flow: Flow) -> set[int]:
+    """Numbers of the calls with which the clip as a whole ends.
+
+    They are the adaptive pools and the means in a forward whose answer meets no frames again, and
+    the windows whose answer a function in a forward averages over time.
+    """
+    found = set()
+    for number, call in enumerate(flow.calls):
+        if isinstance(call.module, nn.AdaptiveAvgPool3d):
+            if one_frame(call.module) and not meets_frames(flow, number):
+                found.add(number)
+        elif windows := averages_time(call) and window_before(flow, call):
+            found |= windows
+        elif averages_all(call) and not meets_frames(flow, number):
+            found.add(number)
+    return found
+
+
+def within(flow: Flow) -> set[str]:
+    """Modules whose own code averages the clip and takes the answer back to the frames."""
+    calls = enumerate(flow.calls)
+    return {c.owner for n, c in calls if averages_all(c) and meets_frames(flow, n)}
+
+
+def meets_frames(flow: Flow, number: int) -> bool:
+    """Whether what a call answers is used beside a map again."""
+    return any(has_places(shape) for n in flow.after(number) for shape in flow.calls[n].shapes)
+
+
+def averages_all(call: Call) -> bool:
+    """Whether a function in a forward averages maps, which may have their frames folded."""
+    places = math.prod(call.shape[2:])
+    return not call.path and call.name in MEANS and has_places(call.shapes[0]) and places == 1
+
+
+def one_frame(pool: nn.AdaptiveAvgPool3d) -> bool:
+    return triple(pool.output_size)[0] == 1
+
+
+def has_places(shape: tuple[int, ...]) -> bool:
+    return len(shape) > 3 and math.prod(shape[2:]) > 1
+
+
+def averages_time(call: Call) -> bool:
+    """Whether a function pools over time by itself."""
+    if call.path or call.name not in MEANS or not call.shapes or len(call.shapes[0]) != 5:
+        return False
+    return len(call.shape) < 4 or call.shape[2] == 1
+
+
+def window_before(flow: Flow, call: Call) -> set[int]:
+    """The nearest average pool that nothing but modules separates from a call."""
+    while call.sources and (number := call.sources[0]) >= 0:
+        call = flow.calls[number]
+        if isinstance(call.module, nn.AvgPool3d):
+            return {number}
+        if not call.path or isinstance(call.module, nn.MaxPool3d):
+            break
+    return set()
+
+
+def readers(flow: Flow, pools: set[int]) -> dict[str, nn.Linear]:
+    """The linear layers that read what the last pools give, by path."""
+    calls = [flow.calls[later] for n in pools for later in flow.after(n)]
+    return {call.path: call.module for call in calls if isinstance(call.module, nn.Linear)}
+
+
+def stay_within_frames(pool: Any) -> bool:
+    """Take time out of a window; whether there was any in it."""
+    kernel, pad = triple(pool.kernel_size), triple(pool.padding)
+    stride = kernel if pool.stride is None else triple(pool.stride)
+    if (kernel[0], stride[0]) == (1, 1):
+        return False
+    pool.kernel_size, pool.stride = (1, *kernel[1:]), (1, *stride[1:])
+    pool.padding = (0, *pad[1:])
+    if isinstance(pool, nn.MaxPool3d):
+        pool.dilation = (1, *triple(pool.dilation)[1:])
+    elif pool.divisor_override is not None:
+        pool.divisor_override = max(pool.divisor_override // kernel[0], 1)
+    return True
+
+
+def pool_over_clip(pool: Any, how: Dissect, is_end: bool) -> nn.Module:
+    """What follows the frames in place of a pool over all of them.
+
+    Args:
+        is_end: It is the last; else its answer goes back to every frame.
+    """
+    if not is_end:
+        return RunningMean()
+    if isinstance(pool, nn.AdaptiveAvgPool3d):
+        size: Any = triple(pool.output_size)
+        within: nn.Module = nn.AdaptiveAvgPool3d((None, *size[1:]))
+    else:
+        within = copy.copy(pool)
+        stay_within_frames(within)
+    return MeanSoFar(within) if how.head == "mean" else LastFrames(within, how.window, how.first)
+
+
+@torch.no_grad()
+def spread_over_frames(linear: nn.Linear, frames: int) -> None:
+    """Let a linear layer read so many frames in a row, each by its own share of the weights."""
+    weight = linear.weight.detach() / frames
+    flag = linear.weight.requires_grad
+    linear.weight = nn.Parameter(weight.repeat(1, frames), requires_grad=flag)
+    linear.in_features *= frames

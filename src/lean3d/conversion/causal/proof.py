@@ -1,0 +1,107 @@
+"""The self-check of a causal network: frame by frame it must give the answer of the clip.
+
+Axes: B batch, C channels, T time, H height, W width.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lean3d.conversion.record import Check
+from lean3d.conversion.surgery.copies import precise_copy
+from lean3d.conversion.trace.compare import tensors
+from lean3d.errors import ConversionError
+from lean3d.ops.memory import Memory, remember
+
+__all__ = ["compare_steps"]
+
+FRAMES = 5
+TOLERANCE = 1e-4
+
+
+def compare_steps(
+    model: nn.Module, result: nn.Module, arguments: tuple[Tensor, ...]
+) -> tuple[Check, ...]:
+    """Run the causal network on a short clip, and frame by frame.
+
+    Raises:
+        ConversionError: its last answers differ; names the first module that does.
+    """
+    if any(tensor.is_meta for tensor in result.parameters()):
+        return ()
+    if len(arguments) > 1:
+        raise ConversionError(f"Dissect: a clip (B, C, T, H, W) is the example, got {arguments}")
+    try:
+        error, path = _both_ways(precise_copy(result, torch.float64), arguments[0].double())
+    except RuntimeError as failed:
+        why = str(failed).splitlines()[0]
+        raise ConversionError(
+            f"{type(model).__name__} cannot be made causal: with every frame kept it does not run "
+            f"({why})"
+        ) from failed
+    size = (FRAMES, *arguments[0].shape[3:])
+    check = Check("frame by frame", error <= TOLERANCE, error, TOLERANCE, size, path)
+    if not check.passed:
+        kind = type(result.get_submodule(path)).__name__
+        raise ConversionError(
+            f"{type(model).__name__} cannot be made causal: frame by frame it gives another answer "
+            f"than for the clip (error {error:.1e}), first at {path or 'the model itself'!r} "
+            f"({kind}), which mixes frames by itself; pools over the clip are nn.AdaptiveAvgPool3d"
+        )
+    return (check,)
+
+
+def _both_ways(model: nn.Module, example_BCTHW: Tensor) -> tuple[float, str]:
+    """The error of the last answer and of every map, and the first module whose map differs."""
+    clip_BCTHW = example_BCTHW[:1, :, :FRAMES]
+    seen: list[dict[str, Tensor]] = []
+    names = {module: path for path, module in model.named_modules()}
+    handles = [m.register_forward_hook(_note(seen, path)) for m, path in names.items()]
+    try:
+        seen.append({})
+        expected = tensors(model(clip_BCTHW))
+        state: dict[str, Tensor] = {}
+        for frame_BCTHW in clip_BCTHW.split(1, dim=2):
+            seen.append({})
+            with remember(Memory(state, names, frame_BCTHW, None)) as memory:
+                got = tensors(model(frame_BCTHW))
+            state = memory.new
+    finally:
+        for handle in handles:
+            handle.remove()
+    whole, *steps = seen
+    errors = {
+        path: _of_maps(clip, [step.get(path) for step in steps]) for path, clip in whole.items()
+    }
+    last = max((apart(x, y) for x, y in zip(expected, got, strict=True)), default=0.0)
+    first = next((path for path, error in errors.items() if error > TOLERANCE), "")
+    return max(last, *errors.values(), 0.0), first
+
+
+def _note(seen: list[dict[str, Tensor]], path: str) -> Any:
+    def hook(module: nn.Module, args: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.ndim == 5:
+            # of several calls the last, in its place
+            seen[-1].pop(path, None)
+            seen[-1][path] = output.clone()
+
+    return hook
+
+
+def _of_maps(clip_BCTHW: Tensor, steps: list[Tensor | None]) -> float:
+    """The error of a module's map, where it has one frame a step."""
+    frames = [step for step in steps if step is not None]
+    shape = (*clip_BCTHW.shape[:2], 1, *clip_BCTHW.shape[3:])
+    if clip_BCTHW.shape[2] != len(steps) or any(frame.shape != shape for frame in frames):
+        return 0.0
+    return apart(clip_BCTHW, torch.cat(frames, dim=2)) if len(frames) == len(steps) else 0.0
+
+
+def apart(clip: Tensor, step: Tensor) -> float:
+    """The largest difference of the last frames, relative to the largest value."""
+    if clip.ndim == 5 and clip.shape[2] > step.shape[2]:
+        clip = clip[:, :, -step.shape[2] :]
+    if clip.shape != step.shape:
+        return float("inf")
+    return float((clip - step).abs().max() / clip.abs().max().clamp(min=1e-30))

@@ -1,0 +1,157 @@
+"""`fold`: the model of equal answers that is fastest to run, for inference alone.
+
+Not to be taken for folding depth into other axes, by which 2D forwards run on volumes.
+
+Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lean3d.conversion.lean.dense import is_dense, refusal, settings
+from lean3d.conversion.surgery.copies import duplicate, precise_copy
+from lean3d.conversion.surgery.subclass import own_class
+from lean3d.conversion.surgery.take_over import take_over
+from lean3d.conversion.trace.compare import tensors
+from lean3d.conversion.trace.graph import Flow, trace
+from lean3d.conversion.trace.inputs_3d import example_for
+from lean3d.errors import ConversionError
+from lean3d.ops import (
+    ACSConv3d,
+    AtomConv3d,
+    CausalConv3d,
+    MeanACSConv3d,
+    PlanarConv3d,
+    SoftACSConv3d,
+)
+from lean3d.ops.dense import DenseConv3d
+from lean3d.ops.inflated import InflatedConv3d
+
+__all__ = ["fold"]
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+TORCHS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+OURS = (ACSConv3d, CausalConv3d, MeanACSConv3d, PlanarConv3d, SoftACSConv3d)
+TOLERANCE = 1e-5
+
+
+@torch.no_grad()
+def fold(model: nn.Module, *, example: object = None) -> nn.Module:
+    """Return the fastest copy for inference: norms folded, kernels materialised.
+
+    A batch norm that alone reads a convolution goes into its weights. Kernels that are mixed at
+    every call (`AtomConv3d`, `MeanACSConv3d`, `SoftACSConv3d`, and `ACSConv3d` where one dense
+    convolution was measured faster) are mixed once; all dense ones take the faster path for one
+    small sample. The copy is in eval mode and asks for no gradients; it gave the answer of the
+    model on the example before it was returned.
+
+    Args:
+        example: An input of the model, or a tuple of its arguments; without it sizes are tried.
+
+    Raises:
+        ConversionError: no input was found on which the model runs, or the answers differ.
+    """
+    result = duplicate(model).eval().requires_grad_(False)
+    arguments = example_for(result, example)
+    if arguments is None:
+        raise ConversionError(
+            f"fold: no input was found on which {type(model).__name__} runs; pass example="
+        )
+    flow = trace(result, arguments)
+    for number, call in enumerate(flow.calls):
+        norm = _norm_after(flow, number)
+        if norm is not None:
+            _absorb(call.module, norm)
+            take_over(norm, nn.Identity())
+    for module in list(result.modules()):
+        if (dense := _materialised(module)) is not None:
+            take_over(module, dense)
+    _check(model, result, arguments)
+    return result
+
+
+def _norm_after(flow: Flow, number: int) -> Any:
+    """The batch norm that alone reads a convolution's answer, both called once."""
+    call = flow.calls[number]
+    if not _scales(call.module) or len(call.users) != 1:
+        return None
+    after = flow.calls[call.users[0]]
+    tracks = isinstance(after.module, NORMS) and after.module.running_var is not None
+    alone = all(_times(flow, path) == 1 for path in (call.path, after.path))
+    return after.module if tracks and alone else None
+
+
+def _times(flow: Flow, path: str) -> int:
+    return sum(call.path == path for call in flow.calls)
+
+
+def _scales(module: Any) -> bool:
+    """Whether each output can be scaled in the weights."""
+    if is_dense(module):
+        return not refusal(module)
+    kind = own_class(module) if isinstance(module, nn.Module) else None
+    plain = kind in TORCHS and "weight" in module._parameters
+    return plain or kind in (*OURS, AtomConv3d)
+
+
+def _absorb(conv: Any, norm: Any) -> None:
+    """The affine map of a batch norm in eval mode, in the weights of what it reads."""
+    gain = (norm.running_var + norm.eps).rsqrt()
+    gain = gain if norm.weight is None else gain * norm.weight
+    shift = -norm.running_mean * gain
+    shift = shift if norm.bias is None else shift + norm.bias
+    weight = conv.weight
+    scaled = weight * gain.view(-1, *[1] * (weight.ndim - 1))
+    bias = shift if conv.bias is None else shift + conv.bias * gain
+    # new ones, for the weight may be another module's too
+    conv.weight = nn.Parameter(scaled.to(weight.dtype), requires_grad=False)
+    conv.bias = nn.Parameter(bias.to(weight.dtype), requires_grad=False)
+
+
+def _materialised(module: Any) -> nn.Module | None:
+    """The kernel an operator mixes at every call, mixed once; None where there is none."""
+    mixes = isinstance(module, (MeanACSConv3d, SoftACSConv3d))
+    mixes |= isinstance(module, AtomConv3d) and module.path in (None, "reconstruct")
+    mixes |= isinstance(module, ACSConv3d) and (module.path == "dense" or _few(module))
+    plain = is_dense(module) and not isinstance(module, InflatedConv3d)
+    if not mixes and not (plain and not refusal(module)):
+        return None
+    kernel: Tensor = module.weight if plain else module.dense_weight()
+    dilated = getattr(module, "spread", module.dilation)
+    if tuple(kernel.shape[2:]) != module.kernel_size or dilated != module.dilation:
+        return None
+    dense = DenseConv3d(**settings(module), device="meta", dtype=kernel.dtype)
+    dense.weight = nn.Parameter(kernel, requires_grad=False)
+    dense.bias = module.bias
+    return dense
+
+
+def _few(conv: ACSConv3d) -> bool:
+    return conv.path is None and conv.weight.device.type == "cpu" and conv.dense_pays()
+
+
+def _check(model: nn.Module, result: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+    given = [x.double() if x.is_floating_point() else x for x in arguments]
+    dtype = torch.float64
+    try:
+        expected = precise_copy(model, dtype)(*given)
+    except RuntimeError:  # a forward that says .float() cannot run in double
+        dtype, given = torch.float32, list(arguments)
+        expected = precise_copy(model, dtype)(*given)
+    try:
+        found = precise_copy(result, dtype)(*given)
+    except Exception as error:  # whatever a foreign forward raises
+        raise ConversionError(
+            f"{type(model).__name__} cannot be folded: it then stops with {type(error).__name__} "
+            f"({error}); something reads the weights or norms by itself"
+        ) from error
+    ways = tensors(expected), tensors(found)
+    for wanted, got in zip(*ways, strict=True):
+        if not torch.allclose(got, wanted, atol=TOLERANCE * float(wanted.abs().max()), rtol=0):
+            raise ConversionError(
+                f"{type(model).__name__} cannot be folded: its answer would change by "
+                f"{float((got - wanted).abs().max()):.1e}; something reads the weights or norms "
+                "by itself"
+            )

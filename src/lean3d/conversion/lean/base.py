@@ -1,0 +1,69 @@
+"""What every way of making a 3D convolution lean has in common.
+
+Axes: G groups, O outputs and I inputs of a group, then the kernel's depth, height and width.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from lean3d.conversion.lean.dense import settings
+from lean3d.errors import ConversionError
+from lean3d.typed import check_types
+
+__all__ = ["Fit", "Lean", "place"]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """An operator with its parameters, and the kernel (C', C/groups, kd, kh, kw) it equals."""
+
+    operator: nn.Module
+    kernel: Tensor
+
+
+class Lean(ABC):
+    """How a dense 3D convolution becomes a lean one, fitted to its kernel."""
+
+    def __post_init__(self) -> None:
+        check_types(self, ConversionError)
+
+    def takes(self, conv: nn.Conv3d) -> bool:
+        """Whether there is anything to cut: by default a kernel that sees both time and plane."""
+        return conv.kernel_size[0] > 1 and max(conv.kernel_size[1:]) > 1
+
+    @abstractmethod
+    def build(self, conv: nn.Conv3d, **like: Any) -> nn.Module:
+        """The operator in place of `conv`, its parameters not set."""
+
+    @abstractmethod
+    def fill(self, operator: Any, kernel: Tensor, bias: nn.Parameter | None) -> Tensor:
+        """Fit the parameters to `kernel` (G, O, I, ...); return what these equal."""
+
+    def choices(self, conv: nn.Conv3d) -> "list[Lean]":
+        """The same cut at other ranks, for a budget to choose from."""
+        return [self]
+
+    def errors(self, conv: nn.Conv3d, kernel: Tensor, choices: "list[Any]") -> list[float]:
+        """The squared distance to `kernel` at each of the choices."""
+        found = []
+        for choice in choices:
+            operator = choice.build(conv, device="meta", dtype=kernel.dtype)
+            fitted = choice.fill(operator.to_empty(device="cpu"), kernel, None)
+            found.append(float((fitted - kernel).square().sum()))
+        return found
+
+    def arguments(self, conv: nn.Conv3d, like: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of nn.Conv3d that the operator takes over."""
+        return {**settings(conv), "device": "meta", "dtype": conv.weight.dtype, **like}
+
+
+def place(module: Any, name: str, value: Tensor | None) -> None:
+    """Put values into a parameter; a parameter is put in as it is."""
+    if isinstance(value, nn.Parameter) or value is None:
+        module._parameters[name] = value
+        return
+    own = module._parameters[name]
+    module._parameters[name] = nn.Parameter(value.reshape(own.shape).to(own).contiguous())

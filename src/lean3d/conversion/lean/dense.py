@@ -1,0 +1,92 @@
+"""Dense 3D convolutions: which modules are one, their arguments, and padding they do by themselves.
+
+Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from lean3d.errors import ConversionError
+from lean3d.ops.base import Conv3dLike, Pads, pad_or_crop
+from lean3d.ops.inflated import InflatedConv3d
+from lean3d.ops.leaf import Leaf
+
+__all__ = ["PaddedConv3d", "check_dense", "is_dense", "own_padding", "refusal", "settings"]
+
+
+class PaddedConv3d(Leaf):
+    """An operator behind the padding of an inflated convolution, which depth has for itself.
+
+    Args:
+        operator: Takes volumes that are padded already.
+        pads: (before, after) along D, H, W; negative amounts crop.
+        depth_mode: "replicate" or "zeros" along depth.
+
+    Shape: (B, C, D, H, W) -> (B, C', D', H', W').
+    """
+
+    def __init__(self, operator: nn.Module, pads: Pads, depth_mode: str, plane_mode: str):
+        super().__init__()
+        self.operator, self.pads = operator, pads
+        self.depth_mode, self.plane_mode = depth_mode, plane_mode
+
+    def forward(self, x_BCDHW: Tensor) -> Tensor:
+        none = (0, 0)
+        x = pad_or_crop(x_BCDHW, (self.pads[0], none, none), self.depth_mode)
+        x = pad_or_crop(x, (none, *self.pads[1:]), self.plane_mode)
+        return self.operator(x)
+
+    def extra_repr(self) -> str:
+        return f"pads={self.pads}, depth_pad={self.depth_mode!r}"
+
+
+def own_padding(conv: nn.Conv3d, operator: nn.Module) -> nn.Module:
+    """The operator behind the padding that `conv` does before it convolves, if it does any."""
+    if not isinstance(conv, InflatedConv3d):
+        return operator
+    return PaddedConv3d(operator, conv.pads, conv.pad, conv.plane_mode)
+
+
+def settings(conv: nn.Conv3d) -> dict[str, Any]:
+    """The arguments under which an operator stands in for `conv`, its own padding apart."""
+    padding: Any = conv.padding
+    return dict(
+        in_channels=conv.in_channels,
+        out_channels=conv.out_channels,
+        kernel_size=conv.kernel_size,
+        stride=conv.stride,
+        padding=padding,
+        dilation=conv.dilation,
+        groups=conv.groups,
+        bias=conv.bias is not None,
+        padding_mode=conv.padding_mode,
+    )
+
+
+def refusal(conv: nn.Conv3d) -> str:
+    """Why a convolution cannot be replaced; "" if it can."""
+    kind = type(conv)
+    if parametrize.is_parametrized(conv) or "weight" not in conv._parameters:
+        return (
+            "its weight is computed from other parameters (parametrization, weight norm, pruning); "
+            "make the weight plain first"
+        )
+    plain = kind.forward is nn.Conv3d.forward and kind._conv_forward is nn.Conv3d._conv_forward
+    if not plain and kind is not InflatedConv3d:
+        return "its forward is its own; leave it out with where="
+    return ""
+
+
+def is_dense(module: object) -> bool:
+    """Whether it is a dense 3D convolution, and none of the operators here."""
+    return isinstance(module, nn.Conv3d) and not isinstance(module, Conv3dLike)
+
+
+def check_dense(conv: Any) -> None:
+    """Raise ConversionError unless `conv` is a 3D convolution that can be fitted."""
+    if not is_dense(conv):
+        raise ConversionError(f"decompose takes a dense nn.Conv3d, got {type(conv).__name__}")
+    if why := refusal(conv):
+        raise ConversionError(f"{type(conv).__name__} cannot be decomposed: {why}")

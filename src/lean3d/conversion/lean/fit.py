@@ -1,0 +1,88 @@
+"""Fit a lean operator to one trained 3D convolution.
+
+Papers: PmSCn, arXiv:1809.04096, Eqn 2 and 3; STDCF, NeurIPS 2021, Sec 2.1.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lean3d.conversion.lean.base import Fit, Lean
+from lean3d.conversion.lean.dense import check_dense, own_padding
+from lean3d.conversion.lean.views import fit_views
+from lean3d.conversion.to3d.base import Lift
+from lean3d.errors import ConversionError
+
+__all__ = ["decompose", "distance", "fit"]
+
+
+def decompose(conv3d: nn.Conv3d, how: Lean | Lift) -> tuple[nn.Module, float]:
+    """Fit an operator to a trained kernel; return it and the distance it keeps from that kernel.
+
+    The distance is the norm of the difference over the norm of the kernel: what the error of the
+    output is to the output, on white noise. It holds in eval mode; a ReLU in between costs filters,
+    not accuracy.
+
+    Args:
+        how: `SpaceTime` by SVD, `ParallelSeparable` by SVD of its streams (PmSCn Eqn 2 and 3),
+            `Atoms` by alternating least squares, `ChannelSeparated` by SVD of each filter;
+            `ACS`, `MeanACS`, `SoftACS` and `Planar` by least squares.
+
+    Raises:
+        ConversionError: `conv3d` is no plain 3D convolution, or the operator refuses its arguments.
+    """
+    check_dense(conv3d)
+    if conv3d.weight.is_meta:
+        raise ConversionError("decompose needs values; the convolution is on the meta device")
+    found = fit(conv3d, how)
+    module = own_padding(conv3d, found.operator).train(conv3d.training)
+    if conv3d.bias is not None:
+        # the fit shares it
+        names = {name for name, p in module.named_parameters() if p is conv3d.bias}
+        for name in names:
+            owner, _, last = name.rpartition(".")
+            setattr(module.get_submodule(owner), last, nn.Parameter(conv3d.bias.detach().clone()))
+    return module, distance(conv3d.weight, found.kernel)
+
+
+@torch.no_grad()
+def fit(conv: nn.Conv3d, how: Lean | Lift) -> Fit:
+    """The operator on the device of `conv`, its bias the same parameter if it stays one."""
+    if not isinstance(how, (Lean, Lift)):
+        named = how.__name__ if isinstance(how, type) else repr(how)
+        raise ConversionError(
+            "how must be SpaceTime(), ParallelSeparable(), ChannelSeparated(), Atoms() or a way "
+            f"of ACS, got {named}"
+        )
+    try:
+        if conv.weight.is_meta and isinstance(how, Lean):
+            found = Fit(how.build(conv), conv.weight)
+        elif isinstance(how, Lift):
+            found = fit_views(conv, how)
+        else:
+            operator = how.build(conv).to_empty(device="cpu")
+            kernel = conv.weight.detach().to("cpu", torch.float64)
+            grouped = kernel.unflatten(0, (conv.groups, -1))
+            bias: Any = conv.bias
+            fitted = how.fill(operator, grouped, bias)
+            found = Fit(operator, fitted.flatten(0, 1))
+    except ConversionError:
+        raise
+    except ValueError as error:
+        raise ConversionError(str(error)) from error
+    for parameter in found.operator.parameters():
+        if parameter is not conv.bias:
+            parameter.requires_grad_(conv.weight.requires_grad)
+    return Fit(_moved(found.operator, conv), found.kernel)
+
+
+def _moved(operator: nn.Module, conv: nn.Conv3d) -> nn.Module:
+    alike = conv.weight.device == next(operator.parameters()).device
+    return operator if alike else operator.to(conv.weight.device)
+
+
+def distance(weight: Tensor, fitted: Tensor) -> float:
+    """The norm of the difference over the norm of the weight."""
+    wanted = weight.detach().to("cpu", torch.float64)
+    return float((wanted - fitted).norm() / wanted.norm().clamp(min=1e-30))

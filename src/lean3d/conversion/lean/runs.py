@@ -1,0 +1,223 @@
+"""Consecutive 3D convolutions become one operator with as many 2D convolutions in each stream.
+
+Paper: Gonda et al. (PmSCn), arXiv:1809.04096, Sec 3.2 and 3.3, Fig 3
+Differs from the paper: it trains from scratch; here the 2D filters come from the convolutions, and
+the 1D ones are solved for on the activations of the network.
+
+Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lean3d.conversion.lean.dense import is_dense
+from lean3d.conversion.lean.factor import Spectrum, as_pairs, unfold
+from lean3d.conversion.lean.parallel import ParallelSeparable
+from lean3d.conversion.trace.graph import Flow, trace
+from lean3d.conversion.trace.inputs_3d import run as run_model
+from lean3d.ops import ParallelSeparableConv3d
+
+__all__ = ["Run", "build_run", "find_runs", "fit_run"]
+
+RIDGE = 1e-4
+ENOUGH = 3  # equations for each unknown
+
+
+@dataclass(frozen=True)
+class Run:
+    """Convolutions one operator stands for, and the modules between them, which go.
+
+    Args:
+        given, wanted: What goes into the first and comes out of the last, on the example.
+    """
+
+    convs: tuple[str, ...]
+    between: tuple[str, ...]
+    given: Tensor
+    wanted: Tensor
+
+
+def find_runs(
+    model: nn.Module, how: ParallelSeparable, sites: dict[str, nn.Conv3d], arguments: Any
+) -> list[Run]:
+    """Runs of 2 to `how.depth` convolutions; a pool, a branch or a function in between ends one."""
+    flags = {module: module.training for module in model.modules()}
+    flow = trace(model.eval(), arguments)
+    for module, flag in flags.items():
+        module.training = flag
+    pieces = [
+        piece
+        for numbers in flow.runs(is_dense)
+        for piece in _pieces(flow, numbers, sites, how.depth)
+    ]
+    ends = {path for piece in pieces for path in (piece[0][0], piece[0][-1])}
+    seen = _maps(model, ends, arguments)
+    return [Run(convs, between, seen[convs[0]][0], seen[convs[-1]][1]) for convs, between in pieces]
+
+
+def _pieces(
+    flow: Flow, numbers: list[int], sites: dict[str, nn.Conv3d], most: int
+) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    pieces: list[tuple[list[str], list[str]]] = []
+    for place, number in enumerate(numbers):
+        path = flow.calls[number].path
+        if path not in sites:
+            continue
+        last = pieces[-1][0] if pieces else []
+        middle = _between(flow, numbers[place - 1], number) if place else None
+        follows = bool(last) and place > 0 and flow.calls[numbers[place - 1]].path == last[-1]
+        if (
+            follows
+            and middle is not None
+            and len(last) < most
+            and _fit(sites[last[0]], sites[path])
+        ):
+            last.append(path)
+            pieces[-1][1].extend(middle)
+        else:
+            pieces.append(([path], []))
+    return [(tuple(convs), tuple(between)) for convs, between in pieces if len(convs) > 1]
+
+
+def _between(flow: Flow, first: int, last: int) -> list[str] | None:
+    """The modules between two convolutions; None if one of them cannot go."""
+    paths, number = [], flow.calls[first].users[0]
+    while number != last:
+        path = flow.calls[number].path
+        if not path or sum(call.path == path for call in flow.calls) > 1:
+            return None
+        paths.append(path)
+        number = flow.calls[number].users[0]
+    return paths
+
+
+def _fit(first: nn.Conv3d, later: nn.Conv3d) -> bool:
+    """Whether one operator can hold both: like kernels, and the later keeps sizes."""
+    names = ("kernel_size", "dilation", "groups", "padding_mode")
+    alike = all(getattr(first, name) == getattr(later, name) for name in names)
+    reach = [d * (k - 1) for d, k in zip(later.dilation, later.kernel_size, strict=True)]
+    padding: Any = later.padding
+    same = padding == "same" or [2 * pad for pad in padding] == reach
+    return alike and first.groups == 1 and same and later.stride == (1, 1, 1)
+
+
+def _maps(model: nn.Module, paths: set[str], arguments: Any) -> dict[str, tuple[Tensor, Tensor]]:
+    """What goes into modules and comes out."""
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def note(path: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            # what follows may work in place
+            seen[path] = inputs[0].clone(), output.clone()
+
+        return hook
+
+    handles = [model.get_submodule(path).register_forward_hook(note(path)) for path in paths]
+    try:
+        run_model(model, arguments)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen
+
+
+def build_run(model: nn.Module, run: Run, how: ParallelSeparable) -> ParallelSeparableConv3d:
+    """The operator for the run, its parameters not set."""
+    convs: list[Any] = [model.get_submodule(path) for path in run.convs]
+    own = replace(how, depth=len(convs), join="concat")
+    return own.build(convs[0], out_channels=convs[-1].out_channels, bias=True)
+
+
+@torch.no_grad()
+def fit_run(model: nn.Module, run: Run, how: ParallelSeparable) -> tuple[nn.Module, float]:
+    """One operator for the run, and its error on the example over the deviation of the answer.
+
+    The 1D convolutions are solved for on every other column, the error is that on the others.
+    """
+    convs: list[Any] = [model.get_submodule(path) for path in run.convs]
+    operator: Any = build_run(model, run, how).to_empty(device="cpu")
+    operator = operator.to(convs[0].weight.device)
+    kernels = [_scaled(model, run, conv, path) for conv, path in zip(convs, run.convs, strict=True)]
+    start = 0
+    for axis, stream in enumerate(operator.streams):
+        share = operator.shares[axis]
+        _fill(operator, stream, axis, kernels, slice(start, start + share))
+        _solve(stream, axis, run.given, run.wanted[:, start : start + share])
+        start += share
+    unseen = slice(1 if run.wanted.shape[-1] > 1 else 0, None, 2)
+    wanted = run.wanted[..., unseen]
+    missed = operator.eval()(run.given)[..., unseen] - wanted
+    spread = wanted - run.wanted.mean((0, 2, 3, 4), keepdim=True)
+    return operator, float(missed.norm() / spread.norm().clamp(min=1e-30))
+
+
+def _scaled(model: nn.Module, run: Run, conv: nn.Conv3d, path: str) -> Tensor:
+    """The kernel with the gain of the batch norm that goes, if one follows."""
+    weight = conv.weight.detach().double()
+    if path == run.convs[-1]:
+        return weight
+    for name in run.between[run.convs.index(path) :]:
+        norm: Any = model.get_submodule(name)
+        if isinstance(norm, nn.BatchNorm3d) and norm.num_features == len(weight):
+            variance: Any = norm.running_var
+            gain = (variance.double() + norm.eps).rsqrt()
+            gain = gain if norm.weight is None else gain * norm.weight.detach().double()
+            return weight * gain.view(-1, 1, 1, 1, 1)
+    return weight
+
+
+def _fill(
+    operator: ParallelSeparableConv3d, stream: Any, axis: int, kernels: list[Tensor], outputs: slice
+) -> None:
+    """The first 2D convolutions flatten the kernels, the last and the line split up theirs."""
+    layers = [layer for layer in stream if isinstance(layer, nn.Conv3d)]
+    filters = operator.filters
+    kept = torch.arange(kernels[0].shape[1])
+    for layer, kernel, after in zip(layers, kernels, kernels[1:], strict=False):
+        plane = kernel[:, kept].sum(2 + axis, keepdim=True)
+        weight = plane.flatten(1).norm(dim=1) * after.transpose(0, 1).flatten(1).norm(dim=1)
+        kept_next = weight.argsort(descending=True)[:filters]
+        nn.init.kaiming_normal_(layer.weight)
+        own = layer.weight[: len(kept_next), : len(kept)]
+        own.copy_(plane[kept_next])
+        layer.weight[: len(kept_next), len(kept) :] = 0
+        kept = kept_next
+    last = kernels[-1][outputs][:, kept]
+    pair = 2 if operator.relu else 1
+    left, right = Spectrum(unfold(last[None], axis)).truncate(filters // pair)
+    if operator.relu:
+        left, right = as_pairs(left, right, filters)
+    plane_layer = layers[len(kernels) - 1]
+    plane_layer.weight.zero_()
+    shape = (filters, len(kept), *plane_layer.weight.shape[2:])
+    plane_layer.weight[:, : len(kept)] = right[0].reshape(shape).to(plane_layer.weight)
+    line = left.unflatten(1, (-1, last.shape[2 + axis])).transpose(2, 3)
+    layers[-1].weight.copy_(line.reshape(layers[-1].weight.shape))
+
+
+def _solve(stream: Any, axis: int, given: Tensor, wanted: Tensor) -> None:
+    """The 1D convolution and its bias, by least squares; as it is where there is too little."""
+    line = stream[-1]
+    features = stream[:-1].eval()(given)
+    probe: Any = nn.Conv3d(1, line.kernel_size[axis], line.kernel_size, line.stride, line.padding)
+    taps = probe.weight.shape[0]
+    probe.weight.data = torch.eye(taps).reshape(probe.weight.shape)
+    probe.bias.data.zero_()
+    probe.dilation = line.dilation
+    probe = probe.to(features)
+    channels = features.shape[1]
+    seen = probe(features.flatten(0, 1).unsqueeze(1)).unflatten(0, (-1, channels))
+    seen, wanted = seen[..., ::2], wanted[..., ::2]
+    line.bias.zero_()
+    if wanted[:, 0].numel() < ENOUGH * channels * taps:
+        return
+    rows = seen.permute(0, 3, 4, 5, 1, 2).flatten(0, 3).flatten(1).double()
+    rows = torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
+    gram = rows.mT @ rows
+    gram += RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    answer = torch.linalg.solve(gram, rows.mT @ wanted.movedim(1, -1).flatten(0, 3).double())
+    line.weight.copy_(answer[:-1].mT.unflatten(1, (channels, taps)).reshape(line.weight.shape))
+    line.bias.copy_(answer[-1])

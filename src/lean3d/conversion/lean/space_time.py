@@ -1,0 +1,104 @@
+"""A 3D convolution becomes a spatial and a temporal one, by the singular values of its kernel.
+
+Papers: Tran et al. (R(2+1)D), arXiv:1711.11248, Sec 3.5; Wang et al. (STDCF), NeurIPS 2021,
+Sec 2.1.1
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lean3d.conversion.lean.base import Lean, place
+from lean3d.conversion.lean.factor import Spectrum, as_pairs, fold, unfold
+from lean3d.conversion.lean.ranks import ladder
+from lean3d.errors import ConversionError
+from lean3d.ops import SpaceTimeConv3d
+
+__all__ = ["SpaceTime", "calibrate"]
+
+
+@dataclass(frozen=True)
+class SpaceTime(Lean):
+    """Replace 3D convolutions by a (1, k, k) and a (k, 1, 1) one, fitted by SVD.
+
+    Args:
+        form: "2plus1d" has batch norm and ReLU in between; the channels then come in pairs of
+            opposite sign, so that nothing is lost in eval mode, nor in train mode on inputs like
+            the `example` of `convert`, at twice the channels for a rank. "rank1" has neither, and a
+            rank for each channel.
+        mid_channels: Channels in between; None for the form's own, "full" for an exact fit.
+    """
+
+    form: Literal["2plus1d", "rank1"] = "2plus1d"
+    mid_channels: int | Literal["full"] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.form not in ("2plus1d", "rank1"):
+            raise ConversionError(f"SpaceTime: form is '2plus1d' or 'rank1', got {self.form!r}")
+
+    def build(self, conv: nn.Conv3d, **like: Any) -> SpaceTimeConv3d:
+        mid = self._full(conv) if self.mid_channels == "full" else self.mid_channels
+        return SpaceTimeConv3d(**self.arguments(conv, like), form=self.form, mid_channels=mid)
+
+    def _full(self, conv: nn.Conv3d) -> int:
+        time, height, width = conv.kernel_size
+        outputs, inputs = conv.out_channels // conv.groups, conv.in_channels // conv.groups
+        rank = min(outputs * time, inputs * height * width)
+        return rank * conv.groups * (2 if self.form == "2plus1d" else 1)
+
+    def fill(self, operator: SpaceTimeConv3d, kernel: Tensor, bias: nn.Parameter | None) -> Tensor:
+        bends = self.form == "2plus1d"
+        rank = operator.mid_channels // operator.groups
+        terms = rank // 2 if bends else rank
+        left, right = Spectrum(unfold(kernel, 0)).truncate(terms, unit=bends)
+        fitted = fold(left @ right, 0, kernel.shape)
+        if bends:
+            left, right = as_pairs(left, right, rank)
+            between: Any = operator.between
+            pass_through(between[0])
+        place(operator.spatial, "weight", right)
+        line = left.unflatten(1, (-1, kernel.shape[3])).transpose(2, 3)
+        place(operator.temporal, "weight", line)
+        place(operator.temporal, "bias", bias)
+        return fitted
+
+    def choices(self, conv: nn.Conv3d) -> list[Lean]:
+        pair = 2 if self.form == "2plus1d" else 1
+        ranks = ladder(self._full(conv), pair * conv.groups)
+        return [replace(self, mid_channels=rank) for rank in ranks]
+
+    def errors(self, conv: nn.Conv3d, kernel: Tensor, choices: list[Any]) -> list[float]:
+        spectrum = Spectrum(unfold(kernel, 0))
+        pair = 2 if self.form == "2plus1d" else 1
+        return [spectrum.lost(choice.mid_channels // conv.groups // pair) for choice in choices]
+
+
+def pass_through(norm: nn.BatchNorm3d) -> None:
+    """Make a batch norm the identity of eval mode, and of train mode if inputs vary by 1."""
+    norm.reset_parameters()
+    nn.init.constant_(norm.weight, (1 + norm.eps) ** 0.5)
+
+
+@torch.no_grad()
+def calibrate(operators: list[nn.Module], run: Callable[[], Any]) -> None:
+    """Let batch norms in between stay the identity in train mode too, on the inputs of `run`."""
+
+    def look(norm: Any, inputs: tuple[Tensor, ...]) -> None:
+        variance, mean = torch.var_mean(inputs[0], (0, 2, 3, 4), correction=0)
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+        norm.bias.copy_(mean)
+        norm.weight.copy_((variance + norm.eps).sqrt())
+
+    between: list[Any] = [op.between for op in operators if isinstance(op, SpaceTimeConv3d)]
+    norms = [each[0] for each in between if isinstance(each, nn.Sequential)]
+    handles = [norm.register_forward_pre_hook(look) for norm in norms]
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()

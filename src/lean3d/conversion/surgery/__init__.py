@@ -1,0 +1,1 @@
+"""Change modules in place, and copies of models."""

@@ -1,0 +1,66 @@
+"""Put code in front of a module's own class, without touching the class or its name."""
+
+from functools import cache, wraps
+from typing import Any
+
+from torch import nn
+from torch.fx import GraphModule
+
+from lean3d.conversion.surgery.fx import Graph
+
+__all__ = ["Mixed", "mixed", "own_class"]
+
+
+class Mixed:
+    """Code that comes before that of a module's own class, which is the last base.
+
+    Copies and pickles are those of the own class, which may define them, with the code in front.
+    """
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        reduced: Any = super().__reduce_ex__(protocol)
+        make, arguments, *rest = reduced
+        *kinds, kind = type(self).__bases__
+        arguments = tuple(kind if value is type(self) else value for value in arguments)
+        return revive, (tuple(kinds), make, arguments), *rest
+
+
+def own_class(module: nn.Module) -> type[nn.Module]:
+    """The class of a module without the code that comes before it."""
+    return type(module).__bases__[-1] if isinstance(module, Mixed) else type(module)
+
+
+def mixed(*kinds: Any) -> Any:
+    """The class of the last kind's name with the code of all."""
+    if issubclass(kinds[-1], GraphModule):  # a class for one module alone
+        return _mixed(*kinds) if Graph in kinds else _mixed(Graph, *kinds)
+    return _mixed_once(*kinds)
+
+
+def _mixed(*kinds: Any) -> Any:
+    kind = kinds[-1]
+    names: Any = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
+    code = next((each.forward for each in kinds[:-1] if "forward" in vars(each)), None)
+    if code is not None:
+        names["forward"] = _with_signature_of(kind.forward, code)
+    return type(kind.__name__, kinds, names)
+
+
+def _with_signature_of(own: Any, code: Any) -> Any:
+    """`code`, with the arguments of the class's own forward to those that ask, as exporters do."""
+
+    @wraps(own)
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return code(self, *args, **kwargs)
+
+    return forward
+
+
+_mixed_once = cache(_mixed)
+
+
+def revive(kinds: tuple[type, ...], make: Any, arguments: tuple[Any, ...]) -> Any:
+    """A module as its own class makes it, with the code of other kinds in front."""
+    module = make(*arguments)
+    module.__class__ = mixed(*kinds, type(module))
+    return module

@@ -1,0 +1,26 @@
+"""Put an operator in the place of a convolution, in place.
+
+The module stays the same object, so what refers to it (a second parent, a hook) still does.
+"""
+
+from torch import nn
+
+from lean3d.conversion.surgery.swap import STATE
+from lean3d.conversion.to3d.merged.modules import Crossing, cross
+
+__all__ = ["take_over"]
+
+CONTENTS = ("_parameters", "_buffers", "_modules")
+
+
+def take_over(module: nn.Module, operator: nn.Module) -> None:
+    """Give `module` the class, settings, parameters and submodules of `operator`."""
+    operator.train(module.training)
+    kept = {k: v for k, v in vars(module).items() if k in STATE and k not in CONTENTS}
+    vars(module).clear()
+    vars(module).update(vars(operator))
+    vars(module).update(kept)
+    crosses = isinstance(module, Crossing)
+    module.__class__ = type(operator)
+    if crosses:
+        cross(module)

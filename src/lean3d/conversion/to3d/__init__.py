@@ -1,0 +1,1 @@
+"""2D networks to 3D ones."""

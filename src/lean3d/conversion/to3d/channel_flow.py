@@ -1,0 +1,79 @@
+"""Watch where a 2D model takes the channels of the image, and what makes those of its outputs.
+
+Axes: B batch, C channels, H height, W width.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from lean3d.conversion.trace.compare import tensors
+from lean3d.conversion.trace.inputs_2d import is_image
+from lean3d.conversion.trace.tracer import Watch
+from lean3d.conversion.trace.trial_run import run_lightly
+
+__all__ = ["Mixing", "flow", "is_plain", "set_counts"]
+
+Sources = frozenset[str]  # paths of modules; "" for the image
+# functions whose outputs have other channels than their inputs
+MIXING = {"conv1d", "conv2d", "conv3d", "conv_transpose2d", "linear", "matmul", "__matmul__"}
+MIXING |= {"mm", "bmm", "addmm", "baddbmm", "einsum"}
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """A module that makes new channels of old ones, and the modules these came from."""
+
+    path: str
+    sources: Sources
+
+
+def flow(
+    model: nn.Module, arguments: tuple[Any, ...]
+) -> tuple[list[Mixing], list[tuple[Tensor, Sources]]]:
+    """The modules that mix channels, in order; and the outputs, with those that made them."""
+    watch = _Channels(model)
+    result = watch.see(lambda: run_lightly(model, arguments))
+    return watch.mixing, [(x, watch.origin(x)) for x in tensors(result)]
+
+
+class _Channels(Watch):
+    def __init__(self, model: nn.Module):
+        super().__init__(model)
+        self.marks: dict[int, tuple[Tensor, Sources]] = {}
+        self.mixing: list[Mixing] = []
+
+    def started(self, inputs: Any) -> None:
+        self._mark([x for x in tensors(inputs) if is_image(x)], frozenset({""}))
+
+    def _mark(self, values: list[Tensor], sources: Sources) -> None:
+        for x in values:
+            self.marks[id(x)] = (x, sources)
+
+    def origin(self, x: Tensor) -> Sources:
+        return self.marks[id(x)][1] if id(x) in self.marks else frozenset()
+
+    def called(self, path: str, function: Any, args: Any, kwargs: Any, result: Any) -> None:
+        sources: Sources = frozenset().union(*map(self.origin, tensors([args, kwargs])))
+        if getattr(function, "__name__", "") in MIXING:
+            self.mixing.append(Mixing(path, sources))
+            sources = frozenset({path})
+        self._mark(tensors(result), sources)
+
+
+def is_plain(module: Any, *kinds: type[nn.Module]) -> bool:
+    """Whether the weight of a layer in one group is its own parameter."""
+    own = isinstance(module, kinds) and module._parameters.get("weight") is not None
+    return own and getattr(module, "groups", 1) == 1
+
+
+def set_counts(
+    model: nn.Module, path: str, names: tuple[str, ...], before: int, after: int
+) -> None:
+    """Correct what a module, and those it is inside, say of its channels."""
+    for outer, module in model.named_modules():
+        if path == outer or path.startswith(f"{outer}.") or not outer:
+            for name in names:
+                if type(vars(module).get(name)) is int and vars(module)[name] == before:
+                    vars(module)[name] = after

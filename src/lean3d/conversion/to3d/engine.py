@@ -1,0 +1,191 @@
+"""Walk a model and turn every module that a rule covers into its 3D form, in place."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from lean3d.conversion.record import Row
+from lean3d.conversion.surgery.swap import become, remember
+from lean3d.conversion.to3d.analyse import Need
+from lean3d.conversion.to3d.base import Folding, Lifted, Site
+from lean3d.conversion.to3d.merged.modules import cross, fold
+from lean3d.conversion.to3d.merged.slices import slice_by_slice
+from lean3d.conversion.to3d.proof.replicate_axis import hold_still
+from lean3d.conversion.to3d.rules.registry import find_rule
+from lean3d.conversion.trace.ops_table import NATIVE, STACK
+from lean3d.errors import ConversionError
+
+__all__ = ["Plan", "Where", "flat_paths", "refuse_what_has_no_rule", "rewrite"]
+
+Where = Callable[[str, nn.Module], bool]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do to every copy of the model.
+
+    Args:
+        kept: By path, which of a module's own calls leave depth alone.
+        needs: What the modules' own forwards ask for, by path.
+    """
+
+    how: Any
+    where: Where | None = None
+    kept: Mapping[str, tuple[bool, ...]] = field(default_factory=dict)
+    needs: Mapping[str, Need] = field(default_factory=dict)
+
+    def selects(self, path: str, module: nn.Module) -> bool:
+        return self.where is None or bool(self.where(path, module))
+
+    def speaks_2d(self, path: str) -> bool:
+        return path in self.needs and self.needs[path].kind != NATIVE
+
+
+def rewrite(model: nn.Module, plan: Plan, still: int | None = None) -> list[Row]:
+    """Convert `model` in place; return what changed.
+
+    Args:
+        still: In a self-check, the axis along which the volume is constant.
+    """
+    rows: list[Row] = []
+    made: dict[Any, nn.Parameter] = {}
+    changed: set[nn.Module] = set()
+    left = {model.get_submodule(path) for path in flat_paths(model, plan)}
+    tied = _tied(model)
+    for path, module in list(model.named_modules()):
+        site = Site(path, plan.how, any(plan.kept.get(path, ())), made)
+        if not plan.selects(path, module):
+            continue
+        change = find_rule(module, site)
+        if change is not None:
+            row = _apply(module, change(module, site), site, still)
+        else:
+            kept = plan.kept.get(path, (False,))
+            row = _fold(module, site, plan.needs.get(path, Need()), still, kept)
+        if row is not None:
+            rows.append(row)
+            changed.add(module)
+    _cross(model, plan.needs, changed, left)
+    _check_tied(model, tied, plan.how)
+    return rows
+
+
+def flat_paths(model: nn.Module, plan: Plan) -> list[str]:
+    """What `where` leaves 2D."""
+    return [
+        path
+        for path, module in model.named_modules()
+        if not plan.selects(path, module)
+        and (plan.speaks_2d(path) or _would_change(module, Site(path, plan.how)))
+    ]
+
+
+def refuse_what_has_no_rule(model: nn.Module, plan: Plan) -> None:
+    """Raise ConversionError for a module that has no 3D form, before anything is run."""
+    for path, module in model.named_modules():
+        if plan.selects(path, module):
+            site = Site(path, plan.how, any(plan.kept.get(path, ())))
+            change = find_rule(module, site)
+            if change is not None:
+                change(module, site)
+
+
+def _would_change(module: nn.Module, site: Site) -> bool:
+    try:
+        change = find_rule(module, site)
+        return change is not None and change(module, site) is not module
+    except ConversionError:
+        return True
+
+
+def _apply(module: nn.Module, result: Any, site: Site, still: int | None) -> Row | None:
+    lifted = result if isinstance(result, Lifted) else Lifted(result)
+    if lifted.module is module:
+        return None
+    before = type(module).__name__
+    become(module, lifted.module, site)
+    if still is not None:
+        hold_still(module, still)
+    return Row(site.path, before, type(module).__name__, lifted.exact, lifted.kept)
+
+
+def _fold(
+    module: nn.Module, site: Site, need: Need, still: int | None, kept: tuple[bool, ...]
+) -> Row | None:
+    """Let a forward that speaks 2D run on volumes; what it holds itself becomes 3D where it can."""
+    if need.kind == NATIVE:
+        return None
+    before = type(module).__name__
+    if isinstance(module, nn.Conv2d):
+        _adopt(module, site, need)
+    stack = need.kind == STACK
+    fold(module, Folding(site.how, stack, need.same, kept, still, *need.channels_last))
+    where = "batch" if stack else "height"
+    return Row(site.path, before, f"{before}, depth in {where}", not stack, True)
+
+
+def _adopt(conv: nn.Conv2d, site: Site, need: Need) -> None:
+    """Give a convolution with code of its own the parameters of its 3D form.
+
+    A kernel it computes from a 2D weight stays one, and is laid out in 3D at each call.
+    """
+    settings: Any = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
+    rest: Any = (conv.groups, conv.bias is not None, conv.padding_mode)
+    with torch.device("meta"):
+        plain = nn.Conv2d(conv.in_channels, conv.out_channels, *settings, *rest)
+    own = conv._parameters.get("weight")
+    if own is not None:
+        plain.weight = own
+    change = find_rule(plain, site)
+    assert change is not None
+    template: Any = change(plain, site)
+    template = template.module if isinstance(template, Lifted) else template
+    taken = {
+        name: parameter
+        for name, parameter in template._parameters.items()
+        if name not in ("weight", "bias")
+    }
+    if template.weight.ndim == 5 and not need.computed:
+        taken["weight"] = template.weight
+    remember(conv, (), taken)
+    conv._parameters.update(taken)
+
+
+def _cross(
+    model: nn.Module,
+    needs: Mapping[str, Need],
+    changed: set[nn.Module],
+    left: set[nn.Module],
+) -> None:
+    """Let whatever a folded forward calls see volumes if there is anything 3D inside.
+
+    What `where` left 2D sees slices.
+    """
+    called = set().union(*(need.callees for need in needs.values() if need.kind != NATIVE))
+    for path in called:
+        inside = set((module := model.get_submodule(path)).modules())
+        if inside & changed:
+            cross(module)
+        elif inside & left:
+            slice_by_slice(module)
+
+
+def _tied(model: nn.Module) -> list[list[str]]:
+    names = defaultdict(list)
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names[id(parameter)].append(name)
+    return [group for group in names.values() if len(group) > 1]
+
+
+def _check_tied(model: nn.Module, tied: list[list[str]], how: Any) -> None:
+    now = dict(model.named_parameters(remove_duplicate=False))
+    for group in tied:
+        if len({id(now[name]) for name in group}) > 1:
+            raise ConversionError(
+                f"{', '.join(group)} are one parameter in the 2D model, and {type(how).__name__} "
+                "would make them different; untie them first, or choose one of the ACS conversions"
+            )

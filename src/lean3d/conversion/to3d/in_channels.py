@@ -1,0 +1,128 @@
+"""Give a 2D model another number of input channels, before it is converted.
+
+Axes: B batch, C channels, H height, W width.
+"""
+
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lean3d.conversion.surgery.copies import duplicate, for_a_while
+from lean3d.conversion.to3d.channel_flow import flow, is_plain, set_counts
+from lean3d.conversion.to3d.proof.grade import prepare
+from lean3d.conversion.to3d.proof.reference import Flat
+from lean3d.conversion.trace.compare import difference, tensors
+from lean3d.conversion.trace.inputs_2d import as_channels, is_image, likely_channels
+from lean3d.conversion.trace.trial_run import run_lightly
+from lean3d.errors import ConversionError
+
+__all__ = ["with_channels"]
+
+LARGEST_ERROR = 1e-4
+
+
+def with_channels(model: nn.Module, channels: int, example: Any) -> tuple[nn.Module, str]:
+    """A copy that takes images of other channels, and a line that says what was done.
+
+    The filters of the convolutions that see the image are dealt out to the new channels, so that
+    an image whose channels are all the same gets the answer it got: one channel has the sum of all.
+
+    Args:
+        example: An input of the copy.
+    """
+    who = f"in_channels={channels}"
+    flat = _prepare(model, channels, example)
+    before = next(x.shape[1] for x in flat.sample.arguments if is_image(x))
+    stems = _stems(flat, before, who)
+    shares = [_shares(flat.model, stems, before, channels, inner) for inner in (False, True)]
+    problems = [_problem(flat, share, before, channels) for share in shares]
+    if all(problems):
+        raise ConversionError(
+            f"{who}: {type(model).__name__} does more with the channels of the image than convolve "
+            f"them in {', '.join(map(repr, stems))} ({problems[0]})"
+        )
+    result = duplicate(model)
+    _take(result, shares[problems.index("")], before, channels)
+    names = ", ".join(map(repr, stems))
+    return result, f"{who}: {names} took {before}, whose filters were dealt out"
+
+
+def _prepare(model: nn.Module, channels: int, example: Any) -> Flat:
+    """The 2D model on images as the example's, but of channels that it takes."""
+    counts = likely_channels(model)
+    for count in counts if example is not None else ():
+        with suppress(ConversionError):
+            return prepare(model, as_channels(example, channels, count))
+    return prepare(model, example)
+
+
+def _stems(flat: Flat, before: int, who: str) -> list[str]:
+    """The convolutions whose channels are those of the image."""
+    mixing, _ = flow(flat.light, flat.sample.arguments)
+    stems = sorted({each.path for each in mixing if "" in each.sources})
+    if not stems:
+        raise ConversionError(f"{who}: nothing in {type(flat.model).__name__} convolves the image")
+    for path in stems:
+        module: Any = flat.model.get_submodule(path)
+        if not is_plain(module, nn.Conv2d) or module.in_channels % before:
+            raise ConversionError(
+                f"{who}: the {before} channels of the image go into {path!r}, {module}; only a "
+                f"convolution of {before} channels in one group, with a weight of its own, can "
+                "take others"
+            )
+    return stems
+
+
+def _shares(
+    model: nn.Module, stems: list[str], before: int, channels: int, inner: bool
+) -> dict[str, Tensor]:
+    """By path, (new, old): how much of each old filter a new channel gets.
+
+    Args:
+        inner: Of an image whose blocks of voxels were made channels, these are the inner axis.
+    """
+    shares = {}
+    for path in stems:
+        blocks = torch.eye(model.get_submodule(path).in_channels // before)  # type: ignore[operator, arg-type]
+        pair = (deal(before, channels), blocks) if inner else (blocks, deal(before, channels))
+        shares[path] = torch.kron(*pair)
+    return shares
+
+
+def _problem(flat: Flat, shares: dict[str, Tensor], before: int, channels: int) -> str:
+    """Why an image whose channels are all the same does not get the answer it got."""
+    old, new = (_gray(flat.sample.arguments, before, count) for count in (before, channels))
+    expected = run_lightly(flat.model, old)
+    with for_a_while(flat.model):
+        _take(flat.model, shares, before, channels)
+        try:
+            found = run_lightly(flat.model, new)
+        except Exception as problem:  # whatever a foreign forward raises
+            return f"{type(problem).__name__}: {problem}".splitlines()[0]
+    if any(x.is_meta for x in tensors(expected)):
+        return ""
+    error = difference(expected, found, 2)
+    good = error <= LARGEST_ERROR
+    return "" if good else f"a gray image is answered differently then, error {error:.1e}"
+
+
+def _gray(arguments: tuple[Any, ...], before: int, channels: int) -> tuple[Any, ...]:
+    return as_channels(as_channels(arguments, before, 1), 1, channels)
+
+
+def _take(model: nn.Module, shares: dict[str, Tensor], before: int, channels: int) -> None:
+    for path, share in shares.items():
+        conv: Any = model.get_submodule(path)
+        weight = torch.einsum("ocij,nc->onij", conv.weight.detach(), share.to(conv.weight))
+        conv.weight = nn.Parameter(weight, requires_grad=conv.weight.requires_grad)
+        conv.in_channels = weight.shape[1]
+        set_counts(model, path, ("in_channels", "in_chans"), before, channels)
+
+
+def deal(before: int, channels: int) -> Tensor:
+    """(channels, before): how much of each old filter a new channel gets; every old one in full."""
+    few = min(before, channels)
+    meet = torch.arange(channels)[:, None] % few == torch.arange(before) % few
+    return meet / meet.sum(0)

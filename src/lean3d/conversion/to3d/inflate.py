@@ -1,0 +1,134 @@
+"""Inflate 2D kernels to 3D ones.
+
+Paper: Carreira and Zisserman, Quo Vadis, Action Recognition? (I3D), arXiv:1705.07750, Sec 2.4
+Differs from the paper: depth is padded by its border slices, so that a volume which repeats one
+image gives the 2D answer up to its ends (zeros on request).
+
+Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from lean3d.conversion.to3d.base import Lift, Lifted, Site
+from lean3d.conversion.to3d.geometry import like_height, transposed_arguments
+from lean3d.conversion.to3d.rules.registry import rule
+from lean3d.errors import ConversionError
+from lean3d.ops.inflated import InflatedConv3d, InflatedConvTranspose3d
+
+__all__ = ["Inflate"]
+
+
+@dataclass(frozen=True)
+class Inflate(Lift):
+    """Repeat every 2D kernel along depth.
+
+    A 1x1 kernel stays one voxel deep. A transposed kernel becomes as deep as it is high, because
+    its stride has to be covered.
+
+    Args:
+        depth: Taps along depth, odd; None for as many as the kernel is high.
+        fill: "mean" repeats the kernel and divides by `depth`; "center" puts it in the middle of
+            zeros, which keeps the 2D answer on any volume.
+        pad: What depth is padded with.
+    """
+
+    depth: int | None = 3
+    fill: Literal["mean", "center"] = "mean"
+    pad: Literal["replicate", "zeros"] = "replicate"
+    planar_will_do: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        odd = isinstance(self.depth, int) and self.depth > 0 and self.depth % 2 == 1
+        if self.depth is not None and not odd:
+            raise ConversionError(f"Inflate: depth is an odd number of taps, got {self.depth!r}")
+        for name, allowed in (("fill", ("mean", "center")), ("pad", ("replicate", "zeros"))):
+            if getattr(self, name) not in allowed:
+                raise ConversionError(
+                    f"Inflate: {name} is one of {allowed}, got {getattr(self, name)!r}"
+                )
+
+    def weights(self, module: nn.Module, weight: Tensor, owner: nn.Module) -> dict[str, Tensor]:
+        if weight.ndim == 5:
+            return {"weight": weight}
+        taps = weight.new_tensor(self.taps(module.kernel_size[0]))  # type: ignore[index, arg-type]
+        return {"weight": weight.unsqueeze(2) * taps.view(-1, 1, 1)}
+
+    def taps(self, depth: int) -> list[float]:
+        """The share of the 2D kernel in each of `depth` slices."""
+        if self.fill == "mean":
+            return [1 / depth] * depth
+        return [float(tap == depth // 2) for tap in range(depth)]
+
+
+@rule(Inflate, nn.Conv2d)
+def inflate_conv(conv: nn.Conv2d, site: Site) -> Lifted:
+    how = site.how
+    depth = 1 if conv.kernel_size == (1, 1) else how.depth or conv.kernel_size[0]
+    pads = (_depth_pads(conv, site, depth), *_plane_pads(conv))
+    template = InflatedConv3d(conv, depth, 1 if site.keep else conv.stride[0], pads, how.pad)
+    template.weight = _inflated(conv, how.taps(depth), site)
+    sees_border = how.fill == "mean" and depth > 1
+    middle, step = depth // 2, conv.dilation[0]
+    spills = pads[0][0] > step * middle or pads[0][1] > step * (depth - 1 - middle)
+    exact = how.pad == "replicate" or not (sees_border or spills)
+    return Lifted(template.plain(), exact)
+
+
+@rule(Inflate, nn.ConvTranspose2d)
+def inflate_transposed(conv: nn.ConvTranspose2d, site: Site) -> Lifted:
+    kernel, stride, _, dilation = along = like_height(conv, site)
+    phases = [tap * dilation % stride for tap in range(kernel)]
+    if len(set(phases)) < stride:
+        raise site.refuse(conv, f"{kernel} taps cannot cover a stride of {stride} along depth")
+    replicate = site.how.pad == "replicate"
+    kind = InflatedConvTranspose3d if replicate else nn.ConvTranspose3d
+    template = kind(**transposed_arguments(conv, along, site))
+    template.weight = _inflated(conv, _shares(phases, site.how.fill), site)
+    return Lifted(template, replicate or kernel == stride)
+
+
+def _shares(phases: list[int], fill: str) -> list[float]:
+    """The part of the 2D kernel each depth tap holds; the taps that meet in one output sum to 1."""
+    if fill == "mean":
+        return [1 / phases.count(phase) for phase in phases]
+    middle = (len(phases) - 1) / 2
+    nearest = [min(_taps(phases, p), key=lambda tap: abs(tap - middle)) for p in set(phases)]
+    return [float(tap in nearest) for tap in range(len(phases))]
+
+
+def _taps(phases: list[int], phase: int) -> list[int]:
+    return [tap for tap, other in enumerate(phases) if other == phase]
+
+
+def _inflated(conv: nn.Conv2d | nn.ConvTranspose2d, taps: list[float], site: Site) -> nn.Parameter:
+    """The 5-D weight; one 2D weight used twice gives one 3D weight."""
+    key = (id(conv.weight), tuple(taps))
+    if key not in site.made:
+        shares = conv.weight.new_tensor(taps).view(-1, 1, 1)
+        weight = conv.weight.detach().unsqueeze(2) * shares
+        site.made[key] = nn.Parameter(weight, requires_grad=conv.weight.requires_grad)
+    return site.made[key]
+
+
+def _plane_pads(conv: nn.Conv2d) -> tuple[tuple[int, int], tuple[int, int]]:
+    if not isinstance(conv.padding, str):
+        return (conv.padding[0],) * 2, (conv.padding[1],) * 2
+    if conv.padding == "valid":
+        return (0, 0), (0, 0)
+    height, width = (d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True))
+    return (height // 2, height - height // 2), (width // 2, width - width // 2)
+
+
+def _depth_pads(conv: nn.Conv2d, site: Site, depth: int) -> tuple[int, int]:
+    """Under these a kernel of `depth` taps gives the depth that one of the 2D height would."""
+    reach, step = (depth - 1) // 2, conv.dilation[0]
+    if site.keep:
+        return (step * reach, step * (depth - 1 - reach))
+    (before, after), _ = _plane_pads(conv)
+    height = conv.kernel_size[0] - 1
+    first = before + step * (reach - height // 2)
+    return first, before + after + step * (depth - 1 - height) - first

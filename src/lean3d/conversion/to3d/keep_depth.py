@@ -1,0 +1,188 @@
+"""Which resampling modules leave depth alone, for volumes with thick slices.
+
+Downsamplings are counted by resolution, not by module: the strided branches of one block start
+from the same image size and are one downsampling. Upsamplings that end above the last kept
+resolution undo kept downsamplings, so they leave depth alone too.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from lean3d.conversion.to3d.base import Site
+from lean3d.conversion.to3d.geometry import every_axis, pair
+from lean3d.conversion.to3d.rules.registry import find_rule
+from lean3d.conversion.trace.ops_table import window
+from lean3d.conversion.trace.tracer import Watch
+from lean3d.errors import ConversionError
+
+__all__ = ["Kept", "kept_calls", "resamples"]
+
+Kept = dict[str, tuple[bool, ...]]  # by path: which of a module's own calls leave depth alone
+
+STRIDED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d)
+SAME_LEVEL = 0.75  # sizes that differ by less are one resolution
+# functions that may resample; a forward's calls of them are counted
+WINDOWED = {"conv2d", "max_pool2d", "avg_pool2d", "lp_pool2d"}
+RESAMPLING = WINDOWED | {"conv_transpose2d", "interpolate", "__getitem__"}
+RESAMPLING |= {"pixel_shuffle", "pixel_unshuffle", "pad"}
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call of a module, or of a function by a module's own forward.
+
+    Args:
+        ends: Heights that go in and come out.
+        step: Below 0 it shrinks, above 0 it enlarges the image.
+        sized: It makes a given size, whose depth is known where such a map was seen.
+    """
+
+    path: str
+    ends: tuple[int, int]
+    step: int
+    of_function: bool = False
+    sized: bool = False
+
+
+def kept_calls(model: nn.Module, how: Any, run: Callable[[], Any]) -> Kept:
+    """The calls that leave depth alone.
+
+    Args:
+        how: The conversion; its keep_depth says how many downsamplings, None for all.
+        run: Calls the 2D model once, so that its resolutions can be seen.
+    """
+    watch = _Resamplings(model, how)
+    watch.see(run)
+    calls = watch.calls
+    down = [call for call in calls if call.step < 0]
+    up = [call for call in calls if call.step > 0]
+    smallest, floor = 0.0, 0.0
+    if how.keep_depth is not None:
+        levels = _levels(sorted({call.ends[0] for call in down}, reverse=True))
+        if how.keep_depth > len(levels):
+            raise ConversionError(
+                f"keep_depth={how.keep_depth}, but the model downsamples {len(levels)} times; "
+                "give a number up to that, or None for all"
+            )
+        smallest = min(levels[how.keep_depth - 1])
+        floor = SAME_LEVEL * min(call.ends[1] for call in down if call.ends[0] >= smallest)
+        _check_jumps(up, floor)
+    kept = {id(call) for call in down if call.ends[0] >= smallest}
+    kept |= {id(call) for call in up if call.ends[0] >= floor}
+    # what is padded for a window goes with it
+    kept |= {id(pad) for pad, window in watch.padded if id(window) in kept}
+    result: Kept = {}
+    for call in calls:
+        result[call.path] = (*result.get(call.path, ()), id(call) in kept)
+    _check_shared(calls, result)
+    return {path: flags for path, flags in result.items() if any(flags)}
+
+
+def _check_jumps(up: list[_Call], floor: float) -> None:
+    for call in up:
+        start, end = call.ends
+        if start < floor < SAME_LEVEL * SAME_LEVEL * end and not call.sized:
+            raise ConversionError(
+                f"{call.path!r} enlarges {start} to {end} in one step, past the resolution "
+                f"{round(floor / SAME_LEVEL)} where depth starts to follow height; choose another "
+                "keep_depth"
+            )
+
+
+def _check_shared(calls: list[_Call], kept: Kept) -> None:
+    """A module without calls of its own has one setting, however often it is called."""
+    for path in {call.path for call in calls if not call.of_function}:
+        if len(set(kept[path])) > 1:
+            raise ConversionError(
+                f"{path!r} is used at resolutions on both sides of keep_depth; it cannot both "
+                "keep and change depth, so give it two copies or choose another keep_depth"
+            )
+
+
+class _Resamplings(Watch):
+    """Every call of a module that a rule replaces, and of a function in any other's forward."""
+
+    def __init__(self, model: nn.Module, how: Any):
+        super().__init__(model)
+        self.calls: list[_Call] = []
+        self.padded: list[tuple[_Call, _Call]] = []
+        self.pads: list[tuple[Tensor, _Call]] = []
+        self.whole = {
+            path
+            for path, module in model.named_modules()
+            if _shrinks(module) or _enlarges(module) or find_rule(module, Site(path, how))
+        }
+        for path, module in model.named_modules():
+            if path in self.whole:
+                self.handles.append(module.register_forward_hook(self._module(path)))
+
+    def _module(self, path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            x: Any = inputs[0] if inputs else None
+            if not all(isinstance(y, Tensor) and y.ndim == 4 for y in (x, output)):
+                return
+            ends = (x.shape[-2], output.shape[-2])
+            step = _enlarges(module) - _shrinks(module)
+            if not step and not type(module).__name__.startswith("Adaptive"):
+                blocks = type(module).__name__ == "SpaceToDepth"
+                step = -1 if blocks else 0
+            if step:
+                self.calls.append(_Call(path, ends, step))
+
+        return hook
+
+    def called(self, path: str, function: Any, args: Any, kwargs: Any, result: Any) -> None:
+        if path not in self.whole and resamples(function, args, kwargs):
+            x = args[0] if args else kwargs["input"]
+            ends = (x.shape[-2], result.shape[-2])
+            step = _step(function.__name__, args, kwargs, ends)
+            sized = kwargs.get("size", args[1] if len(args) > 1 else None) is not None
+            call = _Call(path, ends, step, True, sized)
+            self.calls.append(call)
+            self.padded += [(pad, call) for y, pad in self.pads if y is x]
+            if function.__name__ == "pad":
+                self.pads.append((result, call))
+
+
+def resamples(function: Any, args: Any, kwargs: Any) -> bool:
+    """Whether a call is one of those that are counted."""
+    x = args[0] if args else kwargs.get("input")
+    named = getattr(function, "__name__", "") in RESAMPLING
+    return named and isinstance(x, Tensor) and x.ndim == 4
+
+
+def _step(name: str, args: Any, kwargs: Any, ends: tuple[int, int]) -> int:
+    if name in WINDOWED:
+        return -int(window(name, args, kwargs)[1][0] > 1)
+    if name == "__getitem__":
+        index = args[1]
+        given = index if isinstance(index, tuple) else (index,)
+        plain = all(isinstance(i, slice) or i is Ellipsis for i in given)
+        return -int(plain and (every_axis(index)[2].step or 1) > 1)
+    return 0 if name == "pad" else int(ends[1] > ends[0]) - int(ends[1] < ends[0])
+
+
+def _shrinks(module: nn.Module) -> bool:
+    if isinstance(module, STRIDED):
+        stride = module.kernel_size if module.stride is None else module.stride
+        return pair(stride)[0] > 1
+    return isinstance(module, nn.PixelUnshuffle)
+
+
+def _enlarges(module: nn.Module) -> bool:
+    if isinstance(module, nn.ConvTranspose2d):
+        return module.stride[0] > 1
+    return isinstance(module, (nn.Upsample, nn.PixelShuffle))
+
+
+def _levels(sizes: list[int]) -> list[list[int]]:
+    levels: list[list[int]] = []
+    for size in sizes:
+        if levels and size > SAME_LEVEL * levels[-1][0]:
+            levels[-1].append(size)
+        else:
+            levels.append([size])
+    return levels

@@ -1,0 +1,1 @@
+"""Forwards that run with depth merged into another axis."""

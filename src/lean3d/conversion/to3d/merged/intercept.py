@@ -1,0 +1,153 @@
+"""The 3D meaning of the functions that see neighbours, while depth is laid into the batch.
+
+A function is run as the torch.nn module that calls it would be: that module is converted by its own
+rule and applied to the volume. So there is one rule for each thing, whichever way a model says it.
+
+Axes: B batch, C channels, D depth, H height, W width.
+"""
+
+import threading
+from collections.abc import Callable
+from itertools import combinations
+from typing import Any
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from lean3d.conversion.surgery.swap import become
+from lean3d.conversion.to3d.base import Folding, Lifted, Site
+from lean3d.conversion.to3d.keep_depth import resamples
+from lean3d.conversion.to3d.proof.replicate_axis import hold_still
+from lean3d.conversion.to3d.rules.registry import find_rule
+from lean3d.conversion.trace.compare import tensors
+from lean3d.errors import ShapeError
+
+__all__ = ["Call", "Intercept", "meaning", "static"]
+
+Meaning = Callable[["Call"], Any]
+MEANINGS: dict[Any, Meaning] = {}
+# elementwise: sizes must agree, or be 1
+JOINING = {"add", "add_", "__add__", "__iadd__", "__radd__", "mul", "__mul__", "__imul__", "sub"}
+# of each thread: 3D modules without weights, by what they were made from, the latest
+_LOCAL = threading.local()
+MOST = 256
+
+
+class Intercept(TorchFunctionMode):
+    """Give functions their 3D meaning while `here()`; tensors are (B*D, C, H, W)."""
+
+    def __init__(self, stack: Any, module: nn.Module, here: Callable[[], bool]):
+        super().__init__()
+        self.stack, self.module, self.here = stack, module, here
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if not self.here():
+            return function(*args, **kwargs)
+        meaning = MEANINGS.get(function, Call.plainly)
+        return meaning(Call(self.stack, self.module, function, args, kwargs))
+
+
+def _of_one_depth(args: tuple[Any, ...], batch: int) -> tuple[Any, ...]:
+    """Repeat along depth what has none, beside what has."""
+    flat = [x for arg in args for x in (arg if isinstance(arg, (list, tuple)) else [arg])]
+    counts = [x.shape[0] for x in flat if isinstance(x, Tensor) and x.ndim == 4]
+    if len(counts) < 2 or batch not in counts or max(counts) == batch:
+        return args
+    depth = max(counts) // batch
+
+    def repeat(x: Any) -> Any:
+        if isinstance(x, (list, tuple)):
+            return type(x)(map(repeat, x))
+        alone = isinstance(x, Tensor) and x.ndim == 4 and x.shape[0] == batch
+        return x.repeat_interleave(depth, 0) if alone else x
+
+    return tuple(map(repeat, args))
+
+
+class Call:
+    """One call of a function on tensors whose depth is in the batch."""
+
+    def __init__(self, stack: Any, module: Any, function: Any, args: Any, kwargs: Any):
+        self.stack, self.module, self.function = stack, module, function
+        self.args, self.kwargs = args, kwargs
+        self.folding: Folding = module._folding
+        self.keep = False
+        if resamples(function, args, kwargs):
+            calls, stack.calls = self.folding.keep, stack.calls + 1
+            self.keep = calls[min(stack.calls, len(calls)) - 1]
+
+    @property
+    def repeats(self) -> bool:
+        """Whether depth is padded by its border slices."""
+        return getattr(self.folding.how, "pad", "zeros") == "replicate"
+
+    def read(self, names: str, **defaults: Any) -> dict[str, Any]:
+        """The arguments by name."""
+        return defaults | dict(zip(names.split(), self.args, strict=False)) | self.kwargs
+
+    def plainly(self) -> Any:
+        self.check_sizes()
+        return self.function(*_of_one_depth(self.args, self.stack.batch), **self.kwargs)
+
+    def check_sizes(self) -> None:
+        """Raise ShapeError where maps are joined that do not fit."""
+        name = getattr(self.function, "__name__", "")
+        channels = name == "cat" and self.read("tensors dim", dim=0)["dim"] == 1
+        if name not in JOINING and not channels:
+            return
+        maps = [x for x in tensors(self.args) if x.ndim == 4 and x.shape[0] % self.stack.batch == 0]
+        sizes = [(x.shape[0] // self.stack.batch, *x.shape[2:]) for x in maps]
+        for axis, along in enumerate(zip(*sizes, strict=True), start=2):
+            # not a set: sizes may be symbols, under torch.export
+            if any(a != b and a != 1 and b != 1 for a, b in combinations(along, 2)):
+                raise ShapeError(
+                    f"{type(self.module).__name__} joins maps of {along} voxels along axis {axis}, "
+                    "because the volume was halved with a remainder; pad this axis to a multiple "
+                    "of the network's stride (32 for five halvings), as its images are"
+                )
+
+    def volume(self, x: Tensor) -> Tensor:
+        """(B*D, C, H, W) as (B, C, D, H, W)."""
+        return self.stack.unfold(x)
+
+    def lifted(self, kind: Any, *args: Any, **kwargs: Any) -> nn.Module:
+        """The 3D form of a 2D torch.nn module; kept by this thread, because it holds no weights."""
+        folding = self.folding
+        settings = (*args, *(item for pair in sorted(kwargs.items()) for item in pair))
+        key = (kind, settings, folding.how, self.keep, folding.still)
+        made = getattr(_LOCAL, "made", None)
+        if made is None:
+            made = _LOCAL.made = {}
+        if key not in made:
+            if len(made) >= MOST:  # settings may follow the sizes of the volumes
+                made.pop(next(iter(made)))
+            made[key] = _lifted(kind(*args, **kwargs), folding, self.keep)
+        return made[key]
+
+
+def _lifted(module: nn.Module, folding: Folding, keep: bool) -> nn.Module:
+    site = Site("", folding.how, keep)
+    change = find_rule(module, site)
+    result: Any = change(module, site) if change else module
+    result = result.module if isinstance(result, Lifted) else result
+    if result is not module:
+        become(module, result, site)
+    if folding.still is not None:
+        hold_still(module, folding.still)
+    return module
+
+
+def meaning(*functions: Any) -> Callable[[Meaning], Meaning]:
+    def register(rule: Meaning) -> Meaning:
+        for function in functions:
+            MEANINGS[function] = rule
+        return rule
+
+    return register
+
+
+def static(value: Any) -> Any:
+    return tuple(value) if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,226 @@
+"""Run a 2D forward, unchanged, on a volume.
+
+Where it sees every voxel alone or all at once, depth is laid into height (`Spread`): no function
+needs another meaning, and nothing is copied. Where it sees neighbours, depth is laid into the
+batch (`Stack`), and the functions that see neighbours are given their 3D meaning (`functional`).
+
+The modules a folded forward calls cross back: they, and their hooks, see (B, C, D, H, W).
+
+Axes: B batch, C channels, D depth, H height, W width.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lean3d.conversion.surgery.fx import refuse_tracing
+from lean3d.conversion.surgery.subclass import Mixed, mixed
+from lean3d.conversion.to3d.base import Folding
+from lean3d.conversion.to3d.merged.intercept import Intercept
+from lean3d.conversion.trace.tree import mapped
+from lean3d.ops.leaf import Leaf
+from lean3d.ops.views import LearntViews
+
+__all__ = [
+    "Crossing",
+    "Spread",
+    "Stack",
+    "cross",
+    "fold",
+    "innermost",
+    "inside",
+    "unfold_class",
+    "volume",
+]
+
+# of each thread: the folds around the code that runs, innermost last; None: on volumes
+_LOCAL = threading.local()
+
+
+class Spread:
+    """Depth laid into height: (B, C, D, H, W) as (B, C, D*H, W)."""
+
+    def __init__(self, folding: Folding):
+        self.folding = folding
+        self.seen: list[tuple[int, int, int]] = []  # D*H, W, D
+
+    def enter(self, x: Any) -> Any:
+        return self.fold(x, 1 if self.folding.channels_last_in else 2)
+
+    def fold(self, x: Any, place: int = 2) -> Any:
+        if not _is_volume(x):
+            return x
+        depth, height, width = x.shape[place : place + 3]
+        self.seen.append((depth * height, width, depth))
+        return x.flatten(place, place + 1)
+
+    def unfold(self, x: Any) -> Any:
+        return self._unfold(x, 2)
+
+    def leave(self, x: Any) -> Any:
+        return self._unfold(x, 1 if self.folding.channels_last_out else 2)
+
+    def _unfold(self, x: Any, place: int) -> Any:
+        if not isinstance(x, Tensor) or x.ndim != 4:
+            return x
+        for tall, wide, depth in (*self.seen, (1, 1, 1)):
+            if x.shape[place] == tall and x.shape[place + 1] == wide:
+                sizes = (*x.shape[:place], depth, tall // depth, *x.shape[place + 1 :])
+                return x.reshape(sizes)
+        return x
+
+    @contextmanager
+    def __call__(self, module: Any) -> Iterator[None]:
+        with inside(self):
+            yield
+
+
+class Stack:
+    """Depth laid into the batch: (B, C, D, H, W) as (B*D, C, H, W); what has no depth is as before.
+
+    `batch` is B; the depth of a tensor is how many times its first axis is that.
+    """
+
+    def __init__(self, folding: Folding):
+        self.folding, self.batch, self.calls = folding, 0, 0
+        self.seen: list[tuple[int, int, int]] = []  # H, W, D
+
+    def enter(self, x: Any) -> Any:
+        return self.fold(x, 1 if self.folding.channels_last_in else 2)
+
+    def fold(self, x: Any, place: int = 2) -> Any:
+        if not _is_volume(x):
+            return x
+        self.batch = x.shape[0]
+        depth, height, width = x.shape[place : place + 3]
+        self.seen.append((height, width, depth))
+        return x.transpose(1, place).flatten(0, 1)
+
+    def unfold(self, x: Any) -> Any:
+        if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[0] % self.batch:
+            return x
+        volume = x.reshape(self.batch, -1, *x.shape[1:]).transpose(1, 2)
+        # torch's tracer and its kernels disagree on the strides that follow from this view's
+        return volume.contiguous() if torch.compiler.is_compiling() else volume
+
+    def leave(self, x: Any) -> Any:
+        if isinstance(x, Tensor) and x.ndim == 4 and not self.folding.channels_last_out:
+            return self.unfold(x)
+        if not isinstance(x, Tensor) or x.ndim == 0 or x.shape[0] % self.batch:
+            return x
+        if x.shape[0] == self.batch and x.ndim < 4:
+            return x
+        slices = x.reshape(self.batch, -1, *x.shape[1:])
+        return slices.mean(1) if x.ndim == 2 else slices
+
+    def depth_of(self, height: int, width: int) -> int | None:
+        """The depth of a volume that was seen with these other sides."""
+        around = [fold for fold in _around() if isinstance(fold, Stack)]
+        for fold in reversed(around):
+            for tall, wide, depth in fold.seen:
+                if (tall, wide) == (height, width):
+                    return depth
+        return None
+
+    @contextmanager
+    def __call__(self, module: Any) -> Iterator[None]:
+        with inside(self), Intercept(self, module, lambda: innermost() is self):
+            yield
+
+
+def _around() -> tuple[Any, ...]:
+    return getattr(_LOCAL, "around", ())
+
+
+def innermost() -> Any:
+    """The fold around the code that runs in this thread; None: it runs on volumes."""
+    around = _around()
+    return around[-1] if around else None
+
+
+@contextmanager
+def inside(state: Any) -> Iterator[None]:
+    outer = _around()
+    _LOCAL.around = (*outer, state)
+    try:
+        yield
+    finally:
+        _LOCAL.around = outer
+
+
+def _is_volume(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.ndim == 5
+
+
+class Crossing(Mixed):
+    """A module called from a folded forward."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        around = innermost()
+        if around is None:
+            return super().__call__(*args, **kwargs)  # type: ignore[misc]
+        unfolded = False
+
+        def unfold(x: Any) -> Any:
+            nonlocal unfolded
+            volume = around.unfold(x)
+            unfolded |= volume is not x
+            return volume
+
+        with inside(None):
+            volumes = mapped((args, kwargs), unfold)
+        if not unfolded:
+            return super().__call__(*args, **kwargs)  # type: ignore[misc]
+        with inside(None):
+            result = super().__call__(*volumes[0], **volumes[1])  # type: ignore[misc]
+            return mapped(result, around.fold)
+
+
+class Folded(Crossing, LearntViews, Leaf):
+    """A module whose own forward speaks 2D; torch.fx records it as one call."""
+
+    _folding: Folding
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if innermost() is not None:  # what came in is folded already
+            return super().forward(*args, **kwargs)
+        refuse_tracing(self, args, kwargs)
+        state = Stack(self._folding) if self._folding.stack else Spread(self._folding)
+        folded = mapped((args, kwargs), state.enter)
+        if not state.seen:  # no volume came in
+            return super().forward(*args, **kwargs)
+        with state(self):
+            result = super().forward(*folded[0], **folded[1])
+        return mapped(result, state.leave)
+
+
+def fold(module: nn.Module, folding: Folding) -> None:
+    """Let a module's own forward run on volumes."""
+    vars(module)["_folding"] = folding
+    module.__class__ = mixed(Folded, type(module))
+
+
+def cross(module: nn.Module) -> None:
+    """Let a module see volumes when a folded forward calls it."""
+    if not isinstance(module, Crossing):
+        module.__class__ = mixed(Crossing, type(module))
+
+
+def unfold_class(module: nn.Module) -> None:
+    """Undo `fold` and `cross`, and what else lets a module cross."""
+    if isinstance(module, Crossing):
+        module.__class__ = type(module).__bases__[-1]
+    vars(module).pop("_folding", None)
+
+
+def volume(x: Tensor) -> Tensor:
+    """What a forward has as `x`, with its depth if that is folded away."""
+    around = innermost()
+    if around is None:
+        return x
+    with inside(None):
+        return around.unfold(x)

@@ -1,0 +1,35 @@
+"""What `where` left 2D in a network that is 3D: it sees slices if a folded forward calls it.
+
+Axes: B batch, C channels, D depth, H height, W width.
+"""
+
+from typing import Any
+
+from torch import nn
+
+from lean3d.conversion.surgery.subclass import mixed
+from lean3d.conversion.to3d.merged.modules import Crossing, Spread, Stack, innermost, inside
+from lean3d.conversion.trace.tree import mapped
+
+__all__ = ["slice_by_slice"]
+
+
+class Sliced(Crossing):
+    """A 2D module: it is called with (B*D, C, H, W), and functions mean what they do in 2D."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        around = innermost()
+        stack = Stack(around.folding) if isinstance(around, Spread) else None
+        with inside(None):
+            if stack is not None:
+                args, kwargs = mapped((args, kwargs), lambda x: stack.fold(around.unfold(x)))
+            result = super(Crossing, self).__call__(*args, **kwargs)  # type: ignore[misc]
+            if stack is None or not stack.seen:
+                return result
+            return mapped(result, lambda y: around.fold(stack.unfold(y)))
+
+
+def slice_by_slice(module: nn.Module) -> None:
+    """Let a module see slices when a folded forward calls it."""
+    if not isinstance(module, Crossing):
+        module.__class__ = mixed(Sliced, type(module))

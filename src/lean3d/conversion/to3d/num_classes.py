@@ -1,0 +1,114 @@
+"""Give a 2D model another number of classes, before it is converted."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from lean3d.conversion.surgery.copies import duplicate, for_a_while
+from lean3d.conversion.to3d.channel_flow import flow, is_plain, set_counts
+from lean3d.conversion.to3d.proof.reference import Flat
+from lean3d.conversion.trace.compare import tensors
+from lean3d.conversion.trace.trial_run import run_lightly
+from lean3d.errors import ConversionError
+
+__all__ = ["find_heads", "with_classes"]
+
+LARGE = (299, 299)
+COUNTS = ("out_features", "out_channels", "num_classes")
+
+
+def find_heads(flat: Flat, num_classes: int) -> tuple[list[str], int]:
+    """The layers whose outputs are the model's classes, and how many classes these are.
+
+    Raises:
+        ConversionError: there is none, or it cannot be replaced.
+    """
+    who, name = f"num_classes={num_classes}", type(flat.model).__name__
+    found, sources = _ends(flat)
+    if len(found) != 1:
+        raise ConversionError(
+            f"{who}: the outputs of {name} have {sorted(found)} channels; which of them are "
+            "classes cannot be told, so replace the head of the 2D model before it is converted"
+        )
+    before = found.pop()
+    heads = [path for path in sorted(sources) if _outputs(flat.model.get_submodule(path)) == before]
+    for path in heads:
+        if not is_plain(flat.model.get_submodule(path), nn.Linear, nn.Conv2d):
+            heads = []
+    if not heads:
+        raise ConversionError(
+            f"{who}: the {before} outputs of {name} are not those of an nn.Linear or of an "
+            "nn.Conv2d in one group, with a weight of its own; replace the head of the 2D model "
+            "before it is converted"
+        )
+    _check(flat, heads, before, num_classes, who)
+    return heads, before
+
+
+def _ends(flat: Flat) -> tuple[set[int], set[str]]:
+    """How many channels the outputs have, and the modules that made them; in training too."""
+    counts: set[int] = set()
+    sources: set[str] = set()
+    sample = flat.sample
+    larger = sample.make(LARGE) if flat.meta is not None else sample.arguments
+    for training, arguments in (
+        (False, sample.arguments),
+        (True, sample.arguments),
+        (True, larger),
+    ):
+        try:
+            _, ends = flow(flat.light.train(training), arguments)
+        except Exception:  # the heads of training may ask for a large image
+            continue
+        finally:
+            flat.light.eval()
+        counts |= {x.shape[1] for x, _ in ends if x.ndim > 1}
+        sources |= set().union(*(paths for _, paths in ends))
+    return counts, sources - {""}
+
+
+def _outputs(module: Any) -> int | None:
+    return getattr(module, "out_features", getattr(module, "out_channels", None))
+
+
+def _check(flat: Flat, heads: list[str], before: int, num_classes: int, who: str) -> None:
+    why = ""
+    with for_a_while(flat.light):
+        _draw(flat.light, heads, before, num_classes)
+        try:
+            found = tensors(run_lightly(flat.light, flat.sample.arguments))
+        except Exception as problem:  # whatever a foreign forward raises
+            why = f"{type(problem).__name__}: {problem}".splitlines()[0]
+        else:
+            counts = {x.shape[1] for x in found if x.ndim > 1}
+            why = "" if counts == {num_classes} else f"the outputs then have {sorted(counts)}"
+    if why:
+        raise ConversionError(
+            f"{who}: {type(flat.model).__name__} needs the {before} outputs of "
+            f"{', '.join(map(repr, heads))} ({why})"
+        )
+
+
+def with_classes(
+    model: nn.Module, heads: list[str], before: int, num_classes: int
+) -> tuple[nn.Module, str]:
+    """A copy with new last layers, drawn at random, and a line that says what was done."""
+    result = duplicate(model)
+    _draw(result, heads, before, num_classes)
+    names = ", ".join(map(repr, heads))
+    return result, f"num_classes={num_classes}: {names} gave {before} and was drawn anew"
+
+
+def _draw(model: nn.Module, heads: list[str], before: int, num_classes: int) -> None:
+    for path in heads:
+        head: Any = model.get_submodule(path)
+        set_counts(
+            model, path, ("out_features", "out_channels", "num_classes"), before, num_classes
+        )
+        for name, old in list(head._parameters.items()):
+            if old is not None:
+                new = old.new_empty(num_classes, *old.shape[1:])
+                head._parameters[name] = nn.Parameter(new, requires_grad=old.requires_grad)
+        with torch.no_grad():
+            head.reset_parameters()

@@ -1,0 +1,64 @@
+"""2.5D: every 2D kernel stays on one plane of the volume.
+
+Paper: the 2.5D baseline of Yang et al. (ACS), arXiv:1911.10477, Sec 3.3. Strides and pools act on
+all three axes there, so depth shrinks as height does; `keep_depth` says otherwise.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from lean3d.conversion.to3d.base import Lift, Lifted, Site
+from lean3d.conversion.to3d.geometry import conv_arguments, like_height, transposed_arguments
+from lean3d.conversion.to3d.rules.registry import rule
+from lean3d.errors import ConversionError
+from lean3d.ops import PlanarConv3d
+from lean3d.ops.transposed import PlanarConvTranspose3d
+
+__all__ = ["Planar"]
+
+
+@dataclass(frozen=True)
+class Planar(Lift):
+    """Lay every 2D kernel on one plane; pools and strides act on depth as on height.
+
+    Args:
+        axis: The axis the kernels do not extend along: 0 depth, 1 height, 2 width.
+    """
+
+    axis: int = 0
+    planar_will_do: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.axis not in (0, 1, 2):
+            raise ConversionError(
+                f"Planar: axis is 0 depth, 1 height or 2 width, got {self.axis!r}"
+            )
+
+
+@rule(Planar, nn.Conv2d)
+def planar_conv(conv: nn.Conv2d, site: Site) -> Lifted:
+    depth = like_height(conv, site)
+    _check_plane(conv, site, depth[0])
+    arguments = conv_arguments(conv, depth)
+    exact = site.how.axis == 0 or max(conv.kernel_size) == 1
+    return Lifted(PlanarConv3d(**arguments, axis=site.how.axis), exact)
+
+
+@rule(Planar, nn.ConvTranspose2d)
+def planar_transposed(conv: nn.ConvTranspose2d, site: Site) -> Lifted:
+    depth = like_height(conv, site)
+    _check_plane(conv, site, depth[0])
+    arguments = transposed_arguments(conv, depth, site)
+    return Lifted(PlanarConvTranspose3d(**arguments, axis=site.how.axis), site.how.axis == 0)
+
+
+def _check_plane(conv: nn.Conv2d | nn.ConvTranspose2d, site: Site, kernel: int) -> None:
+    axis = site.how.axis
+    if axis != 0 and kernel != conv.kernel_size[0]:
+        raise site.refuse(conv, f"depth cannot be kept by a kernel along it; axis={axis} needs one")
+    settings = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
+    if axis == 2 and any(not isinstance(s, str) and s[0] != s[1] for s in settings):
+        raise site.refuse(conv, "it is not square, and Planar(axis=2) lays its width along height")

@@ -1,0 +1,1 @@
+"""The self-check of 2D-to-3D conversions."""

@@ -1,0 +1,145 @@
+"""Run the self-checks of a conversion, grade it, and refuse what fails."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from lean3d.conversion.record import Check, Grade
+from lean3d.conversion.surgery.copies import precise_copy, without_memory
+from lean3d.conversion.to3d.base import Lift
+from lean3d.conversion.to3d.engine import Plan
+from lean3d.conversion.to3d.proof.planes import (
+    ALONG_DEPTH,
+    ALONG_HEIGHT,
+    Result,
+    compare_planes,
+    compare_sizes,
+)
+from lean3d.conversion.to3d.proof.reference import Flat
+from lean3d.conversion.trace.first_mismatch import Culprit
+from lean3d.conversion.trace.input_sizes import find_sample
+from lean3d.errors import ConversionError
+
+__all__ = ["Proof", "first_that_holds", "prepare", "prove", "prove_sizes"]
+
+
+def prepare(model: nn.Module, example: object) -> Flat:
+    """The 2D model and a sample that runs: in double precision and on the meta device if it can."""
+    error: Exception | None = None
+    for dtype in (torch.float64, torch.float32):  # a forward may say .float()
+        flat = precise_copy(model, dtype)
+        for meta in (_without_memory(flat), None):
+            try:
+                return Flat(flat, find_sample(flat, meta, example), dtype, meta)
+            except ConversionError as why:
+                error = why
+    assert error is not None
+    raise error
+
+
+def _without_memory(model: nn.Module) -> nn.Module | None:
+    with suppress(Exception):  # a module may refuse the move for reasons of its own
+        return without_memory(model)
+    return None
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How the checks of one plan went.
+
+    Args:
+        failure: The first result that will not do, and what would make it do.
+    """
+
+    plan: Plan
+    grade: Grade
+    results: list[Result]
+    failure: tuple[Result, str] | None = None
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        return tuple(
+            check if check.passed else replace(check, detail=blame().path)
+            for check, blame in self.results
+        )
+
+    def insist(self) -> "Proof":
+        """Raise ConversionError if it failed; names the first module that goes wrong."""
+        if self.failure is None:
+            return self
+        (check, blame), otherwise = self.failure
+        raise ConversionError(_explain(check, blame(), self.plan) + otherwise)
+
+
+def prove(flat: Flat, plan: Plan, planar_will_do: bool) -> Proof:
+    """Run the checks, and grade the conversion; it stops at the first failure that will not do."""
+    sizes = prove_sizes(flat, plan)
+    if sizes.failure is not None:  # seen at no cost
+        return sizes
+    how: Lift = plan.how
+    results = compare_planes(flat, plan, ALONG_DEPTH)
+    # what leaves depth alone cannot treat it as height; the rest of the model can
+    alike = replace(plan, how=replace(how, keep_depth=0), kept={})
+    note = ", no depth kept" if how.keep_depth != 0 else ""
+    if (failed := _first_failure(results)) is not None:
+        return Proof(plan, "unchecked", results, (failed, ""))
+    along_height = compare_planes(flat, alike, ALONG_HEIGHT)
+    results += [(replace(check, name=check.name + note), blame) for check, blame in along_height]
+    if (failed := _first_failure(results)) is not None and not note and not planar_will_do:
+        return Proof(plan, "planar", results, (failed, ', or accept="planar"'))
+    isotropic = failed is None and how.keep_depth == 0
+    grade: Grade = "isotropic" if isotropic else "planar"
+    return Proof(plan, grade, [*results, *sizes.results])
+
+
+def prove_sizes(flat: Flat, plan: Plan) -> Proof:
+    """The part of the proof that needs no values."""
+    result = compare_sizes(flat, plan)
+    return Proof(plan, "unchecked", [result], None if result[0].passed else (result, ""))
+
+
+def first_that_holds(
+    plans: list[Plan], examine: Callable[[Plan], Proof], *, insist: bool = True
+) -> Proof:
+    """The proof of the first plan that passes, else that of the last.
+
+    Args:
+        insist: Raise ConversionError if none passes.
+    """
+    for plan in plans[:-1]:
+        with suppress(ConversionError):
+            proof = examine(plan)
+            if proof.failure is None:
+                return proof
+    last = examine(plans[-1])
+    return last.insist() if insist else last
+
+
+def _first_failure(results: list[Result]) -> Result | None:
+    return next((result for result in results if not result[0].passed), None)
+
+
+def _explain(check: Check, culprit: Culprit, plan: Plan) -> str:
+    where = f"at {culprit.path!r}" if culprit.path else "(the model itself)"
+    if culprit.error is not None:
+        wrong = f"it gives another answer than in 2D (error {culprit.error:.1e})"
+    else:
+        wrong = culprit.why
+    line = plan.needs[culprit.path].line if culprit.path in plan.needs else ""
+    line = f" ({line})" if line else ""
+    return (
+        f"{culprit.kind} {where} cannot be converted: its forward treats the tensor as 2D{line}, "
+        f"because on a volume {wrong}; self-check {check.name}. {_remedy(culprit)}"
+    )
+
+
+def _remedy(culprit: Culprit) -> str:
+    if culprit.kind in ("Flatten", "Linear"):
+        return (
+            "What is flattened before a linear layer must not grow with depth: pool it to one "
+            "voxel first, as nn.AdaptiveAvgPool2d(1) does"
+        )
+    return "Write that forward for (B, C, D, H, W), for example with modules instead of functions"

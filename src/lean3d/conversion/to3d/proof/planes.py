@@ -1,0 +1,146 @@
+"""Prove a conversion: three comparisons of the 3D model with the 2D one.
+
+(a) kernels on the (H, W) plane, a volume that repeats one image along depth;
+(c) kernels on the (D, W) plane, a volume that holds the image there and repeats it along height:
+    both must give the 2D answer. (a) alone passes where depth is forgotten; (c) shows that depth is
+    treated exactly as height.
+(s) the converted model itself, D, H and W all different: every output has the size it should.
+
+Axes: B batch, C channels, D depth, H height, W width.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from lean3d.conversion.record import Check
+from lean3d.conversion.surgery.copies import duplicate, for_a_while
+from lean3d.conversion.to3d.base import Lift
+from lean3d.conversion.to3d.engine import Plan, flat_paths, rewrite
+from lean3d.conversion.to3d.inflate import Inflate
+from lean3d.conversion.to3d.planar import Planar
+from lean3d.conversion.to3d.proof.reference import Answer, Flat, with_values
+from lean3d.conversion.trace.compare import difference, same_sizes
+from lean3d.conversion.trace.first_mismatch import Culprit, Run, find_culprit
+from lean3d.conversion.trace.trial_run import run_lightly
+
+__all__ = ["ALONG_DEPTH", "ALONG_HEIGHT", "Result", "compare_planes", "compare_sizes"]
+
+ALONG_DEPTH, ALONG_HEIGHT = 2, 3
+NAMES = {
+    ALONG_DEPTH: "(a) image repeated along depth",
+    ALONG_HEIGHT: "(c) image in the depth-width plane",
+}
+THIN = 8
+SIZES = "(s) sizes of the converted model"
+
+Result = tuple[Check, Callable[[], Culprit]]  # a check, and what says which module fails it
+
+
+def _no_one() -> Culprit:
+    raise AssertionError("the check passed")
+
+
+def compare_planes(flat: Flat, plan: Plan, axis: int) -> list[Result]:
+    """Check (a) or (c), with silent branches woken up, and with the model's own weights."""
+    results: list[Result] = []
+    for answer in flat.answers:
+        results.append(_compare(flat, answer, plan, axis))
+        if not results[-1][0].passed:
+            break
+    return results
+
+
+def _compare(flat: Flat, answer: Answer, plan: Plan, axis: int) -> Result:
+    for length in _lengths(flat, plan, axis):
+        error = _error(flat, answer, plan, axis, length)
+        if math.isfinite(error):
+            break
+    tolerance = flat.tolerance(answer, error)
+    number = error if math.isfinite(error) else None
+    name, shape = NAMES[axis] + answer.note, flat.sample.shape(axis, length)
+    check = Check(name, error <= tolerance, number, tolerance, shape)
+    if check.passed:
+        return check, _no_one
+    return check, partial(_blame, flat, answer, plan, axis, length, tolerance)
+
+
+def _lengths(flat: Flat, plan: Plan, axis: int) -> list[int]:
+    """How often the image is repeated, at the first length at which there is an answer.
+
+    Often enough to be halved where height is not. A model of one height alone, as with tables of
+    positions, would be asked for a cube of it, so thin volumes are tried before.
+    """
+    sample = flat.sample
+    if plan.how.keep_depth != 0:
+        return [sample.even(16, 48, 80)]
+    thin = [THIN] if axis == ALONG_DEPTH and sample.length == sample.size[0] else []
+    return [*thin, sample.length]
+
+
+def _error(flat: Flat, answer: Answer, plan: Plan, axis: int, length: int) -> float:
+    volume = flat.sample.volume(axis, length)
+    with with_values(answer.values), _planes(flat.model, plan, axis), suppress(Exception):
+        # whatever a foreign forward raises; the culprit says what
+        return difference(answer.expected, run_lightly(flat.model, volume), axis)
+    return math.inf
+
+
+def _blame(
+    flat: Flat, answer: Answer, plan: Plan, axis: int, length: int, tolerance: float
+) -> Culprit:
+    image, volume = flat.sample.arguments, flat.sample.volume(axis, length)
+
+    def judge(one: list[Tensor], other: list[Tensor]) -> float:
+        error = difference(one, other, axis)
+        return error if error > tolerance else 0.0
+
+    with with_values(answer.values):
+        other = duplicate(flat.model)
+        with _planes(other, plan, axis):
+            return find_culprit([(flat.model, image)], (other, volume), judge)
+
+
+@contextmanager
+def _planes(model: nn.Module, plan: Plan, axis: int) -> Iterator[None]:
+    """Let the 2D model be what the check compares with it."""
+    still = axis - 2
+    with for_a_while(model):
+        rewrite(model, replace(plan, how=_planar_twin(plan.how, still)), still=still)
+        yield
+
+
+def _planar_twin(how: Lift, axis: int) -> Lift:
+    """The same rewriting with kernels that do not extend along `axis`."""
+    if isinstance(how, Inflate) and axis == 0:
+        return replace(how, pad="replicate")  # its own kernels must keep the 2D answer
+    return Planar(axis=axis, keep_depth=how.keep_depth)
+
+
+def compare_sizes(flat: Flat, plan: Plan) -> Result:
+    """Check (s)."""
+    sample, model = flat.light_sample, flat.light
+    # what is left 2D does not shrink depth either
+    keeps = plan.how.keep_depth != 0 or bool(flat_paths(model, plan))
+    depth = sample.even(64, 32, 96) if keeps else sample.depth
+    kept = (depth, sample.size[0]) if keeps else None
+    flats = [(model, image) for image in (sample.arguments, sample.make((depth, sample.size[1])))]
+    wide, tall = (run_lightly(*run) for run in flats)
+    fits, passed = partial(same_sizes, kept=kept), False
+    with for_a_while(model), suppress(Exception):  # whatever a foreign forward raises
+        rewrite(model, plan)
+        passed = fits(wide, tall, run_lightly(model, sample.volume(ALONG_DEPTH, depth)))
+    check = Check(SIZES, passed, None, 0.0, (depth, *sample.size))
+    return check, _no_one if passed else partial(_blame_sizes, flat, plan, flats, depth, fits)
+
+
+def _blame_sizes(flat: Flat, plan: Plan, flats: list[Run], depth: int, fits: Any) -> Culprit:
+    other = duplicate(flat.light)
+    rewrite(other, plan)
+    deep = other, flat.light_sample.volume(ALONG_DEPTH, depth)
+    return find_culprit(flats, deep, lambda *outputs: 0.0 if fits(*outputs) else math.inf)

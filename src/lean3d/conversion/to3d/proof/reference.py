@@ -1,0 +1,142 @@
+"""The 2D model as the self-checks see it: precise, with weights that matter, and its answers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lean3d.conversion.surgery.copies import duplicate
+from lean3d.conversion.trace.compare import difference, tensors
+from lean3d.conversion.trace.input_sizes import Sample
+from lean3d.conversion.trace.trial_run import run_lightly
+from lean3d.errors import ConversionError
+
+__all__ = ["Answer", "Flat", "telling_gains", "with_values"]
+
+TINY = 1e-2
+# smallest tolerance, and the largest that conditioning may ask for
+TOLERANCE = {torch.float64: (1e-6, 1e-3), torch.float32: (1e-4, 1e-2)}
+ROUNDINGS = 1e4  # how many times its own rounding error a deep network may amplify
+
+Values = list[tuple[Tensor, Tensor]]  # parameters, and what they hold for a while
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the 2D model gives on the sample.
+
+    Args:
+        values: The parameters that were changed for it.
+    """
+
+    note: str
+    values: Values
+    expected: Any
+
+
+@dataclass(frozen=True)
+class Flat:
+    """A copy of the 2D model in eval mode, and images it runs on.
+
+    Args:
+        meta: Another copy, on the meta device, if it runs there.
+    """
+
+    model: nn.Module
+    sample: Sample
+    dtype: torch.dtype
+    meta: nn.Module | None = None
+
+    @cached_property
+    def light(self) -> nn.Module:
+        """A copy to run where sizes alone are asked for."""
+        return self.meta if self.meta is not None else duplicate(self.model)
+
+    @cached_property
+    def light_sample(self) -> Sample:
+        """The images where that copy is."""
+        return self.sample if self.meta is None else self.sample.on_meta
+
+    @cached_property
+    def answers(self) -> list[Answer]:
+        """With the silent branches woken up, and with the model's own weights."""
+        gains = telling_gains(self.model)
+        trials = [(", zero gains made random", gains), ("", [])] if gains else [("", gains)]
+        found = [answer for trial in trials if (answer := self._answer(*trial)) is not None]
+        if not found:
+            raise ConversionError(
+                f"{type(self.model).__name__}: its 2D output is not finite, so nothing can be "
+                "compared with it; pass example=, an input it answers"
+            )
+        return found
+
+    def _answer(self, note: str, values: Values) -> Answer | None:
+        with with_values(values):
+            expected = run_lightly(self.model, self.sample.arguments)
+            if not tensors(expected):
+                raise ConversionError(
+                    f"{type(self.model).__name__} returns a {type(expected).__name__} without "
+                    "tensors, so its conversion cannot be checked; return tensors, or lists or "
+                    "dicts of them"
+                )
+            if not all(tensor.isfinite().all() for tensor in tensors(expected)):
+                return None
+            return Answer(note, values, expected)
+
+    def tolerance(self, answer: Answer, error: float) -> float:
+        """The largest error that is none: where it matters, by what rounding the input changes."""
+        least, most = TOLERANCE[self.dtype]
+        if not least < error <= most:
+            return least
+        eps = torch.finfo(self.dtype).eps
+
+        draw = torch.Generator().manual_seed(0)
+
+        def nudged(x: Any) -> Any:
+            if not isinstance(x, Tensor) or not x.is_floating_point():
+                return x
+            return x * (1 + eps * torch.randn(x.shape, generator=draw).sign().to(x))
+
+        with with_values(answer.values):
+            other = run_lightly(self.model, tuple(map(nudged, self.sample.arguments)))
+        return min(max(least, ROUNDINGS * difference(answer.expected, other, 2)), most)
+
+
+@contextmanager
+def with_values(values: Values) -> Iterator[None]:
+    """Let parameters hold other values for a while."""
+    before = [parameter.clone() for parameter, _ in values]
+    try:
+        for parameter, value in values:
+            parameter.copy_(value)
+        yield
+    finally:
+        for (parameter, _), own in zip(values, before, strict=True):
+            parameter.copy_(own)
+
+
+def telling_gains(model: nn.Module) -> Values:
+    """Random values for parameters that are zero or tiny, so that no branch is silent.
+
+    A last norm starting at zero or a layer scale of 1e-6 would hide whatever their branch gets
+    wrong.
+    """
+    generator = torch.Generator().manual_seed(1)
+    return [
+        (parameter, _telling(name, parameter, generator).to(parameter))
+        for name, parameter in model.named_parameters()
+        if parameter.is_floating_point() and parameter.numel() and parameter.abs().max() < TINY
+    ]
+
+
+def _telling(name: str, like: Tensor, generator: torch.Generator) -> Tensor:
+    if name.endswith("bias"):
+        return 0.1 * torch.randn(like.shape, generator=generator)
+    sides = [side for side in like.shape if side > 1]
+    if len(sides) < 2:  # a gain per channel
+        return 0.5 + torch.rand(like.shape, generator=generator)
+    return torch.randn(like.shape, generator=generator) / like[0].numel() ** 0.5

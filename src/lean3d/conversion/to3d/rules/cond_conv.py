@@ -1,0 +1,109 @@
+"""Convolutions whose kernel is mixed anew for every sample, as timm's CondConv2d.
+
+Its forward moves samples into channel groups, where a conversion could not tell the outputs of one
+sample from those of the next. Here every sample is convolved by itself.
+
+Paper: Yang et al., CondConv, arXiv:1904.04971
+
+Axes: B batch, C channels, D depth, H height, W width; E experts.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lean3d.conversion.to3d.base import Lift, Lifted, Site
+from lean3d.conversion.to3d.geometry import like_height, same_padding
+from lean3d.conversion.to3d.rules.registry import find_rule, rule
+from lean3d.ops.base import pad_or_crop
+from lean3d.ops.leaf import Leaf
+from lean3d.ops.views import LearntViews
+from lean3d.shape import Triple, check_axes
+
+__all__ = ["RoutedConv3d"]
+
+NONE = (0, 0)
+
+
+class RoutedConv3d(LearntViews, Leaf):
+    """A convolution whose kernel is a mixture of experts' 2D kernels, another for every sample.
+
+    Args:
+        operator: The 3D form of the convolution; it is given the mixed kernel at each call.
+        how: The conversion, which lays a mixed kernel out in 3D.
+        kernel: Shape of one 2D kernel.
+        same: (kernel, stride, dilation) along D, H, W for padding made for the size of the volume;
+            None where the operator pads.
+
+    Shape: (B, C, D, H, W) and (B, E) -> (B, C', D', H', W').
+    Cost: E * C * C' * k * k / groups multiply-adds per sample to mix, then those of the operator.
+    """
+
+    operator: nn.Module
+    weight: Tensor
+
+    def __init__(
+        self,
+        operator: nn.Module,
+        how: Lift,
+        kernel: tuple[int, ...],
+        same: tuple[Triple, Triple, Triple] | None,
+    ):
+        super().__init__()
+        vars(self)["operator"] = operator  # its parameters are not this module's
+        self.how, self.kernel, self.same = how, kernel, same
+        self.still: int | None = None
+
+    def forward(self, x_BCDHW: Tensor, routing_BE: Tensor) -> Tensor:
+        check_axes(x_BCDHW, "B C D H W", self)
+        kernels, own = routing_BE @ self.weight, self._parameters.get("bias")
+        biases = [None] * len(kernels) if own is None else routing_BE @ own
+        each = zip(self._padded(x_BCDHW).split(1), kernels, biases, strict=True)
+        return torch.cat([self._convolved(*sample) for sample in each])
+
+    def _convolved(self, x_1CDHW: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+        weights = self.how.weights(self.operator, kernel.view(self.kernel), self)
+        weights |= {} if bias is None else dict(bias=bias)
+        if torch.compiler.is_compiling():
+            return torch.func.functional_call(self.operator, weights, (x_1CDHW,))
+        return _with(self.operator, weights)(x_1CDHW)
+
+    def _padded(self, x_BCDHW: Tensor) -> Tensor:
+        modes = [getattr(self.how, "pad", "zeros"), "zeros", "zeros"]
+        if self.still is not None:
+            modes[self.still] = "replicate"
+        for axis, window in enumerate(zip(*self.same, strict=True) if self.same else ()):
+            pads: Any = [NONE, NONE, NONE]
+            pads[axis] = same_padding(x_BCDHW.shape[2 + axis], *window)
+            x_BCDHW = pad_or_crop(x_BCDHW, pads, modes[axis])
+        return x_BCDHW
+
+    def extra_repr(self) -> str:
+        return f"{self.operator}"
+
+
+def _with(operator: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
+    """The operator with other weights, as a new module: it is shared, and so not to be changed."""
+    other = object.__new__(type(operator))
+    vars(other).update(vars(operator), _parameters={**operator._parameters, **weights})
+    return other
+
+
+@rule(Lift, "timm.layers.cond_conv2d.CondConv2d")
+def routed(conv: Any, site: Site) -> Lifted:
+    sizes: Any = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups)
+    like: Any = dict(bias=conv.bias is not None, device="meta", dtype=conv.weight.dtype)
+    plain = nn.Conv2d(conv.in_channels, conv.out_channels, *sizes, **like)
+    change = find_rule(plain, site)
+    assert change is not None
+    result: Any = change(plain, site)
+    lifted = result if isinstance(result, Lifted) else Lifted(result)
+    deep, jump, _, apart = like_height(plain, site)
+    windows: Any = (deep, *plain.kernel_size), (jump, *plain.stride), (apart, *plain.dilation)
+    same = windows if conv.dynamic_padding else None
+    routed = RoutedConv3d(lifted.module, site.how, tuple(conv.weight_shape), same)
+    for name, parameter in lifted.module._parameters.items():
+        if parameter is not None and name not in ("weight", "bias"):  # the views of SoftACS
+            routed._parameters[name] = nn.Parameter(conv.weight.new_zeros(parameter.shape))
+    return Lifted(routed, lifted.exact)

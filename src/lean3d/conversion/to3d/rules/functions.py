@@ -1,0 +1,228 @@
+"""What convolutions, pools, interpolation and crops mean on a volume.
+
+Axes: B batch, C channels, D depth, H height, W width.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lean3d.conversion.to3d.geometry import every_axis, pair, same_padding
+from lean3d.conversion.to3d.merged.intercept import Call, meaning, static
+from lean3d.conversion.to3d.rules.resize import resize
+from lean3d.errors import ConversionError
+
+__all__: list[str] = []
+
+# what a window as large as the plane is: x.shape[2:] as a kernel means all voxels
+OVER_ALL: dict[Any, Any] = {
+    nn.AvgPool2d: nn.AdaptiveAvgPool2d,
+    nn.MaxPool2d: nn.AdaptiveMaxPool2d,
+}
+BOTH = ([2, 3], [-2, -1])
+
+
+@meaning(F.conv2d)
+def conv2d(call: Call) -> Tensor:
+    given = call.read(
+        "input weight bias stride padding dilation groups",
+        bias=None, stride=1, padding=0, dilation=1, groups=1,
+    )  # fmt: skip
+    weight, bias, groups = given["weight"], given["bias"], given["groups"]
+    settings = {name: static(given[name]) for name in ("stride", "padding", "dilation", "groups")}
+    kernel, channels = tuple(weight.shape[-2:]), (weight.shape[1] * groups, weight.shape[0])
+    like: Any = dict(device="meta", bias=bias is not None)
+    module = call.lifted(nn.Conv2d, *channels, kernel, **settings, **like)
+    x = call.volume(given["input"])
+    if call.folding.same:
+        x = _same_depth(
+            call, x, kernel[0], pair(given["stride"])[0], pair(given["dilation"])[0], 0.0
+        )
+    weights = call.folding.how.weights(module, weight, call.module) | dict(bias=bias)
+    weights = {name: value for name, value in weights.items() if value is not None}
+    return call.stack.fold(torch.func.functional_call(module, weights, (x,)))
+
+
+@meaning(F.conv_transpose2d)
+def conv_transpose2d(call: Call) -> Tensor:
+    given = call.read(
+        "input weight bias stride padding output_padding groups dilation",
+        bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1,
+    )  # fmt: skip
+    weight, bias, groups = given["weight"], given["bias"], given["groups"]
+    names = ("stride", "padding", "output_padding", "groups", "dilation")
+    settings = {name: static(given[name]) for name in names}
+    kernel, channels = tuple(weight.shape[-2:]), (weight.shape[0], weight.shape[1] * groups)
+    like: Any = dict(device="meta", bias=bias is not None)
+    module = call.lifted(nn.ConvTranspose2d, *channels, kernel, **settings, **like)
+    if module.weight.ndim == 5 and weight.ndim == 4:
+        raise ConversionError(
+            f"{type(call.module).__name__}: F.conv_transpose2d with a computed kernel cannot be "
+            "inflated; use ACS() or Planar()"
+        )
+    weights = call.folding.how.weights(module, weight, call.module) | dict(bias=bias)
+    weights = {name: value for name, value in weights.items() if value is not None}
+    return call.stack.fold(
+        torch.func.functional_call(module, weights, (call.volume(given["input"]),))
+    )
+
+
+def _same_depth(
+    call: Call, x_BCDHW: Tensor, kernel: int, stride: int, dilation: int, value: float
+) -> Tensor:
+    """Pad depth for ceil(D / stride) outputs, as the forward did height and width for theirs."""
+    pads = (0, 0, 0, 0, *same_padding(x_BCDHW.shape[2], kernel, stride, dilation))
+    if call.keep or not any(pads):  # the window is one voxel deep where depth is kept
+        return x_BCDHW
+    if call.folding.still == 0 or call.repeats:
+        return F.pad(x_BCDHW, pads, mode="replicate")
+    return F.pad(x_BCDHW, pads, value=value)
+
+
+@meaning(torch.max_pool2d, F.max_pool2d)
+def max_pool2d(call: Call) -> Tensor:
+    given = call.read(
+        "input kernel_size stride padding dilation ceil_mode",
+        stride=None, padding=0, dilation=1, ceil_mode=False,
+    )  # fmt: skip
+    return _pool(call, nn.MaxPool2d, given, -math.inf)
+
+
+@meaning(F.avg_pool2d)
+def avg_pool2d(call: Call) -> Tensor:
+    given = call.read(
+        "input kernel_size stride padding ceil_mode count_include_pad divisor_override",
+        stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None,
+    )  # fmt: skip
+    return _pool(call, nn.AvgPool2d, given, 0.0)
+
+
+@meaning(F.lp_pool2d)
+def lp_pool2d(call: Call) -> Tensor:
+    given = call.read("input norm_type kernel_size stride ceil_mode", stride=None, ceil_mode=False)
+    return _pool(call, nn.LPPool2d, given, 0.0)
+
+
+def _pool(call: Call, kind: Any, given: dict[str, Any], beyond: float) -> Tensor:
+    x = call.volume(given.pop("input"))
+    given.pop("return_indices", None)
+    settings = {name: static(value) for name, value in given.items()}
+    settings["stride"] = settings["stride"] or settings["kernel_size"]
+    if settings["kernel_size"] == tuple(x.shape[3:]) and kind in OVER_ALL:
+        return call.stack.fold(call.lifted(OVER_ALL[kind], 1)(x))
+    if call.folding.same:
+        names = ("kernel_size", "stride", "dilation")
+        kernel, stride, dilation = (pair(settings.get(name, 1))[0] for name in names)
+        x = _same_depth(call, x, kernel, stride, dilation, beyond)
+    return call.stack.fold(call.lifted(kind, **settings)(x))
+
+
+@meaning(F.adaptive_avg_pool2d, F.adaptive_max_pool2d)
+def adaptive_pool2d(call: Call) -> Tensor:
+    given = call.read("input output_size")
+    average = call.function is F.adaptive_avg_pool2d
+    kind = nn.AdaptiveAvgPool2d if average else nn.AdaptiveMaxPool2d
+    module = call.lifted(kind, static(given["output_size"]))
+    return call.stack.fold(module(call.volume(given["input"])))
+
+
+@meaning(F.interpolate)
+def interpolate(call: Call) -> Tensor:
+    given = call.read(
+        "input size scale_factor mode align_corners recompute_scale_factor antialias",
+        size=None, scale_factor=None, mode="nearest", align_corners=None,
+        recompute_scale_factor=None, antialias=False,
+    )  # fmt: skip
+    x = call.volume(given.pop("input"))
+    size, scale = given.pop("size"), given.pop("scale_factor")
+    if size is not None:
+        height, width = pair(size)
+        size = (_depth_for(call, x, height, width), height, width)
+    else:
+        tall, wide = pair(scale)
+        scale = (1.0 if call.keep else tall, tall, wide)
+    return call.stack.fold(resize(x, size, scale, **given))
+
+
+def _depth_for(call: Call, x_BCDHW: Tensor, height: int, width: int) -> int:
+    known = call.stack.depth_of(height, width)
+    if known is not None:
+        return known
+    depth = x_BCDHW.shape[2]
+    return depth if call.keep else max(round(depth * height / x_BCDHW.shape[3]), 1)
+
+
+@meaning(F.pixel_shuffle, F.pixel_unshuffle)
+def pixel_shuffle(call: Call) -> Tensor:
+    kind = nn.PixelShuffle if call.function is F.pixel_shuffle else nn.PixelUnshuffle
+    given = call.read("input factor")
+    x = given.pop("input")
+    return call.stack.fold(call.lifted(kind, *given.values())(call.volume(x)))
+
+
+@meaning(F.group_norm, F.instance_norm, F.dropout2d, F.feature_alpha_dropout)
+def over_the_volume(call: Call) -> Tensor:
+    """The function takes any number of axes, and looks at all voxels of a sample."""
+    name = next(iter(call.kwargs.keys() & {"input"}), None)
+    x = call.kwargs[name] if name else call.args[0]
+    function = F.dropout3d if call.function is F.dropout2d else call.function
+    if name:
+        return call.stack.fold(function(**call.kwargs | {name: call.volume(x)}))
+    return call.stack.fold(function(call.volume(x), *call.args[1:], **call.kwargs))
+
+
+@meaning(
+    torch.mean, Tensor.mean, torch.sum, Tensor.sum, torch.amax, Tensor.amax, torch.amin,
+    Tensor.amin, torch.var, Tensor.var, torch.std, Tensor.std, torch.logsumexp, Tensor.logsumexp,
+)  # fmt: skip
+def reduction(call: Call) -> Any:
+    """Over height and width is over depth too."""
+    given = call.read("input dim keepdim", dim=None)
+    x, dim = given.pop("input"), given.pop("dim")
+    if not isinstance(dim, (list, tuple)) or x.ndim != 4 or sorted(dim) not in BOTH:
+        return call.plainly()
+    return call.stack.fold(call.function(call.volume(x), dim=(2, 3, 4), **given))
+
+
+@meaning(Tensor.__getitem__)
+def crop(call: Call) -> Any:
+    """A slice of height is one of depth; one that ends where another tensor does ends with it."""
+    x, index = call.args
+    given = index if isinstance(index, tuple) else (index,)
+    if x.ndim != 4 or any(not isinstance(i, slice) and i is not Ellipsis for i in given):
+        return call.plainly()
+    index = every_axis(index)
+    if index[2] == index[3] == slice(None):
+        return call.plainly()
+    depth = index[2]
+    y = call.volume(x)
+    if call.keep:
+        depth = slice(None)
+    elif depth.stop is not None and depth.stop >= 0 and index[3].stop is not None:
+        depth = _depth_cut(call, y, depth, index[3])
+    return call.stack.fold(y[(*index[:2], depth, *index[2:])])
+
+
+def _depth_cut(call: Call, x_BCDHW: Tensor, rows: slice, columns: slice) -> slice:
+    """What is cut to the sides of another gets its depth: from the middle, if height is cut so."""
+    start = rows.start or 0
+    taken = rows.stop - start
+    known = call.stack.depth_of(taken, columns.stop - (columns.start or 0))
+    if known is None:
+        return slice(rows.start, None, rows.step)
+    if start and start == (x_BCDHW.shape[3] - taken) // 2:
+        start = (x_BCDHW.shape[2] - known) // 2
+    return slice(start, start + known, rows.step)
+
+
+@meaning(torch.flatten, Tensor.flatten, Tensor.view, Tensor.reshape, torch.reshape)
+def flatten(call: Call) -> Tensor:
+    """A row for every slice, to a head of a fixed image size: it sees their mean."""
+    x, y = call.args[0] if call.args else call.kwargs["input"], call.plainly()
+    batch = call.stack.batch
+    if x.ndim != 4 or y.ndim != 2 or y.shape[0] != x.shape[0] or y.shape[0] == batch:
+        return y
+    return y.reshape(batch, -1, y.shape[1]).mean(1)

@@ -1,0 +1,37 @@
+"""Norms, dropout and softmax: the 3D class takes the same settings."""
+
+from torch import nn
+
+from lean3d.conversion.to3d.base import Lift, Site
+from lean3d.conversion.to3d.rules.registry import rule
+
+__all__: list[str] = []
+
+
+@rule(Lift, nn.BatchNorm2d)
+def batch_norm(norm: nn.BatchNorm2d, site: Site) -> type[nn.Module]:
+    return nn.BatchNorm3d
+
+
+@rule(Lift, nn.InstanceNorm2d)
+def instance_norm(norm: nn.InstanceNorm2d, site: Site) -> type[nn.Module]:
+    return nn.InstanceNorm3d
+
+
+@rule(Lift, nn.Dropout2d)
+def dropout(drop: nn.Dropout2d, site: Site) -> type[nn.Module]:
+    return nn.Dropout3d
+
+
+@rule(Lift, nn.Softmax2d)
+def softmax_over_channels(softmax: nn.Softmax2d, site: Site) -> nn.Module:
+    return nn.Softmax(dim=1)
+
+
+@rule(Lift, nn.LayerNorm, nn.RMSNorm)
+def last_axis_norm(norm: nn.LayerNorm | nn.RMSNorm, site: Site) -> nn.Module:
+    """Channels-last normalisation does not care about depth; a fixed image size does."""
+    if len(norm.normalized_shape) > 1:
+        size = tuple(norm.normalized_shape)
+        raise site.refuse(norm, f"it normalises over {size}, which holds a 2D image size")
+    return norm

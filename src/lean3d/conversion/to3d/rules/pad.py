@@ -1,0 +1,104 @@
+"""Padding: depth gets what height gets.
+
+Axes: B batch, C channels, D depth, H height, W width.
+"""
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lean3d.conversion.to3d.base import Lift, Site
+from lean3d.conversion.to3d.merged.intercept import Call, meaning
+from lean3d.conversion.to3d.rules.registry import rule
+from lean3d.ops.base import pad_or_crop
+from lean3d.ops.leaf import Leaf
+from lean3d.ops.recorded import holds
+
+__all__ = ["ReflectionPad3d"]
+
+
+class ReflectionPad3d(Leaf, nn.ReflectionPad3d):
+    """nn.ReflectionPad3d that takes volumes too thin to be reflected: there the border repeats.
+
+    Shape: (B, C, D, H, W) -> (B, C, D', H', W'), the sizes nn.ReflectionPad3d would give.
+    """
+
+    def forward(self, x_BCDHW: Tensor) -> Tensor:
+        left, right, top, bottom, front, back = self.padding
+        amounts = ((front, back), (top, bottom), (left, right))
+        both = list(zip(x_BCDHW.shape[-3:], amounts, strict=True))
+        # a program for many sizes reflects, and refuses what is too thin as torch does
+        if not any(holds(size <= max(pair)) for size, pair in both):
+            return super().forward(x_BCDHW)
+        for axis, (size, pair) in enumerate(both):
+            pads: Any = [(0, 0), (0, 0), (0, 0)]
+            pads[axis] = pair
+            mode = "reflect" if holds(size > max(pair)) else "replicate"
+            x_BCDHW = pad_or_crop(x_BCDHW, pads, mode)
+        return x_BCDHW
+
+
+PADS: dict[type, Any] = {
+    nn.ReflectionPad2d: ReflectionPad3d,
+    nn.ReplicationPad2d: nn.ReplicationPad3d,
+    nn.CircularPad2d: nn.CircularPad3d,
+    nn.ZeroPad2d: nn.ZeroPad3d,
+}
+MODES: dict[str, Any] = {
+    "constant": nn.ConstantPad2d,
+    "reflect": nn.ReflectionPad2d,
+    "replicate": nn.ReplicationPad2d,
+    "circular": nn.CircularPad2d,
+}
+
+
+@rule(Lift, *PADS)
+def module_pad(module: Any, site: Site) -> nn.Module:
+    kind = next(PADS[base] for base in type(module).__mro__ if base in PADS)
+    return kind(_with_depth(module))
+
+
+@rule(Lift, nn.ConstantPad2d)
+def constant_pad(module: nn.ConstantPad2d, site: Site) -> nn.Module:
+    return nn.ConstantPad3d(_with_depth(module), module.value)
+
+
+def _with_depth(module: Any) -> tuple[int, int, int, int, int, int]:
+    left, right, top, bottom = module.padding
+    return (left, right, top, bottom, top, bottom)
+
+
+@meaning(F.pad)
+def pad(call: Call) -> Any:
+    """A map that is padded to another's sides gets its depth, too, as in a U-Net."""
+    given = call.read("input pad mode value", mode="constant", value=None)
+    x, pads, mode = given["input"], tuple(given["pad"]), given["mode"]
+    if x.ndim != 4 or len(pads) != 4:
+        return call.plainly()
+    fill = (given["value"] or 0.0,) if mode == "constant" else ()
+    y = call.volume(x)
+    front, back = ends = _along_depth(call, y, pads)
+    if mode == "constant" and call.repeats and min(ends) >= 0:
+        y, front, back = F.pad(y, (0, 0, 0, 0, *ends), mode="replicate"), 0, 0
+    if (front, back) == pads[2:]:
+        return call.stack.fold(call.lifted(MODES[mode], pads, *fill)(y))
+    deep = (*pads, front, back)
+    if mode == "constant":
+        return call.stack.fold(call.lifted(nn.ConstantPad3d, deep, *fill)(y))
+    return call.stack.fold(F.pad(y, deep, mode))
+
+
+def _along_depth(call: Call, x_BCDHW: Tensor, pads: tuple[int, ...]) -> tuple[int, int]:
+    left, right, top, bottom = pads
+    if call.folding.same:  # depth is padded where the window is known
+        return (0, 0)
+    depth, height, width = x_BCDHW.shape[2:]
+    known = call.stack.depth_of(height + top + bottom, width + left + right)
+    if known is None:
+        return (0, 0) if call.keep else (top, bottom)
+    grows = known - depth
+    if grows == top + bottom:
+        return (top, bottom)
+    before = grows if top and not bottom else grows // 2
+    return (before, grows - before)

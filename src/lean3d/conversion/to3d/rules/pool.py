@@ -1,0 +1,157 @@
+"""Pools: the window along depth is that along height, or one voxel where depth is kept.
+
+Windows end where a volume thinner than them does: the mean or the most of what there is. So
+networks that halve with pools take a single slice, though in 2D they take no image of one row.
+
+Axes: B batch, C channels, D depth, H height, W width.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lean3d.conversion.to3d.base import Lift, Site
+from lean3d.conversion.to3d.geometry import isotropic, pair
+from lean3d.conversion.to3d.rules.registry import rule
+from lean3d.ops.leaf import Leaf
+from lean3d.ops.recorded import holds
+from lean3d.shape import Triple, sizes, triple
+
+__all__ = ["AvgPool3d", "MaxPool3d", "PowerPool3d"]
+
+ALONG = {"padding": 0, "dilation": 1}  # what a pool may lack, and what it means then
+
+
+def _clipped(pool: Any, x_BCDHW: Tensor) -> Any:
+    """The window, which ends where a thinner volume does.
+
+    A trace follows the depth. A program exported for many depths has the whole window and refuses
+    thinner volumes, as torch's pools do; so does an ONNX file, unless its example was thinner.
+    """
+    window = triple(pool.kernel_size)
+    pad, step = (triple(getattr(pool, name, other))[0] for name, other in ALONG.items())
+    if 2 * pad // step + 1 >= window[0]:
+        return window
+    for_onnx = torch.jit.is_tracing() and torch.onnx.is_in_onnx_export()
+    depth = sizes(x_BCDHW)[-3] if for_onnx else x_BCDHW.shape[-3]
+    reach: Any = (depth + 2 * pad - 1) // step + 1
+    if isinstance(reach, Tensor):
+        return (reach.clamp(max=window[0]), *window[1:])
+    thin = reach < window[0] if for_onnx else holds(reach < window[0])
+    return (reach, *window[1:]) if thin else window
+
+
+class MaxPool3d(Leaf, nn.MaxPool3d):
+    """nn.MaxPool3d whose window ends where a thinner volume does.
+
+    Shape: (B, C, D, H, W) -> (B, C, D', H', W'), the sizes nn.MaxPool3d would give, and at least
+    D' = 1 where it would refuse.
+    """
+
+    def forward(self, x_BCDHW: Tensor) -> Tensor:
+        window, rest = _clipped(self, x_BCDHW), (self.padding, self.dilation, self.ceil_mode)
+        return F.max_pool3d(x_BCDHW, window, self.stride, *rest)
+
+
+class AvgPool3d(Leaf, nn.AvgPool3d):
+    """nn.AvgPool3d whose window ends where a thinner volume does.
+
+    It also takes maps smaller than its window, as nn.AvgPool2d does: with padding or ceil_mode they
+    have an answer, which torch refuses to compute in 3D.
+
+    Shape: (B, C, D, H, W) -> (B, C, D', H', W'), the sizes nn.AvgPool3d would give, and
+    D' = 1 where it would refuse.
+    """
+
+    def forward(self, x_BCDHW: Tensor) -> Tensor:
+        window, divisor = _clipped(self, x_BCDHW), self.divisor_override
+        if divisor is not None:
+            divisor = divisor * window[0] // triple(self.kernel_size)[0]
+        has_more = self.ceil_mode or any(triple(self.padding))
+        both = zip(x_BCDHW.shape[-3:], window, strict=True)
+        if has_more and not all(holds(size >= own) for size, own in both):
+            return self._one_axis_after_the_other(x_BCDHW, window, divisor)
+        rest = (self.ceil_mode, self.count_include_pad, divisor)
+        return F.avg_pool3d(x_BCDHW, window, self.stride, self.padding, *rest)
+
+    def _one_axis_after_the_other(
+        self, x_BCDHW: Tensor, window: Triple, divisor: int | None
+    ) -> Tensor:
+        deep, *kernel = window
+        (jump, *stride), (ahead, *pad) = triple(self.stride), triple(self.padding)
+        rest = (self.ceil_mode, self.count_include_pad)
+        y = F.avg_pool2d(x_BCDHW.flatten(0, -4), kernel, stride, pad, *rest, divisor)
+        plane, once = y.shape[-2:], None if divisor is None else 1
+        y = F.avg_pool2d(y.flatten(2), (deep, 1), (jump, 1), (ahead, 0), *rest, once)
+        return y.view(*x_BCDHW.shape[:-3], y.shape[1], *plane)
+
+
+class PowerPool3d(Leaf, nn.LPPool3d):
+    """Power-average pool on the scale of nn.LPPool2d: depth is averaged, not summed.
+
+    Its window ends where a thinner volume does.
+    """
+
+    def forward(self, x_BCDHW: Tensor) -> Tensor:
+        window = _clipped(self, x_BCDHW)
+        y = F.lp_pool3d(x_BCDHW, float(self.norm_type), window, self.stride, self.ceil_mode)
+        return y * window[0] ** (-1 / self.norm_type)
+
+
+@rule(Lift, nn.MaxPool2d)
+def max_pool(pool: nn.MaxPool2d, site: Site) -> nn.Module:
+    _refuse_indices(pool, site)
+    window = _window(pool, site, dilation=pool.dilation)
+    return MaxPool3d(**window, ceil_mode=pool.ceil_mode)
+
+
+@rule(Lift, nn.AvgPool2d)
+def avg_pool(pool: nn.AvgPool2d, site: Site) -> nn.Module:
+    window = _window(pool, site)
+    divisor = pool.divisor_override
+    if divisor is not None and pool.ceil_mode:
+        raise site.refuse(
+            pool, "with divisor_override and ceil_mode its last windows differ in depth"
+        )
+    return AvgPool3d(
+        **window,
+        ceil_mode=pool.ceil_mode,
+        count_include_pad=pool.count_include_pad,
+        divisor_override=None if divisor is None else divisor * window["kernel_size"][0],
+    )
+
+
+@rule(Lift, nn.LPPool2d)
+def power_pool(pool: nn.LPPool2d, site: Site) -> nn.Module:
+    window = _window(pool, site)
+    return PowerPool3d(pool.norm_type, **window, ceil_mode=pool.ceil_mode)
+
+
+@rule(Lift, nn.AdaptiveAvgPool2d)
+def adaptive_avg_pool(pool: nn.AdaptiveAvgPool2d, site: Site) -> nn.Module:
+    return nn.AdaptiveAvgPool3d(isotropic(pool.output_size))
+
+
+@rule(Lift, nn.AdaptiveMaxPool2d)
+def adaptive_max_pool(pool: nn.AdaptiveMaxPool2d, site: Site) -> nn.Module:
+    _refuse_indices(pool, site)
+    return nn.AdaptiveMaxPool3d(isotropic(pool.output_size))
+
+
+def _refuse_indices(pool: Any, site: Site) -> None:
+    if pool.return_indices:
+        raise site.refuse(pool, "it returns positions in a 2D image (return_indices=True)")
+
+
+def _window(pool: Any, site: Site, **more: Any) -> dict[str, Any]:
+    """Kernel, stride and so on along (D, H, W)."""
+    stride = pool.kernel_size if pool.stride is None else pool.stride
+    values = dict(kernel_size=pool.kernel_size, stride=stride, **more)
+    if hasattr(pool, "padding"):
+        values["padding"] = pool.padding
+    if not site.keep:
+        return {name: isotropic(value) for name, value in values.items()}
+    alone = dict(kernel_size=1, stride=1, dilation=1, padding=0)
+    return {name: (alone[name], *pair(value)) for name, value in values.items()}

@@ -1,0 +1,77 @@
+"""Which rule rewrites which module, and which modules must have one."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+from lean3d.conversion.to3d.base import Lifted, Site
+
+__all__ = ["Rule", "find_rule", "rule"]
+
+# a rule returns the new class, or a new module on the meta device that shows class and settings
+Rule: TypeAlias = Callable[[Any, Site], nn.Module | Lifted | type[nn.Module]]
+
+_RULES: dict[tuple[type, type | str], Rule] = {}
+FLAT_NAMES = {"Fold", "Unfold", "PixelShuffle", "PixelUnshuffle"}
+# what a subclass may define and still compute what its base computes
+HARMLESS = {
+    "__init__",
+    "__module__",
+    "__doc__",
+    "__qualname__",
+    "__annotations__",
+    "__parameters__",
+}
+HARMLESS |= {"__annotate_func__", "__annotations_cache__", "__firstlineno__"}
+HARMLESS |= {"__static_attributes__", "__constants__", "__repr__", "extra_repr", "reset_parameters"}
+
+
+def rule(how: type, *sources: type[nn.Module] | str) -> Callable[[Rule], Rule]:
+    """Register how one kind of conversion rewrites some kinds of module.
+
+    A rule for a base class of `how` holds for its subclasses that have none of their own.
+
+    Args:
+        sources: Classes, or the full names of classes of packages that need not be installed.
+    """
+
+    def register(rewrite: Rule) -> Rule:
+        for source in sources:
+            if (how, source) in _RULES:
+                raise ValueError(f"{how.__name__} already has a rule for {source}")
+            _RULES[how, source] = rewrite
+        return rewrite
+
+    return register
+
+
+def find_rule(module: nn.Module, site: Site) -> Rule | None:
+    """Return the rule for this module, None if it has none.
+
+    A module with code of its own has none: its own forward runs, and is proven.
+
+    Raises:
+        ConversionError: the module is one of torch's that are 2D only, and no rule covers it.
+    """
+    kind = _plain_type(parametrize.type_before_parametrizations(module))
+    for how in type(site.how).__mro__:
+        for name in (kind, f"{kind.__module__}.{kind.__qualname__}"):
+            if (how, name) in _RULES:
+                return _RULES[how, name]
+    if _is_flat(kind):
+        raise site.refuse(module, f"{type(site.how).__name__} has no rule for this 2D module")
+    return None
+
+
+def _plain_type(kind: type) -> type:
+    """See through subclasses that compute what their base computes."""
+    while not _is_flat(kind) and len(kind.__bases__) == 1 and vars(kind).keys() <= HARMLESS:
+        kind = kind.__bases__[0]
+    return kind
+
+
+def _is_flat(kind: type) -> bool:
+    is_2d = kind.__name__.endswith("2d") or kind.__name__ in FLAT_NAMES
+    return is_2d and kind.__module__.startswith("torch.")

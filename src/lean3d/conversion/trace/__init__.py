@@ -1,0 +1,1 @@
+"""How a forward is watched, and what is asked of the record."""

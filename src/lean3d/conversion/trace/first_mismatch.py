@@ -1,0 +1,134 @@
+"""Find the first module whose 3D form does not follow the 2D one."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from lean3d.conversion.trace.compare import tensors
+from lean3d.conversion.trace.source_line import stopping_line
+from lean3d.conversion.trace.trial_run import run_lightly
+
+__all__ = ["Culprit", "Run", "find_culprit", "why_it_stops"]
+
+Run = tuple[nn.Module, tuple[Any, ...]]  # a model, and what it is called with
+
+
+@dataclass(frozen=True)
+class Culprit:
+    """The module whose own forward goes wrong, and how.
+
+    Args:
+        error: Largest relative difference from 2D; None if `why` says what is wrong instead.
+    """
+
+    path: str
+    kind: str
+    error: float | None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class _Event:
+    path: str  # what entered or left
+    owner: str  # whose forward made the tensors
+    values: list[Any]
+
+
+class _FoundError(Exception):
+    """Ends the 3D run at the first tensor that differs."""
+
+
+def find_culprit(flat: list[Run], deep: Run, judge: Callable[..., float]) -> Culprit:
+    """Run all models and compare every tensor that enters or leaves a module, in order.
+
+    Args:
+        judge: Called with the tensors of each 2D run and those of the 3D one, says by how much they
+            differ; 0 if they do not, infinity if no number can say.
+    """
+    records: list[list[_Event]] = [[] for _ in flat]
+    for run, events in zip(flat, records, strict=True):
+        _run(*run, events.append)
+    expected = zip(*records, strict=False)
+
+    def compare(event: _Event) -> None:
+        ones = next(expected, ())
+        if any(one.path != event.path for one in ones):
+            raise _FoundError(event.owner, None, "it calls other modules than in 2D")
+        worst = judge(*(one.values for one in (*ones, event))) if ones else 0.0
+        if worst > 0 and not _is_folded(ones[0], event):
+            number = math.isfinite(worst)
+            why = "" if number else _beyond_numbers(ones[0], event)
+            raise _FoundError(event.owner, worst if number else None, why)
+
+    try:
+        owner, why = _run(*deep, compare)
+        error = None
+    except _FoundError as found:
+        owner, error, why = found.args
+    if error is None and not why:
+        why = "it gives another answer than in 2D, but not twice the same"
+    return Culprit(owner, type(deep[0].get_submodule(owner)).__name__, error, why)
+
+
+def why_it_stops(model: nn.Module, arguments: tuple[Any, ...]) -> str:
+    """The innermost module that was running, the line of its code and the error."""
+    path, why = _run(model, arguments, lambda event: None)
+    return f"in {type(model.get_submodule(path)).__name__} at {path!r} {why}" if path else why
+
+
+def _is_folded(one: _Event, other: _Event) -> bool:
+    """Inside a folded forward depth is in another axis, so nothing can be compared."""
+    pairs = list(zip(one.values, other.values, strict=False))
+    return any(a.ndim == b.ndim and a.shape != b.shape for a, b in pairs)
+
+
+def _beyond_numbers(one: _Event, other: _Event) -> str:
+    if not all(x.is_meta or x.isfinite().all() for x in other.values):
+        return "there are values that are not finite"
+    flat, deep = ([tuple(x.shape) for x in event.values] for event in (one, other))
+    return f"there is a tensor {deep} where in 2D there is {flat}"
+
+
+def _run(
+    model: nn.Module, arguments: tuple[Any, ...], see: Callable[[_Event], None]
+) -> tuple[str, str]:
+    """The innermost module that was running when the model stopped, and why it stopped."""
+    stack = [""]
+
+    def enter(path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any) -> None:
+            see(_Event(path, stack[-1], _clones(inputs)))
+            stack.append(path)
+
+        return hook
+
+    def leave(path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            see(_Event(path, path, _clones(output)))
+            stack.pop()
+
+        return hook
+
+    handles: list[Any] = []
+    for path, module in model.named_modules():
+        handles.append(module.register_forward_pre_hook(enter(path)))
+        handles.append(module.register_forward_hook(leave(path)))
+    try:
+        run_lightly(model, arguments)
+    except _FoundError:
+        raise
+    except Exception as error:  # whatever a foreign forward raises
+        line, first = stopping_line(error), f"{type(error).__name__}: {error}".splitlines()[0]
+        return stack[-1], f"it stops at {line} ({first})" if line else f"it stops ({first})"
+    finally:
+        for handle in handles:
+            handle.remove()
+    return stack[-1], ""
+
+
+def _clones(value: Any) -> list[Any]:
+    # in-place activations overwrite what was seen
+    return [tensor.detach().clone() for tensor in tensors(value)]

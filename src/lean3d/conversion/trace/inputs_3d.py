@@ -1,0 +1,63 @@
+"""A volume on which a 3D network runs.
+
+Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lean3d.conversion.surgery.fx import without_traces
+from lean3d.errors import ConversionError
+
+__all__ = ["example_for", "run", "runs"]
+
+SIZES = [(8, 32, 32), (16, 32, 32), (16, 64, 64), (16, 112, 112), (16, 224, 224), (64, 224, 224)]
+
+
+def example_for(model: nn.Module, example: object) -> tuple[Tensor, ...] | None:
+    """The arguments given, or the smallest of some volumes on which the model runs.
+
+    Raises:
+        ConversionError: the model does not run on the example given.
+    """
+    if example is not None:
+        arguments = example if isinstance(example, tuple) else (example,)
+        error = _fails(model, arguments)
+        if error:
+            raise ConversionError(f"{type(model).__name__} does not run on example=: {error}")
+        return arguments
+    takes = (getattr(module, "in_channels", None) for module in model.modules())
+    channels = next((value for value in takes if isinstance(value, int)), 1)
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    for size in SIZES:
+        generator = torch.Generator().manual_seed(0)
+        volume = torch.randn(1, channels, *size, generator=generator).to(like)
+        if not _fails(model, (volume,)):
+            return (volume,)
+    return None
+
+
+def run(model: nn.Module, arguments: tuple[Any, ...]) -> Any:
+    """One pass in eval mode, without gradients; the model's own flags are put back."""
+    flags = {module: module.training for module in model.modules()}
+    try:
+        with torch.no_grad(), without_traces(model):
+            return model.eval()(*arguments)
+    finally:
+        for module, flag in flags.items():
+            module.training = flag
+
+
+def runs(model: nn.Module, arguments: tuple[Any, ...]) -> bool:
+    """Whether the model takes these arguments."""
+    return not _fails(model, arguments)
+
+
+def _fails(model: nn.Module, arguments: tuple[Any, ...]) -> str:
+    try:
+        run(model, arguments)
+    except Exception as error:  # whatever a foreign forward raises means: not this size
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    return ""

@@ -1,0 +1,72 @@
+"""Trial runs of a model: with values and random numbers of their own, or of sizes alone.
+
+On the meta device tensors have sizes and no values. There torch finds the sizes of functions of
+single values by Python code that takes longer than a small image would; they are those of what
+goes in.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lean3d.conversion.quiet import OwnRandomNumbers
+from lean3d.conversion.surgery.fx import without_traces
+
+__all__ = ["run_lightly"]
+
+aten = torch.ops.aten
+NORMS = (aten.native_batch_norm, aten.native_group_norm, aten.native_layer_norm)
+DECIDING = frozenset(["eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf", "isfinite", "where"])
+
+
+def run_lightly(model: nn.Module, arguments: tuple[Any, ...]) -> Any:
+    """The model's output; on the meta device if it is there.
+
+    In training, when it may drop what it draws, it draws from generators of its own.
+    """
+    device = next((parameter.device for parameter in model.parameters()), None)
+    moved = (x.to(device) if isinstance(x, Tensor) and device else x for x in arguments)
+    with _around(model, device), without_traces(model):
+        return model(*moved)
+
+
+def _around(model: nn.Module, device: torch.device | None) -> AbstractContextManager[Any]:
+    if device is not None and device.type == "meta":
+        return SizesAlone()
+    return OwnRandomNumbers() if model.training else nullcontext()
+
+
+class SizesAlone(TorchDispatchMode):
+    """Only for models on the meta device."""
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kind = _kind(function)
+        x = args[0] if args else None
+        if not kind or not isinstance(x, Tensor) or kwargs:
+            return function(*args, **(kwargs or {}))
+        if kind == "norm":
+            few = x.new_empty(x.shape[1:2])
+            whole = function.overloadpacket is aten.native_layer_norm
+            return x.new_empty(x.shape) if whole else torch.empty_like(x), few, few
+        if kind == "in place":
+            return x
+        tensors = [arg for arg in args if isinstance(arg, Tensor)]
+        shape = torch.broadcast_shapes(*(one.shape for one in tensors))
+        like = next((one for one in tensors if one.shape == shape), None)
+        return x.new_empty(shape) if like is None else torch.empty_like(like)
+
+
+@cache
+def _kind(function: Any) -> str:
+    name = function.overloadpacket.__name__
+    if function.overloadpacket in NORMS:
+        return "norm"
+    if torch.Tag.pointwise not in function.tags or name in DECIDING or name.startswith("logical"):
+        return ""
+    return "in place" if function._schema.is_mutable else "pointwise"

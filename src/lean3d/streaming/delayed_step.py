@@ -1,0 +1,229 @@
+"""Run an unchanged network for one step of a stream: what its functions mean where frames are late.
+
+Axes: B batch (streams), C channels, T time, H height, W width.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from lean3d.errors import LeanError
+from lean3d.ops.memory import Memory
+from lean3d.streaming.framewise_ops import JOINS, SIZES, keeps_frames
+from lean3d.streaming.layout import apart, over, plain, put_back, sized
+from lean3d.streaming.timing import PLAIN, Clock, Pooled, Timed, Window, latest, same_rate
+
+__all__ = ["Frames", "Rule", "frames_of", "marked"]
+
+MARK = "_lean3d_frames"
+Rule = Callable[..., Any]
+
+
+def frames_of(x: Any) -> Timed | Pooled | None:
+    return getattr(x, MARK, None) if isinstance(x, Tensor) else None
+
+
+def marked(output: Any, frames: Timed | Pooled) -> Any:
+    """The output, every tensor of it knowing its frames."""
+    for y in [output] if isinstance(output, Tensor) else tree_leaves(output):
+        if isinstance(y, Tensor):
+            setattr(y, MARK, frames)
+    return output
+
+
+def marks(values: Iterable[Any]) -> list[Timed | Pooled]:
+    """What the tensors among arguments know of their frames; this runs at every call."""
+    found: list[Any] = []
+    for x in values:
+        if isinstance(x, Tensor):
+            frames = getattr(x, MARK, None)
+            found += [] if frames is None else [frames]
+        elif isinstance(x, tuple | list):
+            found += marks(x)
+    return found
+
+
+def unmarked(y: Tensor) -> Tensor:
+    """What leaves the step is a plain tensor."""
+    if hasattr(y, MARK):
+        delattr(y, MARK)
+    return y
+
+
+class Frames(TorchFunctionMode):
+    """One step: follows the frames through every call on a feature map.
+
+    Args:
+        calls: What the functions mean that look at several frames, or move their axis.
+        pooled: Those of them that also take what has no frames any more.
+        site: Names a slot for what the module that is running keeps.
+        place: The path of that module.
+        window: Frames of the video a mean over time spans; None for all there were.
+    """
+
+    def __init__(
+        self,
+        memory: Memory,
+        clock: Clock,
+        calls: Mapping[Any, Rule],
+        pooled: Mapping[Any, Rule],
+        site: Callable[[str], str],
+        place: Callable[[], str],
+        window: int | None,
+    ):
+        super().__init__()
+        self.memory, self.clock, self.calls, self.pooled = memory, clock, calls, pooled
+        self.site, self.place, self.window = site, place, window
+        self.alive = torch.ones_like(clock.seen, dtype=torch.bool)
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
+        kwargs = kwargs or {}
+        found = marks([*args, *kwargs.values()])
+        timed = [x for x in found if isinstance(x, Timed)]
+        pooled = [x for x in found if isinstance(x, Pooled)]
+        if timed and pooled:
+            self.refuse(function, "joins a mean over all time with single frames")
+        if pooled:
+            return self.after_frames(function, args, kwargs, pooled)
+        if not timed:
+            return function(*args, **kwargs)
+        if function in self.calls:
+            return self.calls[function](self, *args, **kwargs)
+        if function in JOINS:
+            return self.join(function, args, kwargs)
+        output = function(*args, **kwargs)
+        if function in SIZES:
+            return sized(output, timed[0], args[1:], kwargs)
+        if isinstance(output, Tensor) or any(isinstance(y, Tensor) for y in tree_leaves(output)):
+            if not keeps_frames(function, args, kwargs, timed[0]):
+                self.refuse(function, "may mix frames")
+            marked(output, timed[0])
+        return output
+
+    def after_frames(self, function: Any, args: Any, kwargs: Any, pooled: list[Pooled]) -> Any:
+        """A call on what was made of all frames: whatever it does, there are no frames to mix."""
+        if function in self.pooled:
+            return self.pooled[function](self, *args, **kwargs)
+        late, field = max(x.late for x in pooled), max(x.field for x in pooled)
+        output = function(*args, **kwargs)
+        return marked(output, replace(pooled[0], late=late, field=field))
+
+    def refuse(self, function: Any, why: str) -> NoReturn:
+        name = getattr(function, "__name__", str(function))
+        path = self.place() or "the model"
+        raise LeanError(
+            f"stream(wait=True): {name} in {path} {why}, and is not among the functions that are "
+            "known to stream; replace it, or make the model causal"
+        )
+
+    def plainly(self, x: Tensor, function: Any) -> Timed:
+        """The frames of a map (B, C, T, ...); no other will do."""
+        frames: Any = frames_of(x)
+        if frames.place != PLAIN:
+            self.refuse(function, "is on a map that is not (B, C, T, ...)")
+        return frames
+
+    def walk(self, x: Tensor, over: Window, fill: float = 0.0) -> tuple[Tensor, Timed]:
+        """The frames under a kernel in this step, `fill` where the video has none.
+
+        Shape: any layout -> (B, C, T, ...)
+        """
+        given: Any = frames_of(x)
+        x, given = apart(x, given), replace(given, batch=0, axis=2, each=1)
+        made = over.output(given, self.clock.chunk)
+        # the last frame may be as far back as there are copies of it
+        last = over.back if over.repeats else 0
+        earlier = over.history(given, made) + last
+        x = self.clean(x, given)
+        if earlier > 0:
+            x = self.memory.window(self.site("past"), x, earlier, 0.0)
+        elif earlier < 0:
+            x = x[:, :, -earlier:]
+        if (over.front > 0 or over.back > 0) and not self.clock.all_inside(given, earlier):
+            x = self.padded(x, given, self.clock.before(given) - earlier, fill, over.repeats)
+        return x[:, :, last : last + over.reach(made)], made
+
+    def padded(
+        self, x: Tensor, given: Timed, first_B: Tensor, fill: float, repeats: bool
+    ) -> Tensor:
+        frames = x.shape[2]
+        if not repeats:
+            return x.masked_fill(over(self.outside(first_B, frames, given), given, x.ndim), fill)
+        wanted_BT = (first_B[:, None] + torch.arange(frames, device=x.device)).clamp(min=0)
+        if given.length is not None:
+            wanted_BT = wanted_BT.minimum(given.length[:, None] - 1)
+        place_BT = (wanted_BT - first_B[:, None]).clamp(0, frames - 1)
+        return x.gather(2, over(place_BT, given, x.ndim).expand_as(x))
+
+    def outside(self, first_B: Tensor, frames: int, given: Timed) -> Tensor:
+        return self.clock.outside(first_B, frames, given.length)
+
+    def clean(self, x: Tensor, given: Timed) -> Tensor:
+        """What is to be kept, without what was computed of frames that the video does not have.
+
+        It is masked before it is used, but may be NaN, which is no state.
+        """
+        if not self.clock.careful or self.clock.all_inside(given):
+            return x
+        outside_BT = self.outside(self.clock.before(given), x.shape[2], given)
+        return x.masked_fill(over(outside_BT, given, x.ndim), 0.0)
+
+    def aligned(self, args: Sequence[Any], function: Any) -> tuple[list[Any], Timed]:
+        """Arguments of a join, those that are early held back."""
+        timed = [x for x in map(frames_of, args) if isinstance(x, Timed)]
+        if not same_rate(timed):
+            self.refuse(function, "joins maps of different frame rates")
+        last = latest(timed)
+
+        def hold(x: Any) -> Any:
+            frames = frames_of(x)
+            if not isinstance(frames, Timed) or frames.delay == last.delay:
+                return x
+            early = last.delay - frames.delay
+            here = replace(frames, batch=0, axis=2, each=1)
+            kept = self.clean(apart(x, frames), here)
+            late = self.memory.window(self.site("past"), kept, early, 0.0)[:, :, : frames.rate]
+            return put_back(late, frames, x.ndim)
+
+        return [hold(x) for x in args], last
+
+    def join(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """A sum or product of maps, and of what is the same for every frame."""
+        joined, same = self.aligned(args, function)
+        output = function(*joined, **kwargs)
+        places, others = set(), []
+        for x in args:
+            frames = frames_of(x)
+            if isinstance(frames, Timed):
+                more = output.ndim - x.ndim
+                places.add((frames.batch + more, frames.axis + more, frames.each))
+            elif isinstance(x, Tensor):
+                others.append(x)
+        if len(places) > 1:
+            self.refuse(function, "joins maps whose frames lie on different axes")
+        ((batch, axis, each),) = places
+        for x in others:
+            sizes = [1] * (output.ndim - x.ndim) + list(x.shape)
+            if (sizes[batch], sizes[axis]) != (1, 1):
+                self.refuse(function, "joins a map with values of single frames")
+        return marked(output, replace(same, batch=batch, axis=axis, each=each))
+
+    def finish(self, output: Any) -> Any:
+        """NaN for every answer that is not there yet, or is to frames after the last."""
+
+        def blank(y: Any) -> Any:
+            frames = frames_of(y)
+            if isinstance(frames, Pooled) and not (self.clock.careful and self.alive.all()):
+                return torch.where(plain(self.alive, frames, y.ndim), y, torch.nan)
+            if isinstance(frames, Timed) and not self.clock.all_inside(frames):
+                first_B = self.clock.before(frames)
+                outside_BT = self.outside(first_B, y.shape[frames.axis] // frames.each, frames)
+                return y.masked_fill(over(outside_BT, frames, y.ndim), torch.nan)
+            return unmarked(y) if isinstance(y, Tensor) else y
+
+        return tree_map(blank, output)

@@ -1,0 +1,160 @@
+"""A step as a file: the state goes in and comes out, so that any runtime can keep it.
+
+Axes: B batch (streams), C channels, T time, H height, W width.
+"""
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lean3d.errors import LeanError
+from lean3d.files import write_whole
+from lean3d.optional import require
+from lean3d.streaming.session import Stream
+
+__all__ = ["Exported", "compare_export", "export_step"]
+
+SUFFIXES = (".pt2", ".onnx")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Args:
+        inputs, outputs: Names in the ONNX graph, in order; the frames and the output come first,
+            then the state by its keys.
+        state: Keys of the state, in the order of those names.
+    """
+
+    path: Path
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    state: tuple[str, ...]
+
+
+def export_step(live: Stream, path: str | Path, *, height: int, width: int) -> Exported:
+    """Write one step, (frames, state) -> (output, next state), for any number of streams.
+
+    Args:
+        path: Ends in .pt2 for torch.export, in .onnx for ONNX.
+
+    Shape: frames (B, C, T, H, W) with T = `live.chunk` and the given size; B is free.
+
+    Raises:
+        LeanError: another suffix, or the graph cannot be written.
+    """
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise LeanError(f"export writes {' and '.join(SUFFIXES)}, got {path.name}")
+    # two streams: a batch of one would be taken for a constant
+    state = live.init(2, height=height, width=width)
+    frames = torch.zeros_like(next(live.parameters())).new_zeros(
+        2, live.found.frame[0], live.chunk, height, width
+    )
+    program = _program(live, frames, state)
+    inputs = ("frames", *(f"state.{key}" for key in state))
+    outputs = ("output", *(f"next.{key}" for key in state))
+    with write_whole(path) as temporary:
+        if path.suffix == ".pt2":
+            # into memory first: on a full disk torch's own writer ends the process
+            buffer = io.BytesIO()
+            torch.export.save(program, buffer)
+            temporary.write_bytes(buffer.getbuffer())
+        else:
+            _save_onnx(program, temporary, inputs, outputs)
+    return Exported(path, inputs, outputs, tuple(state))
+
+
+def _program(
+    live: Stream, frames: Tensor, state: dict[str, Tensor]
+) -> torch.export.ExportedProgram:
+    streams = torch.export.Dim("streams", min=1, max=4096)
+    free = ({0: streams}, {key: {0: streams} for key in state})
+    try:
+        with torch.no_grad(), quiet():
+            return torch.export.export(live, (frames, state), dynamic_shapes=free, strict=False)
+    except LeanError:
+        raise
+    except Exception as error:  # whatever the tracer meets in a foreign forward
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise LeanError(f"{type(live.model).__name__} cannot be exported: {why}") from error
+
+
+def _save_onnx(
+    program: torch.export.ExportedProgram,
+    path: Path,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+) -> None:
+    for package in ("onnx", "onnxscript"):
+        require(package, extra="export")
+    names: Any = dict(input_names=list(inputs), output_names=list(outputs))
+    with quiet():
+        # a program, because a trailing dict would be taken for keyword arguments
+        written: Any = torch.onnx.export(program, dynamo=True, verbose=False, **names)
+    written.save(path)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the remarks of the exporters on their own insides."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@torch.no_grad()
+def compare_export(live: Stream, exported: Exported, frames: Tensor, steps: int) -> float:
+    """The largest difference between the file's answers and those of `live`, over random steps.
+
+    Args:
+        frames: (B, C, T, H, W), a step's shape.
+    """
+    *_, height, width = frames.shape
+    run = _runner(exported)
+    state = other = live.init(len(frames), height=height, width=width)
+    largest = 0.0
+    for number in range(steps):
+        draw = torch.Generator().manual_seed(number)
+        x_BCTHW = torch.randn(frames.shape, generator=draw)
+        answer, state = live.step(x_BCTHW, state)
+        found, other = run(x_BCTHW, other)
+        # a network that waits has no answer at first
+        if (found.isnan() != answer.isnan()).any():
+            return torch.inf
+        gap = (found - answer).nan_to_num().abs().max()
+        largest = max(largest, float(gap))
+    return largest
+
+
+def _runner(exported: Exported) -> Any:
+    if exported.path.suffix == ".pt2":
+        with quiet():
+            return torch.export.load(exported.path).module()
+    runtime = require("onnxruntime", extra="export")
+    session = runtime.InferenceSession(str(exported.path), providers=["CPUExecutionProvider"])
+    # what a graph does not read, such as a count that only grows, it does not take
+    taken = {given.name for given in session.get_inputs()}
+
+    def run(frames: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        given = zip(exported.inputs, [frames, *state.values()], strict=True)
+        feed = {name: x.numpy() for name, x in given if name in taken}
+        output, *rest = map(torch.from_numpy, session.run(list(exported.outputs), feed))
+        return output, dict(zip(exported.state, rest, strict=True))
+
+    return run

@@ -1,0 +1,130 @@
+"""Where streams and frames lie in the tensors of a network: axes that move, merge and have sizes.
+
+Axes: B batch (streams), C channels, T time.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lean3d.streaming.timing import PLAIN, Pooled, Timed
+
+__all__ = ["Length", "apart", "number", "over", "placed", "plain", "put_back", "sized"]
+
+
+class Length(int):
+    """The number of frames of a map, as its `shape` says it in a step.
+
+    Args:
+        short: What was added to it or taken from it.
+        times: What it was multiplied with.
+    """
+
+    def __new__(cls, value: int, short: int = 0, times: int = 1) -> "Length":
+        self = super().__new__(cls, value)
+        self.short, self.times = short, times
+        return self
+
+    short: int
+    times: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is the number of all frames."""
+        return (self.short, self.times) == (0, 1)
+
+    def _moved(self, by: Any, sign: int) -> Any:
+        if type(by) is not int or self.times != 1:
+            return NotImplemented
+        return Length(int(self) + sign * by, self.short + sign * by)
+
+    def __add__(self, other: Any) -> Any:
+        moved = self._moved(other, 1)
+        return int(self) + other if moved is NotImplemented else moved
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Any:
+        moved = self._moved(other, -1)
+        return int(self) - other if moved is NotImplemented else moved
+
+    def __mul__(self, other: Any) -> Any:
+        if type(other) is not int or self.short:
+            return int(self) * other
+        return Length(int(self) * other, 0, self.times * other)
+
+    __rmul__ = __mul__
+
+
+def number(size: Any) -> Any:
+    """A size that no longer knows that it counts frames; that of an export stays what it is."""
+    return int(size) if isinstance(size, Length) else size
+
+
+def sized(size: Any, x: Timed, asked: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    """What `shape` or `size(asked)` gives, knowing which of its numbers counts frames."""
+    if x.each != 1:
+        return size
+    if isinstance(size, torch.Size):
+        sizes = list(size)
+        sizes[x.axis] = Length(sizes[x.axis])
+        return torch.Size(sizes)
+    (at,) = asked or named.values()
+    return Length(size) if at == x.axis else size
+
+
+def apart(x: Tensor, frames: Timed) -> Tensor:
+    """(B, C, T, ...), wherever streams and frames were; C is 1 where there is no such axis."""
+    if frames.place == PLAIN and x.ndim > 2:
+        return x
+    if frames.each != 1:
+        x = x.unflatten(frames.axis, (x.shape[frames.axis] // frames.each, frames.each))
+    batch = frames.batch + (frames.each != 1 and frames.batch > frames.axis)
+    x = x.movedim((batch, frames.axis), (0, 1))
+    return x.unsqueeze(1) if x.ndim == 2 else x.movedim(1, 2)
+
+
+def put_back(x_BCT: Tensor, frames: Timed, ndim: int) -> Tensor:
+    """The reverse of `apart` for a map of `ndim` axes."""
+    if frames.place == PLAIN and ndim > 2:
+        return x_BCT
+    x = x_BCT.squeeze(1) if ndim == 2 and frames.each == 1 else x_BCT.movedim(2, 1)
+    batch = frames.batch + (frames.each != 1 and frames.batch > frames.axis)
+    x = x.movedim((0, 1), (batch, frames.axis))
+    return x.flatten(frames.axis, frames.axis + 1) if frames.each != 1 else x
+
+
+def over(flags_BT: Tensor, x: Timed, ndim: int) -> Tensor:
+    """(B, T) flags with axes of one, to go with a map of `ndim` axes."""
+    flags = flags_BT.repeat_interleave(x.each, 1) if x.each != 1 else flags_BT
+    if x.batch > x.axis:
+        flags = flags.transpose(0, 1)
+    sizes = [1] * ndim
+    sizes[x.batch], sizes[x.axis] = flags_BT.shape[0], flags_BT.shape[1] * x.each
+    return flags.reshape(sizes)
+
+
+def plain(flags_B: Tensor, x: Pooled, ndim: int) -> Tensor:
+    """(B,) flags with axes of one, to go with what has no frames any more."""
+    # no len(), which would make a number of the streams of an export
+    sizes = [1] * ndim
+    sizes[x.batch] = flags_B.shape[0]
+    return flags_B.reshape(sizes)
+
+
+def placed(frames: Any, where: Callable[[int], int | None]) -> Any:
+    """The same frames after axes went elsewhere; None if those of streams or frames are gone.
+
+    Args:
+        where: The new place of an old axis, None if there is none.
+    """
+    batch = where(frames.batch)
+    if batch is None:
+        return None
+    if isinstance(frames, Pooled):
+        return replace(frames, batch=batch)
+    axis = where(frames.axis)
+    return None if axis is None or axis == batch else replace(frames, batch=batch, axis=axis)

@@ -1,0 +1,154 @@
+"""What has to be known of a model before it streams: a frame it accepts, its stride, its outputs.
+
+Axes: B batch, C channels, T time, H height, W width.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from lean3d.errors import LeanError
+from lean3d.ops.memory import ChunkError, every_frame
+from lean3d.streaming.plan import Plan
+
+__all__ = ["Survey", "one_line", "random_clip", "survey"]
+
+SIDES = (32, 64, 112, 224)
+FRAMES = 16
+# frames of the longest step that is tried
+LONGEST = 32
+# the axis of an output along which frames lie; None for one answer to all frames
+Axes = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found.
+
+    Args:
+        frame: (C, H, W) of a frame the model accepts.
+        chunk: Frames a step takes.
+        step_axes: Where the frames of a step's outputs lie.
+        run_axes: The same when heads answer for every frame.
+        plan: What a step on frames of that size keeps.
+    """
+
+    frame: tuple[int, int, int]
+    chunk: int
+    step_axes: Axes
+    run_axes: Axes
+    plan: Plan
+
+    def squeeze(self, output: Any) -> Any:
+        """The outputs of a step of one frame, without their axis of frames."""
+        return each(output, self.step_axes, lambda y, axis: y if axis is None else y.squeeze(axis))
+
+    def frames_second(self, output: Any, *, step: bool = False) -> Any:
+        """The outputs of a clip, or of a step, as (B, T, ...)."""
+        axes = self.step_axes if step else self.run_axes
+        return each(
+            output, axes, lambda y, axis: y.unsqueeze(1) if axis is None else y.movedim(axis, 1)
+        )
+
+
+def each(output: Any, axes: Axes, change: Callable[[Tensor, int | None], Tensor]) -> Any:
+    """Change every tensor of an output."""
+    leaves, tree = tree_flatten(output)
+    return tree_unflatten([change(y, a) for y, a in zip(leaves, axes, strict=True)], tree)
+
+
+@torch.no_grad()
+def survey(
+    model: nn.Module, frame: Sequence[int] | None, measure: Callable[[Tensor], Plan]
+) -> Survey:
+    """Run the model at a small size and look.
+
+    Args:
+        measure: Plans a step by running one from nothing.
+
+    Raises:
+        LeanError: no size was found on which the model runs.
+    """
+    found = find_frame(model, frame)
+    chunk, plan = find_chunk(model, found, measure)
+    plain = find_axes(model, found)
+    with every_frame():
+        every = find_axes(model, found)
+    return Survey(found, chunk, plain, every, plan)
+
+
+def random_clip(model: nn.Module, frame: Sequence[int], frames: int, batch: int = 1) -> Tensor:
+    """A random clip (B, C, T, H, W) in the model's own precision."""
+    floats = (p for p in model.parameters() if p.dtype.is_floating_point)
+    like = next(floats, torch.zeros(()))
+    channels, height, width = frame
+    draw = torch.Generator().manual_seed(0)
+    x_BCTHW = torch.randn(batch, channels, frames, height, width, generator=draw)
+    return x_BCTHW.to(like.device, like.dtype)
+
+
+def one_line(error: BaseException | None) -> str:
+    """What torch says, without the lines in which it goes on."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def find_frame(model: nn.Module, frame: Sequence[int] | None) -> tuple[int, int, int]:
+    if frame is not None:
+        channels, height, width = frame
+        try:
+            model(random_clip(model, frame, FRAMES))
+        except LeanError:
+            raise
+        except Exception as error:  # whatever a foreign forward raises
+            raise LeanError(
+                f"stream: {type(model).__name__} cannot run on a clip (B, C, T, H, W) = "
+                f"{(1, channels, FRAMES, height, width)}: {one_line(error)}"
+            ) from error
+        return channels, height, width
+    takes = (getattr(module, "in_channels", None) for module in model.modules())
+    channels = next((value for value in takes if isinstance(value, int)), 3)
+    for side in SIDES:
+        try:
+            model(random_clip(model, (channels, side, side), FRAMES))
+            return channels, side, side
+        except Exception as error:  # whatever a foreign forward raises means: not this size
+            last = error
+    raise LeanError(
+        f"stream found no clip that {type(model).__name__} accepts, from (1, {channels}, {FRAMES}, "
+        f"{SIDES[0]}, {SIDES[0]}) to {SIDES[-1]} pixels; pass frame=(C, H, W) "
+        f"(failed: {one_line(last)})"
+    ) from last
+
+
+def find_chunk(
+    model: nn.Module, frame: Sequence[int], measure: Callable[[Tensor], Plan]
+) -> tuple[int, Plan]:
+    """The fewest frames that every stride in time divides, and the plan of such a step."""
+    last: Exception | None = None
+    # `unit` frames pass every stride that was met so far
+    chunk = unit = 1
+    while chunk <= LONGEST:
+        try:
+            return chunk, measure(random_clip(model, frame, chunk))
+        except ChunkError as error:
+            last, chunk = error, chunk * error.factor
+            unit = chunk
+        except RuntimeError as error:  # torch's, of a window longer than the step
+            last, chunk = error, chunk + unit
+    raise LeanError(f"stream found no step of up to {LONGEST} frames: {one_line(last)}") from last
+
+
+def find_axes(model: nn.Module, frame: Sequence[int]) -> Axes:
+    """Where an output grows with the clip."""
+    sizes = []
+    for frames in (FRAMES, FRAMES + LONGEST):
+        leaves = tree_flatten(model(random_clip(model, frame, frames)))[0]
+        sizes.append([y.shape if isinstance(y, Tensor) else () for y in leaves])
+    return tuple(
+        next((axis for axis, (a, b) in enumerate(zip(*pair, strict=True)) if a != b), None)
+        for pair in zip(*sizes, strict=True)
+    )

@@ -1,0 +1,106 @@
+"""Means, sums and extremes over axes, of all frames too, in a step of a network that waits.
+
+Axes: B batch (streams), C channels, T time, H height, W width.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lean3d.streaming.delayed_step import Frames, Rule, frames_of, marked
+from lean3d.streaming.layout import placed
+from lean3d.streaming.pooling import Pool, maximum, mean, over_time
+from lean3d.streaming.timing import PLAIN, Timed
+
+__all__ = ["ADAPTIVE", "REDUCTIONS"]
+
+
+def reduced(function: Callable[..., Tensor], pool: Pool | None) -> Rule:
+    """A reduction; over frames by `pool`, refused without one."""
+
+    def rule(step: Frames, x: Tensor, dim: Any = None, keepdim: bool = False, **more: Any) -> Any:
+        frames: Any = frames_of(x)
+        dim = more.pop("axis", dim)
+        if isinstance(dim, Tensor):
+            return step.join(function, (x, dim), {})
+        if more.get("dtype") is not None:
+            step.refuse(function, "is of another precision")
+        axes = [dim] if isinstance(dim, int) else dim or range(x.ndim)
+        over = sorted({axis % x.ndim for axis in axes})
+        if frames.batch in over:
+            step.refuse(function, "is over streams")
+        if isinstance(frames, Timed) and frames.axis in over:
+            x, frames = all_frames(step, x, over, function, pool)
+        else:
+            x = function(x, over, keepdim=True)
+        if keepdim:
+            return marked(x, frames)
+        return marked(x.squeeze(over), placed(frames, lambda i: i - sum(a < i for a in over)))
+
+    return rule
+
+
+def all_frames(
+    step: Frames, x: Tensor, over: list[int], function: Callable[..., Tensor], pool: Pool | None
+) -> tuple[Tensor, Any]:
+    """Over the axis of frames, and first over what else is asked for within each frame."""
+    given: Any = frames_of(x)
+    if pool is None:
+        step.refuse(function, "is over all frames")
+    within = [axis for axis in over if axis != given.axis]
+    y = function(x, within, keepdim=True) if within else x
+    if given.each != 1:
+        rows = y.unflatten(given.axis, (y.shape[given.axis] // given.each, given.each))
+        y, given = function(rows, [given.axis + 1]), replace(given, each=1)
+    y = over_time(step, marked(y.view_as(y), given), pool)
+    return y, frames_of(y)
+
+
+def extreme(function: Callable[..., Any]) -> Rule:
+    """torch.max and torch.min: of two maps, or with places along an axis that is not time."""
+
+    def rule(step: Frames, x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+        frames: Any = frames_of(x)
+        if isinstance(dim, Tensor):
+            return step.join(function, (x, dim), {})
+        held = {frames.batch, frames.axis} if isinstance(frames, Timed) else {frames.batch}
+        if dim is None or dim % x.ndim in held:
+            step.refuse(function, "gives places in time or among streams")
+        at = dim % x.ndim
+        where = lambda i: i if keepdim else i - (at < i)  # noqa: E731
+        return marked(function(x, at, keepdim), placed(frames, where))
+
+    return rule
+
+
+def adaptive(function: Callable[..., Tensor], pool: Pool) -> Rule:
+    """An adaptive pool to one frame, or within each."""
+
+    def rule(step: Frames, x: Tensor, output_size: Any, return_indices: bool = False) -> Tensor:
+        given: Any = frames_of(x)
+        size = [output_size] * 3 if isinstance(output_size, int) else list(output_size)
+        kept = size[0] is None or getattr(size[0], "whole", False)
+        if return_indices or given.place != PLAIN or not (kept or size[0] == 1):
+            step.refuse(function, f"makes {size[0]} frames of all, or says where")
+        y = marked(function(x, (x.shape[2], size[1], size[2])), given)
+        return y if kept else over_time(step, y, pool)
+
+    return rule
+
+
+REDUCTIONS: dict[Any, Rule] = {
+    **dict.fromkeys((torch.mean, Tensor.mean), reduced(torch.mean, mean)),
+    **dict.fromkeys((torch.amax, Tensor.amax), reduced(torch.amax, maximum)),
+    **dict.fromkeys((torch.amin, Tensor.amin), reduced(torch.amin, None)),
+    **dict.fromkeys((torch.sum, Tensor.sum), reduced(torch.sum, None)),
+    **dict.fromkeys((torch.max, Tensor.max), extreme(torch.max)),
+    **dict.fromkeys((torch.min, Tensor.min), extreme(torch.min)),
+}
+ADAPTIVE: dict[Any, Rule] = {
+    F.adaptive_avg_pool3d: adaptive(F.adaptive_avg_pool3d, mean),
+    F.adaptive_max_pool3d: adaptive(F.adaptive_max_pool3d, maximum),
+}
