@@ -33,6 +33,7 @@ NAMES = [
     "count",
     "create_model",
     "decompose",
+    "export_step",
     "fold",
     "list_models",
     "load_checkpoint",

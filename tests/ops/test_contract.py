@@ -58,12 +58,15 @@ def signature(module):
     return [(p.name, p.default) for p in inspect.signature(module).parameters.values()]
 
 
+OPERATORS = [name for name in lean3d.ops.__all__ if name.endswith("Conv3d")]
+
+
 def test_every_operator_is_under_contract():
     under = {getattr(v, "func", v).__name__ for v in VARIANTS.values()}
-    assert under == {*lean3d.ops.__all__, "DenseConv3d"}
+    assert under == {*OPERATORS, "DenseConv3d"}
 
 
-@pytest.mark.parametrize("name", lean3d.ops.__all__)
+@pytest.mark.parametrize("name", OPERATORS)
 def test_takes_the_arguments_of_conv3d_and_more_by_keyword_only(name):
     operator = getattr(lean3d.ops, name)
     assert signature(operator)[:11] == signature(nn.Conv3d)

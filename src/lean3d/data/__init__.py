@@ -7,8 +7,11 @@ from lean3d.data.export import save_image
 from lean3d.data.motions import MOTIONS
 from lean3d.data.nifti import find_pairs, load_folder, load_volume, save_mask
 from lean3d.data.patches import EpochSampler, PatchDataset, SliceDataset
+from lean3d.data.prefetch import Prefetch
 from lean3d.data.shapes import SHAPES_2D, SHAPES_3D, Shapes2D, Shapes3D
+from lean3d.data.source import open_frames
 from lean3d.data.video_clips import VideoClips
+from lean3d.data.video_write import write_video
 from lean3d.data.volume import Volume, normalise
 
 __all__ = [
@@ -19,6 +22,7 @@ __all__ = [
     "EpochSampler",
     "MovingDigits",
     "PatchDataset",
+    "Prefetch",
     "Shapes2D",
     "Shapes3D",
     "SliceDataset",
@@ -31,6 +35,8 @@ __all__ = [
     "load_volume",
     "mni152",
     "normalise",
+    "open_frames",
     "save_image",
     "save_mask",
+    "write_video",
 ]

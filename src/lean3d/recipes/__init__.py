@@ -2,6 +2,7 @@
 
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.classification import ClassificationRecipe
+from lean3d.recipes.networks import acs_network
 from lean3d.recipes.recurrence import RecurrenceRecipe
 from lean3d.recipes.registry import get_recipe, list_recipes
 from lean3d.recipes.segmentation import SegmentationRecipe
@@ -11,6 +12,7 @@ __all__ = [
     "Recipe",
     "RecurrenceRecipe",
     "SegmentationRecipe",
+    "acs_network",
     "get_recipe",
     "list_recipes",
 ]
