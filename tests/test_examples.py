@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import lean3d
+
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PRINTS = {
@@ -43,3 +45,8 @@ def test_the_first_screen_of_readme_is_an_example_and_its_output():
     assert code == (ROOT / "examples" / "first.py").read_text()
     assert output == run(ROOT / "examples" / "first.py")
     assert readme[: readme.index(code)].count("\n") < 15
+
+
+def test_readme_counts_the_networks_there_are():
+    said = f"{len(lean3d.list_models())} networks of the five papers"
+    assert said in (ROOT / "README.md").read_text()

@@ -1,6 +1,6 @@
 """Every kernel a mixture of a few spatial and temporal atoms that all channels share.
 
-Paper: Wang et al., Spatiotemporal Joint Filter Decomposition in 3D Convolutional Neural Networks
+Paper: Miao et al., Spatiotemporal Joint Filter Decomposition in 3D Convolutional Neural Networks
 (STDCF), NeurIPS 2021, Sec 2.1 to 2.3
 Differs from the paper: the default computation first mixes the atoms into one kernel, which on
 CPU cores ran 5 to 50 times faster than the paper's three stages and gives the same result.

@@ -1,6 +1,6 @@
 """A 3D convolution becomes a mixture of shared atoms, by alternating least squares.
 
-Paper: Wang et al. (STDCF), NeurIPS 2021, Sec 2.1
+Paper: Miao et al. (STDCF), NeurIPS 2021, Sec 2.1
 """
 
 from dataclasses import dataclass, replace

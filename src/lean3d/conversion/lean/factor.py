@@ -1,6 +1,6 @@
 """The nearest kernels of low rank: by singular values, and by alternating least squares.
 
-Papers: Gonda et al. (PmSCn), arXiv:1809.04096, Eqn 1 to 3; Wang et al. (STDCF), NeurIPS 2021,
+Papers: Gonda et al. (PmSCn), arXiv:1809.04096, Eqn 1 to 3; Miao et al. (STDCF), NeurIPS 2021,
 Sec 2.1; the nearest matrix of a rank is that of Eckart and Young (1936).
 
 Axes: G groups, O outputs and I inputs of a group, then the kernel's depth, height and width.

@@ -1,6 +1,6 @@
 """A 3D convolution becomes a spatial and a temporal one, by the singular values of its kernel.
 
-Papers: Tran et al. (R(2+1)D), arXiv:1711.11248, Sec 3.5; Wang et al. (STDCF), NeurIPS 2021,
+Papers: Tran et al. (R(2+1)D), arXiv:1711.11248, Sec 3.5; Miao et al. (STDCF), NeurIPS 2021,
 Sec 2.1.1
 """
 
