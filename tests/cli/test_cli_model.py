@@ -85,7 +85,7 @@ def test_count_refuses_what_it_cannot_build(refused):
     shape = "--input", "1,1,8,8,8"
     assert "did you mean" in refused("count", "unet4d", *shape)
     assert "did you mean acs" in refused("count", "unet3d", "--conv", "asc", *shape)
-    assert "cannot build unet3d" in refused("count", "unet3d", "--widths", 1, *shape)
+    assert "UNet needs two widths" in refused("count", "unet3d", "--widths", 1, *shape)
     assert "does not take depth" in refused("count", "unet3d", "--options", "depth=3", *shape)
     assert "--stages takes the first names" in refused("count", "unet3d", *shape, "--stages", 0)
 
