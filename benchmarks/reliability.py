@@ -89,7 +89,12 @@ PROMISES = (
     Promise(
         "resume",
         "A killed run goes on to the weights it would have had, whatever its schedule",
-        ("tests/train/test_resume.py", "tests/train/test_fit.py"),
+        (
+            "tests/train/test_resume.py",
+            "tests/train/test_fit.py",
+            "tests/recipes/test_resumed_runs.py",
+            "tests/cli/test_random_kills.py",
+        ),
     ),
     Promise(
         "locks",
@@ -99,7 +104,7 @@ PROMISES = (
     Promise(
         "signals",
         "Ctrl-C and SIGTERM end every command at once, with their exit code and one sentence",
-        ("tests/test_signals.py",),
+        ("tests/test_signals.py", "tests/cli/test_stopping.py"),
     ),
     Promise(
         "streams",
@@ -127,6 +132,11 @@ PROMISES = (
         ("tests/conversion/test_threads.py", "tests/zoo/test_zoo_threads.py"),
     ),
     Promise(
+        "processes",
+        "Converted networks are spawned, forked, loaded by workers and sharded (FSDP2) like others",
+        ("tests/conversion/test_processes.py",),
+    ),
+    Promise(
         "threads",
         "A conversion leaves other threads their random numbers, cores, warnings and stderr",
         (
@@ -150,7 +160,11 @@ PROMISES = (
     Promise(
         "drop-in",
         "Operators take nn.Conv3d's arguments, give its sizes and work with PyTorch's tools",
-        ("tests/ops/test_contract.py",),
+        (
+            "tests/ops/test_contract.py",
+            "tests/ops/test_torch_inputs.py",
+            "tests/ops/test_recorded.py",
+        ),
         ("operators",),
     ),
     Promise(
