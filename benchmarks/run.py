@@ -29,7 +29,7 @@ THEMES = {
     "atoms": (operators.atoms, "tests/ops"),
     "acs": (operators.acs, "tests/ops"),
     "convert_speed": (convert_speed.convert_speed, "tests/conversion/test_convert_core.py"),
-    "streaming": (streaming.streaming, "tests/stream"),
+    "streaming": (streaming.streaming, "tests/streaming"),
 }
 
 

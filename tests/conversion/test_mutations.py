@@ -22,14 +22,14 @@ from lean3d.conversion import (
     Planar,
     SoftACS,
     convert,
-    functional,
-    keep,
-    rules,
-    sentences,
 )
+from lean3d.conversion.to3d import keep_depth as keep
 from lean3d.conversion.to3d.acs import Views
 from lean3d.conversion.to3d.base import Lift
+from lean3d.conversion.to3d.merged import intercept as functional
 from lean3d.conversion.to3d.merged.intercept import MEANINGS
+from lean3d.conversion.to3d.rules import registry as rules
+from lean3d.conversion.trace import ops_table as sentences
 
 HOWS = {Lift: ACS(), Views: MeanACS(), Planar: Planar(), Inflate: Inflate()}
 HOWS |= {ACS: ACS(), MeanACS: MeanACS(), SoftACS: SoftACS()}
