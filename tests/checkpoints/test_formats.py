@@ -1,5 +1,7 @@
 """Every format, from a network of the peer's own names and forward to the same answers."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from acsconv.operators import ACSConv, Conv2_5d, SoftACSConv
@@ -10,6 +12,9 @@ from torch import nn
 
 from lean3d import Inflate, convert, create_model, ops
 from lean3d.checkpoints import load_checkpoint, open_checkpoint
+from lean3d.checkpoints.formats import FORMATS
+
+HOME = Path(__file__).parents[2]
 
 
 def assert_same(theirs, ours, loaded, shape=(2, 3, 5, 40, 44)):
@@ -25,6 +30,11 @@ def assert_same(theirs, ours, loaded, shape=(2, 3, 5, 40, 44)):
 
 def small(name, **more):
     return create_model(name, widths=WIDTHS, num_classes=7, **more)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_is_in_the_docs(name):
+    assert f"\n| `{name}`" in (HOME / "docs" / "checkpoints.md").read_text()
 
 
 @pytest.mark.parametrize("mode", ["ir", "ip"])

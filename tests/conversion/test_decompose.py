@@ -17,9 +17,11 @@ from lean3d import (
     Planar,
     SoftACS,
     SpaceTime,
+    conversion,
     convert,
     decompose,
 )
+from lean3d.conversion.lean.base import Lean
 from lean3d.conversion.lean.factor import Spectrum, unfold
 
 FULL = {
@@ -68,6 +70,12 @@ def gap(conv, operator):
         want = conv(x)
         bias = 0 if conv.bias is None else conv.bias.view(1, -1, 1, 1, 1)
         return float((operator(x) - want).norm() / (want - bias).norm())
+
+
+def test_every_lean_form_is_here():
+    public = (getattr(conversion, name) for name in conversion.__all__)
+    forms = {kind for kind in public if isinstance(kind, type) and issubclass(kind, Lean)}
+    assert {type(how) for how in [*FULL.values(), *PART.values()]} >= forms
 
 
 @pytest.mark.parametrize("arguments", ARGUMENTS)

@@ -1,6 +1,12 @@
+from inspect import isclass
+
 import pytest
 import torch
 
+from lean3d import Dissect
+from lean3d import conversion as conversions
+from lean3d.conversion.lean.base import Lean
+from lean3d.conversion.to3d.base import Lift
 from lean3d.errors import RunError
 from lean3d.recipes.operators import CONVERSIONS, OPERATORS, conversion, operator
 
@@ -33,6 +39,12 @@ def test_a_conversion_to_an_operator_has_its_name(name):
         built = conversion(name).build(conv)
         assert type(built) is kind
         assert built.extra_repr() == make(4, 8, 3).extra_repr()
+
+
+def test_every_public_method_has_a_name():
+    public = {kind for name in conversions.__all__ if isclass(kind := getattr(conversions, name))}
+    methods = {kind for kind in public if issubclass(kind, (Lift, Lean, Dissect))}
+    assert {getattr(make, "func", make) for make in CONVERSIONS.values()} == methods
 
 
 def test_an_unknown_name_suggests_the_nearest_or_lists_all():

@@ -1,8 +1,12 @@
 import json
 from dataclasses import replace
+from importlib import import_module
+from inspect import isclass, isfunction, signature
+from pkgutil import iter_modules
 
 import pytest
 
+from lean3d import recipes
 from lean3d.errors import RunError
 from lean3d.recipes import Recipe, get_recipe, list_recipes
 from lean3d.recipes.options import read_options
@@ -20,6 +24,20 @@ def test_every_recipe_is_sound_and_knows_its_own_name(name):
 def test_a_recipe_survives_json(name):
     recipe = get_recipe(name)
     assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+def test_every_function_that_makes_a_recipe_is_listed():
+    made = set()
+    for module in iter_modules(recipes.__path__, "lean3d.recipes."):
+        for name, function in vars(import_module(module.name)).items():
+            own = getattr(function, "__module__", "") == module.name and isfunction(function)
+            if own and not name.startswith("_") and not signature(function).parameters:
+                made |= {name} if is_recipe(signature(function).return_annotation) else set()
+    assert made == set(list_recipes())
+
+
+def is_recipe(kind):
+    return isclass(kind) and issubclass(kind, Recipe)
 
 
 def test_an_unknown_recipe_suggests_the_nearest():
