@@ -113,7 +113,7 @@ PROMISES = (
     ),
     Promise(
         "streams",
-        "Networks that look ahead give the answers they were trained to give, late",
+        "Non-causal networks give the outputs they were trained to give, delayed",
         ("tests/streaming/test_waiting.py",),
     ),
     Promise(
@@ -123,12 +123,12 @@ PROMISES = (
     ),
     Promise(
         "threads",
-        "Streams that share a model answer rightly from any number of threads",
+        "Streams that share a model give the right outputs from any number of threads",
         ("tests/streaming/test_stream_threads.py",),
     ),
     Promise(
         "threads",
-        "Converted networks answer rightly from any number of threads, and as replicas",
+        "Converted networks give the right outputs from any number of threads, and as replicas",
         ("tests/conversion/test_threads.py", "tests/zoo/test_zoo_threads.py"),
     ),
     Promise(
