@@ -1,4 +1,4 @@
-"""Turn a 2D network into a 3D one that keeps its weights, a 3D one into a lean one; prove it."""
+"""Convert 2D networks to 3D with their weights and 3D ones to lean ones, with a self-check."""
 
 # the rules register themselves
 from lean3d.conversion.api import convert

@@ -1,4 +1,4 @@
-"""Convert a 2D model into a 3D one that keeps its weights, and prove it."""
+"""Convert a 2D model into a 3D one that keeps its weights, and check the result."""
 
 import math
 from dataclasses import replace
@@ -51,28 +51,31 @@ def convert(
 ) -> nn.Module:
     """Return a 3D copy of a 2D model with its weights, or a lean copy of a 3D one fitted to them.
 
-    Before it returns, the copy proves itself: a 3D one against the 2D model on volumes made of
-    images, a lean one against the dense network of the kernels it was fitted with, a causal one
-    frame by frame against the clip. `.conversion` of the result says what became what, how far
-    off, and how the proof went.
+    The copy is checked before it is returned: a 3D one against the 2D model on volumes made of
+    images, a lean one against the dense network with the fitted kernels, a causal one frame by
+    frame against the whole clip. `.conversion` of the result records what each module became,
+    its error, and the result of the self-check.
 
     Args:
         how: From 2D `ACS()`, `MeanACS()`, `SoftACS()`, `Planar()` or `Inflate()`, which keep
             parameter names; from 3D `SpaceTime()`, `ParallelSeparable()`, `ChannelSeparated()`,
             `Atoms()`, or `Dissect()` for a causal one.
-        where: Called as where(path, module); only modules for which it is true are converted. What
-            stays 2D cannot be checked.
+        where: Called as where(path, module); only modules for which it is true are converted.
+            Modules left 2D cannot be checked.
         example: An input of the 2D model (B, C, H, W), a volume (B, C, D, H, W), or a tuple of its
-            arguments, for the self-check and the budget; without it sizes are tried.
-        accept: The least grade: "isotropic", depth is treated exactly as height; "planar", every
-            slice keeps the 2D answer; "unchecked", without the self-check. None for "planar" with
-            `Planar`, `Inflate` and `keep_depth`, "isotropic" with the others; only from 2D.
-        budget: Only from 3D to lean: multiply-adds the result may spend on `example`, or up to 1 a
-            share of the model's own. Each convolution then gets the rank, or stays dense, that
-            makes the sum of the squared relative errors least.
-        in_channels: Channels of the volume, if other than those of the image: the filters of the
-            first convolution are summed, so that a gray volume is answered as a gray image is.
-        num_classes: Outputs, if other than those of the 2D model: its last layer is drawn anew.
+            arguments, for the self-check and the budget; without it several sizes are tried.
+        accept: The lowest grade accepted: "isotropic", depth is treated exactly as height;
+            "planar", every slice keeps the 2D output; "unchecked", no self-check. None means
+            "planar" with `Planar`, `Inflate` and `keep_depth`, "isotropic" with the others; only
+            from 2D.
+        budget: Only from 3D to lean: multiply-adds of the result on `example`, or up to 1 a share
+            of the model's own. Each convolution gets the rank, or stays dense, such that the sum
+            of the squared relative errors is smallest.
+        in_channels: Channels of the volume, if they differ from those of the image: the filters of
+            the first convolution are summed, so that a gray volume gives the output of a gray
+            image.
+        num_classes: Outputs, if they differ from those of the 2D model: its last layer is
+            re-initialised.
 
     Raises:
         ConversionError: a module has no 3D or lean form, a forward treats the tensor as 2D, or the
@@ -96,9 +99,9 @@ def convert(
         if how.keep_depth != 0:
             run = partial(run_lightly, flat.light, flat.sample.arguments)
             plan = replace(plan, kept=kept_calls(flat.light, how, run))
-            # where a function leaves depth alone it has another meaning
+            # functions that preserve depth use a different 3D rule
             hidden |= {path: need for path, need in needs.items() if path in plan.kept}
-        # a forward may hold in any number of dimensions, whatever it calls
+        # try the forward unmodified first: it may be dimension-agnostic
         plans = [replace(plan, needs=some) for some in (hidden, needs)]
         why = _why_unchecked(model, accepted, flat_paths(model, plans[1]))
         proof = _examine(flat, plans[hidden.keys() == needs.keys() :], accepted, why)
@@ -111,16 +114,16 @@ def convert(
 
 
 def _examine(flat: Flat, plans: list[Plan], accepted: Grade, why_unchecked: str) -> Proof:
-    """The first plan that passes every check that can be run."""
+    """Return the first plan that passes every check that can be run."""
     if not why_unchecked:
         return first_that_holds(plans, partial(prove, flat, planar_will_do=accepted == "planar"))
-    # without values folding is the safer guess
+    # without values, merging depth is the safer choice
     insist = accepted != "unchecked" and _is_on_meta(flat.model)
     return first_that_holds(plans[::-1], partial(prove_sizes, flat), insist=insist)
 
 
 def _survey(found: Flat, plan: Plan) -> tuple[dict[str, Need], dict[str, Need]]:
-    """What the forwards that speak 2D ask for; and those of them that do so in training alone."""
+    """Return the needs of forwards that assume 4-D input, and those that do so only in training."""
     flat, sample = found.light, found.sample
     ruled = [
         path
@@ -128,13 +131,13 @@ def _survey(found: Flat, plan: Plan) -> tuple[dict[str, Need], dict[str, Need]]:
         if find_rule(module, Site(path, plan.how)) is not None
     ]
     needs = survey(flat, ruled, lambda: run_lightly(flat, sample.arguments))
-    # even after every halving, where the first height was odd: padding made for a size differs
+    # compare even after every halving, as the first height was odd: size-dependent padding differs
     tall = sample.make((EVEN * (2 * sample.size[0] // EVEN + 1), sample.size[1]))
     seen: dict[str, Need] = {}
     for training in (False, True):
         try:
             other = survey(flat.train(training), ruled, lambda: run_lightly(flat, tall))
-        except Exception:  # the model may ask for one size, or for a larger batch to train on
+        except Exception:  # the model may require one size, or a larger batch for training
             continue
         finally:
             flat.eval()
@@ -186,7 +189,7 @@ def _check_arguments(
 
 
 def _check_deep(model: nn.Module, how: Lean | Dissect) -> None:
-    """Refuse a network in which there is nothing to make lean or causal."""
+    """Refuse a network that has nothing to make lean or causal."""
     kinds = (*DEEP, Conv3dLike)
     lean, modules = isinstance(how, Lean), model.modules()
     if any(is_dense(module) if lean else isinstance(module, kinds) for module in modules):

@@ -1,6 +1,6 @@
-"""`fold`: the model of equal answers that is fastest to run, for inference alone.
+"""`fold`: return an equivalent model for faster inference.
 
-Not to be taken for folding depth into other axes, by which 2D forwards run on volumes.
+Unrelated to merging depth into other axes, which lets 2D forwards run on volumes.
 
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
@@ -39,19 +39,19 @@ TOLERANCE = 1e-5
 
 @torch.no_grad()
 def fold(model: nn.Module, *, example: object = None) -> nn.Module:
-    """Return the fastest copy for inference: norms folded, kernels materialised.
+    """Return the fastest copy for inference: batch norms fused, kernels materialised.
 
-    A batch norm that alone reads a convolution goes into its weights. Kernels that are mixed at
-    every call (`AtomConv3d`, `MeanACSConv3d`, `SoftACSConv3d`, and `ACSConv3d` where one dense
-    convolution was measured faster) are mixed once; all dense ones take the faster path for one
-    small sample. The copy is in eval mode and asks for no gradients; it gave the answer of the
-    model on the example before it was returned.
+    A batch norm that is the only reader of a convolution is fused into its weights. Kernels that
+    are mixed at every call (`AtomConv3d`, `MeanACSConv3d`, `SoftACSConv3d`, and `ACSConv3d` where
+    one dense convolution was measured faster) are mixed once; all dense ones take the faster path
+    for one small sample. The copy is in eval mode and requires no gradients; its output on the
+    example is compared with the model's before it is returned.
 
     Args:
-        example: An input of the model, or a tuple of its arguments; without it sizes are tried.
+        example: An input of the model, or a tuple of its arguments; without it several are tried.
 
     Raises:
-        ConversionError: no input was found on which the model runs, or the answers differ.
+        ConversionError: no input was found on which the model runs, or the outputs differ.
     """
     result = duplicate(model).eval().requires_grad_(False)
     arguments = example_for(result, example)
@@ -73,7 +73,7 @@ def fold(model: nn.Module, *, example: object = None) -> nn.Module:
 
 
 def _norm_after(flow: Flow, number: int) -> Any:
-    """The batch norm that alone reads a convolution's answer, both called once."""
+    """Return the batch norm that is the only reader of a convolution, if both are called once."""
     call = flow.calls[number]
     if not _scales(call.module) or len(call.users) != 1:
         return None
@@ -97,7 +97,7 @@ def _scales(module: Any) -> bool:
 
 
 def _absorb(conv: Any, norm: Any) -> None:
-    """The affine map of a batch norm in eval mode, in the weights of what it reads."""
+    """Fuse the affine map of a batch norm in eval mode into the weights of the layer before it."""
     gain = (norm.running_var + norm.eps).rsqrt()
     gain = gain if norm.weight is None else gain * norm.weight
     shift = -norm.running_mean * gain
@@ -105,13 +105,13 @@ def _absorb(conv: Any, norm: Any) -> None:
     weight = conv.weight
     scaled = weight * gain.view(-1, *[1] * (weight.ndim - 1))
     bias = shift if conv.bias is None else shift + conv.bias * gain
-    # new ones, for the weight may be another module's too
+    # new parameters, as the weight may be shared with another module
     conv.weight = nn.Parameter(scaled.to(weight.dtype), requires_grad=False)
     conv.bias = nn.Parameter(bias.to(weight.dtype), requires_grad=False)
 
 
 def _materialised(module: Any) -> nn.Module | None:
-    """The kernel an operator mixes at every call, mixed once; None where there is none."""
+    """Return the materialised kernel of an operator that mixes one at every call, else None."""
     mixes = isinstance(module, (MeanACSConv3d, SoftACSConv3d))
     mixes |= isinstance(module, AtomConv3d) and module.path in (None, "reconstruct")
     mixes |= isinstance(module, ACSConv3d) and (module.path == "dense" or _few(module))
@@ -137,12 +137,12 @@ def _check(model: nn.Module, result: nn.Module, arguments: tuple[Tensor, ...]) -
     dtype = torch.float64
     try:
         expected = precise_copy(model, dtype)(*given)
-    except RuntimeError:  # a forward that says .float() cannot run in double
+    except RuntimeError:  # a forward that calls .float() cannot run in double
         dtype, given = torch.float32, list(arguments)
         expected = precise_copy(model, dtype)(*given)
     try:
         found = precise_copy(result, dtype)(*given)
-    except Exception as error:  # whatever a foreign forward raises
+    except Exception as error:  # a user's forward may raise anything
         raise ConversionError(
             f"{type(model).__name__} cannot be folded: it then stops with {type(error).__name__} "
             f"({error}); something reads the weights or norms by itself"

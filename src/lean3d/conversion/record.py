@@ -1,4 +1,4 @@
-"""What a conversion did, and how it was proven."""
+"""Records what a conversion did and the results of its self-check."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ Grade = Literal["isotropic", "planar", "unchecked"]
 
 @dataclass(frozen=True)
 class Row:
-    """One module that changed.
+    """A module that was changed.
 
     Args:
-        exact: True if the module alone gives the 2D answer on a volume that repeats one image
+        exact: True if the module alone gives the 2D output on a volume that repeats one image
             along depth, False if it does not, a number for the relative error of a fitted kernel.
         kept: Whether its weights were carried over, or fitted to.
     """
@@ -32,8 +32,8 @@ class Check:
 
     Args:
         error: Largest difference, relative to the largest 2D value; None if there is no number.
-        volume: (depth, height, width) of the volume it ran on.
-        detail: Where it failed first.
+        volume: (depth, height, width) of the input volume.
+        detail: The first failure.
     """
 
     name: str
@@ -53,14 +53,15 @@ class Check:
 
 @dataclass(frozen=True)
 class Conversion:
-    """The record a converted model carries as `model.conversion`.
+    """The record attached to a converted model as `model.conversion`.
 
     Args:
         grade: "isotropic": depth is treated exactly as height. "planar": every slice keeps the 2D
-            answer, but depth and height differ. "unchecked": `note` says why nothing was run.
-            "fitted": lean operators are near the 3D kernels, each row says how near. "causal": no
-            answer depends on later frames; rows say which part of a kernel moved to another frame.
-        ends: What in_channels and num_classes did to the 2D model before it was converted.
+            output, but depth and height differ. "unchecked": `note` gives the reason nothing was
+            run. "fitted": lean operators approximate the 3D kernels, each row gives the error.
+            "causal": no output depends on later frames; rows give the part of a kernel that moved
+            to another frame.
+        ends: What in_channels and num_classes changed in the 2D model before the conversion.
     """
 
     how: Any

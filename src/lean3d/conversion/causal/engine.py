@@ -1,4 +1,4 @@
-"""Make a network causal: kernels cut to the past, no downsampling in time, a head that follows.
+"""Make a network causal: past-only kernels, no temporal downsampling, a running head.
 
 Paper: Köpüklü et al., Dissected 3D CNNs (D3D), arXiv:2009.14639, Sec 3.1
 """
@@ -43,20 +43,20 @@ from lean3d.ops.base import Conv3dLike, Holds4d
 
 __all__ = ["make_causal"]
 
-# more than the strides over time of any network here have as their product
+# larger than the product of the temporal strides of any network here
 FRAMES = 64
 PADS = (nn.ConstantPad3d, nn.ReplicationPad3d, nn.ReflectionPad3d, nn.CircularPad3d)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run of the model told.
+    """Results of a run of the model.
 
     Args:
-        depths: The frames each kernel over time may see.
-        ends: The pools with which the clip ends.
-        owners: The modules whose own code averages the clip, and whether it ends with that.
-        readers: The linear layers that read what those give.
+        depths: Temporal receptive field of each kernel, in frames.
+        ends: The final pools over the clip.
+        owners: The modules whose own code averages the clip, and whether this is a final pool.
+        readers: The linear layers that read the outputs of the final pools.
     """
 
     depths: dict[str, int]
@@ -68,13 +68,13 @@ class Plan:
 def make_causal(
     model: nn.Module, how: Dissect, where: Callable[[str, nn.Module], bool] | None, example: object
 ) -> nn.Module:
-    """A copy of a 3D network that sees the past only and keeps the number of frames.
+    """Copy a 3D network as a causal one that keeps the number of frames.
 
     Raises:
         ConversionError: no clip was found on which the model runs, or it mixes frames in a way
             that cannot be made causal.
     """
-    result = duplicate(model)  # what is run, so that the model itself may run elsewhere meanwhile
+    result = duplicate(model)  # this copy is run, so that other threads can use the model meanwhile
     arguments = example_for(result, example)
     if arguments is None:
         raise ConversionError(
@@ -113,7 +113,7 @@ def _plan(model: nn.Module, how: Dissect, arguments: tuple[Tensor, ...]) -> Plan
 
 
 def _longer(model: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """A clip that several frames are left of wherever the model looks, if it runs on it."""
+    """Return a clip of which several frames remain at every layer, if the model runs on it."""
     clip_BCTHW, *rest = arguments
     times = -(-FRAMES // clip_BCTHW.shape[2])
     longer = (clip_BCTHW.repeat(1, 1, times, 1, 1), *rest)
@@ -143,7 +143,7 @@ def _change(path: str, module: Any, how: Dissect, plan: Plan) -> Row | None:
 
 
 def _cut(site: Site, conv: Any, plan: Plan) -> Row | None:
-    """A kernel over time, a stride over time, or a plane that CausalConv3d computes faster."""
+    """Whether it has a temporal kernel or stride, or a plane that CausalConv3d computes faster."""
     before = type(conv).__name__
     if isinstance(conv, CausalConv3d):
         return _stop_striding(site.path, conv)
@@ -160,7 +160,7 @@ def _cut(site: Site, conv: Any, plan: Plan) -> Row | None:
 
 
 def _frames(causal: Any) -> int:
-    """The frames an operator sees."""
+    """Return the number of frames in an operator's kernel."""
     alone = isinstance(causal, CausalConv3d)
     return causal.kernel_size[0] if alone else 2
 
@@ -174,7 +174,7 @@ def _pad_within_frames(path: str, pad: Any) -> Row | None:
 
 
 def _stop_striding(path: str, module: Any) -> Row | None:
-    """Whatever has a stride of three numbers keeps it within frames."""
+    """Set every stride of three numbers to 1 over time."""
     stride = getattr(module, "stride", None)
     if module._modules or not isinstance(stride, tuple) or len(stride) != 3 or stride[0] == 1:
         return None

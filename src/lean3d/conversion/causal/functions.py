@@ -1,4 +1,4 @@
-"""Means over the clip in a module's own code: what they give follows the frames.
+"""Replaces clip-level means inside a forward by running means.
 
 Axes: B batch, C channels, T time, H height, W width.
 """
@@ -24,7 +24,7 @@ MEANS = {torch.mean, Tensor.mean, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d}
 
 
 class _Follow(TorchFunctionMode):
-    """Means over all of a map are those of the frames so far."""
+    """Replaces means over all of a map by means over the frames so far."""
 
     def __init__(self, pool: nn.Module):
         super().__init__()
@@ -43,15 +43,15 @@ class _Follow(TorchFunctionMode):
         return self.pool(x_BCTHW).reshape(answer.shape[0], -1, *answer.shape[2:])
 
     def beside(self, x_BCTHW: Tensor, x: Tensor, answer: Tensor) -> Tensor:
-        """A mean for every frame, laid out as `x` is."""
-        if answer.ndim != x.ndim:  # it has no place for frames; the self-check will refuse it
+        """Return a mean for every frame, laid out as `x` is."""
+        if answer.ndim != x.ndim:  # there is no axis for frames; the self-check will refuse it
             return answer
         mean_BCT11 = self.pool(x_BCTHW)
         return mean_BCT11 if x.ndim == 5 else innermost().fold(mean_BCT11.expand_as(x_BCTHW))
 
 
 def whole(function: Any, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether it averages over every place of the maps (B, C, ...)."""
+    """Whether it averages over every position of the maps (B, C, ...)."""
     if function in (torch.mean, Tensor.mean):
         axes = kwargs.get("dim", args[0] if args else None)
         axes = [axes] if isinstance(axes, int) else axes or ()
@@ -71,10 +71,10 @@ class Following(Mixed):
 
 
 def follow_frames(module: nn.Module, how: Dissect, is_end: bool) -> tuple[str, str]:
-    """Let a module's own means over the clip follow the frames; what it was, and is.
+    """Replace a module's own means over the clip by running means; return its old and new names.
 
     Args:
-        is_end: The clip ends with them; else they go back to every frame.
+        is_end: They are the final pools; otherwise their output is used with every frame.
     """
     kind = type(module)
     if isinstance(module, GraphModule):

@@ -1,4 +1,4 @@
-"""Kernels over time: how many frames each may see, and how it is cut to them.
+"""Temporal kernels: the number of frames of each, and how its taps are cut to them.
 
 Paper: Köpüklü et al., Dissected 3D CNNs (D3D), arXiv:2009.14639, Sec 3.1, Table 1 and Fig 3
 Differs from the paper: it trains from scratch; here the taps come from the source.
@@ -23,19 +23,19 @@ from lean3d.ops.inflated import InflatedConv3d
 __all__ = ["LINKED", "causal_form", "depths", "is_kernel", "moved"]
 
 
-# the present frame and the one before
+# the present frame and the previous one
 LINKED = 2
 
 
 def is_kernel(module: nn.Module) -> bool:
-    """Whether it convolves, and with one kernel: ours without parts, or torch's."""
+    """Whether it convolves with a single kernel: one of our operators without parts, or torch's."""
     ours = isinstance(module, Conv3dLike) and not module._modules
     return isinstance(module, nn.Conv3d) or ours
 
 
 def depths(flow: Flow, how: Dissect) -> dict[str, int]:
-    """The frames each kernel over time may see: `frames` at the stem, else two, or in a residual
-    block one after the first.
+    """Return the frames of each temporal kernel: `frames` at the stem, otherwise two; in a
+    residual block, one after the first convolution.
     """
     found = {}
     for run in flow.runs(is_kernel):
@@ -50,33 +50,33 @@ def depths(flow: Flow, how: Dissect) -> dict[str, int]:
 
 
 def time_extent(conv: Any) -> int:
-    """Frames from its first tap to its last, dilation left out."""
+    """Return the frames from its first tap to its last, without dilation."""
     return dense(conv).shape[2]
 
 
 def dense(conv: Any) -> Tensor:
-    """The kernel (C', C/groups, T, H, W) of torch's convolution, or that ours equals."""
+    """Return the kernel (C', C/groups, T, H, W) of torch's convolution, or the one ours equals."""
     return conv.weight if is_dense(conv) else conv.dense_weight()
 
 
 def places(taps: int, depth: int) -> tuple[Tensor, Tensor]:
-    """Where each tap goes among `depth` frames, and whether that is the frame it saw.
+    """Map each tap to one of `depth` frames, and say whether its frame stays the same.
 
-    Three frames hold the middle of the kernel, a frame late; fewer end with the present.
+    Three frames hold the middle of the kernel, delayed by a frame; fewer end at the present frame.
     """
     wanted = torch.arange(taps) - taps // 2 + depth - 1 - (depth - 1) // 2
     return wanted.clamp(0, depth - 1), (wanted >= 0) & (wanted < depth)
 
 
 def cut(kernel: Tensor, depth: int) -> Tensor:
-    """Fold the taps of (C', C, T, H, W) onto `depth` frames, the last of which is the present."""
+    """Sum the taps of (C', C, T, H, W) onto `depth` frames, the last of which is the present."""
     where, _ = places(kernel.shape[2], depth)
     shape = (*kernel.shape[:2], depth, *kernel.shape[3:])
     return kernel.new_zeros(shape).index_add_(2, where.to(kernel.device), kernel)
 
 
 def moved(kernel: Tensor, depth: int) -> float:
-    """The norm of the taps that see another frame than before, over that of the kernel."""
+    """Return the norm of the taps that move to another frame, over that of the kernel."""
     if kernel.is_meta:
         return 1.0
     away = kernel[:, :, ~places(kernel.shape[2], depth)[1]]
@@ -85,10 +85,10 @@ def moved(kernel: Tensor, depth: int) -> float:
 
 @torch.no_grad()
 def causal_form(conv: Any, site: Site, depth: int) -> tuple[nn.Module, float]:
-    """The causal operator in place of a convolution, and the part of its kernel that moved.
+    """Return the causal operator for a convolution, and the part of its kernel that moved.
 
     Args:
-        depth: Frames it may see; LINKED of them in the manner `skip` says.
+        depth: Frames of its kernel; LINKED frames are combined as `skip` says.
     """
     how: Dissect = site.how
     kernel = dense(conv).detach()
@@ -112,14 +112,14 @@ def causal_form(conv: Any, site: Site, depth: int) -> tuple[nn.Module, float]:
     causal.weight = own if kept else nn.Parameter(cut(kernel, depth), requires_grad=flag)
     causal.bias = conv.bias
     if linked and how.skip == "sum":
-        # the sum of two like frames is twice the frame
+        # the sum of two equal frames is twice the frame
         causal.weight = nn.Parameter(causal.weight / 2, requires_grad=flag)
         return nn.Sequential(WithPrevious(how.first), causal), moved(kernel, depth)
     return causal, moved(kernel, depth)
 
 
 def plane_padding(conv: Any, kernel: Tensor, site: Site) -> tuple[int, int]:
-    """Of height and width, equal before and after."""
+    """Return the padding of height and width, equal on both sides."""
     if isinstance(conv, Conv3dLike):
         extent: Any = tuple(kernel.shape[2:])
         sides = conv.pads_for(extent, getattr(conv, "spread", None))[1:]

@@ -1,4 +1,4 @@
-"""Dissect: what a causal network is made of.
+"""Dissect: the options of a causal conversion.
 
 Paper: Köpüklü et al., Dissected 3D CNNs (D3D), arXiv:2009.14639, Sec 3.1
 """
@@ -18,20 +18,20 @@ First = Literal["replicate", "zeros"]
 
 @dataclass(frozen=True)
 class Dissect:
-    """Make a 3D network look at the past only and keep the number of frames.
+    """Make a 3D network causal and keep the number of frames.
 
-    Kernels are cut to the present and past frames: to `frames` at the stem, to two elsewhere, and
-    in a residual block only the first sees the past. Strides and pools over time go. A tap whose
-    frame the kernel no longer sees is added to that of the nearest frame it does see, so a still
-    video keeps its answer; the stem of three frames keeps its three middle taps, a frame late.
+    Kernels are cut to the present and past frames: to `frames` at the stem, to two elsewhere; in
+    a residual block only the first kernel uses the past. Temporal strides and pools are removed.
+    A tap of a removed frame is added to that of the nearest frame kept, so the output on a static
+    video is unchanged; a stem of three frames keeps its three middle taps, delayed by one frame.
 
     Args:
-        skip: How a kernel sees the previous frame: side by side (two taps), added to the present
+        skip: How a kernel uses the previous frame: concatenated (two taps), added to the present
             one, or not at all.
-        frames: What the stem sees: the present frame, or also the two before it.
-        head: What pools over time in the end: the mean of all frames so far, or linear weights on
-            each of the last `window` frames, equal at first.
-        first: What stands before the first frame: copies of it, or zeros.
+        frames: Frames of the stem's kernel: the present one, or also the two before it.
+        head: The final temporal pool: the mean of all frames so far, or linear weights on each of
+            the last `window` frames, initialised to equal shares.
+        first: Padding before the first frame: copies of it, or zeros.
     """
 
     skip: Skip = "concat"

@@ -1,4 +1,4 @@
-"""Pools over time: windows stay within a frame, and the one over the clip follows the frames.
+"""Temporal pools: windows are cut to one frame; the final pool becomes a running one.
 
 Axes: B batch, C channels, T time, H height, W width, K classes.
 """
@@ -30,10 +30,10 @@ MEANS = {"mean", "adaptive_avg_pool2d", "adaptive_avg_pool3d"}
 
 
 def ends(flow: Flow) -> set[int]:
-    """Numbers of the calls with which the clip as a whole ends.
+    """Return the indices of the final pools over the whole clip.
 
-    They are the adaptive pools and the means in a forward whose answer meets no frames again, and
-    the windows whose answer a function in a forward averages over time.
+    They are the adaptive pools and the means in a forward whose output is not combined with
+    frames again, and the windows whose output a function in a forward averages over time.
     """
     found = set()
     for number, call in enumerate(flow.calls):
@@ -48,18 +48,18 @@ def ends(flow: Flow) -> set[int]:
 
 
 def within(flow: Flow) -> set[str]:
-    """Modules whose own code averages the clip and takes the answer back to the frames."""
+    """Return modules whose own code averages the clip and combines the result with the frames."""
     calls = enumerate(flow.calls)
     return {c.owner for n, c in calls if averages_all(c) and meets_frames(flow, n)}
 
 
 def meets_frames(flow: Flow, number: int) -> bool:
-    """Whether what a call answers is used beside a map again."""
+    """Whether the output of a call is combined with a feature map again."""
     return any(has_places(shape) for n in flow.after(number) for shape in flow.calls[n].shapes)
 
 
 def averages_all(call: Call) -> bool:
-    """Whether a function in a forward averages maps, which may have their frames folded."""
+    """Whether a function in a forward averages maps, which may have their frames merged."""
     places = math.prod(call.shape[2:])
     return not call.path and call.name in MEANS and has_places(call.shapes[0]) and places == 1
 
@@ -80,7 +80,7 @@ def averages_time(call: Call) -> bool:
 
 
 def window_before(flow: Flow, call: Call) -> set[int]:
-    """The nearest average pool that nothing but modules separates from a call."""
+    """Return the nearest average pool before a call with only modules in between."""
     while call.sources and (number := call.sources[0]) >= 0:
         call = flow.calls[number]
         if isinstance(call.module, nn.AvgPool3d):
@@ -91,13 +91,13 @@ def window_before(flow: Flow, call: Call) -> set[int]:
 
 
 def readers(flow: Flow, pools: set[int]) -> dict[str, nn.Linear]:
-    """The linear layers that read what the last pools give, by path."""
+    """Return the linear layers that read the outputs of the final pools, by path."""
     calls = [flow.calls[later] for n in pools for later in flow.after(n)]
     return {call.path: call.module for call in calls if isinstance(call.module, nn.Linear)}
 
 
 def stay_within_frames(pool: Any) -> bool:
-    """Take time out of a window; whether there was any in it."""
+    """Cut a window to one frame; return whether that changed it."""
     kernel, pad = triple(pool.kernel_size), triple(pool.padding)
     stride = kernel if pool.stride is None else triple(pool.stride)
     if (kernel[0], stride[0]) == (1, 1):
@@ -112,10 +112,10 @@ def stay_within_frames(pool: Any) -> bool:
 
 
 def pool_over_clip(pool: Any, how: Dissect, is_end: bool) -> nn.Module:
-    """What follows the frames in place of a pool over all of them.
+    """Return the running pool that replaces a pool over all frames.
 
     Args:
-        is_end: It is the last; else its answer goes back to every frame.
+        is_end: It is a final pool; otherwise its output is used with every frame.
     """
     if not is_end:
         return RunningMean()
@@ -130,7 +130,7 @@ def pool_over_clip(pool: Any, how: Dissect, is_end: bool) -> nn.Module:
 
 @torch.no_grad()
 def spread_over_frames(linear: nn.Linear, frames: int) -> None:
-    """Let a linear layer read so many frames in a row, each by its own share of the weights."""
+    """Make a linear layer read consecutive frames, with a share of the weights for each."""
     weight = linear.weight.detach() / frames
     flag = linear.weight.requires_grad
     linear.weight = nn.Parameter(weight.repeat(1, frames), requires_grad=flag)

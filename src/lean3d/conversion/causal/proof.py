@@ -1,4 +1,4 @@
-"""The self-check of a causal network: frame by frame it must give the answer of the clip.
+"""The self-check of a causal network: frame-by-frame outputs must equal those of the whole clip.
 
 Axes: B batch, C channels, T time, H height, W width.
 """
@@ -26,7 +26,7 @@ def compare_steps(
     """Run the causal network on a short clip, and frame by frame.
 
     Raises:
-        ConversionError: its last answers differ; names the first module that does.
+        ConversionError: its last outputs differ; names the first module whose output does.
     """
     if any(tensor.is_meta for tensor in result.parameters()):
         return ()
@@ -53,7 +53,7 @@ def compare_steps(
 
 
 def _both_ways(model: nn.Module, example_BCTHW: Tensor) -> tuple[float, str]:
-    """The error of the last answer and of every map, and the first module whose map differs."""
+    """Return the errors of the last output and of every map, and the first module that differs."""
     clip_BCTHW = example_BCTHW[:1, :, :FRAMES]
     seen: list[dict[str, Tensor]] = []
     names = {module: path for path, module in model.named_modules()}
@@ -82,7 +82,7 @@ def _both_ways(model: nn.Module, example_BCTHW: Tensor) -> tuple[float, str]:
 def _note(seen: list[dict[str, Tensor]], path: str) -> Any:
     def hook(module: nn.Module, args: Any, output: Any) -> None:
         if isinstance(output, Tensor) and output.ndim == 5:
-            # of several calls the last, in its place
+            # of several calls, the last one counts, in call order
             seen[-1].pop(path, None)
             seen[-1][path] = output.clone()
 
@@ -90,7 +90,7 @@ def _note(seen: list[dict[str, Tensor]], path: str) -> Any:
 
 
 def _of_maps(clip_BCTHW: Tensor, steps: list[Tensor | None]) -> float:
-    """The error of a module's map, where it has one frame a step."""
+    """Return the error of a module's map, if it has one frame a step."""
     frames = [step for step in steps if step is not None]
     shape = (*clip_BCTHW.shape[:2], 1, *clip_BCTHW.shape[3:])
     if clip_BCTHW.shape[2] != len(steps) or any(frame.shape != shape for frame in frames):
@@ -99,7 +99,7 @@ def _of_maps(clip_BCTHW: Tensor, steps: list[Tensor | None]) -> float:
 
 
 def apart(clip: Tensor, step: Tensor) -> float:
-    """The largest difference of the last frames, relative to the largest value."""
+    """Return the largest difference of the last frames, relative to the largest value."""
     if clip.ndim == 5 and clip.shape[2] > step.shape[2]:
         clip = clip[:, :, -step.shape[2] :]
     if clip.shape != step.shape:

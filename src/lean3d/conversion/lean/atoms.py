@@ -1,4 +1,4 @@
-"""A 3D convolution becomes a mixture of shared atoms, by alternating least squares.
+"""Factorises a 3D convolution into a mixture of shared atoms, by alternating least squares.
 
 Paper: Miao et al. (STDCF), NeurIPS 2021, Sec 2.1
 """
@@ -22,7 +22,7 @@ MOST_SPATIAL = 12
 
 @dataclass(frozen=True)
 class Atoms(Lean):
-    """Write the kernels of 3D convolutions as mixtures of spatial and temporal atoms they share.
+    """Write the kernels of 3D convolutions as mixtures of shared spatial and temporal atoms.
 
     Exact with as many atoms of each kind as the kernel has taps.
 

@@ -1,4 +1,4 @@
-"""What every way of making a 3D convolution lean has in common.
+"""Base class of the ways to make a 3D convolution lean.
 
 Axes: G groups, O outputs and I inputs of a group, then the kernel's depth, height and width.
 """
@@ -25,29 +25,29 @@ class Fit:
 
 
 class Lean(ABC):
-    """How a dense 3D convolution becomes a lean one, fitted to its kernel."""
+    """A way to turn a dense 3D convolution into a lean one, fitted to its kernel."""
 
     def __post_init__(self) -> None:
         check_types(self, ConversionError)
 
     def takes(self, conv: nn.Conv3d) -> bool:
-        """Whether there is anything to cut: by default a kernel that sees both time and plane."""
+        """Whether it can be factorised: by default, if it extends over both time and plane."""
         return conv.kernel_size[0] > 1 and max(conv.kernel_size[1:]) > 1
 
     @abstractmethod
     def build(self, conv: nn.Conv3d, **like: Any) -> nn.Module:
-        """The operator in place of `conv`, its parameters not set."""
+        """Return the operator that replaces `conv`, with parameters not yet fitted."""
 
     @abstractmethod
     def fill(self, operator: Any, kernel: Tensor, bias: nn.Parameter | None) -> Tensor:
-        """Fit the parameters to `kernel` (G, O, I, ...); return what these equal."""
+        """Fit the parameters to `kernel` (G, O, I, ...); return the kernel they equal."""
 
     def choices(self, conv: nn.Conv3d) -> "list[Lean]":
-        """The same cut at other ranks, for a budget to choose from."""
+        """Return the same form at other ranks, for a budget to choose from."""
         return [self]
 
     def errors(self, conv: nn.Conv3d, kernel: Tensor, choices: "list[Any]") -> list[float]:
-        """The squared distance to `kernel` at each of the choices."""
+        """Return the squared distance to `kernel` for each of the choices."""
         found = []
         for choice in choices:
             operator = choice.build(conv, device="meta", dtype=kernel.dtype)
@@ -56,12 +56,12 @@ class Lean(ABC):
         return found
 
     def arguments(self, conv: nn.Conv3d, like: dict[str, Any]) -> dict[str, Any]:
-        """The arguments of nn.Conv3d that the operator takes over."""
+        """Return the arguments of nn.Conv3d that are passed to the operator."""
         return {**settings(conv), "device": "meta", "dtype": conv.weight.dtype, **like}
 
 
 def place(module: Any, name: str, value: Tensor | None) -> None:
-    """Put values into a parameter; a parameter is put in as it is."""
+    """Copy values into a parameter; a parameter replaces it."""
     if isinstance(value, nn.Parameter) or value is None:
         module._parameters[name] = value
         return

@@ -1,4 +1,4 @@
-"""Choose ranks so that a network meets a budget of multiply-adds at the least total error.
+"""Choose ranks that meet a budget of multiply-adds with the smallest total error.
 
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
@@ -24,12 +24,12 @@ RUN_STEP = 2  # runs are fitted to the example, which takes longer
 
 @dataclass(frozen=True)
 class Option:
-    """One way to treat a convolution, or a run of them; `how` is None where they stay dense.
+    """One option for a convolution or a run of them; `how` is None if they stay dense.
 
     Args:
         macs: Multiply-adds on the example.
-        error: Squared distance to the kernel, over that of the kernel; of a run, to its output on
-            the example over the variance of that.
+        error: Squared distance to the kernel, over the kernel's squared norm; for a run, squared
+            error of its output on the example, over the variance of that output.
     """
 
     how: Lean | None
@@ -46,16 +46,16 @@ def choose_ranks(
     arguments: tuple[Any, ...],
     budget: float,
 ) -> tuple[dict[str, Lean | None], list[Lean | None]]:
-    """What to do with each convolution that is replaced alone, and with each run.
+    """Choose an option for each convolution replaced alone, and for each run.
 
     Args:
         sites: The convolutions of both.
-        singles: How one that is in no run is cut.
-        how: How a run is.
+        singles: The form of convolutions outside of runs.
+        how: The form of runs.
         budget: Multiply-adds of the whole network on the arguments; up to 1, a share of its own.
 
     Raises:
-        ConversionError: the network costs more even at the lowest ranks; says how much.
+        ConversionError: even the lowest ranks exceed the budget; the message gives their cost.
     """
     shapes = _input_shapes(model, sites, arguments)
     whole = count(model, [tuple(x.shape) for x in arguments]).macs
@@ -77,7 +77,7 @@ def choose_ranks(
 def _input_shapes(
     model: nn.Module, sites: dict[str, nn.Conv3d], arguments: tuple[Any, ...]
 ) -> dict[str, list[tuple[int, ...]]]:
-    """The shapes each convolution sees, one for each call."""
+    """Return the input shapes of each convolution, one for each call."""
     shapes: dict[str, list[tuple[int, ...]]] = {path: [] for path in sites}
 
     def note(path: str) -> Any:
@@ -121,10 +121,10 @@ def _run_options(model: nn.Module, run: Run, how: Any, dense: int) -> list[Optio
 
 
 def choose_options(options: Sequence[Sequence[Option]], room: int) -> list[Option]:
-    """One option each, within `room`, of the least summed error: a knapsack over `BINS` bins.
+    """Choose one option each, within `room`, with the smallest summed error: knapsack, `BINS` bins.
 
-    Costs are rounded up to bins, so that the budget holds; where that leaves no choice, the
-    leanest options are taken. The best ones are where they fit.
+    Costs are rounded up to bins, so that the budget holds; if rounding leaves no choice, the
+    leanest options are taken. The most accurate ones are taken if they fit.
     """
     ideal = [min(each, key=lambda option: option.error) for each in options]
     if sum(option.macs for option in ideal) <= room:

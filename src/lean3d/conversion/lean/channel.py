@@ -1,4 +1,4 @@
-"""A 3D convolution becomes a 1x1x1 and a depthwise one, by the singular values of its filters.
+"""Factorises a 3D convolution into a 1x1x1 and a depthwise one, by SVD of its filters.
 
 Paper: Tran et al. (CSN), arXiv:1904.02811, Sec 3.2 and 3.4
 """
@@ -22,9 +22,9 @@ __all__ = ["ChannelSeparated"]
 class ChannelSeparated(Lean):
     """Replace 3D convolutions by a 1x1x1 and a depthwise one ("ip"), or a depthwise one ("ir").
 
-    "ip" keeps of each filter the best product of a mixture of channels and a local kernel. "ir"
-    keeps the taps on the filter's own channel and loses every other: what it starts from is close
-    to nothing, and has to be trained. As in the paper the first convolution stays.
+    "ip" keeps of each filter the best product of a channel mixture and a local kernel. "ir"
+    keeps the taps on the filter's own channel and drops all others: its initial weights are a poor
+    approximation and have to be trained. As in the paper the first convolution stays.
 
     Args:
         group_width: Channels per group of the k x k x k convolution; with "ip" the rank of each

@@ -1,4 +1,4 @@
-"""Dense 3D convolutions: which modules are one, their arguments, and padding they do by themselves.
+"""Dense 3D convolutions: which modules are one, their arguments, and their own explicit padding.
 
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
@@ -17,10 +17,10 @@ __all__ = ["PaddedConv3d", "check_dense", "is_dense", "own_padding", "refusal", 
 
 
 class PaddedConv3d(Leaf):
-    """An operator behind the padding of an inflated convolution, which depth has for itself.
+    """An operator after the explicit padding of an inflated convolution, separate along depth.
 
     Args:
-        operator: Takes volumes that are padded already.
+        operator: Takes padded volumes.
         pads: (before, after) along D, H, W; negative amounts crop.
         depth_mode: "replicate" or "zeros" along depth.
 
@@ -43,14 +43,14 @@ class PaddedConv3d(Leaf):
 
 
 def own_padding(conv: nn.Conv3d, operator: nn.Module) -> nn.Module:
-    """The operator behind the padding that `conv` does before it convolves, if it does any."""
+    """Return the operator after the explicit padding that `conv` does by itself, if any."""
     if not isinstance(conv, InflatedConv3d):
         return operator
     return PaddedConv3d(operator, conv.pads, conv.pad, conv.plane_mode)
 
 
 def settings(conv: nn.Conv3d) -> dict[str, Any]:
-    """The arguments under which an operator stands in for `conv`, its own padding apart."""
+    """Return the arguments with which an operator replaces `conv`, except its explicit padding."""
     padding: Any = conv.padding
     return dict(
         in_channels=conv.in_channels,
@@ -66,7 +66,7 @@ def settings(conv: nn.Conv3d) -> dict[str, Any]:
 
 
 def refusal(conv: nn.Conv3d) -> str:
-    """Why a convolution cannot be replaced; "" if it can."""
+    """Return the reason a convolution cannot be replaced; "" if it can."""
     kind = type(conv)
     if parametrize.is_parametrized(conv) or "weight" not in conv._parameters:
         return (
@@ -80,7 +80,7 @@ def refusal(conv: nn.Conv3d) -> str:
 
 
 def is_dense(module: object) -> bool:
-    """Whether it is a dense 3D convolution, and none of the operators here."""
+    """Whether it is a dense 3D convolution, and not one of our operators."""
     return isinstance(module, nn.Conv3d) and not isinstance(module, Conv3dLike)
 
 

@@ -31,7 +31,7 @@ Where = Callable[[str, nn.Module], bool]
 def make_lean(
     model: nn.Module, how: Lean, where: Where | None, example: object, budget: float | None
 ) -> nn.Module:
-    """A copy of a 3D network whose dense 3D convolutions are lean.
+    """Return a copy of a 3D network whose dense 3D convolutions are lean.
 
     Args:
         budget: Multiply-adds on the example, or up to 1 a share of the model's own; None keeps the
@@ -40,7 +40,7 @@ def make_lean(
     Raises:
         ConversionError: a convolution cannot be replaced, or the budget cannot be met.
     """
-    result = duplicate(model)  # what is run, so that the model itself may run elsewhere meanwhile
+    result = duplicate(model)  # this copy is run, so that other threads can use the model meanwhile
     arguments = example_for(result, example)
     sites = _sites(result, how, where)
     runs = _runs(result, how, sites, arguments)
@@ -74,7 +74,7 @@ def make_lean(
 
 
 def _sites(model: nn.Module, how: Lean, where: Where | None) -> dict[str, nn.Conv3d]:
-    """The convolutions to replace, by path, in the order of the model."""
+    """Return the convolutions to replace, by path, in the order of the model."""
     convs = [(p, m) for p, m in model.named_modules() if is_dense(m)]
     stem = convs[0][0] if convs and not getattr(how, "stem", True) else None
     sites = {}
@@ -93,7 +93,7 @@ def _runs(
     sites: dict[str, nn.Conv3d],
     arguments: tuple[Tensor, ...] | None,
 ) -> list[Run]:
-    """The runs of convolutions that become one operator."""
+    """Return the runs of convolutions that become one operator."""
     if not isinstance(how, ParallelSeparable) or how.depth == 1:
         return []
     if arguments is None:
@@ -105,7 +105,7 @@ def _runs(
 
 
 def _alone(how: Lean) -> Lean:
-    """How a convolution outside of runs is replaced."""
+    """Return the form for a convolution outside of runs."""
     return replace(how, depth=1) if isinstance(how, ParallelSeparable) else how
 
 
@@ -114,7 +114,7 @@ def _is_on_meta(model: nn.Module) -> bool:
 
 
 def _replace_run(model: nn.Module, run: Run, how: Any) -> list[Row]:
-    """The operator takes the place of the last convolution; what stood before it goes."""
+    """Put the operator in the place of the last convolution; remove the modules before it."""
     operator, missed = fit_run(model, run, how)
     *first, last = run.convs
     convs: list[Any] = [model.get_submodule(path) for path in run.convs]
@@ -133,7 +133,7 @@ def _replace_run(model: nn.Module, run: Run, how: Any) -> list[Row]:
 
 @dataclass
 class _Work:
-    """What was fitted so far.
+    """The fits so far.
 
     Args:
         kernels: The kernels the operators equal, by path.
@@ -167,7 +167,7 @@ def _share(first: nn.Module, operator: nn.Module) -> None:
 
 
 def _says(operator: Any) -> str:
-    """The class and the options it has beyond those of nn.Conv3d."""
+    """Return the class and its options beyond those of nn.Conv3d."""
     shown = operator.extra_repr().split(", ")
     own = {"streams", "depth", "filters", "join", "relu", "form", "mid_channels", "mode"}
     own |= {"group_width", "spatial", "temporal"}

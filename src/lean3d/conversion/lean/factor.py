@@ -1,7 +1,7 @@
 """The nearest kernels of low rank: by singular values, and by alternating least squares.
 
 Papers: Gonda et al. (PmSCn), arXiv:1809.04096, Eqn 1 to 3; Miao et al. (STDCF), NeurIPS 2021,
-Sec 2.1; the nearest matrix of a rank is that of Eckart and Young (1936).
+Sec 2.1; the nearest matrix of a given rank is by Eckart and Young (1936).
 
 Axes: G groups, O outputs and I inputs of a group, then the kernel's depth, height and width.
 """
@@ -16,7 +16,7 @@ SWEEPS, GAIN = 100, 1e-12
 
 
 def unfold(kernel: Tensor, axis: int) -> Tensor:
-    """Lay (G, O, I, kd, kh, kw) out as matrices whose rows are outputs and taps along `axis`."""
+    """Unfold (G, O, I, kd, kh, kw) into matrices whose rows are outputs and taps along `axis`."""
     rows = kernel.shape[1] * kernel.shape[3 + axis]
     return kernel.movedim(3 + axis, 2).reshape(len(kernel), rows, -1)
 
@@ -29,7 +29,7 @@ def fold(matrices: Tensor, axis: int, shape: tuple[int, ...]) -> Tensor:
 
 
 class Spectrum:
-    """Matrices (G, R, C) by the singular vectors of their shorter side."""
+    """The singular vectors, on the shorter side, of matrices (G, R, C)."""
 
     def __init__(self, matrices: Tensor):
         self.matrices = matrices
@@ -40,21 +40,21 @@ class Spectrum:
 
     @property
     def rank(self) -> int:
-        """The rank from which on the factors are exact."""
+        """Return the rank from which on the factors are exact."""
         return self.energy.shape[-1]
 
     def lost(self, rank: int) -> float:
-        """The squared distance to the nearest matrices of this rank."""
+        """Return the squared distance to the nearest matrices of this rank."""
         return float(self.energy[:, rank:].sum())
 
     def truncate(self, rank: int, *, unit: bool = False) -> tuple[Tensor, Tensor]:
-        """Factors (G, R, rank) and (G, rank, C) of the nearest matrices of this rank.
+        """Return factors (G, R, rank) and (G, rank, C) of the nearest matrices of this rank.
 
-        What the matrices do not need is zero on the left and random on the right, so that it
-        adds nothing and can be trained.
+        Terms beyond the rank of the matrices are zero on the left and random on the right, so that
+        they add nothing at first and can be trained.
 
         Args:
-            unit: Rows on the right have norm 1; else the two factors of a term are equally large.
+            unit: Rows on the right have norm 1; otherwise both factors of a term have equal norm.
         """
         vectors = self.vectors[..., :rank]
         if self.by_rows:
@@ -77,20 +77,20 @@ class Spectrum:
 
 
 def as_pairs(left: Tensor, right: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Factors of `rank` terms between which a ReLU loses nothing: relu(a) - relu(-a) = a."""
+    """Return `rank` terms that are exact through a ReLU: relu(a) - relu(-a) = a."""
     odd = rank - 2 * left.shape[-1]
     left = torch.nn.functional.pad(torch.cat([left, -left], dim=2), (0, odd))
-    # an odd one out is there to be trained
+    # an unpaired term is there to be trained
     size = (len(right), odd, right.shape[-1])
     random = torch.randn(size, generator=torch.Generator().manual_seed(0)) / size[-1] ** 0.5
     return left, torch.cat([right, -right, random.to(right)], dim=1)
 
 
 def shared_atoms(gram: Tensor, spatial: int, temporal: int) -> tuple[Tensor, Tensor]:
-    """Orthonormal atoms (M, P) and (N, T) that leave the least of the kernels, by turns.
+    """Return orthonormal atoms (M, P) and (N, T) of the smallest residual, by alternating fits.
 
-    Each turn is the least-squares solution for one kind of atom and the coefficients, so the error
-    never grows.
+    Each iteration is the least-squares solution for one kind of atom and the coefficients, so
+    the error never grows.
 
     Args:
         gram: (T, P, T, P), the sum of the outer products of all kernels (T, P).
@@ -109,7 +109,7 @@ def shared_atoms(gram: Tensor, spatial: int, temporal: int) -> tuple[Tensor, Ten
 
 
 def leading(gram: Tensor, count: int) -> Tensor:
-    """The `count` leading eigenvectors as rows; random ones once there are no more."""
+    """Return the `count` leading eigenvectors as rows; random ones beyond the number there are."""
     rows = torch.linalg.eigh(gram)[1].flip(-1).mT[:count]
     missing = (count - len(rows), rows.shape[1])
     random = torch.randn(missing, generator=torch.Generator().manual_seed(0)).to(rows)

@@ -18,11 +18,10 @@ __all__ = ["decompose", "distance", "fit"]
 
 
 def decompose(conv3d: nn.Conv3d, how: Lean | Lift) -> tuple[nn.Module, float]:
-    """Fit an operator to a trained kernel; return it and the distance it keeps from that kernel.
+    """Fit an operator to a trained kernel; return it and the relative error of its kernel.
 
-    The distance is the norm of the difference over the norm of the kernel: what the error of the
-    output is to the output, on white noise. It holds in eval mode; a ReLU in between costs filters,
-    not accuracy.
+    The error is norm(W - W') / norm(W), which is the relative error of the output on white
+    noise. It holds in eval mode; a ReLU in between needs more filters, at no loss of accuracy.
 
     Args:
         how: `SpaceTime` by SVD, `ParallelSeparable` by SVD of its streams (PmSCn Eqn 2 and 3),
@@ -38,7 +37,7 @@ def decompose(conv3d: nn.Conv3d, how: Lean | Lift) -> tuple[nn.Module, float]:
     found = fit(conv3d, how)
     module = own_padding(conv3d, found.operator).train(conv3d.training)
     if conv3d.bias is not None:
-        # the fit shares it
+        # the fitted operator shares it
         names = {name for name, p in module.named_parameters() if p is conv3d.bias}
         for name in names:
             owner, _, last = name.rpartition(".")
@@ -48,7 +47,7 @@ def decompose(conv3d: nn.Conv3d, how: Lean | Lift) -> tuple[nn.Module, float]:
 
 @torch.no_grad()
 def fit(conv: nn.Conv3d, how: Lean | Lift) -> Fit:
-    """The operator on the device of `conv`, its bias the same parameter if it stays one."""
+    """Return the operator on the device of `conv`, its bias the same parameter if it stays one."""
     if not isinstance(how, (Lean, Lift)):
         named = how.__name__ if isinstance(how, type) else repr(how)
         raise ConversionError(
@@ -83,6 +82,6 @@ def _moved(operator: nn.Module, conv: nn.Conv3d) -> nn.Module:
 
 
 def distance(weight: Tensor, fitted: Tensor) -> float:
-    """The norm of the difference over the norm of the weight."""
+    """Return the norm of the difference over the norm of the weight."""
     wanted = weight.detach().to("cpu", torch.float64)
     return float((wanted - fitted).norm() / wanted.norm().clamp(min=1e-30))

@@ -1,8 +1,8 @@
-"""A 3D convolution becomes parallel streams of 2D and 1D ones, by singular values of its kernel.
+"""Factorises a 3D convolution into parallel streams of 2D and 1D ones, by SVD of its kernel.
 
 Paper: Gonda et al. (PmSCn), arXiv:1809.04096, Sec 3.1
-Differs from the paper: the separable terms of Eqn 2 and 3 are found for all filters of a layer at
-once, which share their 2D filters, and refined in turn, not filter by filter.
+Differs from the paper: the separable terms of Eqn 2 and 3 are found jointly for all filters of a
+layer, which share their 2D filters, and refined by alternation, not filter by filter.
 """
 
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from lean3d.ops import ParallelSeparableConv3d
 __all__ = ["ParallelSeparable"]
 
 SWEEPS, GAIN = 20, 1e-4
-FEW = 8  # a sum is fitted anew at each rank
+FEW = 8  # a sum is fitted again at each rank
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class ParallelSeparable(Lean):
         return ParallelSeparableConv3d(**arguments, **options, filters=filters)
 
     def _full(self, operator: ParallelSeparableConv3d) -> int:
-        """Filters of a stream under which every stream is exact."""
+        """Return the filters of a stream with which every stream is exact."""
         inputs, size = operator.in_channels // operator.groups, operator.kernel_size
         needs = [
             min(share * taps, inputs * size[0] * size[1] * size[2] // taps)
             for share, taps in zip(operator.shares, size, strict=False)
         ]
-        # a stream that is exact does for a sum
+        # one exact stream is enough for a sum
         need = min(needs) if self.join == "sum" else max(needs)
         return need * operator.groups * self._pair
 
@@ -132,9 +132,9 @@ class ParallelSeparable(Lean):
 
 
 def separable_sum(kernel: Tensor, streams: int, rank: int) -> list[tuple[Tensor, Tensor]]:
-    """Eqn 3: `rank` separable terms along each of the first axes, refined in turn.
+    """Eqn 3: fit `rank` separable terms along each of the first axes, by alternation.
 
-    A turn is the nearest kernel of its rank to what the other streams leave, so the error falls.
+    An iteration fits one stream to the residual of the others, so the error never grows.
     """
     parts = [torch.zeros_like(kernel) for _ in range(streams)]
     terms: list[tuple[Tensor, Tensor]] = [(kernel, kernel)] * streams

@@ -1,4 +1,4 @@
-"""The self-check of a lean network: it must be the dense network of its fitted kernels."""
+"""The self-check of a lean network: it must equal the dense network with its fitted kernels."""
 
 from typing import Any
 
@@ -22,13 +22,13 @@ def compare(
     kernels: dict[str, Tensor] | None,
     arguments: tuple[Tensor, ...],
 ) -> tuple[tuple[Check, ...], str]:
-    """Run the dense network with the fitted kernels beside the lean one; and the one it came from.
+    """Compare the lean network with the dense one of fitted kernels, and with the original.
 
     Args:
-        kernels: By path; None where an operator stands for several, which equal no kernel.
+        kernels: By path; None if an operator replaces several, which equals no single kernel.
 
     Raises:
-        ConversionError: they disagree.
+        ConversionError: the outputs differ.
     """
     if any(tensor.is_meta for tensor in model.parameters()):
         return (), "self-check skipped: the model is on the meta device and has no values"
@@ -57,7 +57,7 @@ def _answers(
                 _run(precise_copy(network, dtype), arguments, dtype, own)
                 for network, own in ((model, {}), (model, kernels), (result, {}))
             ]
-        except RuntimeError:  # a forward that says .float() cannot run in double
+        except RuntimeError:  # a forward that calls .float() cannot run in double
             if dtype == torch.float32:
                 raise
     raise AssertionError
@@ -74,7 +74,7 @@ def _run(
 
 
 def _relative(wanted: list[Tensor], got: list[Tensor]) -> float:
-    """The norm of the difference over the norm of what was wanted; infinite if sizes differ."""
+    """Return norm(difference) / norm(reference); infinite if sizes differ."""
     if [x.shape for x in wanted] != [x.shape for x in got]:
         return float("inf")
     both = list(zip(wanted, got, strict=True))

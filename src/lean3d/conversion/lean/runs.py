@@ -1,4 +1,4 @@
-"""Consecutive 3D convolutions become one operator with as many 2D convolutions in each stream.
+"""Replace consecutive 3D convolutions by one operator with as many 2D convolutions per stream.
 
 Paper: Gonda et al. (PmSCn), arXiv:1809.04096, Sec 3.2 and 3.3, Fig 3
 Differs from the paper: it trains from scratch; here the 2D filters come from the convolutions, and
@@ -28,10 +28,10 @@ ENOUGH = 3  # equations for each unknown
 
 @dataclass(frozen=True)
 class Run:
-    """Convolutions one operator stands for, and the modules between them, which go.
+    """Convolutions replaced by one operator, and the modules between them, which are removed.
 
     Args:
-        given, wanted: What goes into the first and comes out of the last, on the example.
+        given, wanted: Input of the first and output of the last, on the example.
     """
 
     convs: tuple[str, ...]
@@ -43,7 +43,7 @@ class Run:
 def find_runs(
     model: nn.Module, how: ParallelSeparable, sites: dict[str, nn.Conv3d], arguments: Any
 ) -> list[Run]:
-    """Runs of 2 to `how.depth` convolutions; a pool, a branch or a function in between ends one."""
+    """Return runs of 2 to `how.depth` convolutions; pools, branches and functions end a run."""
     flags = {module: module.training for module in model.modules()}
     flow = trace(model.eval(), arguments)
     for module, flag in flags.items():
@@ -83,7 +83,7 @@ def _pieces(
 
 
 def _between(flow: Flow, first: int, last: int) -> list[str] | None:
-    """The modules between two convolutions; None if one of them cannot go."""
+    """Return the modules between two convolutions; None if one of them cannot be removed."""
     paths, number = [], flow.calls[first].users[0]
     while number != last:
         path = flow.calls[number].path
@@ -95,7 +95,7 @@ def _between(flow: Flow, first: int, last: int) -> list[str] | None:
 
 
 def _fit(first: nn.Conv3d, later: nn.Conv3d) -> bool:
-    """Whether one operator can hold both: like kernels, and the later keeps sizes."""
+    """Whether one operator can replace both: equal kernels, and the second preserves sizes."""
     names = ("kernel_size", "dilation", "groups", "padding_mode")
     alike = all(getattr(first, name) == getattr(later, name) for name in names)
     reach = [d * (k - 1) for d, k in zip(later.dilation, later.kernel_size, strict=True)]
@@ -105,12 +105,12 @@ def _fit(first: nn.Conv3d, later: nn.Conv3d) -> bool:
 
 
 def _maps(model: nn.Module, paths: set[str], arguments: Any) -> dict[str, tuple[Tensor, Tensor]]:
-    """What goes into modules and comes out."""
+    """Return the inputs and the outputs of modules."""
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
     def note(path: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            # what follows may work in place
+            # the layers after it may work in place
             seen[path] = inputs[0].clone(), output.clone()
 
         return hook
@@ -125,7 +125,7 @@ def _maps(model: nn.Module, paths: set[str], arguments: Any) -> dict[str, tuple[
 
 
 def build_run(model: nn.Module, run: Run, how: ParallelSeparable) -> ParallelSeparableConv3d:
-    """The operator for the run, its parameters not set."""
+    """Return the operator for the run, with parameters not yet fitted."""
     convs: list[Any] = [model.get_submodule(path) for path in run.convs]
     own = replace(how, depth=len(convs), join="concat")
     return own.build(convs[0], out_channels=convs[-1].out_channels, bias=True)
@@ -133,9 +133,9 @@ def build_run(model: nn.Module, run: Run, how: ParallelSeparable) -> ParallelSep
 
 @torch.no_grad()
 def fit_run(model: nn.Module, run: Run, how: ParallelSeparable) -> tuple[nn.Module, float]:
-    """One operator for the run, and its error on the example over the deviation of the answer.
+    """Return one operator for the run, and the relative error of its output on the example.
 
-    The 1D convolutions are solved for on every other column, the error is that on the others.
+    The 1D convolutions are fitted to every other column; the error is that on the others.
     """
     convs: list[Any] = [model.get_submodule(path) for path in run.convs]
     operator: Any = build_run(model, run, how).to_empty(device="cpu")
@@ -155,7 +155,7 @@ def fit_run(model: nn.Module, run: Run, how: ParallelSeparable) -> tuple[nn.Modu
 
 
 def _scaled(model: nn.Module, run: Run, conv: nn.Conv3d, path: str) -> Tensor:
-    """The kernel with the gain of the batch norm that goes, if one follows."""
+    """Return the kernel scaled by the gain of the batch norm after it, if one is removed."""
     weight = conv.weight.detach().double()
     if path == run.convs[-1]:
         return weight
@@ -172,7 +172,7 @@ def _scaled(model: nn.Module, run: Run, conv: nn.Conv3d, path: str) -> Tensor:
 def _fill(
     operator: ParallelSeparableConv3d, stream: Any, axis: int, kernels: list[Tensor], outputs: slice
 ) -> None:
-    """The first 2D convolutions flatten the kernels, the last and the line split up theirs."""
+    """Fit the first 2D convolutions to flattened kernels, the last and the 1D one to factors."""
     layers = [layer for layer in stream if isinstance(layer, nn.Conv3d)]
     filters = operator.filters
     kept = torch.arange(kernels[0].shape[1])
@@ -199,7 +199,7 @@ def _fill(
 
 
 def _solve(stream: Any, axis: int, given: Tensor, wanted: Tensor) -> None:
-    """The 1D convolution and its bias, by least squares; as it is where there is too little."""
+    """Fit the 1D convolution and its bias by least squares, if there is enough data."""
     line = stream[-1]
     features = stream[:-1].eval()(given)
     probe: Any = nn.Conv3d(1, line.kernel_size[axis], line.kernel_size, line.stride, line.padding)

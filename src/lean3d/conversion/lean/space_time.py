@@ -1,4 +1,4 @@
-"""A 3D convolution becomes a spatial and a temporal one, by the singular values of its kernel.
+"""Factorises a 3D convolution into a spatial and a temporal one, by SVD of its kernel.
 
 Papers: Tran et al. (R(2+1)D), arXiv:1711.11248, Sec 3.5; Miao et al. (STDCF), NeurIPS 2021,
 Sec 2.1.1
@@ -26,10 +26,10 @@ class SpaceTime(Lean):
 
     Args:
         form: "2plus1d" has batch norm and ReLU in between; the channels then come in pairs of
-            opposite sign, so that nothing is lost in eval mode, nor in train mode on inputs like
-            the `example` of `convert`, at twice the channels for a rank. "rank1" has neither, and a
-            rank for each channel.
-        mid_channels: Channels in between; None for the form's own, "full" for an exact fit.
+            opposite sign, so that the fit is exact in eval mode, and in train mode on inputs like
+            the `example` of `convert`, at twice the channels for a rank. "rank1" has neither, and
+            one rank for each channel.
+        mid_channels: Channels in between; None for the form's default, "full" for an exact fit.
     """
 
     form: Literal["2plus1d", "rank1"] = "2plus1d"
@@ -78,14 +78,14 @@ class SpaceTime(Lean):
 
 
 def pass_through(norm: nn.BatchNorm3d) -> None:
-    """Make a batch norm the identity of eval mode, and of train mode if inputs vary by 1."""
+    """Make a batch norm the identity in eval mode, and in train mode if inputs have variance 1."""
     norm.reset_parameters()
     nn.init.constant_(norm.weight, (1 + norm.eps) ** 0.5)
 
 
 @torch.no_grad()
 def calibrate(operators: list[nn.Module], run: Callable[[], Any]) -> None:
-    """Let batch norms in between stay the identity in train mode too, on the inputs of `run`."""
+    """Keep batch norms in between the identity in train mode too, on the inputs of `run`."""
 
     def look(norm: Any, inputs: tuple[Tensor, ...]) -> None:
         variance, mean = torch.var_mean(inputs[0], (0, 2, 3, 4), correction=0)

@@ -1,7 +1,7 @@
-"""A 3D convolution becomes an operator with 2D kernels, by least squares.
+"""Approximates a 3D convolution by an operator with 2D kernels, by least squares.
 
-Paper: Yang et al. (ACS), arXiv:1911.10477, Sec 3.2. The converter goes from 2D to 3D with no loss;
-this is the way back, for kernels trained in 3D, and loses what no plane sees.
+Paper: Yang et al. (ACS), arXiv:1911.10477, Sec 3.2. 2D-to-3D conversion is lossless; this is the
+opposite direction, for kernels trained in 3D, and drops all taps outside the planes.
 
 Axes: O outputs, I inputs of a group, P taps of the 2D kernel, V taps of the 3D one.
 """
@@ -23,7 +23,7 @@ __all__ = ["fit_views"]
 
 
 def fit_views(conv: nn.Conv3d, how: Lift) -> Fit:
-    """The operator of `how` whose dense kernel is nearest to that of `conv`."""
+    """Return the operator of `how` whose dense kernel is nearest to that of `conv`."""
     arguments = {**settings(conv), "dtype": conv.weight.dtype, "device": "cpu"}
     operator = _operator(how, arguments)
     each = {"in_channels": conv.groups, "bias": False, "dtype": torch.float64}
@@ -50,7 +50,7 @@ def _operator(how: Lift, arguments: dict[str, Any]) -> Any:
 
 
 def _layout(operator: Any) -> Tensor:
-    """Where each tap of the 2D kernel goes in 3D, (O, V, P), of an operator with one input."""
+    """Return where each 2D tap goes in 3D, (O, V, P), for an operator with one input."""
     columns = []
     weight = operator.weight.data
     for tap in range(weight[0].numel()):

@@ -1,4 +1,4 @@
-"""Copies of a model, and changes to one that are undone."""
+"""Copies of a model, and temporary changes to one."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ __all__ = ["duplicate", "for_a_while", "precise_copy", "without_memory"]
 
 
 def duplicate(model: nn.Module, change: Callable[[Tensor], Tensor] | None = None) -> nn.Module:
-    """Copy a model, with the tensors that old-style weight norm and pruning compute.
+    """Copy a model, with the tensors computed by old-style weight norm and pruning.
 
     Args:
         change: Makes the parameters and buffers of the copy from those of the model.
@@ -46,7 +46,7 @@ def duplicate(model: nn.Module, change: Callable[[Tensor], Tensor] | None = None
 
 
 def _copy_modes(model: nn.Module, result: nn.Module) -> None:
-    """Train or eval as the model; copies of torchvision's GraphModules are in train mode."""
+    """Set the train or eval mode of the model; copies of torchvision's GraphModules train."""
     if result.training != model.training:
         result.train(model.training)
     for old, new in zip(model.modules(), result.modules(), strict=True):
@@ -70,19 +70,19 @@ def precise_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 def _belongs_to_torch(hook: object) -> bool:
-    """Weight norm, spectral norm and pruning compute weights in hooks; these must stay."""
+    """Weight norm, spectral norm and pruning compute weights in hooks; these are kept."""
     owner = getattr(hook, "__module__", None) or type(hook).__module__
     return owner.startswith("torch.")
 
 
 def without_memory(model: nn.Module) -> nn.Module:
-    """A copy on the meta device, which knows sizes alone and costs nothing to run."""
+    """Return a copy on the meta device, which has sizes without values and costs nothing to run."""
     return duplicate(model, lambda x: x.to("meta"))
 
 
 @contextmanager
 def for_a_while(model: nn.Module) -> Iterator[None]:
-    """Undo afterwards whatever is done to the modules: classes, settings, parameters and hooks."""
+    """Undo all changes to the modules on exit: classes, settings, parameters and hooks."""
     before = [(module, type(module), dict(vars(module))) for module in model.modules()]
     inside = [
         (value, dict(value))

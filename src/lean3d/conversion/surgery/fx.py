@@ -1,6 +1,6 @@
 """GraphModules of torch.fx, as torchvision's create_feature_extractor makes them.
 
-torch.fx writes a class for every GraphModule, anew whenever its graph is set or it is copied.
+torch.fx writes a new class for every GraphModule whenever its graph is set or it is copied.
 """
 
 import copy
@@ -25,7 +25,7 @@ PRESERVED = "_user_preserved_attributes"
 
 
 class Graph:
-    """Comes before the class torch.fx wrote, which is the last base."""
+    """A base before the class torch.fx wrote, which is the last base."""
 
     def recompile(self) -> Any:
         return _as_written(self).recompile()
@@ -38,7 +38,7 @@ class Graph:
 
 
 def _as_written(module: Any) -> Any:
-    """The same module, all its attributes shared, with the class torch.fx wrote."""
+    """Return the same module, all attributes shared, with the class torch.fx wrote."""
     kind = type(module).__bases__[-1]
     twin: Any = object.__new__(kind)
     object.__setattr__(twin, "__dict__", vars(module))
@@ -46,7 +46,7 @@ def _as_written(module: Any) -> Any:
 
 
 def _mixed_as(module: Any, copied: Any) -> Any:
-    """A copy of what torch.fx wrote, with the code that comes before it in the module."""
+    """Return a copy of the class torch.fx wrote, with the module's added bases in front."""
     vars(copied)["_folding"] = vars(module).get("_folding")
     bases = type(module).__bases__[:-1]
     copied.__class__ = type(type(module).__name__, (*bases, type(copied)), {})
@@ -55,7 +55,7 @@ def _mixed_as(module: Any, copied: Any) -> Any:
 
 @contextmanager
 def without_traces(model: nn.Module) -> Iterator[None]:
-    """Keep torch.fx from printing where a run of this model stops; only for copies of our own."""
+    """Keep torch.fx from printing where a run of this model fails; only for our own copies."""
     graphs = [module for module in model.modules() if isinstance(module, GraphModule)]
     for graph in graphs:
         vars(graph)["_wrapped_call"] = nn.Module.__call__
@@ -67,7 +67,7 @@ def without_traces(model: nn.Module) -> Iterator[None]:
 
 
 def keep_with_copies(module: nn.Module, name: str) -> None:
-    """Let copies of a GraphModule keep an attribute, as those of other modules do."""
+    """Make copies of a GraphModule keep an attribute, as those of other modules do."""
     if isinstance(module, GraphModule):
         module.meta[PRESERVED] = {**module.meta.get(PRESERVED, {}), name: getattr(module, name)}
 
@@ -79,7 +79,7 @@ def forget_in_copies(module: nn.Module, name: str) -> None:
 
 
 def refuse_tracing(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Raise ConversionError if torch.fx records: there are no sizes to merge axes by."""
+    """Raise ConversionError while torch.fx traces: there are no sizes to merge axes by."""
     if any(isinstance(value, Proxy) for value in (*args, *kwargs.values())):
         raise ConversionError(
             f"torch.fx cannot trace {type(module).__name__}, whose own forward assumes 4-D input; "

@@ -1,4 +1,4 @@
-"""Put code in front of a module's own class, without touching the class or its name."""
+"""Add a base in front of a module's own class, without changing the class or its name."""
 
 from functools import cache, wraps
 from typing import Any
@@ -12,9 +12,9 @@ __all__ = ["Mixed", "mixed", "own_class"]
 
 
 class Mixed:
-    """Code that comes before that of a module's own class, which is the last base.
+    """A base that runs before a module's own class, which is the last base.
 
-    Copies and pickles are those of the own class, which may define them, with the code in front.
+    Copies and pickles use the own class's methods, if it defines any, and keep the added base.
     """
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -26,13 +26,13 @@ class Mixed:
 
 
 def own_class(module: nn.Module) -> type[nn.Module]:
-    """The class of a module without the code that comes before it."""
+    """Return the class of a module without the bases added in front."""
     return type(module).__bases__[-1] if isinstance(module, Mixed) else type(module)
 
 
 def mixed(*kinds: Any) -> Any:
-    """The class of the last kind's name with the code of all."""
-    if issubclass(kinds[-1], GraphModule):  # a class for one module alone
+    """Return a class with the last kind's name and the code of all kinds."""
+    if issubclass(kinds[-1], GraphModule):  # this class belongs to one module
         return _mixed(*kinds) if Graph in kinds else _mixed(Graph, *kinds)
     return _mixed_once(*kinds)
 
@@ -47,7 +47,7 @@ def _mixed(*kinds: Any) -> Any:
 
 
 def _with_signature_of(own: Any, code: Any) -> Any:
-    """`code`, with the arguments of the class's own forward to those that ask, as exporters do."""
+    """Return `code` with the signature of the class's own forward, which exporters inspect."""
 
     @wraps(own)
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -60,7 +60,7 @@ _mixed_once = cache(_mixed)
 
 
 def revive(kinds: tuple[type, ...], make: Any, arguments: tuple[Any, ...]) -> Any:
-    """A module as its own class makes it, with the code of other kinds in front."""
+    """Build a module by its own class, with the other kinds in front."""
     module = make(*arguments)
     module.__class__ = mixed(*kinds, type(module))
     return module

@@ -1,7 +1,7 @@
 """Turn a module into another class in place.
 
-The module stays the same object, so whatever refers to it (a second parent, a list kept outside
-the module tree, a hook) still does, and its parameters, buffers, hooks and flags are untouched.
+The module stays the same object, so every reference to it (a second parent, a list outside the
+module tree, a hook) stays valid, and its parameters, buffers, hooks and flags are unchanged.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,17 +15,17 @@ from lean3d.conversion.to3d.base import Site
 
 __all__ = ["Was", "become", "remember"]
 
-STATE = set(vars(nn.Module()))  # parameters, buffers, hooks, training: what stays
+STATE = set(vars(nn.Module()))  # parameters, buffers, hooks, training: the state that stays
 
 
 @dataclass(frozen=True)
 class Was:
-    """What a module was before it became 3D, as far as it is that no longer.
+    """The settings of a module before it became 3D that have changed.
 
     Args:
-        settings: Those that were replaced.
-        added: Names of those it did not have.
-        sizes: Of the parameters that were replaced; None for those it did not have.
+        settings: The settings that were replaced.
+        added: Names of new settings.
+        sizes: Of the parameters that were replaced; None for new ones.
     """
 
     kind: type[nn.Module]
@@ -37,7 +37,7 @@ class Was:
 def remember(
     module: nn.Module, settings: Iterable[str], parameters: Mapping[str, Tensor | None]
 ) -> None:
-    """Note on a module what is about to be replaced, so that it can be undone."""
+    """Record on a module what is about to be replaced, so that it can be undone."""
     own = vars(module)
     sizes = {
         name: None if (old := getattr(module, name, None)) is None else old.shape
@@ -90,7 +90,7 @@ def _has_code(module: nn.Module) -> bool:
 
 
 def _parametrized(old: type, kind: type) -> type:
-    """The class torch.nn.utils.parametrize made for the 2D module, on the 3D one instead."""
+    """Apply the class torch.nn.utils.parametrize made for the 2D module to the 3D one."""
     computed = {name: value for name, value in vars(old).items() if name not in _OF_A_CLASS}
     return type(f"Parametrized{kind.__name__}", (kind,), computed)
 

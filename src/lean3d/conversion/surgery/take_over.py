@@ -1,6 +1,6 @@
-"""Put an operator in the place of a convolution, in place.
+"""Replace a convolution by an operator, in place.
 
-The module stays the same object, so what refers to it (a second parent, a hook) still does.
+The module stays the same object, so references to it (a second parent, a hook) stay valid.
 """
 
 from torch import nn

@@ -1,4 +1,4 @@
-"""Parameters that several modules share: a conversion keeps them one."""
+"""Parameters shared by several modules: a conversion keeps them shared."""
 
 from collections import defaultdict
 
@@ -10,7 +10,7 @@ __all__ = ["check_tied", "tied"]
 
 
 def tied(model: nn.Module) -> list[list[str]]:
-    """The names of parameters that have several."""
+    """Return the names of parameters that have several names."""
     names = defaultdict(list)
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names[id(parameter)].append(name)
@@ -18,7 +18,7 @@ def tied(model: nn.Module) -> list[list[str]]:
 
 
 def check_tied(model: nn.Module, groups: list[list[str]]) -> None:
-    """Raise ConversionError unless every group is one parameter still, or none."""
+    """Raise ConversionError unless every group is one shared parameter, or was removed."""
     now = dict(model.named_parameters(remove_duplicate=False))
     for group in groups:
         left = [name for name in group if name in now]

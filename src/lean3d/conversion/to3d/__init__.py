@@ -1,1 +1,1 @@
-"""2D networks to 3D ones."""
+"""2D-to-3D conversion."""

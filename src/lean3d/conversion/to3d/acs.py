@@ -1,4 +1,4 @@
-"""ACS: every 2D kernel sees all three planes of the volume, with its own weights.
+"""ACS: the kernels of every 2D convolution are split over the three planes of the volume.
 
 Paper: Yang et al., Reinventing 2D Convolutions for 3D Images (ACS), arXiv:1911.10477, Sec 3.2
 Differs from the paper: transposed convolutions are split over the views too.
@@ -27,7 +27,7 @@ __all__ = ["ACS", "MeanACS", "SoftACS"]
 
 
 class Views(Lift):
-    """A conversion that lays each kernel on the axial, coronal and sagittal planes."""
+    """A conversion that places each kernel on the axial, coronal and sagittal planes."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class MeanACS(Views):
 
 @dataclass(frozen=True)
 class SoftACS(Views):
-    """Use a learnt softmax-weighted sum of each 2D kernel's three planes, equal at first."""
+    """Use a learnt softmax-weighted sum of each 2D kernel's three planes, initially equal."""
 
     def weights(self, module: nn.Module, weight: Tensor, owner: nn.Module) -> dict[str, Tensor]:
         if "views" not in module._parameters:
@@ -84,7 +84,7 @@ def views_conv(conv: nn.Conv2d, site: Site) -> Lifted:
     depth = like_height(conv, site)
     arguments = conv_arguments(conv, depth)
     if depth[0] != conv.kernel_size[0] or conv.kernel_size == (1, 1):
-        return Lifted(PlanarConv3d(**arguments))  # one voxel deep: all its views are the same
+        return Lifted(PlanarConv3d(**arguments))  # one voxel deep: all its views are equal
     return Lifted(_build(CONV, conv, arguments, site), exact=False)
 
 

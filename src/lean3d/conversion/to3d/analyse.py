@@ -1,6 +1,6 @@
-"""Watch a 2D model run, and say which of its own forwards speak 2D.
+"""Run a 2D model and classify which of its own forwards assume 4-D input.
 
-A forward is as demanding as the most demanding function it calls.
+A forward has the kind of the most demanding function it calls.
 
 Axes: B batch, C channels, H height, W width.
 """
@@ -22,15 +22,15 @@ __all__ = ["Need", "survey"]
 
 @dataclass
 class Need:
-    """What one module's own forward asks for.
+    """What one module's own forward needs.
 
     Args:
         kind: NATIVE, SPREAD or STACK.
-        line: The line of code that asks for it.
+        line: The line of code that needs it.
         same: Its padding makes ceil(size / stride) outputs, as TensorFlow's "same" does.
         differs: Some of its padding does not.
-        computed: It convolves with a kernel that is not simply its own parameter.
-        shapes: Of the first image that enters and of the first that leaves.
+        computed: It convolves with a kernel that is not one of its own parameters.
+        shapes: Of its first input image and its first output image.
         channels_last: Whether these are (B, H, W, C).
     """
 
@@ -48,17 +48,17 @@ class Need:
             self.kind, self.line = kind, line()
 
     def note(self, place: int, value: Any) -> None:
-        """Keep the shape of the first image among what enters (0) or leaves (1)."""
+        """Record the shape of the first image among the inputs (0) or outputs (1)."""
         images = [x.shape for x in tensors(value) if x.ndim == 4]
         if self.shapes[place] is None and images:
             self.shapes[place] = images[0]
 
     def and_also(self, other: "Need") -> "Need":
-        """What both ask for; `other` saw an image of another height."""
+        """Return the union of both needs; `other` ran on an image of another height."""
         more = max(self, other, key=lambda need: need.kind)
         differs = self.differs or other.differs
         same, computed = (self.same or other.same) and not differs, self.computed or other.computed
-        # the axis that follows the height of the image says where the channels are
+        # the axis that changes with the height of the image shows where the channels are
         pairs = zip(self.shapes, other.shapes, strict=True)
         last = [bool(a and b and a[1] != b[1] and a[3] == b[3]) for a, b in pairs]
         last = [one or known for one, known in zip(last, self.channels_last, strict=True)]
@@ -68,10 +68,10 @@ class Need:
 
 
 def survey(model: nn.Module, ruled: Collection[str], run: Callable[[], Any]) -> dict[str, Need]:
-    """What every module's own forward asks for, by path.
+    """Return the needs of every module's own forward, by path.
 
     Args:
-        ruled: Paths of modules that a rule replaces; what these call does not matter.
+        ruled: Paths of modules that a rule replaces; their calls are ignored.
         run: Calls the 2D model.
     """
     needs = {path: Need() for path, _ in model.named_modules()}
@@ -88,7 +88,7 @@ class _Watch(TorchFunctionMode):
     def __init__(self, model: nn.Module, needs: dict[str, Need], ruled: set[str]):
         super().__init__()
         self.needs, self.ruled = needs, ruled
-        self.stack: list[str] = []  # whose forwards are running, innermost last
+        self.stack: list[str] = []  # modules whose forwards are running, innermost last
         self.modules = dict(model.named_modules())
         self.padded: list[tuple[Tensor, Size, Any]] = []
         self.handles: list[Any] = []
@@ -108,7 +108,7 @@ class _Watch(TorchFunctionMode):
                 caller = self.needs[self.stack[-1]]
                 caller.callees.add(path)
                 if any(_holds_size(value) for value in [*args, *kwargs.values()]):
-                    # a size read from (B, C, D*H, W) would not be that of the volume
+                    # a size read from (B, C, D*H, W) would differ from that of the volume
                     caller.ask(STACK, running_line)
             self._look(self.needs[path], 0, [args, kwargs])
             self.stack.append(path)
@@ -119,7 +119,7 @@ class _Watch(TorchFunctionMode):
         self._look(self.needs[self.stack.pop()], 1, output)
 
     def _look(self, need: Need, place: int, value: Any) -> None:
-        stack, self.stack = self.stack, []  # nobody's forward is running
+        stack, self.stack = self.stack, []  # no forward is running
         need.note(place, value)
         self.stack = stack
 

@@ -1,4 +1,4 @@
-"""What every way of lifting a 2D network to 3D has in common.
+"""Base class of the 2D-to-3D conversion methods.
 
 Axes: B batch, C channels, D depth, H height, W width.
 """
@@ -16,15 +16,15 @@ __all__ = ["Folding", "Lift", "Lifted", "Site"]
 
 @dataclass(frozen=True)
 class Lift:
-    """How 2D modules become 3D ones: depth is treated as height, apart from what a subclass says.
+    """A 2D-to-3D conversion method: depth is treated as height unless a subclass differs.
 
     Args:
-        keep_depth: How many of the first downsamplings (and the upsamplings that undo them) leave
-            the depth axis alone, for volumes with thick slices; None for all of them.
+        keep_depth: How many of the first downsamplings (and the upsamplings that undo them)
+            preserve the depth axis, for volumes with thick slices; None for all of them.
     """
 
     keep_depth: int | None = field(default=0, kw_only=True)
-    # whether a result that only keeps the 2D answer slice by slice is what the user asked for
+    # whether a result that only preserves the 2D output slice by slice is what the user asked for
     planar_will_do: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -37,7 +37,7 @@ class Lift:
             )
 
     def weights(self, module: nn.Module, weight: Tensor, owner: nn.Module) -> dict[str, Tensor]:
-        """Parameters for a 3D operator whose 2D kernel a forward has computed.
+        """Return parameters for a 3D operator whose 2D kernel a forward has computed.
 
         Args:
             module: The operator, as this conversion made it.
@@ -48,10 +48,10 @@ class Lift:
 
 @dataclass(frozen=True)
 class Site:
-    """One place in a model under conversion, as its rule sees it.
+    """One module of a model under conversion, as passed to its rule.
 
     Args:
-        keep: This module resamples, and is one of those that leave depth alone.
+        keep: This module resamples, and is one of those that preserve depth.
         made: Parameters already made from others, so that tied ones stay tied.
     """
 
@@ -61,17 +61,17 @@ class Site:
     made: dict[Any, nn.Parameter] = field(default_factory=dict)
 
     def refuse(self, module: nn.Module, why: str) -> ConversionError:
-        """The error that names this place."""
+        """Return an error that names this module."""
         where = f"at {self.path!r}" if self.path else "(the model itself)"
         return ConversionError(f"{type(module).__name__} {where} cannot be converted: {why}")
 
 
 @dataclass(frozen=True)
 class Lifted:
-    """What a rule returns when there is more to say than the new module.
+    """The return value of a rule that gives more than the new module.
 
     Args:
-        exact: Whether the module alone gives the 2D answer on a volume that repeats one image.
+        exact: Whether the module alone gives the 2D output on a volume that repeats one image.
         kept: Whether the 2D weights were carried over.
     """
 
@@ -82,12 +82,12 @@ class Lifted:
 
 @dataclass(frozen=True)
 class Folding:
-    """How a forward that speaks 2D runs on volumes.
+    """How a forward that assumes 4-D input runs on volumes.
 
     Args:
-        stack: Depth goes into the batch, because the forward sees neighbours; else into height.
+        stack: Merge depth into the batch, because the forward uses neighbours; else into height.
         same: Its padding makes ceil(size / stride) outputs at any size.
-        keep: Which of its calls that may resample leave depth alone, in order.
+        keep: Which of its calls that may resample preserve depth, in order.
         still: In a self-check, the axis along which the volume is constant.
         channels_last_in: It takes (B, H, W, C) in 2D.
         channels_last_out: It returns (B, H, W, C) in 2D.

@@ -1,4 +1,4 @@
-"""Watch where a 2D model takes the channels of the image, and what makes those of its outputs.
+"""Trace which layers read the image's channels, and which layers produce the output channels.
 
 Axes: B batch, C channels, H height, W width.
 """
@@ -23,7 +23,7 @@ MIXING |= {"mm", "bmm", "addmm", "baddbmm", "einsum"}
 
 @dataclass(frozen=True)
 class Mixing:
-    """A module that makes new channels of old ones, and the modules these came from."""
+    """A module that mixes channels, and the modules that produced its input channels."""
 
     path: str
     sources: Sources
@@ -32,7 +32,7 @@ class Mixing:
 def flow(
     model: nn.Module, arguments: tuple[Any, ...]
 ) -> tuple[list[Mixing], list[tuple[Tensor, Sources]]]:
-    """The modules that mix channels, in order; and the outputs, with those that made them."""
+    """Return the modules that mix channels, in order; and the outputs with their sources."""
     watch = _Channels(model)
     result = watch.see(lambda: run_lightly(model, arguments))
     return watch.mixing, [(x, watch.origin(x)) for x in tensors(result)]
@@ -63,7 +63,7 @@ class _Channels(Watch):
 
 
 def is_plain(module: Any, *kinds: type[nn.Module]) -> bool:
-    """Whether the weight of a layer in one group is its own parameter."""
+    """Whether the weight of an ungrouped layer is its own parameter."""
     own = isinstance(module, kinds) and module._parameters.get("weight") is not None
     return own and getattr(module, "groups", 1) == 1
 
@@ -71,7 +71,7 @@ def is_plain(module: Any, *kinds: type[nn.Module]) -> bool:
 def set_counts(
     model: nn.Module, path: str, names: tuple[str, ...], before: int, after: int
 ) -> None:
-    """Correct what a module, and those it is inside, say of its channels."""
+    """Correct the channel attributes of a module and of the modules that contain it."""
     for outer, module in model.named_modules():
         if path == outer or path.startswith(f"{outer}.") or not outer:
             for name in names:

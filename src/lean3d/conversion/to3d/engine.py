@@ -1,4 +1,4 @@
-"""Walk a model and turn every module that a rule covers into its 3D form, in place."""
+"""Walk a model and convert every module that a rule covers to its 3D form, in place."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -26,11 +26,11 @@ Where = Callable[[str, nn.Module], bool]
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do to every copy of the model.
+    """The changes to apply to every copy of the model.
 
     Args:
-        kept: By path, which of a module's own calls leave depth alone.
-        needs: What the modules' own forwards ask for, by path.
+        kept: By path, which of a module's own calls preserve depth.
+        needs: The needs of the modules' own forwards, by path.
     """
 
     how: Any
@@ -75,7 +75,7 @@ def rewrite(model: nn.Module, plan: Plan, still: int | None = None) -> list[Row]
 
 
 def flat_paths(model: nn.Module, plan: Plan) -> list[str]:
-    """What `where` leaves 2D."""
+    """Return the modules that `where` leaves 2D."""
     return [
         path
         for path, module in model.named_modules()
@@ -116,7 +116,7 @@ def _apply(module: nn.Module, result: Any, site: Site, still: int | None) -> Row
 def _fold(
     module: nn.Module, site: Site, need: Need, still: int | None, kept: tuple[bool, ...]
 ) -> Row | None:
-    """Let a forward that speaks 2D run on volumes; what it holds itself becomes 3D where it can."""
+    """Run a forward that assumes 4-D input on volumes; convert its own parameters if possible."""
     if need.kind == NATIVE:
         return None
     before = type(module).__name__
@@ -131,7 +131,7 @@ def _fold(
 def _adopt(conv: nn.Conv2d, site: Site, need: Need) -> None:
     """Give a convolution with code of its own the parameters of its 3D form.
 
-    A kernel it computes from a 2D weight stays one, and is laid out in 3D at each call.
+    A kernel computed from a 2D weight stays 2D, and is expanded to 3D at each call.
     """
     settings: Any = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
     rest: Any = (conv.groups, conv.bias is not None, conv.padding_mode)
@@ -161,9 +161,9 @@ def _cross(
     changed: set[nn.Module],
     left: set[nn.Module],
 ) -> None:
-    """Let whatever a folded forward calls see volumes if there is anything 3D inside.
+    """Give children of depth-merged forwards 5-D input if they contain converted modules.
 
-    What `where` left 2D sees slices.
+    Modules that `where` left 2D receive slices.
     """
     called = set().union(*(need.callees for need in needs.values() if need.kind != NATIVE))
     for path in called:

@@ -1,4 +1,4 @@
-"""Sizes along depth for a module whose 2D sizes are known: those of height, unless depth is kept.
+"""3D settings along depth for modules of known 2D settings: those of height, unless depth is kept.
 
 Axes: D depth, H height, W width.
 """
@@ -24,7 +24,7 @@ Depth = tuple[int, int, int, int]  # kernel, stride, padding, dilation along D
 
 
 def pair(value: Any) -> tuple[Any, Any]:
-    """(height, width) of a setting given once or twice."""
+    """Return (height, width) of a setting given once or twice."""
     if isinstance(value, (tuple, list)):
         height, width = value if len(value) == 2 else (value[0], value[0])
         return (height, width)
@@ -32,15 +32,15 @@ def pair(value: Any) -> tuple[Any, Any]:
 
 
 def isotropic(value: Any) -> tuple[Any, Any, Any]:
-    """(depth, height, width) of a 2D setting, depth as height."""
+    """Return (depth, height, width) of a 2D setting, with depth as height."""
     height, width = pair(value)
     return (height, height, width)
 
 
 def like_height(conv: nn.Conv2d | nn.ConvTranspose2d, site: Site) -> Depth:
-    """Kernel, stride, padding and dilation along depth.
+    """Return kernel, stride, padding and dilation along depth.
 
-    Where depth is kept the stride is 1, and a kernel whose padding would change the depth then is
+    If depth is kept the stride is 1, and a kernel whose padding would then change the depth is
     one voxel deep.
     """
     padding = 0 if isinstance(conv.padding, str) else conv.padding[0]
@@ -52,7 +52,7 @@ def like_height(conv: nn.Conv2d | nn.ConvTranspose2d, site: Site) -> Depth:
 
 
 def conv_arguments(conv: nn.Conv2d, depth: Depth) -> dict[str, Any]:
-    """Arguments of the 3D operator: those of the 2D one, `depth` in front, no memory taken."""
+    """Return the 3D operator's arguments: those of the 2D one, `depth` in front, on meta."""
     kernel, stride, pad, dilation = depth
     padding: str | Triple = "same"
     if conv.padding != "same":
@@ -74,7 +74,7 @@ def conv_arguments(conv: nn.Conv2d, depth: Depth) -> dict[str, Any]:
 
 
 def transposed_arguments(conv: nn.ConvTranspose2d, depth: Depth, site: Site) -> dict[str, Any]:
-    """Arguments of the 3D transposed operator; where depth is kept it is not padded at the end."""
+    """Return arguments of the 3D transposed operator; if depth is kept, without output padding."""
     kernel, stride, pad, dilation = depth
     return dict(
         in_channels=conv.in_channels,
@@ -93,14 +93,14 @@ def transposed_arguments(conv: nn.ConvTranspose2d, depth: Depth, site: Site) -> 
 
 
 def same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
-    """(before, after) that make ceil(size / stride) outputs, as TensorFlow's "same" does."""
+    """Return (before, after) that make ceil(size / stride) outputs, as TensorFlow's "same" does."""
     total = (-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size
     total = max(total, 0)
     return (total // 2, total - total // 2)
 
 
 def every_axis(index: Any) -> list[Any]:
-    """An index of a (B, C, H, W) tensor with its ellipsis and what it leaves out written as `:`."""
+    """Return an index of a (B, C, H, W) tensor with ellipsis and omitted axes written as `:`."""
     index = list(index) if isinstance(index, tuple) else [index]
     at = index.index(Ellipsis) if Ellipsis in index else len(index)
     return [*index[:at], *[slice(None)] * (4 - len(index) + (at < len(index))), *index[at + 1 :]]

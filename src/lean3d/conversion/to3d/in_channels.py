@@ -1,4 +1,4 @@
-"""Give a 2D model another number of input channels, before it is converted.
+"""Give a 2D model a different number of input channels, before it is converted.
 
 Axes: B batch, C channels, H height, W width.
 """
@@ -24,10 +24,10 @@ LARGEST_ERROR = 1e-4
 
 
 def with_channels(model: nn.Module, channels: int, example: Any) -> tuple[nn.Module, str]:
-    """A copy that takes images of other channels, and a line that says what was done.
+    """Return a copy with other input channels, and a line that describes the change.
 
-    The filters of the convolutions that see the image are dealt out to the new channels, so that
-    an image whose channels are all the same gets the answer it got: one channel has the sum of all.
+    The filters of the convolutions that read the image are distributed over the new channels, so
+    that an image with equal channels gives the same output: a single channel gets the sum of all.
 
     Args:
         example: An input of the copy.
@@ -50,7 +50,7 @@ def with_channels(model: nn.Module, channels: int, example: Any) -> tuple[nn.Mod
 
 
 def _prepare(model: nn.Module, channels: int, example: Any) -> Flat:
-    """The 2D model on images as the example's, but of channels that it takes."""
+    """Run the 2D model on images as the example's, but with the channels it takes."""
     counts = likely_channels(model)
     for count in counts if example is not None else ():
         with suppress(ConversionError):
@@ -59,7 +59,7 @@ def _prepare(model: nn.Module, channels: int, example: Any) -> Flat:
 
 
 def _stems(flat: Flat, before: int, who: str) -> list[str]:
-    """The convolutions whose channels are those of the image."""
+    """Return the convolutions whose input channels are those of the image."""
     mixing, _ = flow(flat.light, flat.sample.arguments)
     stems = sorted({each.path for each in mixing if "" in each.sources})
     if not stems:
@@ -78,10 +78,10 @@ def _stems(flat: Flat, before: int, who: str) -> list[str]:
 def _shares(
     model: nn.Module, stems: list[str], before: int, channels: int, inner: bool
 ) -> dict[str, Tensor]:
-    """By path, (new, old): how much of each old filter a new channel gets.
+    """Return by path (new, old): the share of each old filter in a new channel.
 
     Args:
-        inner: Of an image whose blocks of voxels were made channels, these are the inner axis.
+        inner: For an image whose blocks of voxels were made channels, these are the inner axis.
     """
     shares = {}
     for path in stems:
@@ -92,14 +92,14 @@ def _shares(
 
 
 def _problem(flat: Flat, shares: dict[str, Tensor], before: int, channels: int) -> str:
-    """Why an image whose channels are all the same does not get the answer it got."""
+    """Return the reason an image with equal channels gives a different output."""
     old, new = (_gray(flat.sample.arguments, before, count) for count in (before, channels))
     expected = run_lightly(flat.model, old)
     with for_a_while(flat.model):
         _take(flat.model, shares, before, channels)
         try:
             found = run_lightly(flat.model, new)
-        except Exception as problem:  # whatever a foreign forward raises
+        except Exception as problem:  # a user's forward may raise anything
             return f"{type(problem).__name__}: {problem}".splitlines()[0]
     if any(x.is_meta for x in tensors(expected)):
         return ""
@@ -122,7 +122,7 @@ def _take(model: nn.Module, shares: dict[str, Tensor], before: int, channels: in
 
 
 def deal(before: int, channels: int) -> Tensor:
-    """(channels, before): how much of each old filter a new channel gets; every old one in full."""
+    """Return (channels, before): the shares of old filters in new channels, summing to 1."""
     few = min(before, channels)
     meet = torch.arange(channels)[:, None] % few == torch.arange(before) % few
     return meet / meet.sum(0)

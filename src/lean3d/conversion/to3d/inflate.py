@@ -1,8 +1,8 @@
 """Inflate 2D kernels to 3D ones.
 
 Paper: Carreira and Zisserman, Quo Vadis, Action Recognition? (I3D), arXiv:1705.07750, Sec 2.4
-Differs from the paper: depth is padded by its border slices, so that a volume which repeats one
-image gives the 2D answer up to its ends (zeros on request).
+Differs from the paper: depth is padded by its border slices, so that a volume that repeats one
+image gives the 2D output up to its ends (zeros on request).
 
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
@@ -26,13 +26,13 @@ class Inflate(Lift):
     """Repeat every 2D kernel along depth.
 
     A 1x1 kernel stays one voxel deep. A transposed kernel becomes as deep as it is high, because
-    its stride has to be covered.
+    it has to cover its stride.
 
     Args:
         depth: Taps along depth, odd; None for as many as the kernel is high.
         fill: "mean" repeats the kernel and divides by `depth`; "center" puts it in the middle of
-            zeros, which keeps the 2D answer on any volume.
-        pad: What depth is padded with.
+            zeros, which preserves the 2D output on any volume.
+        pad: Padding mode along depth.
     """
 
     depth: int | None = 3
@@ -58,7 +58,7 @@ class Inflate(Lift):
         return {"weight": weight.unsqueeze(2) * taps.view(-1, 1, 1)}
 
     def taps(self, depth: int) -> list[float]:
-        """The share of the 2D kernel in each of `depth` slices."""
+        """Return the share of the 2D kernel in each of `depth` slices."""
         if self.fill == "mean":
             return [1 / depth] * depth
         return [float(tap == depth // 2) for tap in range(depth)]
@@ -92,7 +92,7 @@ def inflate_transposed(conv: nn.ConvTranspose2d, site: Site) -> Lifted:
 
 
 def _shares(phases: list[int], fill: str) -> list[float]:
-    """The part of the 2D kernel each depth tap holds; the taps that meet in one output sum to 1."""
+    """Return each depth tap's share of the 2D kernel; taps that meet in one output sum to 1."""
     if fill == "mean":
         return [1 / phases.count(phase) for phase in phases]
     middle = (len(phases) - 1) / 2
@@ -105,7 +105,7 @@ def _taps(phases: list[int], phase: int) -> list[int]:
 
 
 def _inflated(conv: nn.Conv2d | nn.ConvTranspose2d, taps: list[float], site: Site) -> nn.Parameter:
-    """The 5-D weight; one 2D weight used twice gives one 3D weight."""
+    """Return the 5-D weight; a shared 2D weight gives a shared 3D weight."""
     key = (id(conv.weight), tuple(taps))
     if key not in site.made:
         shares = conv.weight.new_tensor(taps).view(-1, 1, 1)
@@ -124,7 +124,7 @@ def _plane_pads(conv: nn.Conv2d) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def _depth_pads(conv: nn.Conv2d, site: Site, depth: int) -> tuple[int, int]:
-    """Under these a kernel of `depth` taps gives the depth that one of the 2D height would."""
+    """Return settings with which `depth` taps give the output depth of a 2D-height kernel."""
     reach, step = (depth - 1) // 2, conv.dilation[0]
     if site.keep:
         return (step * reach, step * (depth - 1 - reach))

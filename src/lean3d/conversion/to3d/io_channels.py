@@ -1,4 +1,4 @@
-"""Other channels in and other classes out, before a 2D model is converted."""
+"""Change input channels and classes, before a 2D model is converted."""
 
 from torch import nn
 
@@ -14,7 +14,7 @@ __all__ = ["with_ends"]
 def with_ends(
     model: nn.Module, in_channels: int | None, num_classes: int | None, example: object
 ) -> tuple[nn.Module, tuple[str, ...]]:
-    """The 2D model, or a copy with other ends, and what was done to them.
+    """Return the 2D model, or a copy with other input channels or classes, and what was changed.
 
     Args:
         example: An input of the copy.

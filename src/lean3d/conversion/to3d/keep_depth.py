@@ -1,8 +1,8 @@
-"""Which resampling modules leave depth alone, for volumes with thick slices.
+"""Which resampling modules preserve depth, for volumes with thick slices.
 
 Downsamplings are counted by resolution, not by module: the strided branches of one block start
 from the same image size and are one downsampling. Upsamplings that end above the last kept
-resolution undo kept downsamplings, so they leave depth alone too.
+resolution undo kept downsamplings, so they preserve depth too.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from lean3d.errors import ConversionError
 
 __all__ = ["Kept", "kept_calls", "resamples"]
 
-Kept = dict[str, tuple[bool, ...]]  # by path: which of a module's own calls leave depth alone
+Kept = dict[str, tuple[bool, ...]]  # by path: which of a module's own calls preserve depth
 
 STRIDED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d)
 SAME_LEVEL = 0.75  # sizes that differ by less are one resolution
@@ -35,9 +35,9 @@ class _Call:
     """One call of a module, or of a function by a module's own forward.
 
     Args:
-        ends: Heights that go in and come out.
-        step: Below 0 it shrinks, above 0 it enlarges the image.
-        sized: It makes a given size, whose depth is known where such a map was seen.
+        ends: Input and output heights.
+        step: Negative if it shrinks the image, positive if it enlarges it.
+        sized: Its output size is given; the depth of that size is known if such a map was seen.
     """
 
     path: str
@@ -48,11 +48,11 @@ class _Call:
 
 
 def kept_calls(model: nn.Module, how: Any, run: Callable[[], Any]) -> Kept:
-    """The calls that leave depth alone.
+    """Return the calls that preserve depth.
 
     Args:
         how: The conversion; its keep_depth says how many downsamplings, None for all.
-        run: Calls the 2D model once, so that its resolutions can be seen.
+        run: Calls the 2D model once to record its resolutions.
     """
     watch = _Resamplings(model, how)
     watch.see(run)
@@ -72,7 +72,7 @@ def kept_calls(model: nn.Module, how: Any, run: Callable[[], Any]) -> Kept:
         _check_jumps(up, floor)
     kept = {id(call) for call in down if call.ends[0] >= smallest}
     kept |= {id(call) for call in up if call.ends[0] >= floor}
-    # what is padded for a window goes with it
+    # padding for a window has the setting of the window
     kept |= {id(pad) for pad, window in watch.padded if id(window) in kept}
     result: Kept = {}
     for call in calls:
@@ -93,7 +93,7 @@ def _check_jumps(up: list[_Call], floor: float) -> None:
 
 
 def _check_shared(calls: list[_Call], kept: Kept) -> None:
-    """A module without calls of its own has one setting, however often it is called."""
+    """A module without calls of its own has one setting for all its calls."""
     for path in {call.path for call in calls if not call.of_function}:
         if len(set(kept[path])) > 1:
             raise ConversionError(
@@ -103,7 +103,7 @@ def _check_shared(calls: list[_Call], kept: Kept) -> None:
 
 
 class _Resamplings(Watch):
-    """Every call of a module that a rule replaces, and of a function in any other's forward."""
+    """Return all calls of modules that a rule replaces, and of functions in other forwards."""
 
     def __init__(self, model: nn.Module, how: Any):
         super().__init__(model)

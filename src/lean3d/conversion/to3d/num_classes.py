@@ -1,4 +1,4 @@
-"""Give a 2D model another number of classes, before it is converted."""
+"""Give a 2D model a different number of classes, before it is converted."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ COUNTS = ("out_features", "out_channels", "num_classes")
 
 
 def find_heads(flat: Flat, num_classes: int) -> tuple[list[str], int]:
-    """The layers whose outputs are the model's classes, and how many classes these are.
+    """Return the layers whose outputs are the model's classes, and the number of classes.
 
     Raises:
         ConversionError: there is none, or it cannot be replaced.
@@ -47,7 +47,7 @@ def find_heads(flat: Flat, num_classes: int) -> tuple[list[str], int]:
 
 
 def _ends(flat: Flat) -> tuple[set[int], set[str]]:
-    """How many channels the outputs have, and the modules that made them; in training too."""
+    """Return the number of output channels, and the modules that made them, in training too."""
     counts: set[int] = set()
     sources: set[str] = set()
     sample = flat.sample
@@ -59,7 +59,7 @@ def _ends(flat: Flat) -> tuple[set[int], set[str]]:
     ):
         try:
             _, ends = flow(flat.light.train(training), arguments)
-        except Exception:  # the heads of training may ask for a large image
+        except Exception:  # training heads may need a large image
             continue
         finally:
             flat.light.eval()
@@ -78,7 +78,7 @@ def _check(flat: Flat, heads: list[str], before: int, num_classes: int, who: str
         _draw(flat.light, heads, before, num_classes)
         try:
             found = tensors(run_lightly(flat.light, flat.sample.arguments))
-        except Exception as problem:  # whatever a foreign forward raises
+        except Exception as problem:  # a user's forward may raise anything
             why = f"{type(problem).__name__}: {problem}".splitlines()[0]
         else:
             counts = {x.shape[1] for x in found if x.ndim > 1}
@@ -93,7 +93,7 @@ def _check(flat: Flat, heads: list[str], before: int, num_classes: int, who: str
 def with_classes(
     model: nn.Module, heads: list[str], before: int, num_classes: int
 ) -> tuple[nn.Module, str]:
-    """A copy with new last layers, drawn at random, and a line that says what was done."""
+    """Return a copy with re-initialised last layers, and a line that describes the change."""
     result = duplicate(model)
     _draw(result, heads, before, num_classes)
     names = ", ".join(map(repr, heads))

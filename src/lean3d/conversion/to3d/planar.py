@@ -1,7 +1,7 @@
-"""2.5D: every 2D kernel stays on one plane of the volume.
+"""2.5D: every 2D kernel lies on one plane of the volume.
 
 Paper: the 2.5D baseline of Yang et al. (ACS), arXiv:1911.10477, Sec 3.3. Strides and pools act on
-all three axes there, so depth shrinks as height does; `keep_depth` says otherwise.
+all three axes there, so depth shrinks as height does; `keep_depth` changes that.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ __all__ = ["Planar"]
 
 @dataclass(frozen=True)
 class Planar(Lift):
-    """Lay every 2D kernel on one plane; pools and strides act on depth as on height.
+    """Place every 2D kernel on one plane; pools and strides act on depth as on height.
 
     Args:
         axis: The axis the kernels do not extend along: 0 depth, 1 height, 2 width.

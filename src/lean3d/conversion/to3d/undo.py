@@ -12,22 +12,22 @@ from lean3d.errors import ConversionError
 
 __all__ = ["unconvert"]
 
-APART = 1e-5  # relative difference at which two kernels are not one
+APART = 1e-5  # relative difference at which two kernels count as different
 
 
 def unconvert(model: nn.Module, *, lossy: bool = False) -> nn.Module:
     """Return a 2D copy of a model that `convert` made from one, with the weights it has now.
 
-    Classes, settings, forwards and parameter names are those of the 2D model; other ends
-    (`in_channels=`, `num_classes=`) stay. ACS, MeanACS and Planar kernels are 2D kernels already,
-    and inflated ones are summed over depth, which is what a repeated slice sees of them.
+    Classes, settings, forwards and parameter names are those of the 2D model; changed channels and
+    classes (`in_channels=`, `num_classes=`) stay. ACS, MeanACS and Planar kernels are 2D kernels
+    already; inflated ones are summed over depth, their effect on a repeated slice.
 
     Args:
-        lossy: Drop what has no 2D form: how a SoftACS net has learnt to mix the planes, and what
-            the phases of an inflated transposed kernel have learnt apart.
+        lossy: Drop weights that have no 2D form: the learnt plane weights of a SoftACS net, and
+            the learnt differences between the phases of an inflated transposed kernel.
 
     Raises:
-        ConversionError: the model was not converted from 2D, or something would be lost.
+        ConversionError: the model was not converted from 2D, or weights would be lost.
     """
     if not isinstance(model, nn.Module):
         raise ConversionError(
@@ -92,13 +92,13 @@ def _flatten(module: nn.Module, made: dict[int, nn.Parameter]) -> None:
 
 
 def _summed(module: Any, weight: Tensor) -> Tensor:
-    """The kernel that a repeated slice sees."""
+    """Return the kernel's effect on a repeated slice."""
     flat = weight.sum(2)
     return flat / module.stride[0] if isinstance(module, nn.ConvTranspose3d) else flat
 
 
 def _phase(module: Any, weight: Tensor, phase: int) -> Tensor:
-    """The kernel that a repeated slice sees in the output slices of one phase of the stride."""
+    """Return the kernel's effect on a repeated slice in the output slices of one stride phase."""
     taps = [
         tap
         for tap in range(weight.shape[2])

@@ -1,1 +1,1 @@
-"""How a forward is watched, and what is asked of the record."""
+"""Records of a forward, and the analyses of these records."""

@@ -1,4 +1,4 @@
-"""Compare what a 3D model gives on a volume made of one image with what the 2D model gives.
+"""Compare the outputs of a 3D model on a volume made of one image with those of the 2D model.
 
 Axes: B batch, C channels, D depth, H height, W width are 0 to 4.
 """
@@ -17,7 +17,7 @@ Size = tuple[int, ...]
 
 
 def tensors(value: Any) -> list[Tensor]:
-    """The tensors in nested lists, tuples, dicts and dataclasses, in order."""
+    """Return the tensors in nested lists, tuples, dicts and dataclasses, in order."""
     if isinstance(value, Tensor):
         return [value]
     if is_dataclass(value) and not isinstance(value, type):
@@ -30,7 +30,7 @@ def tensors(value: Any) -> list[Tensor]:
 
 
 def difference(flat: Any, deep: Any, axis: int) -> float:
-    """Largest difference, relative to the largest 2D value; infinite if the shapes do not fit.
+    """Return the largest difference, relative to the largest 2D value; infinite if shapes differ.
 
     Args:
         axis: The axis of the volume (2 or 3) along which it repeats the image.
@@ -66,13 +66,13 @@ def _relative(flat: Tensor, deep: Tensor, repeated: int | None = None) -> float:
 
 
 def same_sizes(wide: Any, tall: Any, deep: Any, kept: tuple[int, int] | None = None) -> bool:
-    """Whether a 3D output has the size it should.
+    """Whether a 3D output has the expected size.
 
     Args:
         wide: 2D output on an image (H, W).
-        tall: 2D output on an image (D, W), which says what becomes of a length D.
+        tall: 2D output on an image (D, W), which shows how a length D changes.
         deep: 3D output on a volume (D, H, W).
-        kept: (depth, height) of the volume where depth need not end as height does. A map as high
+        kept: (depth, height) of the volume if depth need not scale as height does. A map as high
             as the volume is then as deep as it is, and a lower one no deeper.
     """
     outputs = tensors(wide), tensors(tall), tensors(deep)

@@ -1,4 +1,4 @@
-"""Find the first module whose 3D form does not follow the 2D one."""
+"""Find the first module whose 3D form differs from the 2D one."""
 
 import math
 from collections.abc import Callable
@@ -13,15 +13,15 @@ from lean3d.conversion.trace.trial_run import run_lightly
 
 __all__ = ["Culprit", "Run", "find_culprit", "why_it_stops"]
 
-Run = tuple[nn.Module, tuple[Any, ...]]  # a model, and what it is called with
+Run = tuple[nn.Module, tuple[Any, ...]]  # a model, and the arguments of its call
 
 
 @dataclass(frozen=True)
 class Culprit:
-    """The module whose own forward goes wrong, and how.
+    """The module whose own forward differs, and how.
 
     Args:
-        error: Largest relative difference from 2D; None if `why` says what is wrong instead.
+        error: Largest relative difference from 2D; None if `why` gives another reason.
     """
 
     path: str
@@ -32,8 +32,8 @@ class Culprit:
 
 @dataclass(frozen=True)
 class _Event:
-    path: str  # what entered or left
-    owner: str  # whose forward made the tensors
+    path: str  # the module whose input or output differs
+    owner: str  # the module whose forward made the tensors
     values: list[Any]
 
 
@@ -42,11 +42,11 @@ class _FoundError(Exception):
 
 
 def find_culprit(flat: list[Run], deep: Run, judge: Callable[..., float]) -> Culprit:
-    """Run all models and compare every tensor that enters or leaves a module, in order.
+    """Run all models and compare every input and output of every module, in order.
 
     Args:
-        judge: Called with the tensors of each 2D run and those of the 3D one, says by how much they
-            differ; 0 if they do not, infinity if no number can say.
+        judge: Called with the tensors of each 2D run and those of the 3D one; returns the
+            difference: 0 if there is none, infinity if it is not a number.
     """
     records: list[list[_Event]] = [[] for _ in flat]
     for run, events in zip(flat, records, strict=True):
@@ -74,13 +74,13 @@ def find_culprit(flat: list[Run], deep: Run, judge: Callable[..., float]) -> Cul
 
 
 def why_it_stops(model: nn.Module, arguments: tuple[Any, ...]) -> str:
-    """The innermost module that was running, the line of its code and the error."""
+    """Return the innermost module that was running, the line of its code and the error."""
     path, why = _run(model, arguments, lambda event: None)
     return f"in {type(model.get_submodule(path)).__name__} at {path!r} {why}" if path else why
 
 
 def _is_folded(one: _Event, other: _Event) -> bool:
-    """Inside a folded forward depth is in another axis, so nothing can be compared."""
+    """Skip depth-merged forwards: depth is in another axis, so nothing can be compared."""
     pairs = list(zip(one.values, other.values, strict=False))
     return any(a.ndim == b.ndim and a.shape != b.shape for a, b in pairs)
 
@@ -95,7 +95,7 @@ def _beyond_numbers(one: _Event, other: _Event) -> str:
 def _run(
     model: nn.Module, arguments: tuple[Any, ...], see: Callable[[_Event], None]
 ) -> tuple[str, str]:
-    """The innermost module that was running when the model stopped, and why it stopped."""
+    """Return the innermost module that was running when the model failed, and the reason."""
     stack = [""]
 
     def enter(path: str) -> Callable[..., None]:
@@ -120,7 +120,7 @@ def _run(
         run_lightly(model, arguments)
     except _FoundError:
         raise
-    except Exception as error:  # whatever a foreign forward raises
+    except Exception as error:  # a user's forward may raise anything
         line, first = stopping_line(error), f"{type(error).__name__}: {error}".splitlines()[0]
         return stack[-1], f"it stops at {line} ({first})" if line else f"it stops ({first})"
     finally:
@@ -130,5 +130,5 @@ def _run(
 
 
 def _clones(value: Any) -> list[Any]:
-    # in-place activations overwrite what was seen
+    # in-place activations overwrite recorded tensors
     return [tensor.detach().clone() for tensor in tensors(value)]

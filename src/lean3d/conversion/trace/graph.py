@@ -1,6 +1,6 @@
-"""Which call of a model feeds which, seen in one run of it.
+"""The graph of calls of a model, recorded in one run of it.
 
-A call is that of a module without children, or of a torch function in the forward of another.
+A node is a call of a module without children, or of a torch function in another forward.
 
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
@@ -18,7 +18,7 @@ from lean3d.conversion.trace.compare import tensors
 
 __all__ = ["Call", "Flow", "trace"]
 
-# what a kernel's answer may pass on its way to the next without leaving its voxel or splitting up
+# pointwise layers allowed between two chained convolutions
 CARRIERS: tuple[type[nn.Module], ...] = (
     nn.modules.batchnorm._NormBase,
     nn.GroupNorm,
@@ -45,10 +45,10 @@ class Call:
     Args:
         path: Of the module; "" for a function.
         name: Of the function, or of the module's class.
-        sources: The calls that made its tensors; -1 for what no call made.
+        sources: The calls that made its tensors; -1 for tensors not made by a call.
         shapes: Of its tensors, in the same order.
-        owner: Path of the module in whose own forward it is.
-        users: The calls that take its answer.
+        owner: Path of the module whose own forward contains it.
+        users: The calls that read its output.
     """
 
     path: str
@@ -67,12 +67,12 @@ class Call:
 
 @dataclass
 class Flow:
-    """All calls, in their order."""
+    """Return all calls, in order."""
 
     calls: list[Call]
 
     def runs(self, is_kernel: Callable[[nn.Module], bool]) -> list[list[int]]:
-        """Kernels that follow one another, each fed by the one before alone, in lists."""
+        """Return chains of kernels, each fed by the previous one alone, as lists."""
         once = Counter(call.path for call in self.calls)
         kernels = [
             number
@@ -90,7 +90,7 @@ class Flow:
         return runs
 
     def end(self, number: int) -> int:
-        """The first call after this one that does more than carry; -1 if the answer is split."""
+        """Return the first non-pointwise call after this one; -1 if the output branches."""
         while len(self.calls[number].users) == 1:
             number = self.calls[number].users[0]
             if not self.calls[number].carries:
@@ -98,12 +98,12 @@ class Flow:
         return -1
 
     def adds(self, run: list[int]) -> bool:
-        """Whether what a run of kernels gives is added to something, as in a residual block."""
+        """Whether the output of a run of kernels is added to a tensor, as in a residual block."""
         end = self.end(run[-1])
         return end >= 0 and not self.calls[end].path and self.calls[end].name in ADDING
 
     def after(self, number: int) -> list[int]:
-        """Every call its answer reaches."""
+        """Return every call that its output reaches."""
         reached, rest = set(), list(self.calls[number].users)
         while rest:
             if (user := rest.pop()) not in reached:
@@ -140,13 +140,13 @@ class _Recorder(TorchFunctionMode):
         shape, owner = tuple(made[0].shape), self.running[-1]
         self.calls.append(Call(path, name, module, sources, shapes, shape, owner))
         self.makers |= {id(x): number for x in made}
-        # an id means something while its tensor lives
+        # an id is valid while its tensor lives
         self.alive += [*made, *taken]
 
 
 @torch.no_grad()
 def trace(model: nn.Module, arguments: tuple[Tensor, ...]) -> Flow:
-    """Run the model once and note what feeds what."""
+    """Run the model once and record its graph of calls."""
     recorder, handles = _Recorder(), []
 
     def enter(module: nn.Module, args: Any) -> None:

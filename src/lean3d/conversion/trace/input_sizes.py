@@ -1,7 +1,7 @@
-"""Images on which a 2D model runs: small, of unequal sides, and not too small to mean anything.
+"""Images on which a 2D model runs: small, of unequal sides, and large enough for the checks.
 
 An image is too small if some feature map is one voxel across only because of it: a forward that
-forgets an axis goes unnoticed where that axis has one voxel.
+ignores an axis goes unnoticed where that axis has one voxel.
 
 Axes: B batch, C channels, D depth, H height, W width.
 """
@@ -21,7 +21,7 @@ __all__ = ["Sample", "find_sample"]
 
 LENGTHS = [5, 7, 8, 11, 13, 16, 19, 24, 31, 37, 40, 45, 56, 67, 72, 80, 101, 112, 144, 173]
 LENGTHS += [208]
-MULTIPLES = [32, 64, 96, 128, 160, 192, 256, 288]  # what networks with skips ask for
+MULTIPLES = [32, 64, 96, 128, 160, 192, 256, 288]  # what networks with skips require
 
 Size = tuple[int, int]
 
@@ -47,7 +47,7 @@ class Sample:
 
     @property
     def on_meta(self) -> "Sample":
-        """The same without values, so that volumes take no memory."""
+        """Return the same without values, so that volumes take no memory."""
 
         def make(size: Size) -> tuple[Any, ...]:
             made = self.make(size)
@@ -56,8 +56,8 @@ class Sample:
         return replace(self, make=make)
 
     def volume(self, axis: int, length: int | None = None) -> tuple[Any, ...]:
-        """The arguments with every image repeated along a new axis 2 (D) or 3 (H)."""
-        # images of another size than the first get their share of the length
+        """Return the arguments with every image repeated along a new axis 2 (D) or 3 (H)."""
+        # images of another size than the first get a proportional length
         sizes = self.make((length or self.length, self.size[1]))
 
         def repeat(x: Any, like: Any) -> Any:
@@ -68,17 +68,17 @@ class Sample:
         return tuple(repeat(x, like) for x, like in zip(self.arguments, sizes, strict=True))
 
     def even(self, *lengths: int) -> int:
-        """The first of some lengths that no side of the image has."""
+        """Return the first of some lengths that no side of the image has."""
         return next(length for length in lengths if length not in self.size)
 
     def shape(self, axis: int, length: int) -> tuple[int, int, int]:
-        """(D, H, W) of such a volume."""
+        """Return (D, H, W) of such a volume."""
         height, width = self.size
         return (length, height, width) if axis == 2 else (height, length, width)
 
 
 def find_sample(model: nn.Module, meta: nn.Module | None = None, example: Any = None) -> Sample:
-    """The first sample that runs.
+    """Return the first sample that runs.
 
     Args:
         model: The 2D model in eval mode, in the precision of the checks.
@@ -96,7 +96,7 @@ def find_sample(model: nn.Module, meta: nn.Module | None = None, example: Any = 
             length = depth if meta is None else trial.length(size, meaningful=False)
             return Sample(make, size, length, depth)
         stopped = (runner, make(sizes[-1])) if size is None else (model, make(size))
-        why = why or why_it_stops(*stopped)  # of the likeliest channels
+        why = why or why_it_stops(*stopped)  # of the most likely channels
     raise ConversionError(
         f"{type(model).__name__}: no image was found on which the 2D model runs, so its conversion "
         f"cannot be checked; pass example=, an input (B, C, H, W) it accepts ({why})"
@@ -112,11 +112,11 @@ class _Trial:
     seen: dict[Size, list[int] | None] = field(default_factory=dict)
 
     def maps(self, size: Size) -> list[int] | None:
-        """Sides of all feature maps that enter or leave a module; None if the model fails."""
+        """Return the sides of all inputs and outputs of modules; None if the model fails."""
         if size not in self.seen:
             try:
                 self.seen[size] = self._run(size)
-            except Exception:  # whatever a foreign forward raises means: not this size
+            except Exception:  # a user's forward may raise anything; the size is skipped
                 self.seen[size] = None
         return self.seen[size]
 
@@ -135,7 +135,7 @@ class _Trial:
         return sides
 
     def too_small(self, size: Size) -> bool:
-        """A map one voxel across grows when the image does."""
+        """Whether a map one voxel across grows with the image."""
         # three times the size, because 58 too ends as one voxel where every halving rounds down
         small, large = self.maps(size), self.maps((3 * size[0], 3 * size[1]))
         if not small or not large:
@@ -150,10 +150,10 @@ class _Trial:
         return next((size for size in running if not self.too_small(size)), first)
 
     def length(self, size: Size, *, meaningful: bool) -> int:
-        """A height the 2D model accepts, other than `size` has; its own height if none is.
+        """Return a height the 2D model accepts, other than that of `size`; else its own.
 
         Args:
-            meaningful: None at which the model is too small; near its own height that is likely.
+            meaningful: None if the model is too small there; likely near its own height.
         """
         nearest = sorted(LENGTHS, key=lambda length: abs(length - size[0]))
         for length in [*(nearest if meaningful else LENGTHS), *MULTIPLES]:

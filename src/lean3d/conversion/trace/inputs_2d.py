@@ -16,14 +16,14 @@ __all__ = ["Maker", "as_channels", "is_image", "likely_channels", "makers"]
 Size = tuple[int, int]
 Maker: TypeAlias = Callable[[Size], tuple[Any, ...]]
 
-# unequal odd sides first; then what networks with skips and fixed sizes ask for
+# unequal odd sides first; then what networks with skips and fixed sizes require
 SIZES = [(33, 29), (37, 33), (49, 43), (69, 65), (97, 85), (129, 117), (225, 193), (48, 32)]
 SIZES += [(96, 64), (128, 96), (192, 160), (256, 224), (28, 28), (32, 32), (64, 64), (224, 224)]
 SIZES += [(256, 256), (299, 299)]
 
 
 def makers(model: nn.Module, example: Any = None) -> Iterator[tuple[Maker, list[Size]]]:
-    """What to call the model with, and at which sizes."""
+    """The arguments of a model, and the image sizes to try."""
     if example is not None:
         arguments = _flat(example if isinstance(example, tuple) else (example,))
         own = tuple(next(x for x in arguments if is_image(x)).shape[2:])
@@ -40,12 +40,12 @@ def is_image(x: Any) -> bool:
 
 
 def likely_channels(model: nn.Module) -> list[int]:
-    """How many channels the images of a 2D model may have, the likeliest first."""
+    """Return the possible numbers of image channels of a 2D model, most likely first."""
     return list(dict.fromkeys([*_channels(model), 3, 1]))
 
 
 def as_channels(arguments: Any, before: int, after: int) -> Any:
-    """The arguments with images or volumes of `before` channels as gray ones of `after`."""
+    """Return the arguments with images or volumes of `before` channels as gray ones of `after`."""
     if isinstance(arguments, tuple):
         return tuple(as_channels(x, before, after) for x in arguments)
     if not isinstance(arguments, Tensor) or arguments.ndim not in (4, 5):
@@ -59,7 +59,7 @@ def as_channels(arguments: Any, before: int, after: int) -> Any:
 def _channels(model: nn.Module) -> list[int]:
     for module in model.modules():
         if next(module.children(), None) is not None:
-            continue  # timm says num_features of what a whole network ends with
+            continue  # in timm num_features is the channels at the end of a whole network
         for name in ("in_channels", "num_features", "num_channels"):
             if isinstance(getattr(module, name, None), int):
                 return [getattr(module, name)]
@@ -86,7 +86,7 @@ def _random(channels: int, model: nn.Module) -> Maker:
 
 
 def _flat(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The middle slice of every volume, two of every batch."""
+    """Return the middle slice of every volume, two of every batch."""
     flat = tuple(x[:, :, x.shape[2] // 2] if _has_depth(x) else x for x in arguments)
     if not any(is_image(x) for x in flat):
         shapes = [tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__ for x in arguments]
@@ -115,7 +115,7 @@ def _as(arguments: tuple[Any, ...], model: nn.Module) -> tuple[Any, ...]:
 
 def _like(arguments: tuple[Any, ...], own: Size) -> Maker:
     def resize(x: Tensor, size: Size) -> Tensor:
-        """Tile or crop to `size`, or to the same share of it the image has of the first one."""
+        """Tile or crop to `size`, or by the image's share of the first image's size."""
         sides = [
             max(1, round(new * side / old))
             for new, side, old in zip(size, x.shape[2:], own, strict=True)

@@ -1,4 +1,4 @@
-"""A volume on which a 3D network runs.
+"""Find a volume on which a 3D network runs.
 
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
@@ -17,7 +17,7 @@ SIZES = [(8, 32, 32), (16, 32, 32), (16, 64, 64), (16, 112, 112), (16, 224, 224)
 
 
 def example_for(model: nn.Module, example: object) -> tuple[Tensor, ...] | None:
-    """The arguments given, or the smallest of some volumes on which the model runs.
+    """Return the given arguments, or the smallest of some volumes on which the model runs.
 
     Raises:
         ConversionError: the model does not run on the example given.
@@ -40,7 +40,7 @@ def example_for(model: nn.Module, example: object) -> tuple[Tensor, ...] | None:
 
 
 def run(model: nn.Module, arguments: tuple[Any, ...]) -> Any:
-    """One pass in eval mode, without gradients; the model's own flags are put back."""
+    """Run one pass in eval mode, without gradients; the model's own flags are restored."""
     flags = {module: module.training for module in model.modules()}
     try:
         with torch.no_grad(), without_traces(model):
@@ -51,13 +51,13 @@ def run(model: nn.Module, arguments: tuple[Any, ...]) -> Any:
 
 
 def runs(model: nn.Module, arguments: tuple[Any, ...]) -> bool:
-    """Whether the model takes these arguments."""
+    """Whether the model accepts these arguments."""
     return not _fails(model, arguments)
 
 
 def _fails(model: nn.Module, arguments: tuple[Any, ...]) -> str:
     try:
         run(model, arguments)
-    except Exception as error:  # whatever a foreign forward raises means: not this size
+    except Exception as error:  # a user's forward may raise anything; the size is skipped
         return f"{type(error).__name__}: {error}".splitlines()[0]
     return ""

@@ -1,15 +1,14 @@
-"""What each tensor function asks of a forward that is to run on volumes.
+"""Classify torch functions by how they run on volumes: unchanged, depth merged, or by a 3D rule.
 
 A function is one of three kinds:
 
-- it means the same on (B, C, D, H, W): activations, sums, a cat of channels;
-- it sees every voxel alone, or all of them at once: a permutation to channels-last and back, a
-  mean over the image, a group norm. Laying depth into height, (B, C, D*H, W), gives the 3D answer;
-- it sees neighbours: convolutions, pools, interpolation, padding, crops. Those need depth by
-  itself.
+- unchanged on (B, C, D, H, W): activations, sums, a cat of channels;
+- pointwise or global: a permutation to channels-last and back, a mean over the image, a group
+  norm. With depth merged into height, (B, C, D*H, W), they give the 3D output;
+- using neighbours: convolutions, pools, interpolation, padding, crops. Those need depth as an
+  axis of its own.
 
-What is not known to be of the first kind or the last is taken for the middle one; the self-check
-proves or refutes that.
+Unknown functions default to the second kind; the self-check confirms or rejects it.
 
 Axes: B batch, C channels, D depth, H height, W width.
 """
@@ -67,7 +66,7 @@ def kind_of(
         return SPREAD if pair(size if size is not None else 0) == (1, 1) else STACK
     shape = before[0]
     if max(map(len, before)) <= 2 and all(x.ndim <= 2 for x in tensors(result)):
-        return NATIVE  # no image is left
+        return NATIVE  # the output is no image
     spatial = len(shape) == 4
     grown = spatial and shape[2] * shape[3] > 1
     if name == "pad":

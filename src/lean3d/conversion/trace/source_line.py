@@ -1,4 +1,4 @@
-"""Name the line of a model's own code that is running, or in which it stopped."""
+"""Find the line of a model's own code that is running, or that failed."""
 
 import traceback
 from collections.abc import Iterable
@@ -11,15 +11,15 @@ PACKAGE = str(Path(__file__).parents[1])
 
 
 def running_line() -> str:
-    """The innermost line of the model's code; "" if nothing but torch's own modules is running."""
+    """Return the innermost line of the model's code; "" if only torch's own modules are running."""
     stack = traceback.extract_stack(limit=40)
-    while _is_ours(stack[-1]):  # who asks
+    while _is_ours(stack[-1]):  # skip the caller's frames
         stack.pop()
     return _first(takewhile(lambda frame: not _is_ours(frame), reversed(stack)))
 
 
 def stopping_line(error: Exception) -> str:
-    """The innermost line of the model's code through which an error came; "" if through none."""
+    """Return the innermost line of the model's code in an error's traceback, else ""."""
     frames = reversed(traceback.extract_tb(error.__traceback__))
     return _first(frame for frame in frames if not _is_ours(frame))
 

@@ -1,4 +1,4 @@
-"""Watch a model run: which function is called by whose own forward."""
+"""Record a run of a model: each function, and the module whose own forward calls it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,11 +10,11 @@ __all__ = ["Watch"]
 
 
 class Watch(TorchFunctionMode):
-    """Calls `called` after every function; a subclass says what is to be noted."""
+    """Calls `called` after every function; a subclass decides what to record."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
-        self.stack: list[str] = []  # whose forwards are running, innermost last
+        self.stack: list[str] = []  # modules whose forwards are running, innermost last
         self.handles: list[Any] = []
         for path, module in model.named_modules():
             self.handles.append(module.register_forward_pre_hook(self._enter(path)))
@@ -49,7 +49,7 @@ class Watch(TorchFunctionMode):
         return result
 
     def started(self, inputs: Any) -> None:
-        """The model is called with these."""
+        """Called before the model runs, with its arguments."""
 
     def called(self, path: str, function: Any, args: Any, kwargs: Any, result: Any) -> None:
-        """The forward of the module at `path` has called a function."""
+        """Called when the forward of the module at `path` has called a function."""

@@ -1,4 +1,4 @@
-"""Change every tensor in what a module takes or gives."""
+"""Map a function over every tensor in a module's inputs or outputs."""
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
@@ -10,7 +10,7 @@ __all__ = ["mapped"]
 
 
 def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
-    """The same nest of lists, tuples, dicts and dataclasses with every leaf changed."""
+    """Return the same nest of lists, tuples, dicts and dataclasses with every leaf mapped."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, tuple) and hasattr(value, "_fields"):

@@ -1,8 +1,8 @@
-"""Trial runs of a model: with values and random numbers of their own, or of sizes alone.
+"""Trial runs of a model: with values and a private random state, or with sizes alone.
 
-On the meta device tensors have sizes and no values. There torch finds the sizes of functions of
-single values by Python code that takes longer than a small image would; they are those of what
-goes in.
+On the meta device tensors have sizes and no values. There torch finds the sizes of some pointwise
+functions by Python code that takes longer than a small image would; their output has the size
+of the input.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -24,9 +24,9 @@ DECIDING = frozenset(["eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf", "isf
 
 
 def run_lightly(model: nn.Module, arguments: tuple[Any, ...]) -> Any:
-    """The model's output; on the meta device if it is there.
+    """Return the model's output; on the meta device if the model is there.
 
-    In training, when it may drop what it draws, it draws from generators of its own.
+    In training mode, as with dropout, it draws from private generators.
     """
     device = next((parameter.device for parameter in model.parameters()), None)
     moved = (x.to(device) if isinstance(x, Tensor) and device else x for x in arguments)

@@ -1,7 +1,7 @@
-"""The 3D meaning of the functions that see neighbours, while depth is laid into the batch.
+"""3D rules for the functions that use neighbours, while depth is merged into the batch.
 
-A function is run as the torch.nn module that calls it would be: that module is converted by its own
-rule and applied to the volume. So there is one rule for each thing, whichever way a model says it.
+A function is run as the equivalent torch.nn module: that module is converted by its own rule and
+applied to the volume. So there is one rule for each operation, as a module or as a function.
 
 Axes: B batch, C channels, D depth, H height, W width.
 """
@@ -28,13 +28,13 @@ Meaning = Callable[["Call"], Any]
 MEANINGS: dict[Any, Meaning] = {}
 # elementwise: sizes must agree, or be 1
 JOINING = {"add", "add_", "__add__", "__iadd__", "__radd__", "mul", "__mul__", "__imul__", "sub"}
-# of each thread: 3D modules without weights, by what they were made from, the latest
+# of each thread: 3D modules without weights, by the 2D settings they were made from, most recent
 _LOCAL = threading.local()
 MOST = 256
 
 
 class Intercept(TorchFunctionMode):
-    """Give functions their 3D meaning while `here()`; tensors are (B*D, C, H, W)."""
+    """Apply the 3D rules of functions while `here()`; tensors are (B*D, C, H, W)."""
 
     def __init__(self, stack: Any, module: nn.Module, here: Callable[[], bool]):
         super().__init__()
@@ -51,7 +51,7 @@ class Intercept(TorchFunctionMode):
 
 
 def _of_one_depth(args: tuple[Any, ...], batch: int) -> tuple[Any, ...]:
-    """Repeat along depth what has none, beside what has."""
+    """Repeat tensors without depth along depth, next to tensors that have it."""
     flat = [x for arg in args for x in (arg if isinstance(arg, (list, tuple)) else [arg])]
     counts = [x.shape[0] for x in flat if isinstance(x, Tensor) and x.ndim == 4]
     if len(counts) < 2 or batch not in counts or max(counts) == batch:
@@ -68,7 +68,7 @@ def _of_one_depth(args: tuple[Any, ...], batch: int) -> tuple[Any, ...]:
 
 
 class Call:
-    """One call of a function on tensors whose depth is in the batch."""
+    """A function call on tensors whose depth is merged into the batch."""
 
     def __init__(self, stack: Any, module: Any, function: Any, args: Any, kwargs: Any):
         self.stack, self.module, self.function = stack, module, function
@@ -93,7 +93,7 @@ class Call:
         return self.function(*_of_one_depth(self.args, self.stack.batch), **self.kwargs)
 
     def check_sizes(self) -> None:
-        """Raise ShapeError where maps are joined that do not fit."""
+        """Raise ShapeError if joined maps have different sizes."""
         name = getattr(self.function, "__name__", "")
         channels = name == "cat" and self.read("tensors dim", dim=0)["dim"] == 1
         if name not in JOINING and not channels:
@@ -110,11 +110,11 @@ class Call:
                 )
 
     def volume(self, x: Tensor) -> Tensor:
-        """(B*D, C, H, W) as (B, C, D, H, W)."""
+        """Split (B*D, C, H, W) into (B, C, D, H, W)."""
         return self.stack.unfold(x)
 
     def lifted(self, kind: Any, *args: Any, **kwargs: Any) -> nn.Module:
-        """The 3D form of a 2D torch.nn module; kept by this thread, because it holds no weights."""
+        """Return the 3D form of a 2D torch.nn module without weights; cached per thread."""
         folding = self.folding
         settings = (*args, *(item for pair in sorted(kwargs.items()) for item in pair))
         key = (kind, settings, folding.how, self.keep, folding.still)
@@ -122,7 +122,7 @@ class Call:
         if made is None:
             made = _LOCAL.made = {}
         if key not in made:
-            if len(made) >= MOST:  # settings may follow the sizes of the volumes
+            if len(made) >= MOST:  # settings may depend on the sizes of the volumes
                 made.pop(next(iter(made)))
             made[key] = _lifted(kind(*args, **kwargs), folding, self.keep)
         return made[key]

@@ -1,10 +1,10 @@
 """Run a 2D forward, unchanged, on a volume.
 
-Where it sees every voxel alone or all at once, depth is laid into height (`Spread`): no function
-needs another meaning, and nothing is copied. Where it sees neighbours, depth is laid into the
-batch (`Stack`), and the functions that see neighbours are given their 3D meaning (`functional`).
+Where the forward is pointwise or global, depth is merged into height (`Spread`): no function
+needs a 3D rule, and nothing is copied. Where it uses neighbours, depth is merged into the batch
+(`Stack`), and the functions that use neighbours run by their 3D rules (`intercept`).
 
-The modules a folded forward calls cross back: they, and their hooks, see (B, C, D, H, W).
+Child modules of a depth-merged forward receive (B, C, D, H, W) again, as do their hooks.
 
 Axes: B batch, C channels, D depth, H height, W width.
 """
@@ -37,12 +37,12 @@ __all__ = [
     "volume",
 ]
 
-# of each thread: the folds around the code that runs, innermost last; None: on volumes
+# per-thread stack of active depth-merge contexts, innermost last; None while on 5-D tensors
 _LOCAL = threading.local()
 
 
 class Spread:
-    """Depth laid into height: (B, C, D, H, W) as (B, C, D*H, W)."""
+    """Depth merged into height: (B, C, D, H, W) as (B, C, D*H, W)."""
 
     def __init__(self, folding: Folding):
         self.folding = folding
@@ -80,9 +80,9 @@ class Spread:
 
 
 class Stack:
-    """Depth laid into the batch: (B, C, D, H, W) as (B*D, C, H, W); what has no depth is as before.
+    """Depth merged into the batch: (B, C, D, H, W) as (B*D, C, H, W); other tensors are unchanged.
 
-    `batch` is B; the depth of a tensor is how many times its first axis is that.
+    `batch` is B; a tensor's depth is its first axis divided by B.
     """
 
     def __init__(self, folding: Folding):
@@ -104,7 +104,7 @@ class Stack:
         if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[0] % self.batch:
             return x
         volume = x.reshape(self.batch, -1, *x.shape[1:]).transpose(1, 2)
-        # torch's tracer and its kernels disagree on the strides that follow from this view's
+        # torch's tracer and its kernels disagree on the strides that result from this view's
         return volume.contiguous() if torch.compiler.is_compiling() else volume
 
     def leave(self, x: Any) -> Any:
@@ -118,7 +118,7 @@ class Stack:
         return slices.mean(1) if x.ndim == 2 else slices
 
     def depth_of(self, height: int, width: int) -> int | None:
-        """The depth of a volume that was seen with these other sides."""
+        """Return the depth of the volume that was seen with these other sizes."""
         around = [fold for fold in _around() if isinstance(fold, Stack)]
         for fold in reversed(around):
             for tall, wide, depth in fold.seen:
@@ -137,7 +137,7 @@ def _around() -> tuple[Any, ...]:
 
 
 def innermost() -> Any:
-    """The fold around the code that runs in this thread; None: it runs on volumes."""
+    """Return this thread's active depth-merge context; None while on 5-D tensors."""
     around = _around()
     return around[-1] if around else None
 
@@ -157,7 +157,7 @@ def _is_volume(x: Any) -> bool:
 
 
 class Crossing(Mixed):
-    """A module called from a folded forward."""
+    """A child module of a depth-merged forward; it receives 5-D tensors."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         around = innermost()
@@ -181,17 +181,17 @@ class Crossing(Mixed):
 
 
 class Folded(Crossing, LearntViews, Leaf):
-    """A module whose own forward speaks 2D; torch.fx records it as one call."""
+    """A module whose own forward assumes 4-D input; torch.fx records it as one call."""
 
     _folding: Folding
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        if innermost() is not None:  # what came in is folded already
+        if innermost() is not None:  # depth is already merged
             return super().forward(*args, **kwargs)
         refuse_tracing(self, args, kwargs)
         state = Stack(self._folding) if self._folding.stack else Spread(self._folding)
         folded = mapped((args, kwargs), state.enter)
-        if not state.seen:  # no volume came in
+        if not state.seen:  # there was no volume among the inputs
             return super().forward(*args, **kwargs)
         with state(self):
             result = super().forward(*folded[0], **folded[1])
@@ -199,26 +199,26 @@ class Folded(Crossing, LearntViews, Leaf):
 
 
 def fold(module: nn.Module, folding: Folding) -> None:
-    """Let a module's own forward run on volumes."""
+    """Run a module's own forward on volumes, with depth merged."""
     vars(module)["_folding"] = folding
     module.__class__ = mixed(Folded, type(module))
 
 
 def cross(module: nn.Module) -> None:
-    """Let a module see volumes when a folded forward calls it."""
+    """Restore depth for a module that is called from a depth-merged forward."""
     if not isinstance(module, Crossing):
         module.__class__ = mixed(Crossing, type(module))
 
 
 def unfold_class(module: nn.Module) -> None:
-    """Undo `fold` and `cross`, and what else lets a module cross."""
+    """Undo `fold` and `cross`, and other ways to restore depth for a module."""
     if isinstance(module, Crossing):
         module.__class__ = type(module).__bases__[-1]
     vars(module).pop("_folding", None)
 
 
 def volume(x: Tensor) -> Tensor:
-    """What a forward has as `x`, with its depth if that is folded away."""
+    """Return a forward's `x` with its depth restored, if that is merged."""
     around = innermost()
     if around is None:
         return x

@@ -1,4 +1,4 @@
-"""What `where` left 2D in a network that is 3D: it sees slices if a folded forward calls it.
+"""Modules that `where` left 2D in a 3D network: in a depth-merged forward they receive slices.
 
 Axes: B batch, C channels, D depth, H height, W width.
 """
@@ -15,7 +15,7 @@ __all__ = ["slice_by_slice"]
 
 
 class Sliced(Crossing):
-    """A 2D module: it is called with (B*D, C, H, W), and functions mean what they do in 2D."""
+    """A 2D module that is called with (B*D, C, H, W); functions in it run as in 2D."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         around = innermost()
@@ -30,6 +30,6 @@ class Sliced(Crossing):
 
 
 def slice_by_slice(module: nn.Module) -> None:
-    """Let a module see slices when a folded forward calls it."""
+    """Give a module slices when a depth-merged forward calls it."""
     if not isinstance(module, Crossing):
         module.__class__ = mixed(Sliced, type(module))

@@ -1,4 +1,4 @@
-"""Run the self-checks of a conversion, grade it, and refuse what fails."""
+"""Run the self-checks of a conversion, grade it, and refuse models that fail."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,9 +27,9 @@ __all__ = ["Proof", "first_that_holds", "prepare", "prove", "prove_sizes"]
 
 
 def prepare(model: nn.Module, example: object) -> Flat:
-    """The 2D model and a sample that runs: in double precision and on the meta device if it can."""
+    """Return the 2D model and a sample that runs, in double precision and on meta if possible."""
     error: Exception | None = None
-    for dtype in (torch.float64, torch.float32):  # a forward may say .float()
+    for dtype in (torch.float64, torch.float32):  # a forward may call .float()
         flat = precise_copy(model, dtype)
         for meta in (_without_memory(flat), None):
             try:
@@ -41,17 +41,17 @@ def prepare(model: nn.Module, example: object) -> Flat:
 
 
 def _without_memory(model: nn.Module) -> nn.Module | None:
-    with suppress(Exception):  # a module may refuse the move for reasons of its own
+    with suppress(Exception):  # a module may refuse the move
         return without_memory(model)
     return None
 
 
 @dataclass(frozen=True)
 class Proof:
-    """How the checks of one plan went.
+    """The results of the checks of one plan.
 
     Args:
-        failure: The first result that will not do, and what would make it do.
+        failure: The first unacceptable result, and what would make it acceptable.
     """
 
     plan: Plan
@@ -67,7 +67,7 @@ class Proof:
         )
 
     def insist(self) -> "Proof":
-        """Raise ConversionError if it failed; names the first module that goes wrong."""
+        """Raise ConversionError if it failed; names the first module that differs."""
         if self.failure is None:
             return self
         (check, blame), otherwise = self.failure
@@ -75,13 +75,13 @@ class Proof:
 
 
 def prove(flat: Flat, plan: Plan, planar_will_do: bool) -> Proof:
-    """Run the checks, and grade the conversion; it stops at the first failure that will not do."""
+    """Run the checks and grade the conversion; stop at the first unacceptable failure."""
     sizes = prove_sizes(flat, plan)
-    if sizes.failure is not None:  # seen at no cost
+    if sizes.failure is not None:  # found at no cost
         return sizes
     how: Lift = plan.how
     results = compare_planes(flat, plan, ALONG_DEPTH)
-    # what leaves depth alone cannot treat it as height; the rest of the model can
+    # modules that preserve depth cannot treat it as height; the rest of the model can
     alike = replace(plan, how=replace(how, keep_depth=0), kept={})
     note = ", no depth kept" if how.keep_depth != 0 else ""
     if (failed := _first_failure(results)) is not None:
@@ -96,7 +96,7 @@ def prove(flat: Flat, plan: Plan, planar_will_do: bool) -> Proof:
 
 
 def prove_sizes(flat: Flat, plan: Plan) -> Proof:
-    """The part of the proof that needs no values."""
+    """Run the part of the self-check that needs no values."""
     result = compare_sizes(flat, plan)
     return Proof(plan, "unchecked", [result], None if result[0].passed else (result, ""))
 
@@ -104,7 +104,7 @@ def prove_sizes(flat: Flat, plan: Plan) -> Proof:
 def first_that_holds(
     plans: list[Plan], examine: Callable[[Plan], Proof], *, insist: bool = True
 ) -> Proof:
-    """The proof of the first plan that passes, else that of the last.
+    """Return the self-check of the first plan that passes, else that of the last.
 
     Args:
         insist: Raise ConversionError if none passes.

@@ -1,10 +1,10 @@
-"""Prove a conversion: three comparisons of the 3D model with the 2D one.
+"""The self-check of a conversion: three comparisons of the 3D model with the 2D one.
 
 (a) kernels on the (H, W) plane, a volume that repeats one image along depth;
 (c) kernels on the (D, W) plane, a volume that holds the image there and repeats it along height:
-    both must give the 2D answer. (a) alone passes where depth is forgotten; (c) shows that depth is
+    both must give the 2D output. (a) alone passes if depth is ignored; (c) shows that depth is
     treated exactly as height.
-(s) the converted model itself, D, H and W all different: every output has the size it should.
+(s) the converted model itself, D, H and W all different: every output has the expected size.
 
 Axes: B batch, C channels, D depth, H height, W width.
 """
@@ -39,7 +39,7 @@ NAMES = {
 THIN = 8
 SIZES = "(s) sizes of the converted model"
 
-Result = tuple[Check, Callable[[], Culprit]]  # a check, and what says which module fails it
+Result = tuple[Check, Callable[[], Culprit]]  # a check, and its first mismatch
 
 
 def _no_one() -> Culprit:
@@ -47,7 +47,7 @@ def _no_one() -> Culprit:
 
 
 def compare_planes(flat: Flat, plan: Plan, axis: int) -> list[Result]:
-    """Check (a) or (c), with silent branches woken up, and with the model's own weights."""
+    """Run check (a) or (c), with randomised zero-initialised parameters and with the own."""
     results: list[Result] = []
     for answer in flat.answers:
         results.append(_compare(flat, answer, plan, axis))
@@ -71,10 +71,10 @@ def _compare(flat: Flat, answer: Answer, plan: Plan, axis: int) -> Result:
 
 
 def _lengths(flat: Flat, plan: Plan, axis: int) -> list[int]:
-    """How often the image is repeated, at the first length at which there is an answer.
+    """Return how often the image is repeated: the first length at which there is an output.
 
-    Often enough to be halved where height is not. A model of one height alone, as with tables of
-    positions, would be asked for a cube of it, so thin volumes are tried before.
+    It is long enough to be halved as often as height. A model of one fixed height, as with position
+    tables, would need a cube of it, so thin volumes are tried first.
     """
     sample = flat.sample
     if plan.how.keep_depth != 0:
@@ -86,7 +86,7 @@ def _lengths(flat: Flat, plan: Plan, axis: int) -> list[int]:
 def _error(flat: Flat, answer: Answer, plan: Plan, axis: int, length: int) -> float:
     volume = flat.sample.volume(axis, length)
     with with_values(answer.values), _planes(flat.model, plan, axis), suppress(Exception):
-        # whatever a foreign forward raises; the culprit says what
+        # a user's forward may raise anything; the first mismatch names it
         return difference(answer.expected, run_lightly(flat.model, volume), axis)
     return math.inf
 
@@ -108,7 +108,7 @@ def _blame(
 
 @contextmanager
 def _planes(model: nn.Module, plan: Plan, axis: int) -> Iterator[None]:
-    """Let the 2D model be what the check compares with it."""
+    """Prepare the 2D model as the reference of the check."""
     still = axis - 2
     with for_a_while(model):
         rewrite(model, replace(plan, how=_planar_twin(plan.how, still)), still=still)
@@ -116,23 +116,23 @@ def _planes(model: nn.Module, plan: Plan, axis: int) -> Iterator[None]:
 
 
 def _planar_twin(how: Lift, axis: int) -> Lift:
-    """The same rewriting with kernels that do not extend along `axis`."""
+    """Return the same conversion with kernels that do not extend along `axis`."""
     if isinstance(how, Inflate) and axis == 0:
-        return replace(how, pad="replicate")  # its own kernels must keep the 2D answer
+        return replace(how, pad="replicate")  # its own kernels must give the 2D output
     return Planar(axis=axis, keep_depth=how.keep_depth)
 
 
 def compare_sizes(flat: Flat, plan: Plan) -> Result:
     """Check (s)."""
     sample, model = flat.light_sample, flat.light
-    # what is left 2D does not shrink depth either
+    # modules left 2D do not shrink depth either
     keeps = plan.how.keep_depth != 0 or bool(flat_paths(model, plan))
     depth = sample.even(64, 32, 96) if keeps else sample.depth
     kept = (depth, sample.size[0]) if keeps else None
     flats = [(model, image) for image in (sample.arguments, sample.make((depth, sample.size[1])))]
     wide, tall = (run_lightly(*run) for run in flats)
     fits, passed = partial(same_sizes, kept=kept), False
-    with for_a_while(model), suppress(Exception):  # whatever a foreign forward raises
+    with for_a_while(model), suppress(Exception):  # a user's forward may raise anything
         rewrite(model, plan)
         passed = fits(wide, tall, run_lightly(model, sample.volume(ALONG_DEPTH, depth)))
     check = Check(SIZES, passed, None, 0.0, (depth, *sample.size))

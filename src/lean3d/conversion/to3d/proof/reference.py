@@ -1,4 +1,4 @@
-"""The 2D model as the self-checks see it: precise, with weights that matter, and its answers."""
+"""The 2D reference of the self-checks: double precision, randomised weights, and its outputs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,16 +18,16 @@ from lean3d.errors import ConversionError
 __all__ = ["Answer", "Flat", "telling_gains", "with_values"]
 
 TINY = 1e-2
-# smallest tolerance, and the largest that conditioning may ask for
+# smallest tolerance, and the upper limit for badly conditioned models
 TOLERANCE = {torch.float64: (1e-6, 1e-3), torch.float32: (1e-4, 1e-2)}
-ROUNDINGS = 1e4  # how many times its own rounding error a deep network may amplify
+ROUNDINGS = 1e4  # largest accepted amplification of a deep network's own rounding error
 
-Values = list[tuple[Tensor, Tensor]]  # parameters, and what they hold for a while
+Values = list[tuple[Tensor, Tensor]]  # parameters, and their temporary values
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the 2D model gives on the sample.
+    """The output of the 2D model on the sample.
 
     Args:
         values: The parameters that were changed for it.
@@ -53,17 +53,17 @@ class Flat:
 
     @cached_property
     def light(self) -> nn.Module:
-        """A copy to run where sizes alone are asked for."""
+        """Return a copy to run when only sizes are needed."""
         return self.meta if self.meta is not None else duplicate(self.model)
 
     @cached_property
     def light_sample(self) -> Sample:
-        """The images where that copy is."""
+        """Return the images on the device of that copy."""
         return self.sample if self.meta is None else self.sample.on_meta
 
     @cached_property
     def answers(self) -> list[Answer]:
-        """With the silent branches woken up, and with the model's own weights."""
+        """Yield outputs with randomised zero-initialised parameters, and with own weights."""
         gains = telling_gains(self.model)
         trials = [(", zero gains made random", gains), ("", [])] if gains else [("", gains)]
         found = [answer for trial in trials if (answer := self._answer(*trial)) is not None]
@@ -88,7 +88,7 @@ class Flat:
             return Answer(note, values, expected)
 
     def tolerance(self, answer: Answer, error: float) -> float:
-        """The largest error that is none: where it matters, by what rounding the input changes."""
+        """Return the error tolerance, scaled by the sensitivity to a one-ulp input change."""
         least, most = TOLERANCE[self.dtype]
         if not least < error <= most:
             return least
@@ -108,7 +108,7 @@ class Flat:
 
 @contextmanager
 def with_values(values: Values) -> Iterator[None]:
-    """Let parameters hold other values for a while."""
+    """Set parameters to other values temporarily."""
     before = [parameter.clone() for parameter, _ in values]
     try:
         for parameter, value in values:
@@ -120,10 +120,9 @@ def with_values(values: Values) -> Iterator[None]:
 
 
 def telling_gains(model: nn.Module) -> Values:
-    """Random values for parameters that are zero or tiny, so that no branch is silent.
+    """Return random values for parameters that are zero or tiny, so that every branch contributes.
 
-    A last norm starting at zero or a layer scale of 1e-6 would hide whatever their branch gets
-    wrong.
+    A zero-initialised last norm or a layer scale of 1e-6 would hide all errors of its branch.
     """
     generator = torch.Generator().manual_seed(1)
     return [

@@ -1,7 +1,7 @@
-"""In a self-check: keep a volume that is constant along one axis constant.
+"""Self-check helper: replicate padding along the axis on which the test volume is constant.
 
-Zeros beyond the border are right in use, but the 2D model has no such border, so along the axis
-that carries no information the border voxels repeat instead.
+Zero padding is right in use, but the 2D model has no such border, so along the constant axis
+the border voxels are replicated instead.
 
 Axes: D depth, H height, W width are 0, 1, 2.
 """
@@ -22,7 +22,7 @@ Pair = tuple[int, int]
 
 
 def hold_still(module: nn.Module, axis: int) -> None:
-    """Replace the module's zero padding along `axis` by repetition of the border."""
+    """Replace the module's zero padding along `axis` by replicate padding."""
     if isinstance(module, RoutedConv3d):
         module.still = axis
         return hold_still(module.operator, axis)
@@ -32,7 +32,7 @@ def hold_still(module: nn.Module, axis: int) -> None:
 
 
 def _take_padding(module: Any, axis: int) -> Pair:
-    """Remove the zeros the module adds along `axis`, and say how many they were."""
+    """Remove the zero padding along `axis`, and return its amounts."""
     if isinstance(module, PlanarConv3d) and module.padding_mode == "zeros":
         taken = module.pads[axis]
         module.pads = _with(module.pads, axis, (0, 0))

@@ -1,7 +1,7 @@
-"""Convolutions whose kernel is mixed anew for every sample, as timm's CondConv2d.
+"""Convolutions whose kernel is mixed for every sample, as timm's CondConv2d.
 
-Its forward moves samples into channel groups, where a conversion could not tell the outputs of one
-sample from those of the next. Here every sample is convolved by itself.
+Its forward moves samples into channel groups, where a conversion could not distinguish the
+outputs of different samples. Here every sample is convolved by itself.
 
 Paper: Yang et al., CondConv, arXiv:1904.04971
 
@@ -27,11 +27,11 @@ NONE = (0, 0)
 
 
 class RoutedConv3d(LearntViews, Leaf):
-    """A convolution whose kernel is a mixture of experts' 2D kernels, another for every sample.
+    """A convolution whose kernel is a mixture of experts' 2D kernels, different for every sample.
 
     Args:
         operator: The 3D form of the convolution; it is given the mixed kernel at each call.
-        how: The conversion, which lays a mixed kernel out in 3D.
+        how: The conversion, which expands a mixed kernel to 3D.
         kernel: Shape of one 2D kernel.
         same: (kernel, stride, dilation) along D, H, W for padding made for the size of the volume;
             None where the operator pads.
@@ -51,7 +51,7 @@ class RoutedConv3d(LearntViews, Leaf):
         same: tuple[Triple, Triple, Triple] | None,
     ):
         super().__init__()
-        vars(self)["operator"] = operator  # its parameters are not this module's
+        vars(self)["operator"] = operator  # its parameters are not registered in this module
         self.how, self.kernel, self.same = how, kernel, same
         self.still: int | None = None
 
@@ -84,7 +84,7 @@ class RoutedConv3d(LearntViews, Leaf):
 
 
 def _with(operator: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
-    """The operator with other weights, as a new module: it is shared, and so not to be changed."""
+    """Return a new module with other weights: the operator is shared and must not be changed."""
     other = object.__new__(type(operator))
     vars(other).update(vars(operator), _parameters={**operator._parameters, **weights})
     return other

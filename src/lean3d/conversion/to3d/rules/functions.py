@@ -1,4 +1,4 @@
-"""What convolutions, pools, interpolation and crops mean on a volume.
+"""3D rules of the convolution, pooling, interpolation and crop functions.
 
 Axes: B batch, C channels, D depth, H height, W width.
 """
@@ -17,7 +17,7 @@ from lean3d.errors import ConversionError
 
 __all__: list[str] = []
 
-# what a window as large as the plane is: x.shape[2:] as a kernel means all voxels
+# a window as large as the plane: x.shape[2:] as a kernel covers all voxels
 OVER_ALL: dict[Any, Any] = {
     nn.AvgPool2d: nn.AdaptiveAvgPool2d,
     nn.MaxPool2d: nn.AdaptiveMaxPool2d,
@@ -73,9 +73,9 @@ def conv_transpose2d(call: Call) -> Tensor:
 def _same_depth(
     call: Call, x_BCDHW: Tensor, kernel: int, stride: int, dilation: int, value: float
 ) -> Tensor:
-    """Pad depth for ceil(D / stride) outputs, as the forward did height and width for theirs."""
+    """Pad depth for ceil(D / stride) outputs, as the forward pads height and width."""
     pads = (0, 0, 0, 0, *same_padding(x_BCDHW.shape[2], kernel, stride, dilation))
-    if call.keep or not any(pads):  # the window is one voxel deep where depth is kept
+    if call.keep or not any(pads):  # the window is one voxel deep if depth is kept
         return x_BCDHW
     if call.folding.still == 0 or call.repeats:
         return F.pad(x_BCDHW, pads, mode="replicate")
@@ -165,7 +165,7 @@ def pixel_shuffle(call: Call) -> Tensor:
 
 @meaning(F.group_norm, F.instance_norm, F.dropout2d, F.feature_alpha_dropout)
 def over_the_volume(call: Call) -> Tensor:
-    """The function takes any number of axes, and looks at all voxels of a sample."""
+    """Rule of functions that take any number of axes and use all voxels of a sample."""
     name = next(iter(call.kwargs.keys() & {"input"}), None)
     x = call.kwargs[name] if name else call.args[0]
     function = F.dropout3d if call.function is F.dropout2d else call.function
@@ -179,7 +179,7 @@ def over_the_volume(call: Call) -> Tensor:
     Tensor.amin, torch.var, Tensor.var, torch.std, Tensor.std, torch.logsumexp, Tensor.logsumexp,
 )  # fmt: skip
 def reduction(call: Call) -> Any:
-    """Over height and width is over depth too."""
+    """A reduction over height and width is one over depth too."""
     given = call.read("input dim keepdim", dim=None)
     x, dim = given.pop("input"), given.pop("dim")
     if not isinstance(dim, (list, tuple)) or x.ndim != 4 or sorted(dim) not in BOTH:
@@ -189,7 +189,7 @@ def reduction(call: Call) -> Any:
 
 @meaning(Tensor.__getitem__)
 def crop(call: Call) -> Any:
-    """A slice of height is one of depth; one that ends where another tensor does ends with it."""
+    """Slice depth as height; a slice that ends at the size of another tensor ends at its depth."""
     x, index = call.args
     given = index if isinstance(index, tuple) else (index,)
     if x.ndim != 4 or any(not isinstance(i, slice) and i is not Ellipsis for i in given):
@@ -207,7 +207,7 @@ def crop(call: Call) -> Any:
 
 
 def _depth_cut(call: Call, x_BCDHW: Tensor, rows: slice, columns: slice) -> slice:
-    """What is cut to the sides of another gets its depth: from the middle, if height is cut so."""
+    """Crop to another tensor's depth: from the middle, if height is cropped so."""
     start = rows.start or 0
     taken = rows.stop - start
     known = call.stack.depth_of(taken, columns.stop - (columns.start or 0))
@@ -220,7 +220,7 @@ def _depth_cut(call: Call, x_BCDHW: Tensor, rows: slice, columns: slice) -> slic
 
 @meaning(torch.flatten, Tensor.flatten, Tensor.view, Tensor.reshape, torch.reshape)
 def flatten(call: Call) -> Tensor:
-    """A row for every slice, to a head of a fixed image size: it sees their mean."""
+    """Average the rows of all slices, for a head of a fixed image size."""
     x, y = call.args[0] if call.args else call.kwargs["input"], call.plainly()
     batch = call.stack.batch
     if x.ndim != 4 or y.ndim != 2 or y.shape[0] != x.shape[0] or y.shape[0] == batch:

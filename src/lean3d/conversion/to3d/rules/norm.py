@@ -30,7 +30,7 @@ def softmax_over_channels(softmax: nn.Softmax2d, site: Site) -> nn.Module:
 
 @rule(Lift, nn.LayerNorm, nn.RMSNorm)
 def last_axis_norm(norm: nn.LayerNorm | nn.RMSNorm, site: Site) -> nn.Module:
-    """Channels-last normalisation does not care about depth; a fixed image size does."""
+    """Channels-last normalisation is independent of depth; one over a fixed image size is not."""
     if len(norm.normalized_shape) > 1:
         size = tuple(norm.normalized_shape)
         raise site.refuse(norm, f"it normalises over {size}, which holds a 2D image size")

@@ -19,7 +19,7 @@ __all__ = ["ReflectionPad3d"]
 
 
 class ReflectionPad3d(Leaf, nn.ReflectionPad3d):
-    """nn.ReflectionPad3d that takes volumes too thin to be reflected: there the border repeats.
+    """nn.ReflectionPad3d that replicates the border of volumes too thin to be reflected.
 
     Shape: (B, C, D, H, W) -> (B, C, D', H', W'), the sizes nn.ReflectionPad3d would give.
     """
@@ -28,7 +28,7 @@ class ReflectionPad3d(Leaf, nn.ReflectionPad3d):
         left, right, top, bottom, front, back = self.padding
         amounts = ((front, back), (top, bottom), (left, right))
         both = list(zip(x_BCDHW.shape[-3:], amounts, strict=True))
-        # a program for many sizes reflects, and refuses what is too thin as torch does
+        # a program exported for many sizes reflects, and refuses thin volumes as torch does
         if not any(holds(size <= max(pair)) for size, pair in both):
             return super().forward(x_BCDHW)
         for axis, (size, pair) in enumerate(both):
@@ -71,7 +71,7 @@ def _with_depth(module: Any) -> tuple[int, int, int, int, int, int]:
 
 @meaning(F.pad)
 def pad(call: Call) -> Any:
-    """A map that is padded to another's sides gets its depth, too, as in a U-Net."""
+    """Pad to another map's depth too, if the sides are padded to those, as in a U-Net."""
     given = call.read("input pad mode value", mode="constant", value=None)
     x, pads, mode = given["input"], tuple(given["pad"]), given["mode"]
     if x.ndim != 4 or len(pads) != 4:
@@ -91,7 +91,7 @@ def pad(call: Call) -> Any:
 
 def _along_depth(call: Call, x_BCDHW: Tensor, pads: tuple[int, ...]) -> tuple[int, int]:
     left, right, top, bottom = pads
-    if call.folding.same:  # depth is padded where the window is known
+    if call.folding.same:  # depth is padded by the rule of the window
         return (0, 0)
     depth, height, width = x_BCDHW.shape[2:]
     known = call.stack.depth_of(height + top + bottom, width + left + right)

@@ -1,7 +1,7 @@
 """Pixel shuffles: channels hold r x r positions of a plane, so the third axis is repeated.
 
-Shuffling r * r channels into a cube would need r * r * r; across one plane the 2D weights keep
-their meaning. Unshuffling averages along the third axis, so that it undoes shuffling.
+Shuffling r * r channels into a cube would need r * r * r; on one plane the 2D weights stay
+valid. Unshuffling averages along the third axis, so that it undoes shuffling.
 
 Axes: B batch, C channels, D depth, H height, W width.
 """
@@ -19,10 +19,10 @@ __all__ = ["PlanarPixelShuffle", "PlanarPixelUnshuffle"]
 
 
 class PlanarPixelShuffle(Leaf):
-    """nn.PixelShuffle on the plane without `axis`; along it every voxel is repeated.
+    """nn.PixelShuffle on the plane without `axis`; voxels are repeated along `axis`.
 
     Args:
-        repeat: How often; the upscale factor, or 1 to leave the axis alone.
+        repeat: How often; the upscale factor, or 1 to keep the axis as it is.
 
     Shape: (B, C * r * r, D, H, W) -> (B, C, D * r, H * r, W * r) for axis 0 and repeat r.
     """
@@ -42,10 +42,10 @@ class PlanarPixelShuffle(Leaf):
 
 
 class PlanarPixelUnshuffle(Leaf):
-    """nn.PixelUnshuffle on the plane without `axis`; along it voxels are averaged.
+    """nn.PixelUnshuffle on the plane without `axis`; voxels are averaged along `axis`.
 
     Args:
-        pool: How many at a time; the downscale factor, or 1 to leave the axis alone.
+        pool: How many at a time; the downscale factor, or 1 to keep the axis as it is.
 
     Shape: (B, C, D * r, H * r, W * r) -> (B, C * r * r, D, H, W) for axis 0 and pool r.
     """

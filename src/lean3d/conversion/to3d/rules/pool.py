@@ -1,7 +1,7 @@
-"""Pools: the window along depth is that along height, or one voxel where depth is kept.
+"""Pools: the window along depth is that along height, or one voxel if depth is kept.
 
-Windows end where a volume thinner than them does: the mean or the most of what there is. So
-networks that halve with pools take a single slice, though in 2D they take no image of one row.
+Windows are clipped to volumes thinner than them, and reduce the voxels there are. So networks
+that halve with pools accept a single slice, though in 2D they accept no image of one row.
 
 Axes: B batch, C channels, D depth, H height, W width.
 """
@@ -21,14 +21,14 @@ from lean3d.shape import Triple, sizes, triple
 
 __all__ = ["AvgPool3d", "MaxPool3d", "PowerPool3d"]
 
-ALONG = {"padding": 0, "dilation": 1}  # what a pool may lack, and what it means then
+ALONG = {"padding": 0, "dilation": 1}  # attributes that a pool may lack, and their defaults
 
 
 def _clipped(pool: Any, x_BCDHW: Tensor) -> Any:
-    """The window, which ends where a thinner volume does.
+    """Return the window, clipped to thinner volumes.
 
-    A trace follows the depth. A program exported for many depths has the whole window and refuses
-    thinner volumes, as torch's pools do; so does an ONNX file, unless its example was thinner.
+    A trace depends on the depth. A program exported for many depths has the whole window and
+    refuses thinner volumes, as torch's pools do; so does an ONNX file of a thicker example.
     """
     window = triple(pool.kernel_size)
     pad, step = (triple(getattr(pool, name, other))[0] for name, other in ALONG.items())
@@ -44,7 +44,7 @@ def _clipped(pool: Any, x_BCDHW: Tensor) -> Any:
 
 
 class MaxPool3d(Leaf, nn.MaxPool3d):
-    """nn.MaxPool3d whose window ends where a thinner volume does.
+    """nn.MaxPool3d whose window is clipped to thinner volumes.
 
     Shape: (B, C, D, H, W) -> (B, C, D', H', W'), the sizes nn.MaxPool3d would give, and at least
     D' = 1 where it would refuse.
@@ -56,10 +56,10 @@ class MaxPool3d(Leaf, nn.MaxPool3d):
 
 
 class AvgPool3d(Leaf, nn.AvgPool3d):
-    """nn.AvgPool3d whose window ends where a thinner volume does.
+    """nn.AvgPool3d whose window is clipped to thinner volumes.
 
     It also takes maps smaller than its window, as nn.AvgPool2d does: with padding or ceil_mode they
-    have an answer, which torch refuses to compute in 3D.
+    have an output, which torch refuses to compute in 3D.
 
     Shape: (B, C, D, H, W) -> (B, C, D', H', W'), the sizes nn.AvgPool3d would give, and
     D' = 1 where it would refuse.
@@ -91,7 +91,7 @@ class AvgPool3d(Leaf, nn.AvgPool3d):
 class PowerPool3d(Leaf, nn.LPPool3d):
     """Power-average pool on the scale of nn.LPPool2d: depth is averaged, not summed.
 
-    Its window ends where a thinner volume does.
+    Its window is clipped to thinner volumes.
     """
 
     def forward(self, x_BCDHW: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ def _refuse_indices(pool: Any, site: Site) -> None:
 
 
 def _window(pool: Any, site: Site, **more: Any) -> dict[str, Any]:
-    """Kernel, stride and so on along (D, H, W)."""
+    """Return kernel, stride and so on along (D, H, W)."""
     stride = pool.kernel_size if pool.stride is None else pool.stride
     values = dict(kernel_size=pool.kernel_size, stride=stride, **more)
     if hasattr(pool, "padding"):

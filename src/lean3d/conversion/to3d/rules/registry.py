@@ -1,4 +1,4 @@
-"""Which rule rewrites which module, and which modules must have one."""
+"""Registry of the rules that convert modules, and the check for modules that must have one."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -10,12 +10,12 @@ from lean3d.conversion.to3d.base import Lifted, Site
 
 __all__ = ["Rule", "find_rule", "rule"]
 
-# a rule returns the new class, or a new module on the meta device that shows class and settings
+# a rule returns the new class, or a new module on the meta device as a template
 Rule: TypeAlias = Callable[[Any, Site], nn.Module | Lifted | type[nn.Module]]
 
 _RULES: dict[tuple[type, type | str], Rule] = {}
 FLAT_NAMES = {"Fold", "Unfold", "PixelShuffle", "PixelUnshuffle"}
-# what a subclass may define and still compute what its base computes
+# methods a subclass may define and still compute what its base computes
 HARMLESS = {
     "__init__",
     "__module__",
@@ -29,9 +29,9 @@ HARMLESS |= {"__static_attributes__", "__constants__", "__repr__", "extra_repr",
 
 
 def rule(how: type, *sources: type[nn.Module] | str) -> Callable[[Rule], Rule]:
-    """Register how one kind of conversion rewrites some kinds of module.
+    """Register a rule of one kind of conversion for some kinds of module.
 
-    A rule for a base class of `how` holds for its subclasses that have none of their own.
+    A rule for a base class of `how` holds for its subclasses without a rule of their own.
 
     Args:
         sources: Classes, or the full names of classes of packages that need not be installed.
@@ -50,7 +50,7 @@ def rule(how: type, *sources: type[nn.Module] | str) -> Callable[[Rule], Rule]:
 def find_rule(module: nn.Module, site: Site) -> Rule | None:
     """Return the rule for this module, None if it has none.
 
-    A module with code of its own has none: its own forward runs, and is proven.
+    A module with code of its own has none: its own forward runs, and is checked.
 
     Raises:
         ConversionError: the module is one of torch's that are 2D only, and no rule covers it.
@@ -66,7 +66,7 @@ def find_rule(module: nn.Module, site: Site) -> Rule | None:
 
 
 def _plain_type(kind: type) -> type:
-    """See through subclasses that compute what their base computes."""
+    """Return the base of subclasses that compute what their base computes."""
     while not _is_flat(kind) and len(kind.__bases__) == 1 and vars(kind).keys() <= HARMLESS:
         kind = kind.__bases__[0]
     return kind

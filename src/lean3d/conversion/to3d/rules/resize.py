@@ -1,4 +1,4 @@
-"""Upsampling: depth grows as height does, or not at all where depth is kept.
+"""Upsampling: depth grows as height does, or stays the same if depth is kept.
 
 Axes: B batch, C channels, D depth, H height, W width.
 """
@@ -43,7 +43,7 @@ def resize(
 
 
 class PlaneThenDepth(Leaf, nn.Upsample):
-    """nn.Upsample by a mode that has no 3D form, such as bicubic: on the plane, then along depth.
+    """nn.Upsample by a mode without a 3D form, such as bicubic: on the plane, then along depth.
 
     Shape: (B, C, D, H, W) -> (B, C, D', H', W').
     """

@@ -1,6 +1,6 @@
-"""Modules of the model zoos whose own forward cannot say what it means in 3D.
+"""Rules for modules of the model zoos whose own forward cannot be converted.
 
-They are known by name, so that no zoo need be installed.
+They are registered by name, so that no zoo need be installed.
 
 Axes: B batch, C channels, D depth, H height, W width.
 """
@@ -17,7 +17,7 @@ __all__ = ["MoveChannels", "PlanarSpaceToDepth"]
 
 
 class MoveChannels(nn.Module):
-    """Channels to the last axis, or from there to the second.
+    """Move channels to the last axis, or from there to the second.
 
     Shape: (B, C, D, H, W) -> (B, D, H, W, C), or back.
     """
