@@ -1,4 +1,4 @@
-"""Run a 3D CNN on live video: one frame in, one answer out, nothing computed twice."""
+"""Run a 3D CNN on live video: one output per frame, without repeated computation."""
 
 from lean3d.streaming.export import export_step
 from lean3d.streaming.session import Stream, stream

@@ -1,6 +1,6 @@
-"""Functions that move, join, split or name axes, in a step of a network that waits.
+"""Rules of functions that move, join, split or name axes, in a step of a delayed network.
 
-Each takes a map of frames, or what was made of all of them.
+Each takes a map of frames, or a tensor computed from all of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ __all__ = ["AXES", "moved"]
 def moved(
     step: Frames, function: Any, x: Tensor, output: Any, where: Callable[[int], int | None]
 ) -> Any:
-    """The output, whose axes are those of `x` at new places."""
+    """Return the output, whose axes are those of `x` at new positions."""
     frames = placed(frames_of(x), where)
     if frames is None:
         step.refuse(function, "does away with the axis of streams or of frames")
@@ -29,7 +29,7 @@ def moved(
 
 
 def listed(sizes: tuple[Any, ...]) -> list[Any]:
-    """Numbers given one by one, or as one sequence."""
+    """Return numbers given as separate arguments, or as one sequence."""
     one = len(sizes) == 1 and isinstance(sizes[0], Sequence)
     return list(sizes[0] if one else sizes)
 
@@ -65,7 +65,7 @@ def squeeze(step: Frames, x: Tensor, dim: Any = None) -> Tensor:
     frames: Any = frames_of(x)
     kept = {frames.batch, frames.axis} if isinstance(frames, Timed) else {frames.batch}
     asked = range(x.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
-    # one stream, or one frame a step, is many elsewhere
+    # one stream, or one frame a step, may be many in another call
     gone = [i for i in sorted({axis % x.ndim for axis in asked} - kept) if x.shape[i] == 1]
     y = x.squeeze(gone) if gone else x.view_as(x)
     return moved(step, torch.squeeze, x, y, lambda i: i - sum(axis < i for axis in gone))
@@ -102,10 +102,10 @@ def reshaped(
     asked: Sequence[int],
     merged: tuple[int, int] | None = None,
 ) -> Tensor:
-    """The output of a reshape to the sizes `asked`: which of its axes hold streams and frames?
+    """Return the output of a reshape to the sizes `asked`, with its axes of streams and frames.
 
     Args:
-        merged: First and last of the axes that became one, where that is known.
+        merged: First and last of the axes that were merged into one, if known.
     """
     frames: Any = frames_of(x)
     timed = isinstance(frames, Timed)
@@ -138,7 +138,7 @@ def reshaped(
 def found(
     y: Tensor, before: int, count: int, each: int | None, asked: Sequence[int], start: int
 ) -> int | None:
-    """The axis of `y` that begins where one of `count` elements did, with `each` in a row."""
+    """Return the axis of `y` at which `count` elements begin, with `each` elements in a row."""
     places = [
         axis
         for axis in range(start, y.ndim)
@@ -147,7 +147,7 @@ def found(
         and each in (None, y.shape[axis] // count)
     ]
     labelled = [axis for axis in places if isinstance(asked[axis], Length)]
-    # a number that does not say it counts frames is no row of several of them
+    # a number that is not marked as a count of frames cannot be a row of several of them
     plainly = [a for a in places if y.shape[a] == count or asked[a] == -1]
     return next(iter(labelled or plainly), None)
 
@@ -183,7 +183,7 @@ def unbind(step: Frames, x: Tensor, dim: int = 0) -> Any:
 
 
 def split(function: Callable[..., Any]) -> Rule:
-    """torch.chunk and torch.split, along any axis but those of streams and frames."""
+    """Rule of torch.chunk and torch.split, along any axis but those of streams and frames."""
 
     def rule(step: Frames, x: Tensor, sizes: Any, dim: int = 0) -> Any:
         frames: Any = frames_of(x)

@@ -1,4 +1,4 @@
-"""How a causal network steps: its own layers remember, its answers are there at once.
+"""Steps of a causal network: its layers keep the state, and its outputs have no delay.
 
 Axes: B batch, C channels, T time, H height, W width.
 """
@@ -58,7 +58,7 @@ def max_pool3d(
 
 
 class Fast(TorchFunctionMode):
-    """Computes what torch.nn does to one frame by lean3d.ops.fast, not by ATen's slow loops."""
+    """Computes torch.nn's functions on one frame by lean3d.ops.fast, not by ATen's slow loops."""
 
     calls: Mapping[Any, Callable[..., Any]] = {F.conv3d: conv3d, F.max_pool3d: max_pool3d}
 
@@ -78,11 +78,11 @@ class Causal:
     def step(
         self, x_BCTHW: Tensor, state: Mapping[str, Tensor], slots: Sequence[str], *, careful: bool
     ) -> tuple[Any, Memory]:
-        """The output of one step, and what it leaves.
+        """Return the output of one step, and its new state.
 
         Args:
-            slots: Of networks that wait; here every module names its own.
-            careful: Look whether any stream begins; False for a graph that holds for every step.
+            slots: Of delayed networks; here every module names its own.
+            careful: Check whether any stream begins; False for a graph that holds for every step.
         """
         fresh = state["t"] == 0
         begins = not careful or bool(fresh.any())
@@ -91,17 +91,17 @@ class Causal:
             return self.model(x_BCTHW), memory
 
     def measure(self, x_BCTHW: Tensor) -> Plan:
-        """What one step from nothing keeps."""
+        """Return the plan of the state, from one step without state."""
         nothing = {"t": torch.zeros(len(x_BCTHW), dtype=torch.int64, device=x_BCTHW.device)}
         return planned(self.step(x_BCTHW, nothing, (), careful=True)[1], self.clock)
 
     def run(self, clip_BCTHW: Tensor, found: Survey) -> Any:
-        """The outputs of a clip, one for each step: (B, T, ...)."""
+        """Return the outputs of a clip, one for each step: (B, T, ...)."""
         with every_frame():
             output = found.frames_second(self.model(clip_BCTHW))
         if set(found.run_axes) != {None}:
             return output
-        # the model answers for its last frame alone
+        # the model gives an output for its last frame alone
         frames = range(found.chunk, clip_BCTHW.shape[2] + 1, found.chunk)
         answers = [self.model(clip_BCTHW[:, :, :t]) for t in frames]
         return tree_map(lambda *last: torch.stack(last, dim=1), *answers)

@@ -1,10 +1,10 @@
-"""How a conventional network steps: it waits for the frames its layers look ahead to.
+"""Steps of a non-causal network: its outputs are delayed until their future frames are there.
 
-The network is not changed. Each convolution and pool over time answers for the frames it has, so
-its answers are late; joins hold back what is early; padding is put where the video begins and ends,
-at every layer, as the pass over the whole video has it. The answers are that pass's, late.
-Peer: continual-inference (Hedegaard and Iosifidis, arXiv:2204.03418) has the same delays for
-networks written with its layers.
+The network is not changed. Each temporal convolution and pool runs on the frames received so far,
+so its outputs are delayed; joins delay the earlier of their inputs; every layer pads at the start
+and the end of the video, as in the pass over the whole video. The outputs equal those of that
+pass, delayed. Related work: continual-inference (Hedegaard and Iosifidis, arXiv:2204.03418) has
+the same delays for networks written with its layers.
 
 Axes: B batch, C channels, T time, H height, W width.
 """
@@ -35,10 +35,10 @@ OTHER_PATH = (
 
 
 class Waiting:
-    """Steps of a network that looks ahead. Nothing here changes after it is made.
+    """Steps of a non-causal network. Instances are immutable.
 
     Args:
-        window: Frames of the video that a mean over time spans; None for all there were.
+        window: Frames of the video that a mean over time covers; None for all so far.
     """
 
     clock: Mapping[str, int] = {"t": 0, "end": NEVER}
@@ -50,11 +50,11 @@ class Waiting:
     def step(
         self, x_BCTHW: Tensor, state: Mapping[str, Tensor], slots: Sequence[str], *, careful: bool
     ) -> tuple[Any, Memory]:
-        """The output of one step, NaN where its answer is not there yet, and what it leaves.
+        """Return the output of one step, NaN while there is none yet, and the new state.
 
         Args:
             slots: Those of the plan for frames of this size.
-            careful: Look where the streams are; False for a graph that holds for every step.
+            careful: Check where the streams are; False for a graph that holds for every step.
         """
         left = list(reversed(slots))
 
@@ -69,7 +69,7 @@ class Waiting:
         return frames.finish(output), frames.memory
 
     def measure(self, x_BCTHW: Tensor) -> Plan:
-        """What one step from nothing keeps, in which order, and how late its answers are."""
+        """Return the state, its order and the delay of the outputs, from one step without state."""
         start = {
             key: torch.full((len(x_BCTHW),), value, device=x_BCTHW.device)
             for key, value in self.clock.items()
@@ -105,7 +105,7 @@ class Waiting:
             return self.model(marked(x_BCTHW, clock.start())), frames
 
     def run(self, clip_BCTHW: Tensor, found: Survey) -> Any:
-        """The network's own outputs for a whole video: (B, T, ...), T = 1 for one answer."""
+        """Return the network's own outputs for a whole video: (B, T, ...), T = 1 for one output."""
         return found.frames_second(self.model(clip_BCTHW))
 
     def field(self, live: Any) -> float:

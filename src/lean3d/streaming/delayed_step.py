@@ -1,4 +1,4 @@
-"""Run an unchanged network for one step of a stream: what its functions mean where frames are late.
+"""Run an unchanged network for one step of a stream: rules of functions on delayed frames.
 
 Axes: B batch (streams), C channels, T time, H height, W width.
 """
@@ -29,7 +29,7 @@ def frames_of(x: Any) -> Timed | Pooled | None:
 
 
 def marked(output: Any, frames: Timed | Pooled) -> Any:
-    """The output, every tensor of it knowing its frames."""
+    """Attach the layout of frames to every tensor of an output."""
     for y in [output] if isinstance(output, Tensor) else tree_leaves(output):
         if isinstance(y, Tensor):
             setattr(y, MARK, frames)
@@ -37,7 +37,7 @@ def marked(output: Any, frames: Timed | Pooled) -> Any:
 
 
 def marks(values: Iterable[Any]) -> list[Timed | Pooled]:
-    """What the tensors among arguments know of their frames; this runs at every call."""
+    """Return the layouts of frames of the tensors among the arguments; this runs at every call."""
     found: list[Any] = []
     for x in values:
         if isinstance(x, Tensor):
@@ -49,21 +49,21 @@ def marks(values: Iterable[Any]) -> list[Timed | Pooled]:
 
 
 def unmarked(y: Tensor) -> Tensor:
-    """What leaves the step is a plain tensor."""
+    """Return plain tensors, for the outputs of a step."""
     if hasattr(y, MARK):
         delattr(y, MARK)
     return y
 
 
 class Frames(TorchFunctionMode):
-    """One step: follows the frames through every call on a feature map.
+    """One step: tracks the axis of frames through every call on a feature map.
 
     Args:
-        calls: What the functions mean that look at several frames, or move their axis.
-        pooled: Those of them that also take what has no frames any more.
-        site: Names a slot for what the module that is running keeps.
+        calls: Rules of the functions that combine several frames, or move their axis.
+        pooled: Those of them that also take tensors without frames.
+        site: Names a state slot for the module that is running.
         place: The path of that module.
-        window: Frames of the video a mean over time spans; None for all there were.
+        window: Frames of the video that a mean over time covers; None for all so far.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Frames(TorchFunctionMode):
         return output
 
     def after_frames(self, function: Any, args: Any, kwargs: Any, pooled: list[Pooled]) -> Any:
-        """A call on what was made of all frames: whatever it does, there are no frames to mix."""
+        """Run a call on a tensor computed from all frames: it has no frames to mix."""
         if function in self.pooled:
             return self.pooled[function](self, *args, **kwargs)
         late, field = max(x.late for x in pooled), max(x.field for x in pooled)
@@ -122,14 +122,14 @@ class Frames(TorchFunctionMode):
         )
 
     def plainly(self, x: Tensor, function: Any) -> Timed:
-        """The frames of a map (B, C, T, ...); no other will do."""
+        """Return the layout of a map (B, C, T, ...); refuse all others."""
         frames: Any = frames_of(x)
         if frames.place != PLAIN:
             self.refuse(function, "is on a map that is not (B, C, T, ...)")
         return frames
 
     def walk(self, x: Tensor, over: Window, fill: float = 0.0) -> tuple[Tensor, Timed]:
-        """The frames under a kernel in this step, `fill` where the video has none.
+        """Return the frames under a kernel in this step, `fill` outside of the video.
 
         Shape: any layout -> (B, C, T, ...)
         """
@@ -164,9 +164,9 @@ class Frames(TorchFunctionMode):
         return self.clock.outside(first_B, frames, given.length)
 
     def clean(self, x: Tensor, given: Timed) -> Tensor:
-        """What is to be kept, without what was computed of frames that the video does not have.
+        """Return the tensor to keep, without values computed from frames outside of the video.
 
-        It is masked before it is used, but may be NaN, which is no state.
+        These are masked before they are used, but may be NaN, which is not allowed in a state.
         """
         if not self.clock.careful or self.clock.all_inside(given):
             return x
@@ -174,7 +174,7 @@ class Frames(TorchFunctionMode):
         return x.masked_fill(over(outside_BT, given, x.ndim), 0.0)
 
     def aligned(self, args: Sequence[Any], function: Any) -> tuple[list[Any], Timed]:
-        """Arguments of a join, those that are early held back."""
+        """Return the arguments of a join, the earlier ones delayed."""
         timed = [x for x in map(frames_of, args) if isinstance(x, Timed)]
         if not same_rate(timed):
             self.refuse(function, "joins maps of different frame rates")
@@ -193,7 +193,7 @@ class Frames(TorchFunctionMode):
         return [hold(x) for x in args], last
 
     def join(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """A sum or product of maps, and of what is the same for every frame."""
+        """Run a sum or product of maps, and of tensors that are equal for every frame."""
         joined, same = self.aligned(args, function)
         output = function(*joined, **kwargs)
         places, others = set(), []
@@ -214,7 +214,7 @@ class Frames(TorchFunctionMode):
         return marked(output, replace(same, batch=batch, axis=axis, each=each))
 
     def finish(self, output: Any) -> Any:
-        """NaN for every answer that is not there yet, or is to frames after the last."""
+        """Replace outputs by NaN that are not there yet, or belong to frames after the last."""
 
         def blank(y: Any) -> Any:
             frames = frames_of(y)

@@ -1,4 +1,4 @@
-"""A step as a file: the state goes in and comes out, so that any runtime can keep it.
+"""Export a step as a file: the state is an input and an output, so that any runtime can keep it.
 
 Axes: B batch (streams), C channels, T time, H height, W width.
 """
@@ -27,7 +27,7 @@ SUFFIXES = (".pt2", ".onnx")
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """The inputs and outputs of the file.
 
     Args:
         inputs, outputs: Names in the ONNX graph, in order; the frames and the output come first,
@@ -55,7 +55,7 @@ def export_step(live: Stream, path: str | Path, *, height: int, width: int) -> E
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise LeanError(f"export writes {' and '.join(SUFFIXES)}, got {path.name}")
-    # two streams: a batch of one would be taken for a constant
+    # two streams: the exporter would make a batch of one a constant
     state = live.init(2, height=height, width=width)
     frames = torch.zeros_like(next(live.parameters())).new_zeros(
         2, live.found.frame[0], live.chunk, height, width
@@ -84,7 +84,7 @@ def _program(
             return torch.export.export(live, (frames, state), dynamic_shapes=free, strict=False)
     except LeanError:
         raise
-    except Exception as error:  # whatever the tracer meets in a foreign forward
+    except Exception as error:  # the tracer may fail in a user's forward in any way
         why = (str(error) or type(error).__name__).splitlines()[0]
         raise LeanError(f"{type(live.model).__name__} cannot be exported: {why}") from error
 
@@ -99,14 +99,14 @@ def _save_onnx(
         require(package, extra="export")
     names: Any = dict(input_names=list(inputs), output_names=list(outputs))
     with quiet():
-        # a program, because a trailing dict would be taken for keyword arguments
+        # a program, because a trailing dict would be passed as keyword arguments
         written: Any = torch.onnx.export(program, dynamo=True, verbose=False, **names)
     written.save(path)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the remarks of the exporters on their own insides."""
+    """Silence the exporters' messages about their internals."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -120,7 +120,7 @@ def quiet() -> Iterator[None]:
 
 @torch.no_grad()
 def compare_export(live: Stream, exported: Exported, frames: Tensor, steps: int) -> float:
-    """The largest difference between the file's answers and those of `live`, over random steps.
+    """Return the largest difference between the outputs of the file and of `live`, on random steps.
 
     Args:
         frames: (B, C, T, H, W), a step's shape.
@@ -134,7 +134,7 @@ def compare_export(live: Stream, exported: Exported, frames: Tensor, steps: int)
         x_BCTHW = torch.randn(frames.shape, generator=draw)
         answer, state = live.step(x_BCTHW, state)
         found, other = run(x_BCTHW, other)
-        # a network that waits has no answer at first
+        # a delayed network has no output at first
         if (found.isnan() != answer.isnan()).any():
             return torch.inf
         gap = (found - answer).nan_to_num().abs().max()
@@ -148,7 +148,7 @@ def _runner(exported: Exported) -> Any:
             return torch.export.load(exported.path).module()
     runtime = require("onnxruntime", extra="export")
     session = runtime.InferenceSession(str(exported.path), providers=["CPUExecutionProvider"])
-    # what a graph does not read, such as a count that only grows, it does not take
+    # the graph has no input for what it does not read, such as a count that only grows
     taken = {given.name for given in session.get_inputs()}
 
     def run(frames: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

@@ -1,4 +1,4 @@
-"""Functions that do not mix frames, for networks that wait; any other is refused.
+"""Functions that do not mix frames, for delayed networks; all others need a rule or are refused.
 
 Axes: B batch, C channels, T time, H height, W width.
 """
@@ -15,7 +15,7 @@ from lean3d.streaming.timing import Timed
 
 __all__ = ["CONDITIONS", "JOINS", "SAME_FRAMES", "SIZES", "keeps_frames"]
 
-# (x, ...) -> the same axes; of several tensors in, the frames of all must be the same
+# (x, ...) -> the same axes; several input tensors must have the same frames
 SAME_FRAMES = {
     F.relu,
     torch.relu,
@@ -82,9 +82,9 @@ SAME_FRAMES = {
     Tensor.sigmoid_,
     Tensor.tanh_,
 }
-# what says of a tensor how large it is
+# functions that return the size of a tensor
 SIZES = {Tensor.shape.__get__, Tensor.size}  # type: ignore[attr-defined]
-# several maps in, one out
+# several input maps, one output
 JOINS = {
     torch.add,
     Tensor.add,
@@ -127,12 +127,12 @@ Condition = Callable[[Args, Named, Timed], bool]
 
 
 def argument(args: Args, named: Named, at: int, name: str) -> Any:
-    """An argument given by place or by name; None if it is not."""
+    """Return an argument given by position or by name; None if it is not given."""
     return args[at] if len(args) > at else named.get(name)
 
 
 def channels_second(x: Timed) -> bool:
-    """Whether axis 1, which many functions take for channels, is neither streams nor frames."""
+    """Whether axis 1, the channel axis of many functions, is neither streams nor frames."""
     return 1 not in (x.batch, x.axis)
 
 
@@ -174,7 +174,7 @@ def along(place: int, default: int | None = None) -> Condition:
     return condition
 
 
-# functions that keep frames apart only with some arguments, or on some axes
+# functions that keep frames separate only with some arguments, or on some axes
 CONDITIONS: dict[Callable, Condition] = {
     F.batch_norm: _norm,
     **dict.fromkeys((F.dropout, F.dropout2d, F.dropout3d, F.alpha_dropout), _drop),
@@ -193,6 +193,6 @@ CONDITIONS: dict[Callable, Condition] = {
 
 
 def keeps_frames(function: Callable, args: Args, named: Named, x: Timed) -> bool:
-    """Whether a call treats every frame by itself and returns as many, on the same axes."""
+    """Whether a call treats every frame separately and returns as many, on the same axes."""
     asked = CONDITIONS.get(function)
     return function in SAME_FRAMES if asked is None else asked(args, named, x)

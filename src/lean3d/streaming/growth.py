@@ -1,4 +1,4 @@
-"""What makes more frames of few, in a step of a network that waits: transposed kernels, resizing.
+"""Rules of functions that increase the number of frames, in a step of a delayed network.
 
 Axes: B batch (streams), C channels, T time, H height, W width.
 """
@@ -31,14 +31,14 @@ def conv_transpose3d(
     dilation: Any = 1,
 ) -> Tensor:
     """Frame i of the input adds to the outputs from i * stride - padding on, as many as the kernel
-    spans; so an output waits for the last input that adds to it."""
+    spans; so an output is delayed until the last input that adds to it is there."""
     strides, pads, more, dilations = map(triple, (stride, padding, output_padding, dilation))
     reach = dilations[0] * (weight.shape[2] - 1)
     given = step.plainly(x, F.conv_transpose3d)
     around = reach + more[0] + 1 - strides[0] - 2 * pads[0]
     extra = given.extra * strides[0] + around
     # outputs that the last frame of all would not have, such as the zeros of a kernel shorter than
-    # its stride, wait until it is known not to be the last
+    # its stride, are delayed until it is known not to be the last
     soonest = given.delay * strides[0] + pads[0]
     delay = max(soonest, -extra)
     # earlier inputs that add to the first output
@@ -87,7 +87,7 @@ def interpolate(
 
 
 def times_as_many(x: Tensor, size: Any, scale_factor: Any) -> int:
-    """How many times as many frames; 0 if that is no whole number."""
+    """Return the factor of the number of frames; 0 if that is no whole number."""
     if size is not None:
         frames = size if isinstance(size, int) else size[0]
         times, rest = divmod(int(frames), x.shape[2])
@@ -111,7 +111,7 @@ def repeat_interleave(
 
 
 def repeat(step: Frames, x: Tensor, *repeats: Any, **named: Any) -> Tensor:
-    """Copies along any axis but those of streams and frames."""
+    """Repeat along any axis but those of streams and frames."""
     given: Any = frames_of(x)
     times = listed(repeats or tuple(named.values()))
     more = len(times) - x.ndim

@@ -1,4 +1,4 @@
-"""What a step refuses to compute with: a state that no step made, and a model in training.
+"""Checks of a step: the state comes from a step, and the model is in eval mode.
 
 Axes: B batch (streams).
 """
@@ -17,9 +17,9 @@ __all__ = ["Made", "check_state", "check_training", "check_values"]
 
 
 class Made:
-    """The tensors that steps returned and nobody changed since: they are not looked at again.
+    """Tensors returned by steps and unchanged since: they are not checked again.
 
-    So a state from elsewhere is checked once, and a stream that goes on costs nothing. Tensors are
+    So a state from elsewhere is checked once, and a running stream has no cost. Tensors are
     held weakly.
     """
 
@@ -39,7 +39,7 @@ class Made:
         return held is not None and held[0]() is x and held[1] == version(x)
 
     def all_of(self, state: Any) -> bool:
-        """Whether it is a state of such tensors, though perhaps of another size.
+        """Whether it is a state of such tensors, possibly of another size.
 
         Raises:
             LeanError: they are of different states.
@@ -47,7 +47,7 @@ class Made:
         if not isinstance(state, dict):
             return False
         ours = {key: x for key, x in state.items() if x in self}
-        # a step hands `end` on as it is
+        # a step returns `end` as it is
         steps = {key: self._known[id(x)][2] for key, x in ours.items() if key != "end"}
         if len(set(steps.values())) > 1:
             first = next(iter(steps))
@@ -59,12 +59,12 @@ class Made:
         return len(ours) == len(state)
 
     def __reduce__(self) -> Any:
-        # a copy, or another process, has made nothing yet
+        # a copy, or another process, has returned no tensors yet
         return Made, ()
 
 
 def version(x: Tensor) -> int:
-    """Grows with every change in place; inference tensors do not count."""
+    """Return the count of in-place changes; 0 for inference tensors."""
     return 0 if x.is_inference() else x._version
 
 
@@ -102,7 +102,7 @@ def check_state(state: Mapping[str, Tensor], layout: Layout, batch: int, device:
 
 
 def check_values(state: Mapping[str, Tensor], made: Made, chunk: int) -> None:
-    """Refuse NaN, and times that no stream can have, in tensors that no step of ours returned.
+    """Refuse NaN, and times that no stream can have, in tensors that no step returned.
 
     Raises:
         LeanError: names the key and the streams.
@@ -127,7 +127,7 @@ def check_values(state: Mapping[str, Tensor], made: Made, chunk: int) -> None:
 
 
 def numbers(flags_B: Tensor) -> str:
-    """The streams that are meant, few enough to read."""
+    """Name the affected streams, few enough to read."""
     found = flags_B.nonzero().flatten().tolist()
     more = f" and {len(found) - 8} more" if len(found) > 8 else ""
     return ", ".join(map(str, found[:8])) + more

@@ -1,4 +1,4 @@
-"""What streams accept: frames that are whole, finite and in the model's precision, and counts.
+"""Checks of a stream's inputs: frames are complete, finite and in the model's precision.
 
 Axes: B batch (streams), C channels, T time, H height, W width.
 """
@@ -23,11 +23,11 @@ __all__ = [
 
 
 def as_clip(frame: Tensor, chunk: int, like: Tensor, owner: object) -> Tensor:
-    """A frame (B, C, H, W) of every stream, or several (B, C, T, H, W), as (B, C, T, H, W).
+    """Return a frame (B, C, H, W) of every stream, or several (B, C, T, H, W), as (B, C, T, H, W).
 
     Raises:
         ShapeError: axes, number of frames or precision do not fit.
-        LeanError: a frame is not finite; says of which stream.
+        LeanError: a frame is not finite; names the stream.
     """
     if not isinstance(frame, Tensor):
         raise ShapeError(f"a step takes frames as a torch.Tensor, got {type(frame).__name__}")
@@ -51,7 +51,7 @@ def as_clip(frame: Tensor, chunk: int, like: Tensor, owner: object) -> Tensor:
 
 
 def check_clip(clip_BCTHW: Tensor, like: Tensor, owner: object) -> None:
-    """Raise ShapeError unless it is a clip that a model with parameters like `like` computes."""
+    """Raise ShapeError unless it is a clip that a model with parameters like `like` accepts."""
     check_axes(clip_BCTHW, "B C T H W", owner)
     check_precision(clip_BCTHW, like)
     if not clip_BCTHW.numel():
@@ -72,7 +72,7 @@ def check_precision(frame: Tensor, like: Tensor) -> None:
 
 
 def is_count(value: Any) -> bool:
-    """Whether it is a whole number above 0; True is none."""
+    """Whether it is a whole number above 0; True does not count as one."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < NEVER
 
 
@@ -87,7 +87,7 @@ def check_after(frames: Any) -> None:
 
 
 def check_size(size: Any) -> torch.Size:
-    """(C, H, W) of a frame."""
+    """Return (C, H, W) of a frame."""
     if not all(map(is_count, size)):
         raise ShapeError(
             f"Stream needs height and width of a frame, 1 or more, got (C, H, W) = {size}"
@@ -96,7 +96,7 @@ def check_size(size: Any) -> torch.Size:
 
 
 def check_options(wait: bool, window: Any, frame: Any) -> None:
-    """Raise LeanError unless `stream` can take them together."""
+    """Raise LeanError unless `stream` accepts the combination."""
     if window is not None and not (wait and is_count(window)):
         raise LeanError(f"stream takes window=, a number of frames, with wait=True; got {window!r}")
     if frame is not None:

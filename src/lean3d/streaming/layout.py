@@ -1,4 +1,4 @@
-"""Where streams and frames lie in the tensors of a network: axes that move, merge and have sizes.
+"""Layout of streams and frames in a network's tensors, as axes are moved, merged and measured.
 
 Axes: B batch (streams), C channels, T time.
 """
@@ -16,11 +16,11 @@ __all__ = ["Length", "apart", "number", "over", "placed", "plain", "put_back", "
 
 
 class Length(int):
-    """The number of frames of a map, as its `shape` says it in a step.
+    """The number of frames of a map, as `shape` returns it in a step.
 
     Args:
-        short: What was added to it or taken from it.
-        times: What it was multiplied with.
+        short: Frames added to it (negative: removed).
+        times: The factor it was multiplied with.
     """
 
     def __new__(cls, value: int, short: int = 0, times: int = 1) -> "Length":
@@ -60,12 +60,12 @@ class Length(int):
 
 
 def number(size: Any) -> Any:
-    """A size that no longer knows that it counts frames; that of an export stays what it is."""
+    """Return a size as a plain number; that of an export is unchanged."""
     return int(size) if isinstance(size, Length) else size
 
 
 def sized(size: Any, x: Timed, asked: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    """What `shape` or `size(asked)` gives, knowing which of its numbers counts frames."""
+    """Return the result of `shape` or `size(asked)`, with the number of frames marked as such."""
     if x.each != 1:
         return size
     if isinstance(size, torch.Size):
@@ -77,7 +77,7 @@ def sized(size: Any, x: Timed, asked: tuple[Any, ...], named: dict[str, Any]) ->
 
 
 def apart(x: Tensor, frames: Timed) -> Tensor:
-    """(B, C, T, ...), wherever streams and frames were; C is 1 where there is no such axis."""
+    """Return (B, C, T, ...), wherever streams and frames were; C is 1 if there is no such axis."""
     if frames.place == PLAIN and x.ndim > 2:
         return x
     if frames.each != 1:
@@ -98,7 +98,7 @@ def put_back(x_BCT: Tensor, frames: Timed, ndim: int) -> Tensor:
 
 
 def over(flags_BT: Tensor, x: Timed, ndim: int) -> Tensor:
-    """(B, T) flags with axes of one, to go with a map of `ndim` axes."""
+    """Return (B, T) flags with axes of one, to broadcast with a map of `ndim` axes."""
     flags = flags_BT.repeat_interleave(x.each, 1) if x.each != 1 else flags_BT
     if x.batch > x.axis:
         flags = flags.transpose(0, 1)
@@ -108,18 +108,18 @@ def over(flags_BT: Tensor, x: Timed, ndim: int) -> Tensor:
 
 
 def plain(flags_B: Tensor, x: Pooled, ndim: int) -> Tensor:
-    """(B,) flags with axes of one, to go with what has no frames any more."""
-    # no len(), which would make a number of the streams of an export
+    """Return (B,) flags with axes of one, to broadcast with a tensor without frames."""
+    # no len(), which would fix the number of streams of an export
     sizes = [1] * ndim
     sizes[x.batch] = flags_B.shape[0]
     return flags_B.reshape(sizes)
 
 
 def placed(frames: Any, where: Callable[[int], int | None]) -> Any:
-    """The same frames after axes went elsewhere; None if those of streams or frames are gone.
+    """Return the layout after axes were moved; None if those of streams or frames are gone.
 
     Args:
-        where: The new place of an old axis, None if there is none.
+        where: Returns the new position of an old axis, None if it is gone.
     """
     batch = where(frames.batch)
     if batch is None:

@@ -1,4 +1,4 @@
-"""What a step on frames of one size keeps: measured once, then read by any number of threads.
+"""The plan of a step's state for one frame size: measured once, then read by any number of threads.
 
 Axes: B batch, C channels, T time, H height, W width.
 """
@@ -22,11 +22,11 @@ CALL = nn.Module._call_impl.__code__
 
 @dataclass(frozen=True)
 class Plan:
-    """Measured by one step from nothing.
+    """Measured by one step without state.
 
     Args:
-        layout: What the state holds.
-        slots: Keys of the state in the order in which a step of a network that waits uses them.
+        layout: Shapes of the state.
+        slots: Keys of the state in the order in which a step of a delayed network uses them.
         delay: Frames that must follow a frame before its output is there.
         span: Frames an output depends on.
     """
@@ -37,7 +37,7 @@ class Plan:
     span: float = 1.0
 
     def whole(self, state: Mapping[str, Tensor]) -> State:
-        """A state that lacks caches, with blank ones."""
+        """Add blank caches to a state that has none."""
         batch, device = len(state["t"]), state["t"].device
         slots = self.layout.items()
         blank = {k: torch.zeros(batch, *s.shape, dtype=s.dtype, device=device) for k, s in slots}
@@ -51,7 +51,7 @@ def planned(
     delay: int = 0,
     span: float = 1.0,
 ) -> Plan:
-    """The plan, from what one step left in `memory`."""
+    """Return the plan, from the state that one step left in `memory`."""
     times = {key: Slot((), torch.int64, "clock") for key in clock}
     kept = memory.new.items()
     layout = {k: Slot(tuple(v.shape[1:]), v.dtype, memory.kinds[k]) for k, v in kept}
@@ -59,9 +59,9 @@ def planned(
 
 
 def running(paths: Mapping[nn.Module, str]) -> str:
-    """The path of the innermost module of a model that is running in this thread; "" for none.
+    """Return the path of the innermost module running in this thread; "" for none.
 
-    Read from the call stack: a hook would be registered on a model that other threads are using.
+    Read from the call stack: hooks would be registered on a model that other threads are using.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:

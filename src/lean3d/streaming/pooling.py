@@ -1,4 +1,4 @@
-"""Means and extremes of all frames in a step of a network that waits: of those there were so far.
+"""Means and extremes over all frames in a step of a delayed network: over those so far.
 
 Axes: B batch (streams), C channels, T time.
 """
@@ -22,7 +22,7 @@ Pool = Callable[[Frames, Tensor, Timed], tuple[Tensor, float]]
 
 
 def over_time(step: Frames, x: Tensor, pool: Pool) -> Tensor:
-    """A map whose axis of frames is one, or one row of what a frame has on it."""
+    """Return a map with one frame, or one row of values per frame."""
     given: Any = frames_of(x)
     y, field = pool(step, apart(x, given), replace(given, batch=0, axis=2, each=1))
     y = put_back(y.to(x.dtype).unsqueeze(2), given, x.ndim)
@@ -66,7 +66,7 @@ def maximum(step: Frames, x: Tensor, given: Timed) -> tuple[Tensor, float]:
 
 
 def last(step: Frames, x: Tensor, given: Timed) -> tuple[Tensor, float]:
-    """The last frame there was."""
+    """Return the last frame so far."""
     _, outside_BT = seen(step, x, given)
     return latest_carried(step, x, outside_BT, given), given.field
 
@@ -74,7 +74,7 @@ def last(step: Frames, x: Tensor, given: Timed) -> tuple[Tensor, float]:
 def latest_carried(step: Frames, x: Tensor, outside_BT: Tensor, given: Timed) -> Tensor:
     slot = step.site("last")
     old = step.memory.read(slot, torch.zeros_like(x[:, :, 0]))
-    # the frames a video has stand in a row
+    # the frames of a video are consecutive
     place_T = torch.arange(1, x.shape[2] + 1, device=x.device)
     place_B = (place_T * ~outside_BT).amax(1)
     where = (place_B - 1).clamp(min=0)[:, None]
@@ -85,7 +85,7 @@ def latest_carried(step: Frames, x: Tensor, outside_BT: Tensor, given: Timed) ->
 
 
 def seen(step: Frames, x: Tensor, given: Timed) -> tuple[Tensor, Tensor]:
-    """(B,) frames of the video up to the last of this step, and (B, T) which are none of it."""
+    """Return (B,) video frames up to the end of this step, and (B, T) which frames are outside."""
     first_B = step.clock.before(given)
     outside_BT = step.outside(first_B, x.shape[2], given)
     before_B = first_B.clamp(min=0)
@@ -97,7 +97,7 @@ def seen(step: Frames, x: Tensor, given: Timed) -> tuple[Tensor, Tensor]:
 
 
 def recent(step: Frames, x: Tensor, given: Timed) -> tuple[Tensor, Tensor, float]:
-    """The last frames of the window, which of them are none, and the frames they depend on."""
+    """Return the window's last frames, which of them are outside, and the frames they depend on."""
     window = step.window or 0
     spans = max(1, window * given.rate // step.clock.chunk)
     if spans > given.rate:

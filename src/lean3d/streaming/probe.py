@@ -1,4 +1,4 @@
-"""What has to be known of a model before it streams: a frame it accepts, its stride, its outputs.
+"""Probes a model before streaming: frame size, temporal stride, output axes.
 
 Axes: B batch, C channels, T time, H height, W width.
 """
@@ -21,20 +21,20 @@ SIDES = (32, 64, 112, 224)
 FRAMES = 16
 # frames of the longest step that is tried
 LONGEST = 32
-# the axis of an output along which frames lie; None for one answer to all frames
+# axis of frames in an output; None for one output for all frames
 Axes = tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found.
+    """The results.
 
     Args:
         frame: (C, H, W) of a frame the model accepts.
         chunk: Frames a step takes.
-        step_axes: Where the frames of a step's outputs lie.
-        run_axes: The same when heads answer for every frame.
-        plan: What a step on frames of that size keeps.
+        step_axes: The axes of frames in a step's outputs.
+        run_axes: The same when heads give an output for every frame.
+        plan: The plan of a step on frames of that size.
     """
 
     frame: tuple[int, int, int]
@@ -44,11 +44,11 @@ class Survey:
     plan: Plan
 
     def squeeze(self, output: Any) -> Any:
-        """The outputs of a step of one frame, without their axis of frames."""
+        """Return the outputs of a step of one frame, without their axis of frames."""
         return each(output, self.step_axes, lambda y, axis: y if axis is None else y.squeeze(axis))
 
     def frames_second(self, output: Any, *, step: bool = False) -> Any:
-        """The outputs of a clip, or of a step, as (B, T, ...)."""
+        """Return the outputs of a clip, or of a step, as (B, T, ...)."""
         axes = self.step_axes if step else self.run_axes
         return each(
             output, axes, lambda y, axis: y.unsqueeze(1) if axis is None else y.movedim(axis, 1)
@@ -56,7 +56,7 @@ class Survey:
 
 
 def each(output: Any, axes: Axes, change: Callable[[Tensor, int | None], Tensor]) -> Any:
-    """Change every tensor of an output."""
+    """Map a function over every tensor of an output."""
     leaves, tree = tree_flatten(output)
     return tree_unflatten([change(y, a) for y, a in zip(leaves, axes, strict=True)], tree)
 
@@ -65,10 +65,10 @@ def each(output: Any, axes: Axes, change: Callable[[Tensor, int | None], Tensor]
 def survey(
     model: nn.Module, frame: Sequence[int] | None, measure: Callable[[Tensor], Plan]
 ) -> Survey:
-    """Run the model at a small size and look.
+    """Run the model at a small size and record the results.
 
     Args:
-        measure: Plans a step by running one from nothing.
+        measure: Returns the plan of a step, from one step without state.
 
     Raises:
         LeanError: no size was found on which the model runs.
@@ -82,7 +82,7 @@ def survey(
 
 
 def random_clip(model: nn.Module, frame: Sequence[int], frames: int, batch: int = 1) -> Tensor:
-    """A random clip (B, C, T, H, W) in the model's own precision."""
+    """Return a random clip (B, C, T, H, W) in the model's own precision."""
     floats = (p for p in model.parameters() if p.dtype.is_floating_point)
     like = next(floats, torch.zeros(()))
     channels, height, width = frame
@@ -92,7 +92,7 @@ def random_clip(model: nn.Module, frame: Sequence[int], frames: int, batch: int 
 
 
 def one_line(error: BaseException | None) -> str:
-    """What torch says, without the lines in which it goes on."""
+    """Return torch's message, without its further lines."""
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
@@ -103,7 +103,7 @@ def find_frame(model: nn.Module, frame: Sequence[int] | None) -> tuple[int, int,
             model(random_clip(model, frame, FRAMES))
         except LeanError:
             raise
-        except Exception as error:  # whatever a foreign forward raises
+        except Exception as error:  # a user's forward may raise anything
             raise LeanError(
                 f"stream: {type(model).__name__} cannot run on a clip (B, C, T, H, W) = "
                 f"{(1, channels, FRAMES, height, width)}: {one_line(error)}"
@@ -115,7 +115,7 @@ def find_frame(model: nn.Module, frame: Sequence[int] | None) -> tuple[int, int,
         try:
             model(random_clip(model, (channels, side, side), FRAMES))
             return channels, side, side
-        except Exception as error:  # whatever a foreign forward raises means: not this size
+        except Exception as error:  # a user's forward may raise anything; the size is skipped
             last = error
     raise LeanError(
         f"stream found no clip that {type(model).__name__} accepts, from (1, {channels}, {FRAMES}, "
@@ -127,9 +127,9 @@ def find_frame(model: nn.Module, frame: Sequence[int] | None) -> tuple[int, int,
 def find_chunk(
     model: nn.Module, frame: Sequence[int], measure: Callable[[Tensor], Plan]
 ) -> tuple[int, Plan]:
-    """The fewest frames that every stride in time divides, and the plan of such a step."""
+    """Return the fewest frames that all temporal strides divide, and the plan of such a step."""
     last: Exception | None = None
-    # `unit` frames pass every stride that was met so far
+    # `unit` frames fit all strides found so far
     chunk = unit = 1
     while chunk <= LONGEST:
         try:
@@ -137,13 +137,13 @@ def find_chunk(
         except ChunkError as error:
             last, chunk = error, chunk * error.factor
             unit = chunk
-        except RuntimeError as error:  # torch's, of a window longer than the step
+        except RuntimeError as error:  # torch's error for a window longer than the step
             last, chunk = error, chunk + unit
     raise LeanError(f"stream found no step of up to {LONGEST} frames: {one_line(last)}") from last
 
 
 def find_axes(model: nn.Module, frame: Sequence[int]) -> Axes:
-    """Where an output grows with the clip."""
+    """Return the axis along which an output grows with the clip."""
     sizes = []
     for frames in (FRAMES, FRAMES + LONGEST):
         leaves = tree_flatten(model(random_clip(model, frame, frames)))[0]

@@ -1,7 +1,7 @@
-"""Prove that steps give a clip's answers, or name the layer that prevents it.
+"""Self-check: steps give the outputs of the clip, or the layer that prevents it is named.
 
-Two checks: frames to come are replaced by NaN, which no answer before them may show; and steps
-through a random clip must give the answers of the clip.
+Two checks: future frames are replaced by NaN, which must not reach any earlier output; and steps
+through a random clip must give the outputs of the clip.
 
 Axes: B batch, C channels, T time, H height, W width.
 """
@@ -37,9 +37,9 @@ class Seen:
 
 @contextmanager
 def watch(model: nn.Module) -> Iterator[list[Seen]]:
-    """Every call of this thread inside the block, in the order in which they returned.
+    """Record every call of this thread inside the block, in the order of their returns.
 
-    The hooks are on the caller's model, which other threads may be running: those are left alone.
+    The hooks are on the caller's model; calls from other threads are ignored.
     """
     seen: list[Seen] = []
     watching = get_ident()
@@ -50,7 +50,7 @@ def watch(model: nn.Module) -> Iterator[list[Seen]]:
                 return
             tensors = [x for x in (args[0] if args else None, output) if isinstance(x, Tensor)]
             if len(tensors) == 2 and all(x.ndim == 5 for x in tensors):
-                # what follows may work in place
+                # the next layer may work in place
                 seen.append(Seen(path, module, tensors[0], tensors[1].clone()))
 
         return hook
@@ -64,16 +64,16 @@ def watch(model: nn.Module) -> Iterator[list[Seen]]:
 
 
 def spoiled(x: Tensor, known: float) -> bool:
-    """Whether anything is NaN in the share of the frames that is known."""
+    """Whether anything is NaN in the part of the frames that is known."""
     frames = int(known * x.shape[2])
     return bool(x[:, :, : max(frames, 1)].isnan().any())
 
 
 def check_causal(model: nn.Module, clip_BCTHW: Tensor) -> None:
-    """Refuse a model whose answers depend on frames to come.
+    """Refuse a model whose outputs depend on future frames.
 
     Raises:
-        LeanError: names the first layer that looks ahead.
+        LeanError: names the first non-causal layer.
     """
     poisoned = clip_BCTHW.clone()
     poisoned[:, :, clip_BCTHW.shape[2] // 2 :] = torch.nan
@@ -95,7 +95,7 @@ def check_causal(model: nn.Module, clip_BCTHW: Tensor) -> None:
 
 
 def have_frames_third(model: nn.Module, clip_BCTHW: Tensor, seen: list[Seen]) -> list[bool]:
-    """Of each call whether axis 2 grows with the clip, in and out; channels may be last."""
+    """Return for each call whether axis 2 grows with the clip, in and out; channels may be last."""
     with watch(model) as longer:
         model(clip_BCTHW.repeat(1, 1, 2, 1, 1))
     if len(longer) != len(seen):
@@ -109,19 +109,19 @@ def have_frames_third(model: nn.Module, clip_BCTHW: Tensor, seen: list[Seen]) ->
 
 
 def is_last(call: Seen) -> bool:
-    """Whether it answers for the last frame alone, by a head that says so."""
+    """Whether it gives an output for the last frame alone, by a head that declares so."""
     one = call.output.shape[2] == 1 < call.input.shape[2]
     return one and any(hasattr(m, "answers_for_the_last_frame") for m in call.module.modules())
 
 
 def check_steps_equal_clip(live: Any, clip_BCTHW: Tensor) -> None:
-    """Refuse a model whose steps do not add up to its pass over a clip.
+    """Refuse a model whose steps differ from its pass over a clip.
 
     Args:
         live: The Stream.
 
     Raises:
-        LeanError: names the first layer whose steps differ from its clip, where there is one.
+        LeanError: names the first layer whose steps differ from its clip, if there is one.
     """
     with watch(live.model) as whole:
         expected = live.run(clip_BCTHW)
@@ -144,7 +144,7 @@ def check_steps_equal_clip(live: Any, clip_BCTHW: Tensor) -> None:
 
 
 def difference(expected: Tensor, found: Tensor) -> float:
-    """The largest difference, by what rounding allows; infinite where shapes differ."""
+    """Return the largest difference over the tolerance; infinite if shapes differ."""
     if expected.shape != found.shape:
         return torch.inf
     scale = float(expected.abs().max()) if expected.numel() else 0.0
@@ -153,7 +153,7 @@ def difference(expected: Tensor, found: Tensor) -> float:
 
 
 def first_apart(whole: list[Seen], parts: list[Seen]) -> Seen | None:
-    """The first call whose steps, one after the other, are not its pass over the clip."""
+    """Return the first call whose concatenated steps differ from its pass over the clip."""
     steps, rest = divmod(len(parts), len(whole)) if whole else (0, 1)
     if rest:
         return None
@@ -170,10 +170,10 @@ def plane(y: Tensor) -> torch.Size:
 
 
 def check_steps_equal_video(live: Any, video_BCTHW: Tensor) -> None:
-    """Refuse a network whose late answers are not those of its pass over the video.
+    """Refuse a network whose delayed outputs differ from those of its pass over the video.
 
     Raises:
-        LeanError: they are not.
+        LeanError: they differ.
     """
     *_, height, width = video_BCTHW.shape
     state, answers = live.init(height=height, width=width), []
@@ -187,7 +187,7 @@ def check_steps_equal_video(live: Any, video_BCTHW: Tensor) -> None:
     found = (torch.cat(leaf, dim=1) for leaf in zip(*answers, strict=True))
     expected = tree_leaves(live.run(video_BCTHW))
     pairs = zip(expected, found, strict=True)
-    # answers that are late by less than the latest stand before the end
+    # outputs of smaller delay than the longest come before the end
     apart = max(difference(y, there(z, y.shape[1])) for y, z in pairs)
     if not apart <= 1:
         raise LeanError(
@@ -197,6 +197,6 @@ def check_steps_equal_video(live: Any, video_BCTHW: Tensor) -> None:
 
 
 def there(answers_BT: Tensor, frames: int) -> Tensor:
-    """The last `frames` answers that are there."""
+    """Return the last `frames` outputs that are there."""
     known_T = ~answers_BT.reshape(*answers_BT.shape[:2], -1).isnan().any(2).any(0)
     return answers_BT[:, known_T][:, -frames:]

@@ -1,4 +1,4 @@
-"""How many frames an answer depends on, by asking a clip whose first frame is NaN.
+"""Measure how many frames an output depends on, by a clip whose first frame is NaN.
 
 Axes: B batch, C channels, T time, H height, W width.
 """
@@ -19,7 +19,7 @@ LENGTHS = (64, 256)
 
 @torch.no_grad()
 def receptive_field(live: Any) -> float:
-    """Frames up to the last answer that the first frame reaches; infinite beyond 256."""
+    """Return the frames up to the last output that the first frame reaches; infinite beyond 256."""
     if set(live.found.run_axes) == {None}:
         return _of_last_answers(live)
     for length in LENGTHS:
@@ -32,7 +32,7 @@ def receptive_field(live: Any) -> float:
 
 
 def _of_last_answers(live: Any) -> float:
-    """Of a model that answers for its last frame alone, and so once in a pass over a clip."""
+    """The same for a model with an output for its last frame alone, so one per pass over a clip."""
     clip_BCTHW = _spoiled_clip(live, LENGTHS[-1])
 
     def clean(frames: int) -> bool:

@@ -1,4 +1,4 @@
-"""GRU, LSTM and plain recurrent layers over frames, in a step of a network that waits.
+"""GRU, LSTM and plain recurrent layers over frames, in a step of a delayed network.
 
 Axes: B batch (streams), T time, F features, L layers.
 """
@@ -55,7 +55,7 @@ def recurrent(function: Callable[..., Any]) -> Rule:
             outputs = []
             for place, part in enumerate(x.split(1, given.axis)):
                 y, after = run(part)
-                # frames that the video does not have change nothing
+                # frames outside of the video leave the state unchanged
                 off = outside_BT[:, place, None]
                 state = [torch.where(off, old, new) for old, new in zip(state, after, strict=True)]
                 outputs.append(y)

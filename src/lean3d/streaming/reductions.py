@@ -1,4 +1,4 @@
-"""Means, sums and extremes over axes, of all frames too, in a step of a network that waits.
+"""Means, sums and extremes over axes, including time, in a step of a delayed network.
 
 Axes: B batch (streams), C channels, T time, H height, W width.
 """
@@ -20,7 +20,7 @@ __all__ = ["ADAPTIVE", "REDUCTIONS"]
 
 
 def reduced(function: Callable[..., Tensor], pool: Pool | None) -> Rule:
-    """A reduction; over frames by `pool`, refused without one."""
+    """Run a reduction; over frames by `pool`, refused without one."""
 
     def rule(step: Frames, x: Tensor, dim: Any = None, keepdim: bool = False, **more: Any) -> Any:
         frames: Any = frames_of(x)
@@ -47,7 +47,7 @@ def reduced(function: Callable[..., Tensor], pool: Pool | None) -> Rule:
 def all_frames(
     step: Frames, x: Tensor, over: list[int], function: Callable[..., Tensor], pool: Pool | None
 ) -> tuple[Tensor, Any]:
-    """Over the axis of frames, and first over what else is asked for within each frame."""
+    """Reduce the axis of frames, after the other axes within each frame."""
     given: Any = frames_of(x)
     if pool is None:
         step.refuse(function, "is over all frames")
@@ -61,7 +61,7 @@ def all_frames(
 
 
 def extreme(function: Callable[..., Any]) -> Rule:
-    """torch.max and torch.min: of two maps, or with places along an axis that is not time."""
+    """Run torch.max and torch.min: of two maps, or with indices along an axis that is not time."""
 
     def rule(step: Frames, x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
         frames: Any = frames_of(x)
@@ -78,7 +78,7 @@ def extreme(function: Callable[..., Any]) -> Rule:
 
 
 def adaptive(function: Callable[..., Tensor], pool: Pool) -> Rule:
-    """An adaptive pool to one frame, or within each."""
+    """Run an adaptive pool to one frame, or within each."""
 
     def rule(step: Frames, x: Tensor, output_size: Any, return_indices: bool = False) -> Tensor:
         given: Any = frames_of(x)

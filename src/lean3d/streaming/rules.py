@@ -1,4 +1,4 @@
-"""What functions over time mean in a step of a network that waits; here convolutions and pools.
+"""Rules of temporal functions in a step of a delayed network; here convolutions and pools.
 
 Axes: B batch, C channels, T time, H height, W width.
 """
@@ -25,7 +25,7 @@ __all__ = ["CALLS", "POOLED"]
 
 
 def sides(padding: Any, span: int) -> tuple[int, int]:
-    """Padding in time, before and after."""
+    """Return temporal padding, before and after."""
     if isinstance(padding, str):
         total = span - 1 if padding == "same" else 0
         return total // 2, total - total // 2
@@ -76,7 +76,7 @@ def max_pool3d(
     span = dilations[0] * (kernels[0] - 1) + 1
     if return_indices or (ceil_mode and span < strides[0]):
         step.refuse(F.max_pool3d, "returns indices, or rounds up a stride that skips frames")
-    # rounding up lets the last window go on beyond the last frame
+    # with ceil_mode the last window may extend beyond the last frame
     over = Window(span, strides[0], pads[0], pads[0] + ceil_mode * (strides[0] - 1))
     x, made = step.walk(x, over, -torch.inf)
     pads = (0, pads[1], pads[2])
@@ -105,8 +105,8 @@ def avg_pool3d(
         return over_time(step, marked(plane, given), mean)
     if ceil_mode and (pads[0] or kernels[0] != strides[0] or divisor_override):
         step.refuse(F.avg_pool3d, "rounds up windows over time that overlap or skip frames")
-    # rounding up, the last window is the mean of the frames it has, which a channel of ones counts;
-    # so is the first where padding does not count
+    # with ceil_mode, the last window is the mean of its frames, counted by a channel of ones;
+    # so is the first if padding does not count
     uncounted = pads[0] > 0 and not count_include_pad and not divisor_override
     partial = kernels[0] > 1 and (ceil_mode or uncounted)
     if partial:
@@ -121,7 +121,7 @@ def avg_pool3d(
 
 
 def of_all(kernel_size: Any) -> bool:
-    """Whether a window spans all frames: it was taken from the map's shape."""
+    """Whether a window spans all frames, with a size read from the map's shape."""
     if isinstance(kernel_size, int):
         return False
     return isinstance(kernel_size[0], Length) and kernel_size[0].whole
@@ -163,5 +163,5 @@ CALLS: dict[Any, Rule] = {
     **REDUCTIONS,
     **SLICES,
 }
-# those that also take what was made of all frames
+# functions that also take tensors computed from all frames
 POOLED: dict[Any, Rule] = {**AXES, **PADS, **REDUCTIONS, **SLICES}

@@ -1,8 +1,8 @@
-"""`stream`: a model, its state outside it, and the steps between.
+"""`stream`: a model, its state outside of it, and its steps.
 
 Paper: Köpüklü et al., Dissected 3D CNNs (D3D), arXiv:2009.14639, Sec 3.1
 Differs from the paper: the state belongs to the caller, holds any number of streams, and each
-begins, ends and resets on its own. Networks that look ahead stream too, late.
+begins, ends and resets on its own. Non-causal networks stream too, with a delay.
 
 Axes: B batch (streams), C channels, T time, H height, W width.
 """
@@ -32,7 +32,7 @@ from lean3d.weights import check_model
 
 __all__ = ["Stream", "stream"]
 
-# frames of the random clip that is compared, or a little more
+# frames of the random clip that is compared, at least
 LENGTH = 16
 
 
@@ -44,20 +44,20 @@ def stream(
     frame: tuple[int, int, int] | None = None,
     check: bool = True,
 ) -> "Stream":
-    """Run `model` frame by frame, with the answers it gives on the whole clip.
+    """Run `model` frame by frame, with the same outputs as on the whole clip.
 
     Args:
         model: A network in eval mode; it is used as it is, not copied.
-        wait: Let a network look ahead as it was trained to: its answers are exact and `delay`
-            frames late. Otherwise it must be causal.
-        window: With `wait`, frames of the video that a mean over all time spans; by default all
-            there were, so that the last answer is that to the whole video.
+        wait: Accept a non-causal network, unchanged: its outputs are exact and delayed by `delay`
+            frames. Otherwise it must be causal.
+        window: With `wait`, frames of the video that a mean over all time covers; by default all
+            so far, so that the last output is that for the whole video.
         frame: (C, H, W) of a frame the model accepts, for the checks; found if not given.
         check: Compare steps with a pass over a random clip before returning.
 
     Raises:
-        LeanError: the model is in training mode, looks ahead (the layer is named), calls a function
-            not known to stream, or steps give another answer than the clip.
+        LeanError: the model is in training mode, is not causal (the layer is named), calls a
+            function without a streaming rule, or steps differ from the clip.
     """
     if not isinstance(model, nn.Module):
         raise LeanError(f"stream takes a torch.nn.Module, got {type(model).__name__}")
@@ -67,7 +67,7 @@ def stream(
     way = Waiting(model, window) if wait else Causal(model)
     live = Stream(model, way, survey(model, frame, way.measure))
     if check and window is not None:
-        # without a window the last answer is that to the whole video, which can be compared
+        # without a window the last output is that for the whole video, which can be compared
         stream(model, wait=True, frame=live.found.frame)
     elif check:
         with torch.no_grad():
@@ -77,7 +77,7 @@ def stream(
 
 
 class Stream(nn.Module):
-    """A model that steps; made by `lean3d.stream`.
+    """A streaming model; made by `lean3d.stream`.
 
     As a module it is the step itself, (frames, state) -> (output, state), for export: see
     `lean3d export`.
@@ -93,24 +93,24 @@ class Stream(nn.Module):
         super().__init__()
         self.model, self.way, self.found, self.chunk = model, way, found, found.chunk
         self._modules_of = {module: name for name, module in model.named_modules()}
-        # by frame size and precision; a plan never changes, so threads need no lock to share it
+        # by frame size and precision; plans are immutable, so threads need no lock to share them
         self._layouts: dict[tuple[Any, ...], Plan] = {(*found.frame, self._like.dtype): found.plan}
         self._made = Made()
         self.training = False
 
     @property
     def waits(self) -> bool:
-        """Whether answers come late because the network looks ahead."""
+        """Whether outputs are delayed because the network is non-causal."""
         return isinstance(self.way, Waiting)
 
     @property
     def delay(self) -> int:
-        """Frames that must follow a frame before its answer is there; 0 for a causal network."""
+        """Return the frames that must follow a frame before its output is there; 0 if causal."""
         return self.found.plan.delay
 
     @property
     def receptive_field(self) -> float:
-        """Frames an answer depends on; infinite if all there were, or more than 256."""
+        """Return the frames an output depends on; infinite if all so far, or more than 256."""
         return self.way.field(self)
 
     def init(
@@ -121,7 +121,7 @@ class Stream(nn.Module):
         width: int | None = None,
         channels: int | None = None,
     ) -> State:
-        """The state before the first frame; without a size, the first frame gives it."""
+        """Return the state before the first frame; without a size, the first frame sets it."""
         check_batch(batch_size, "init")
         device, clock = self._like.device, self.way.clock
         state = {k: torch.full((batch_size,), value, device=device) for k, value in clock.items()}
@@ -136,9 +136,9 @@ class Stream(nn.Module):
         *,
         after: int = 0,
     ) -> State:
-        """Say that streams (all by default) have had their last frame, or have it `after` more.
+        """Mark streams (all by default) as ended after their last frame, or `after` frames later.
 
-        Whatever is stepped after it, for `delay` frames, brings out the answers still due.
+        The next `delay` steps return the outputs still due, whatever frames they are given.
         """
         if not self.waits:
             raise LeanError("end is for stream(wait=True); a causal network owes no answers")
@@ -148,18 +148,18 @@ class Stream(nn.Module):
 
     @torch.no_grad()
     def step(self, frame: Tensor, state: Mapping[str, Tensor]) -> tuple[Any, State]:
-        """One frame of every stream in, their answers and the next state out.
+        """Take one frame of every stream; return their outputs and the next state.
 
         Args:
             frame: (B, C, H, W), or (B, C, T, H, W) for T frames at once, a multiple of `chunk`.
-            state: Is left as it is.
+            state: Is not changed.
 
         Shape: the output of the model; for one frame (B, C, H, W), without its time axis. NaN where
-            a network that waits has no answer yet.
+            a delayed network has no output yet.
 
         Raises:
             ShapeError: the frame or the state does not fit the model or the other.
-            LeanError: a frame is not finite; says of which stream. The state can be used on.
+            LeanError: a frame is not finite; names the stream. The state is still valid.
         """
         like = self._like
         x_BCTHW = as_clip(frame, self.chunk, like, self)
@@ -179,7 +179,7 @@ class Stream(nn.Module):
         return (output if frame.ndim == 5 else self.found.squeeze(output)), new
 
     def forward(self, frames_BCTHW: Tensor, state: Mapping[str, Tensor]) -> tuple[Any, State]:
-        """A step without checks and branches, for export and compilation."""
+        """Run a step without checks and branches, for export and compilation."""
         size = frames_BCTHW.shape[1:2] + frames_BCTHW.shape[3:]
         slots = self._plan(size).slots if self.waits else ()
         return self._advance(frames_BCTHW, state, slots, careful=False)
@@ -193,10 +193,10 @@ class Stream(nn.Module):
 
     @torch.no_grad()
     def run(self, clip_BCTHW: Tensor) -> Any:
-        """The pass over a whole clip that stepping must equal.
+        """Run the pass over a whole clip that the steps must equal.
 
-        Shape: (B, C, T, H, W) -> (B, T, ...), one output per frame; (B, 1, ...) from a network that
-            waits and gives one answer to a whole video.
+        Shape: (B, C, T, H, W) -> (B, T, ...), one output per frame; (B, 1, ...) if a network
+            with delay has one output for a whole video.
         """
         check_clip(clip_BCTHW, self._like, self)
         self._plan(clip_BCTHW.shape[1:2] + clip_BCTHW.shape[3:])
@@ -210,7 +210,7 @@ class Stream(nn.Module):
         width: int,
         channels: int | None = None,
     ) -> StateBytes:
-        """Bytes of the state of `batch_size` streams, by what they hold."""
+        """Return the bytes of the state of `batch_size` streams, by kind."""
         check_batch(batch_size, "state_bytes")
         layout = self._plan(self._size(height, width, channels)).layout
         sizes = {key: batch_size * slot.bytes for key, slot in layout.items()}
@@ -218,7 +218,7 @@ class Stream(nn.Module):
 
     @property
     def _like(self) -> Tensor:
-        """A tensor of the model's precision and device."""
+        """Return a tensor of the model's precision and device."""
         floats = (p for p in self.model.parameters() if p.dtype.is_floating_point)
         return next(floats, torch.zeros(()))
 
@@ -228,11 +228,11 @@ class Stream(nn.Module):
 
     @torch.no_grad()
     def _plan(self, size: torch.Size) -> Plan:
-        """What a step on frames (C, H, W) keeps, found by one step from nothing."""
+        """Return the plan of a step on frames (C, H, W), measured by one step without state."""
         key = (*size, self._like.dtype)
         plan = self._layouts.get(key)
         if plan is None:
-            # threads that come at once each measure, and get the same
+            # concurrent threads each measure, with the same result
             plan = self._layouts[key] = self._measure(size)
         return plan
 
@@ -242,7 +242,7 @@ class Stream(nn.Module):
             return self.way.measure(self._like.new_zeros(1, channels, self.chunk, *plane))
         except LeanError:
             raise
-        except Exception as error:  # whatever a foreign forward raises on a size
+        except Exception as error:  # a user's forward may raise anything on a size
             raise ShapeError(
                 f"the model cannot run on frames (C, H, W) = {tuple(size)}: {one_line(error)}"
             ) from error

@@ -1,4 +1,4 @@
-"""Slices and padding, over time too, in a step of a network that waits.
+"""Slices and padding, over time too, in a step of a delayed network.
 
 Axes: B batch (streams), C channels, T time, H height, W width.
 """
@@ -22,7 +22,7 @@ ALL = slice(None)
 
 
 def walked(step: Frames, x: Tensor, over: Window, fill: float = 0.0) -> Tensor:
-    """The frames of a window of one, where they were."""
+    """Return the frames of a window of one frame, unchanged."""
     given: Any = frames_of(x)
     y, made = step.walk(x, over, fill)
     y = y[:, :, :: over.stride]
@@ -48,7 +48,7 @@ def at(step: Frames, x: Tensor, key: Any) -> Tensor:
 
 
 def spelt_out(parts: Sequence[Any], ndim: int) -> list[Any]:
-    """A part for every axis, and None for every new one."""
+    """Return one index for every axis, and None for every new one."""
     given = list(parts)
     more = ndim - sum(part is not None and part is not Ellipsis for part in given)
     dots = next((i for i, part in enumerate(given) if part is Ellipsis), len(given))
@@ -56,7 +56,7 @@ def spelt_out(parts: Sequence[Any], ndim: int) -> list[Any]:
 
 
 def in_time(step: Frames, x: Tensor, part: Any, function: Any) -> Tensor:
-    """Some frames by their number from the first, or from the last."""
+    """Select frames by their index from the first, or from the last."""
     given: Any = frames_of(x)
     if given.each != 1:
         step.refuse(function, "takes a part of a frame and of time at once")
@@ -73,7 +73,7 @@ def in_time(step: Frames, x: Tensor, part: Any, function: Any) -> Tensor:
 
 
 def from_end(place: Any) -> Any:
-    """-2 for `x.shape[2] - 2`; None for `x.shape[2]`."""
+    """Return -2 for `x.shape[2] - 2`; None for `x.shape[2]`."""
     if isinstance(place, Length) and place.times == 1:
         return place.short or None
     return place
@@ -88,7 +88,7 @@ def narrow(step: Frames, x: Tensor, dim: int, start: int, length: int) -> Tensor
         return marked(x.narrow(axis, start, length), frames)
     if not isinstance(length, Length) or length.times != 1:
         step.refuse(torch.narrow, "takes so many frames, not all but so many")
-    # all frames and `short` more, `short` being below 0, from `start` on
+    # all frames from `start` on, and `short` more, with `short` negative
     stop = start + length.short
     return in_time(step, x, slice(start, stop if stop else None), torch.narrow)
 

@@ -1,7 +1,7 @@
 """The state of streams: a flat dict of tensors, batch first, that the caller keeps.
 
-`t` (B,) counts the frames each stream has seen; the other keys are paths of modules and what those
-keep. What a stream reads where `t` is 0 has no meaning, so a stream begins anew with its `t`.
+`t` (B,) counts the frames of each stream; the other keys are paths of modules, with their state.
+State is ignored where `t` is 0; setting `t` to 0 resets a stream.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,14 +29,14 @@ __all__ = [
 ]
 
 State = dict[str, Tensor]
-# the last frame of a stream that has not ended: none lasts so long, and a map with thousands of
-# frames for each of the video's still counts its own in 64 bits
+# the last frame of a stream that has not ended: larger than any real one, and small enough that
+# a map with thousands of frames for each video frame counts its own in 64 bits
 NEVER = 2**48
 
 
 @dataclass(frozen=True)
 class Slot:
-    """What one module keeps for one stream; `kind` is that of lean3d.ops.memory."""
+    """The state of one module for one stream; `kind` is that of lean3d.ops.memory."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -52,11 +52,11 @@ Layout = dict[str, Slot]
 
 @dataclass(frozen=True)
 class StateBytes:
-    """Bytes of state, by what they hold; `str()` is a table.
+    """Bytes of state, by kind; `str()` is a table.
 
     Attributes:
         slots: Bytes of each key.
-        kinds: What each key holds: "input", "map", "feature", "recurrent" or "clock".
+        kinds: The kind of each key: "input", "map", "feature", "recurrent" or "clock".
     """
 
     slots: dict[str, int]
@@ -67,12 +67,12 @@ class StateBytes:
 
     @property
     def conv_state(self) -> int:
-        """Past feature maps, which convolutions and pools inside the network keep."""
+        """Past feature maps, kept by convolutions and pools inside the network."""
         return self._sum("map")
 
     @property
     def head_state(self) -> int:
-        """Past features of a window head, or what a recurrent head carries on."""
+        """Past features of a window head, or the state of a recurrent head."""
         return self._sum("feature", "recurrent")
 
     @property
@@ -82,7 +82,7 @@ class StateBytes:
 
     @property
     def cache(self) -> int:
-        """What D3D, Table 4, calls cache: past maps and past features, nothing else."""
+        """The cache of D3D, Table 4: past maps and past features, nothing else."""
         return self._sum("map", "feature")
 
     @property
@@ -96,7 +96,7 @@ class StateBytes:
 
 
 def stack(states: Sequence[Mapping[str, Tensor]]) -> State:
-    """One state for all streams of several states, in order.
+    """Join the streams of several states into one state, in order.
 
     Raises:
         ShapeError: they are not states of one model and frame size.
@@ -125,21 +125,21 @@ def stack(states: Sequence[Mapping[str, Tensor]]) -> State:
 
 
 def alike(one: Tensor, other: Tensor) -> bool:
-    """Whether the streams of two states can stand in one tensor."""
+    """Whether the streams of two states fit in one tensor."""
     return (one.shape[1:], one.dtype, one.device) == (other.shape[1:], other.dtype, other.device)
 
 
 def unbind(state: Mapping[str, Tensor]) -> list[State]:
-    """One state for each stream of a state."""
+    """Split a state into one state per stream."""
     streams = range(len(check_clock(state, "unbind")))
     return [{key: value[i : i + 1] for key, value in state.items()} for i in streams]
 
 
 def reset(state: Mapping[str, Tensor], which: Sequence[int] | Tensor | None = None) -> State:
-    """Let streams (all by default) begin anew: their numbers, or a bool for each stream.
+    """Reset streams (all by default): their indices, or a bool for each stream.
 
     Raises:
-        ShapeError: a stream is not there.
+        ShapeError: there is no such stream.
     """
     asked = chosen(which, check_clock(state, "reset"), "reset")
 
@@ -151,7 +151,7 @@ def reset(state: Mapping[str, Tensor], which: Sequence[int] | Tensor | None = No
 
 
 def chosen(which: Sequence[int] | Tensor | None, seen_B: Tensor, who: str) -> Tensor:
-    """(B,) bool, from numbers of streams, a bool for each, or None for all."""
+    """Return (B,) bool, from indices of streams, a bool for each, or None for all."""
     batch = len(seen_B)
     if which is None:
         return torch.ones_like(seen_B, dtype=torch.bool)
@@ -172,11 +172,11 @@ def chosen(which: Sequence[int] | Tensor | None, seen_B: Tensor, who: str) -> Te
 
 
 def whole_numbers(which: Any, device: torch.device) -> Tensor | None:
-    """Bools as they are or int64, in one axis; None if it is anything else."""
+    """Return bools unchanged or int64, with one axis; None for anything else."""
     if not isinstance(which, Tensor):
         try:
             listed = [which] if isinstance(which, int) else list(which)
-            # True is 1 to Python: a list holds bools, or none
+            # True equals 1 in Python: a list holds only bools, or none
             kinds = {isinstance(value, (bool, np.bool_)) for value in listed}
             which = torch.as_tensor(listed) if listed else torch.zeros(0, dtype=torch.int64)
         except (TypeError, ValueError, RuntimeError, OverflowError):
@@ -195,7 +195,7 @@ def short(value: Any) -> str:
 
 
 def check_clock(state: Any, who: str) -> Tensor:
-    """The `t` of a state, which says how many streams it holds.
+    """Return the `t` of a state, whose length is its number of streams.
 
     Raises:
         ShapeError: it is no state.

@@ -1,8 +1,8 @@
-"""Where in time the frames of a feature map are, in a step of a network that waits.
+"""Positions in time of a feature map's frames, in a step of a delayed network.
 
-A convolution over time with padding needs frames to come. In a stream its outputs are those of the
-frames it has: they are late. The k-th frame of a map in a step stands at position
-t * rate / chunk - delay + k, t being the frames seen before the step.
+A temporal convolution with padding needs future frames. In a stream its outputs are those of the
+frames received so far: they are delayed. In a step the k-th frame of a map is at position
+t * rate / chunk - delay + k, where t is the number of frames before the step.
 
 Axes: B batch, T time.
 """
@@ -21,15 +21,15 @@ __all__ = ["PLAIN", "Clock", "Pooled", "Timed", "Window", "frames_apart", "lates
 
 @dataclass(frozen=True)
 class Timed:
-    """What is known of a feature map's axis of frames.
+    """The axis of frames of a feature map.
 
     Args:
-        delay: Positions its frames are late.
-        rate: Frames of it a step makes.
+        delay: Delay of its frames, in positions.
+        rate: Frames of it per step.
         field: Frames of the video each depends on.
-        length: (B,) frames of it there will be in all; None while no stream has ended.
-        batch, axis: Which axes hold the streams and the frames.
-        each: Elements of a frame that lie in a row on the axis of frames, as flatten(2) puts them.
+        length: (B,) its total number of frames; None while no stream has ended.
+        batch, axis: The axes of streams and of frames.
+        each: Elements of a frame that are consecutive on the axis of frames, as after flatten(2).
         extra: Frames of it that padding adds to those that a video of whole steps makes.
     """
 
@@ -43,14 +43,14 @@ class Timed:
     extra: int = 0
 
     def repeated(self, times: int) -> "Timed":
-        """The axis of frames when each is there so many times in a row."""
+        """Return the axis of frames when each is repeated that often in a row."""
         length = None if self.length is None else times * self.length
         extra, delay = times * self.extra, times * self.delay
         return replace(self, delay=delay, rate=times * self.rate, length=length, extra=extra)
 
     @property
     def place(self) -> tuple[int, int, int]:
-        """Where its streams and frames lie."""
+        """Return its axes of streams and frames."""
         return self.batch, self.axis, self.each
 
 
@@ -60,12 +60,12 @@ PLAIN = (0, 2, 1)
 
 @dataclass(frozen=True)
 class Pooled:
-    """What was made of all frames up to now, which has no frames any more.
+    """A tensor computed from all frames so far, without an axis of frames.
 
     Args:
-        late: Frames of the video it is late.
+        late: Delay in frames of the video.
         field: Frames of the video it depends on.
-        batch: Which axis holds the streams.
+        batch: The axis of streams.
     """
 
     late: int
@@ -75,10 +75,10 @@ class Pooled:
 
 @dataclass(frozen=True)
 class Window:
-    """How a kernel of `span` frames (dilation included) walks over time.
+    """The temporal settings of a kernel of `span` frames (dilation included).
 
     Args:
-        front, back: Padding before the first frame and after the last; below 0, frames left out.
+        front, back: Padding before the first frame and after the last; negative: frames skipped.
         repeats: The padding is copies of the first and the last frame.
     """
 
@@ -89,14 +89,14 @@ class Window:
     repeats: bool = False
 
     def output(self, x: Timed, chunk: int) -> Timed:
-        """The axis of frames of what it makes."""
+        """Return the axis of frames of its output."""
         if x.rate % self.stride:
             raise ChunkError(
                 f"a stride of {self.stride} in time needs a multiple of it in frames, has {x.rate}",
                 self.stride // gcd(self.stride, x.rate),
             )
-        # the last output of a step must not need a frame that is not there, the first frame of all
-        # included where it is copied
+        # the last output of a step must not need a missing frame, including the first frame
+        # of all if it is copied
         needed = self.span - self.front
         late = -(-(x.delay + max(needed, self.repeats)) // self.stride) - 1
         more, length = self.front + self.back - self.span, x.length
@@ -104,21 +104,21 @@ class Window:
             length = ((length + more).div(self.stride, rounding_mode="floor") + 1).clamp(min=0)
         extra = (x.extra + more) // self.stride + 1
         field = x.field + (self.span - 1) * frames_apart(x, chunk)
-        # nor may it be a frame that is left out if the video turns out to end here
+        # nor may it be a frame that is skipped if the video ends here
         made = replace(x, delay=max(0, late, -extra), rate=x.rate // self.stride, length=length)
         return replace(made, field=field, extra=extra)
 
     def history(self, x: Timed, y: Timed) -> int:
-        """Earlier frames the first output of a step needs; negative: the first ones it skips."""
+        """Return the earlier frames the first output of a step needs; negative: frames it skips."""
         return y.delay * self.stride + self.front - x.delay
 
     def reach(self, y: Timed) -> int:
-        """Frames under the kernel in one step."""
+        """Return the frames under the kernel in one step."""
         return self.span + (y.rate - 1) * self.stride
 
 
 def frames_apart(x: Timed, chunk: int) -> int:
-    """Frames of the video between two of a map, rounded up where it has more than the video."""
+    """Return the video frames between two frames of a map, rounded up."""
     return -(-chunk // x.rate)
 
 
@@ -126,8 +126,8 @@ class Clock:
     """The time of one step.
 
     Args:
-        careful: Skip what only matters near the first and the last frame of a stream when no
-            stream is there; False for a graph that must hold for every step.
+        careful: Skip work for the first and last frames of a stream when no stream is there;
+            False for a graph that must hold for every step.
     """
 
     def __init__(self, seen_B: Tensor, end_B: Tensor, chunk: int, *, careful: bool):
@@ -137,26 +137,26 @@ class Clock:
         self.least = int(seen_B.min()) if careful else 0
 
     def start(self) -> Timed:
-        """The axis of frames of the video itself."""
+        """Return the axis of frames of the video itself."""
         return Timed(0, self.chunk, 1, self.end if self.ended else None)
 
     def before(self, x: Timed) -> Tensor:
-        """(B,) the position of the first frame of a step."""
+        """Return (B,) the position of the first frame of a step."""
         return self.seen * x.rate // self.chunk - x.delay
 
     def outside(self, first_B: Tensor, frames: int, length_B: Tensor | None) -> Tensor:
-        """(B, T) bool: which of `frames` from `first_B` on are before the video or after it."""
+        """Return (B, T) bool: which of `frames` from `first_B` on are outside of the video."""
         position_BT = first_B[:, None] + torch.arange(frames, device=first_B.device)
         outside_BT = position_BT < 0
         return outside_BT if length_B is None else outside_BT | (position_BT >= length_B[:, None])
 
     def all_inside(self, x: Timed, earlier: int = 0) -> bool:
-        """Whether no stream can have a frame outside, `earlier` frames in front of the step's."""
+        """Whether no stream can have a frame outside, `earlier` frames before the step's."""
         first = self.least * x.rate // self.chunk - x.delay - max(earlier, 0)
         return self.careful and not self.ended and first >= 0
 
     def late(self, x: Timed) -> int:
-        """Frames that must follow one of the video before its own is there, padding included."""
+        """Return the delay in frames of the video, padding included."""
         return -(-(x.delay + max(0, x.extra)) * self.chunk // x.rate)
 
 
@@ -165,6 +165,6 @@ def same_rate(frames: list[Timed]) -> bool:
 
 
 def latest(frames: list[Timed]) -> Timed:
-    """The axis of frames of a sum of maps."""
+    """Return the axis of frames of a sum of maps."""
     late = max(frames, key=lambda x: x.delay)
     return replace(late, field=max(x.field for x in frames))
