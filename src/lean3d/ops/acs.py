@@ -31,7 +31,7 @@ MANY_VOXELS, FEW_CHANNELS = 2**15, 64
 
 
 class ACSConv3d(ViewsConv3d):
-    """Conv3d whose outputs each see one plane: axial (1,k,k), coronal (k,1,k) or sagittal (k,k,1).
+    """Conv3d whose outputs each use one plane: axial (1,k,k), coronal (k,1,k) or sagittal (k,k,1).
 
     Takes the arguments of nn.Conv3d in the same order; kernel depth must equal height. Then:
 
@@ -96,7 +96,7 @@ class ACSConv3d(ViewsConv3d):
         if max(self.split) == self.out_channels:
             return False  # one view is a plane
         if self.in_channels == self.groups:
-            # a trace is checked without gradients
+            # traces are checked without gradients
             return torch.jit.is_tracing() or not torch.is_grad_enabled()
         return self.out_channels <= FEW_OUTPUTS
 

@@ -1,4 +1,4 @@
-"""Every kernel a mixture of a few spatial and temporal atoms that all channels share.
+"""Every kernel is a mixture of a few spatial and temporal atoms shared by all channels.
 
 Paper: Miao et al., Spatiotemporal Joint Filter Decomposition in 3D Convolutional Neural Networks
 (STDCF), NeurIPS 2021, Sec 2.1 to 2.3
@@ -28,8 +28,8 @@ PATHS = ("reconstruct", "stages", "coefficients")
 
 
 def orthonormal(like: Tensor) -> Tensor:
-    """Random atoms of unit norm on average; orthogonal ones if there is room for that many."""
-    # QR knows no half precision
+    """Return random atoms of unit norm on average; orthogonal if there are enough dimensions."""
+    # QR has no half precision
     dtype = torch.promote_types(like.dtype, torch.float32)
     rows = torch.empty(len(like), like[0].numel(), device=like.device, dtype=dtype)
     if rows.shape[0] <= rows.shape[1]:
@@ -51,9 +51,9 @@ class AtomConv3d(KernelConv3d):
             temporal atoms, 1x1x1) or "coefficients" (1x1x1 first, then the atoms); None for
             "reconstruct", measured fastest.
 
-    Shape: (B, C, D, H, W) -> (B, C', D', H', W'), the sizes nn.Conv3d would give, whatever the
-        size or dilation of the atoms.
-    Cost: C*C'*k*k*k/groups multiply-adds per output voxel, once more per step to mix the kernel;
+    Shape: (B, C, D, H, W) -> (B, C', D', H', W'), the sizes nn.Conv3d would give, for any size or
+        dilation of the atoms.
+    Cost: C*C'*k*k*k/groups multiply-adds per output voxel, and as many per step to mix the kernel;
         M*k*k + N*k + C*C'*M*N/groups parameters and the bias.
     """
 
@@ -93,7 +93,7 @@ class AtomConv3d(KernelConv3d):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Random orthonormal atoms; coefficients that give kernels the variance of nn.Conv3d."""
+        """Initialise random orthonormal atoms, and coefficients for the variance of nn.Conv3d."""
         with torch.no_grad():
             for atoms in (self.spatial_atoms, self.temporal_atoms):
                 atoms.copy_(orthonormal(atoms))
@@ -103,7 +103,7 @@ class AtomConv3d(KernelConv3d):
         self.reset_bias(self.weight.shape[1] * math.prod(self.kernel_size))
 
     def dilate(self, *, space: int | None = None, time: int | None = None) -> "AtomConv3d":
-        """Spread the atoms' taps (Sec 2.3); 1 restores them. The output keeps its size."""
+        """Dilate the atoms' taps (Sec 2.3); 1 restores them. The output size is unchanged."""
         for name, factor in (("space", space), ("time", time)):
             if factor is None:
                 continue
@@ -115,7 +115,7 @@ class AtomConv3d(KernelConv3d):
     def swap_atoms(
         self, *, spatial: Tensor | None = None, temporal: Tensor | None = None
     ) -> "AtomConv3d":
-        """Put other atoms, of any size, in place of these; coefficients stay (Sec 2.1.2).
+        """Replace the atoms by others, of any size; coefficients stay (Sec 2.1.2).
 
         Args:
             spatial: (M, height, width)
@@ -136,7 +136,7 @@ class AtomConv3d(KernelConv3d):
 
     @property
     def spread(self) -> Triple:
-        """Dilation of the kernel, the atoms' own included."""
+        """The dilation of the kernel, including that of the atoms."""
         time, height, width = self.dilation
         return (
             time * self.time_dilation,
@@ -150,7 +150,7 @@ class AtomConv3d(KernelConv3d):
         return self.weight
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        # what `weight` was called at first
+        # the former name of `weight`
         if f"{prefix}coefficients" in state_dict:
             state_dict[f"{prefix}weight"] = state_dict.pop(f"{prefix}coefficients")
         super()._load_from_state_dict(state_dict, prefix, *rest)
@@ -177,7 +177,7 @@ class AtomConv3d(KernelConv3d):
     def _by_stages(self, x_BCDHW: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Eqn 1: spatial-atom, temporal-atom, then joint-coefficient convolution."""
         (jump, *step), (wide, *broad) = self.stride, self.spread
-        # time is padded after space, so that no spatial atom runs over frames of padding
+        # time is padded after space, so that no spatial atom is applied to padded frames
         x = self._padded(x_BCDHW, axes=(1, 2))
         batch = x.shape[0]
         space = self.spatial_atoms[:, None, None]

@@ -1,4 +1,4 @@
-"""What every operator shares: the arguments of nn.Conv3d, checked, and padding that may be a crop.
+"""Base classes of the operators: checked arguments of nn.Conv3d, and padding that may be a crop.
 
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
@@ -45,7 +45,7 @@ def choose_path(path: str | None, paths: tuple[str, ...], owner: object) -> str 
 
 
 def along(values: Triple, axis: int, other: int) -> tuple[Triple, Triple]:
-    """The settings of the plane (`other` along `axis`) and of the line (`other` elsewhere)."""
+    """Return settings of the plane (`other` along `axis`) and of the line (`other` elsewhere)."""
     plane = [other if i == axis else value for i, value in enumerate(values)]
     line = [value if i == axis else other for i, value in enumerate(values)]
     return (plane[0], plane[1], plane[2]), (line[0], line[1], line[2])
@@ -70,28 +70,28 @@ def pad_or_crop(x_BCDHW: Tensor, pads: Pads, mode: str = "zeros") -> Tensor:
 
 
 def by_conv3d(pads: Pads, mode: str) -> tuple[Triple, Pads]:
-    """What conv3d pads by itself, which takes no memory, and what is left to pad before it."""
+    """Return the padding done inside conv3d, which takes no memory, and the rest before it."""
     even = [before if before == after > 0 and mode == "zeros" else 0 for before, after in pads]
     depth, height, width = even
     return (depth, height, width), only(pads, tuple(axis for axis in range(3) if not even[axis]))
 
 
 def only(pads: Pads, axes: tuple[int, ...]) -> Pads:
-    """The padding of some axes, and none of the others."""
+    """Return the padding of some axes, and none of the others."""
     depth, height, width = (pair if axis in axes else (0, 0) for axis, pair in enumerate(pads))
     return depth, height, width
 
 
 def as_kernel(weight: Tensor, axis: int) -> Tensor:
-    """Lay a 2D kernel (C', C, k, k) across the plane that has no extent along spatial `axis`."""
+    """Expand a 2D kernel (C', C, k, k) to the plane without extent along spatial `axis`."""
     return weight.unsqueeze(2 + axis)
 
 
 class Holds4d(Leaf):
-    """A module for volumes with 4-D parameters that still takes `channels_last_3d`."""
+    """A module for volumes with 4-D parameters that still accepts `channels_last_3d`."""
 
     def _apply(self, fn: Callable, recurse: bool = True):
-        # .to(memory_format=torch.channels_last_3d) refuses 4-D tensors, so it is shown 5-D ones
+        # .to(memory_format=torch.channels_last_3d) refuses 4-D tensors, so it gets 5-D views
         def as_5d(tensor: Tensor) -> Tensor:
             return fn(tensor.unsqueeze(2)).squeeze(2) if tensor.ndim == 4 else fn(tensor)
 
@@ -101,8 +101,8 @@ class Holds4d(Leaf):
 class Conv3dLike(Holds4d):
     """The arguments of nn.Conv3d, checked once, and the convolution they describe.
 
-    A kernel smaller or larger than `kernel_size` along an axis sits centred in it, so every
-    operator gives exactly the output size of nn.Conv3d.
+    A kernel smaller or larger than `kernel_size` along an axis is centred in it, so every operator
+    gives exactly the output size of nn.Conv3d.
     """
 
     bias: Any
@@ -147,7 +147,7 @@ class Conv3dLike(Holds4d):
         self.make_bias(bias, dict(device=device, dtype=dtype))
 
     def make_bias(self, bias: bool, like: dict[str, Any]) -> None:
-        """Create the bias, where no part of the operator owns it."""
+        """Create the bias, if no part of the operator has it."""
 
     def _read_padding(self, padding: str | int | Triple) -> Pads:
         who = type(self).__name__
@@ -167,7 +167,7 @@ class Conv3dLike(Holds4d):
         return (halves[0], halves[1], halves[2]) if padding == "same" else ((0, 0),) * 3
 
     def pads_for(self, extent: Triple, dilation: Triple | None = None) -> Pads:
-        """Padding (negative: crop) under which a kernel of `extent` keeps the output size."""
+        """Return the padding (negative: crop) with which `extent` keeps the output size."""
         dilations = dilation or self.dilation
         result = []
         for axis, (before, after) in enumerate(self.pads):
@@ -197,7 +197,7 @@ class Conv3dLike(Holds4d):
         return conv3d(x_BCDHW, kernel, bias, self.stride, inside, dilations, groups)
 
     def padded(self, x_BCDHW: Tensor, pads: Pads, axes: tuple[int, ...] = (0, 1, 2)) -> Tensor:
-        """Pad `axes` by `padding_mode` as far as `padding` says; beyond it stand zeros."""
+        """Pad `axes` by `padding_mode` up to `padding`, and by zeros beyond."""
         needed, given = only(pads, axes), only(self.pads, axes)
         if self.padding_mode == "zeros":
             return pad_or_crop(x_BCDHW, needed)
@@ -214,7 +214,7 @@ class Conv3dLike(Holds4d):
         return self.compute(input)
 
     def compute(self, x_BCDHW: Tensor) -> Tensor:
-        """The operator itself, on a batch of volumes."""
+        """Run the operator itself, on a batch of volumes."""
         raise NotImplementedError
 
     def extra_repr(self) -> str:

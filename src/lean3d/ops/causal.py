@@ -1,7 +1,7 @@
-"""A convolution that looks at the past only, over a clip or frame by frame.
+"""A causal convolution, over a clip or frame by frame.
 
 Paper: Köpüklü et al., Dissected 3D CNNs (D3D), arXiv:2009.14639, Sec 3
-Differs from the paper: the frames before the first are a stated choice, copies of it or zeros.
+Differs from the paper: the padding before the first frame is an option, copies of it or zeros.
 
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
@@ -28,16 +28,16 @@ class CausalConv3d(DenseConv3d):
     width. The kernel's last tap is the present frame. `lean3d.stream` runs it frame by frame. Then:
 
     Args:
-        past: Frames put in front of the first; by default as many as `padding` puts before and
+        past: Frames of padding before the first; by default as many as `padding` puts before and
             after. dilation * (k - 1) of them keep the number of frames.
-        first: What stands before the first frame: "replicate" (copies of it) or "zeros".
+        first: Padding before the first frame: "replicate" (copies of it) or "zeros".
 
     Shape: (B, C, T, H, W) -> (B, C', T', H', W'), the sizes nn.Conv3d would give.
     Cost: C * C' * k * k * k / groups multiply-adds per output voxel, in a clip and in a step.
     State: (B, C, past, H, W), the past inputs.
 
     Raises:
-        ShapeError: a step brings a number of frames that its stride does not divide.
+        ShapeError: the number of frames of a step is not a multiple of the stride.
     """
 
     def __init__(

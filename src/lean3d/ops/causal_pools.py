@@ -1,4 +1,4 @@
-"""What looks at past frames without a kernel of its own: pools, plain windows, running means.
+"""Causal layers without a kernel: pools, plain windows, running means.
 
 Paper: Köpüklü et al., Dissected 3D CNNs (D3D), arXiv:2009.14639, Sec 3.1 ("same padding" at the
 first frame, nothing padded after the last)
@@ -30,7 +30,7 @@ __all__ = [
 
 
 class Past(Leaf):
-    """Puts the preceding frames in front, for any operator that is not padded in time.
+    """Prepends the preceding frames, for any operator without temporal padding.
 
     Shape: (B, C, T, ...) -> (B, C, frames + T, ...)
     State: (B, C, frames, ...), the past inputs.
@@ -67,10 +67,10 @@ class WithPrevious(Leaf):
 
 
 class CausalPool3d(Leaf):
-    """The arguments of the pools of torch.nn, all padding in time before the first frame.
+    """The arguments of torch.nn's pools, with all temporal padding before the first frame.
 
     Args:
-        past: Frames put in front of the first; by default as many as `padding` puts before and
+        past: Frames of padding before the first; by default as many as `padding` puts before and
             after.
 
     Shape: (B, C, T, H, W) -> (B, C, T', H', W'), the sizes nn.MaxPool3d would give.
@@ -98,7 +98,7 @@ class CausalPool3d(Leaf):
 
     @property
     def size(self) -> tuple[Triple, Triple, Triple]:
-        """Kernel, stride and what is still to be padded."""
+        """Return kernel, stride and the remaining padding."""
         return self.kernel_size, self.stride, (0, self.padding[1], self.padding[2])
 
     def extra_repr(self) -> str:
@@ -106,7 +106,7 @@ class CausalPool3d(Leaf):
 
 
 class CausalMaxPool3d(CausalPool3d):
-    """Max over the present and past frames; nothing stands before the first."""
+    """Max over the present and past frames; no padding counts before the first."""
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         return fast.max_pool3d(self.window(x_BCTHW, -torch.inf), *self.size)
@@ -116,7 +116,7 @@ class CausalAvgPool3d(CausalPool3d):
     """Mean over the present and past frames; zeros of the border count, as in nn.AvgPool3d.
 
     Args:
-        first: What stands before the first frame: "replicate" (copies of it) or "zeros".
+        first: Padding before the first frame: "replicate" (copies of it) or "zeros".
     """
 
     def __init__(self, *size: Any, first: First = "replicate", **options: Any):
@@ -128,7 +128,7 @@ class CausalAvgPool3d(CausalPool3d):
 
 
 class RunningMean(Leaf):
-    """Mean over space and over all frames up to each, as a causal squeeze-and-excitation needs.
+    """Mean over space and over all frames up to each, for a causal squeeze-and-excitation.
 
     Shape: (B, C, T, H, W) -> (B, C, T, 1, 1); (B, F, T) -> (B, F, T)
     State: (B, C) in float32 or better, the mean; (B,) the number of frames.
@@ -151,7 +151,7 @@ class RunningMean(Leaf):
 
 
 class MeanSoFar(Leaf):
-    """What stands for a pool over the whole clip: the mean of all frames so far, for the last one.
+    """Replaces a pool over the whole clip by the mean of all frames so far, for the last frame.
 
     Args:
         within: Pools each frame.
@@ -173,12 +173,12 @@ class MeanSoFar(Leaf):
 
 
 class LastFrames(Leaf):
-    """What stands for a pool over the whole clip: the last frames, their channels in a row.
+    """Replaces a pool over the whole clip by the last frames, concatenated along channels.
 
     Args:
         within: Pools each frame.
         frames: How many.
-        first: What stands before the first frame: "replicate" (copies of it) or "zeros".
+        first: Padding before the first frame: "replicate" (copies of it) or "zeros".
 
     Shape: (B, C, T, H, W) -> (B, frames * C, 1, H', W'), the oldest frame first.
     State: (B, C, frames - 1, H', W'), the past frames.

@@ -2,7 +2,7 @@
 
 Paper: Tran et al., Video Classification with Channel-Separated Convolutional Networks (CSN),
 arXiv:1904.02811, Sec 3.2 and 3.4
-Differs from the paper: nothing stands between ip's two convolutions, so that it is one linear
+Differs from the paper: there is nothing between ip's two convolutions, so that it is one linear
 operator; Figure 2 has batch norm and ReLU there, the authors' code batch norm (models/csn.py).
 
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
@@ -87,11 +87,11 @@ class ChannelSeparatedConv3d(Conv3dLike):
 
     @property
     def bias(self) -> Tensor | None:
-        """That of the k x k x k convolution, which owns the bias of the whole."""
+        """The bias of the k x k x k convolution, which is that of the operator."""
         return self.local.bias
 
     def reset_parameters(self) -> None:
-        """The initialisation of nn.Conv3d in both convolutions."""
+        """Initialise both convolutions as nn.Conv3d."""
         for module in (self.pointwise, self.local):
             if isinstance(module, nn.Conv3d):
                 module.reset_parameters()

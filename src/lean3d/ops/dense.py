@@ -1,4 +1,4 @@
-"""nn.Conv3d that computes as the operators here do.
+"""nn.Conv3d with the computation of the operators here.
 
 Differs from nn.Conv3d: one small sample on a CPU stays with oneDNN, see `lean3d.ops.fast`.
 
@@ -15,7 +15,7 @@ __all__ = ["DenseConv3d"]
 
 
 class DenseConv3d(KernelConv3d):
-    """The arguments, parameters and answers of nn.Conv3d.
+    """The arguments, parameters and outputs of nn.Conv3d.
 
     Shape: (B, C, D, H, W) -> (B, C', D', H', W')
     Cost: C * C' * k * k * k / groups multiply-adds per output voxel.
@@ -42,7 +42,7 @@ class DenseConv3d(KernelConv3d):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """The initialisation of nn.Conv3d."""
+        """Initialise as nn.Conv3d."""
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
         self.reset_bias(self.weight[0].numel())
 

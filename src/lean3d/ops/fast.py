@@ -1,4 +1,4 @@
-"""nn.functional.conv3d and max_pool3d by the fastest of the ways that give their answers.
+"""nn.functional.conv3d and max_pool3d by the fastest equivalent kernels.
 
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
@@ -25,11 +25,11 @@ def conv3d(
 ) -> Tensor:
     """Convolve with a dense kernel (C', C/groups, kd, kh, kw), zeros beyond the border."""
     if not torch.compiler.is_compiling() and has_torch_function_unary(x_BCDHW):
-        # one call to whoever watches, whatever it is computed by
+        # a single call for observers, whatever kernel computes it
         call = (x_BCDHW, kernel, bias, stride, pad, dilation, groups)
         return handle_torch_function(conv3d, (x_BCDHW,), *call)
     if is_plane(x_BCDHW, kernel, pad, dilation, groups):
-        # the taps lie side by side along the channels, in the input as in the kernel: views
+        # the taps are concatenated along the channels, in the input as in the kernel: views
         taps_BCHW = x_BCDHW[:, :, :: dilation[0]].flatten(1, 2)
         rest = (stride[1:], pad[1:], dilation[1:])
         return F.conv2d(taps_BCHW, kernel.flatten(1, 2), bias, *rest).unsqueeze(2)
@@ -58,7 +58,7 @@ def max_pool3d(x_BCDHW: Tensor, kernel: Triple, stride: Triple, pad: Triple) -> 
 
 
 def is_plane(x_BCDHW: Tensor, kernel: Tensor, pad: Triple, dilation: Triple, groups: int) -> bool:
-    """Whether the kernel spans all of depth, so that conv2d over its taps gives the answer.
+    """Whether the kernel spans all of depth, so that conv2d over its taps gives the output.
 
     Measured at one sample of (64, 3, 56, 56), kernel 3: 3.5 times faster than conv3d; a depthwise
     kernel is faster as it is.
@@ -69,23 +69,23 @@ def is_plane(x_BCDHW: Tensor, kernel: Tensor, pad: Triple, dilation: Triple, gro
 
 def loses_gradients(x_BCDHW: Tensor, kernel: Tensor, stride: Triple, pad: Triple) -> bool:
     """Whether oneDNN may leave parts of the kernel's gradient unwritten."""
-    # a trace is checked without gradients and may be trained
+    # traces are checked without gradients and may be trained
     trains = torch.jit.is_tracing() or (torch.is_grad_enabled() and kernel.requires_grad)
     on_cpu = x_BCDHW.device.type == "cpu"
     return trains and on_cpu and is_exposed(sizes(x_BCDHW)[1], stride, pad)
 
 
 def is_exposed(channels: int, stride: Triple, pad: Triple) -> bool:
-    """Whether a convolution should pad the volume before it: stems of images and scans.
+    """Whether a convolution should pad the volume explicitly: stems of images and scans.
 
-    Seen with torch 2.13 as NaN and as damaged memory, at up to three channels, kernel 7, stride 2,
-    padding 3 and depth 6; a volume that is padded before has whole gradients.
+    Observed with torch 2.13 as NaN and as damaged memory, at up to three channels, kernel 7,
+    stride 2, padding 3 and depth 6; gradients are complete with explicit padding.
     """
     return channels <= 3 and max(stride) > 1 and any(pad)
 
 
 def takes_slow_path(x_BCDHW: Tensor, kernel: Tensor, groups: int) -> bool:
-    """Whether ATen would leave oneDNN for its im2col loop: one small float32 sample on a CPU.
+    """Whether ATen would use its im2col loop instead of oneDNN: one small float32 sample on a CPU.
 
     Measured at (1, 64, 16, 16, 16): 7.4 ms by that loop, 2.8 ms by oneDNN.
     """

@@ -1,10 +1,10 @@
-"""From features of frames to scores, for clips and for streams.
+"""Heads from features of frames to scores, for clips and for streams.
 
 Paper: Köpüklü et al., Dissected 3D CNNs (D3D), arXiv:2009.14639, Sec 3.2 and Table 3
-Differs from the paper: a mean over all frames so far is offered too; what stands before the first
-feature is a stated choice, copies of it or zeros.
+Differs from the paper: a mean over all frames so far is an option too; the padding before the
+first feature is an option, copies of it or zeros.
 
-Each head answers for the last frame, and inside `ops.memory.every_frame` for every frame.
+Each head gives an output for the last frame; in `ops.memory.every_frame`, for every frame.
 
 Axes: B batch, F features, T time, K classes.
 """
@@ -23,12 +23,12 @@ __all__ = ["MeanHead", "RecurrentHead", "WindowHead"]
 
 
 def asked(y_BTK: Tensor) -> Tensor:
-    """All frames where they are asked for, otherwise the last: (B, K)."""
+    """Return the last frame (B, K), or all frames if requested."""
     return y_BTK if every_frame_asked() else y_BTK[:, -1]
 
 
 class WindowHead(Leaf):
-    """One linear layer over the features of the last `window` frames side by side ("fc").
+    """One linear layer over the concatenated features of the last `window` frames ("fc").
 
     Shape: (B, F, T) -> (B, K)
     Cost: window * F * K multiply-adds.

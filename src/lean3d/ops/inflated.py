@@ -1,4 +1,4 @@
-"""Dense 3D convolutions that pad depth by its border slices.
+"""Dense 3D convolutions with depth padded by its border slices.
 
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
@@ -18,7 +18,7 @@ NONE = (0, 0)
 
 
 class InflatedConv3d(Leaf, nn.Conv3d):
-    """nn.Conv3d over the plane settings of an nn.Conv2d, with its own padding along depth.
+    """nn.Conv3d with the plane settings of an nn.Conv2d, and its own padding along depth.
 
     Args:
         conv: The 2D convolution whose channels, plane settings and dtype it takes.
@@ -49,7 +49,7 @@ class InflatedConv3d(Leaf, nn.Conv3d):
         return conv3d(pad_or_crop(x, rest, self.plane_mode), self.weight, self.bias, *size)
 
     def plain(self) -> nn.Conv3d:
-        """nn.Conv3d itself, where its own padding says the same and can be trusted."""
+        """Use nn.Conv3d itself, if its own padding is equal and safe."""
         first = tuple(before for before, _ in self.pads)
         equal = all(before == after >= 0 for before, after in self.pads)
         modes = {self.plane_mode} | ({self.pad} if first[0] else set())
@@ -75,7 +75,7 @@ class InflatedConv3d(Leaf, nn.Conv3d):
 
 
 class InflatedConvTranspose3d(Leaf, nn.ConvTranspose3d):
-    """nn.ConvTranspose3d that repeats the border slices before it, and crops after.
+    """nn.ConvTranspose3d that replicates the border slices before it, and crops after.
 
     Shape: (B, C, D, H, W) -> (B, C', D', H', W'), the sizes nn.ConvTranspose3d would give.
     """
@@ -86,7 +86,7 @@ class InflatedConvTranspose3d(Leaf, nn.ConvTranspose3d):
             settings: Any = (self.stride, self.padding, self.kernel_size, 3, self.dilation)
             more = tuple(self._output_padding(x_BCDHW, list(output_size), *settings))
         span, pad = self.dilation[0] * (self.kernel_size[0] - 1), int(self.padding[0])
-        # how many slices beyond the end a border output sees
+        # how many slices beyond the end a border output uses
         reach = -(-(span + more[0]) // self.stride[0])
         end = span + 1 + more[0] - 2 * pad
         depth = (x_BCDHW.shape[-3] - 1) * self.stride[0] + end

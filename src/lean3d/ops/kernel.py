@@ -1,4 +1,4 @@
-"""Operators with one kernel of their own: an nn.Conv3d to whatever asks for one.
+"""Operators with one kernel of their own, which count as instances of nn.Conv3d.
 
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
@@ -15,10 +15,10 @@ __all__ = ["KernelConv3d"]
 
 
 class KernelConv3d(Conv3dLike, nn.Conv3d):  # type: ignore[misc]
-    """An operator whose kernel is made of its parameter `weight`, one row for each output.
+    """An operator whose kernel is computed from its parameter `weight`, one row for each output.
 
     So initialisation, weight norm, spectral norm and pruning by isinstance(_, nn.Conv3d) and by the
-    names `weight` and `bias` mean what they mean there, though `weight` may have fewer axes.
+    names `weight` and `bias` work as for nn.Conv3d, though `weight` may have fewer axes.
     """
 
     def make_bias(self, bias: bool, like: dict[str, Any]) -> None:
@@ -27,7 +27,7 @@ class KernelConv3d(Conv3dLike, nn.Conv3d):  # type: ignore[misc]
         self._reversed_padding_repeated_twice = [n for pair in reversed(self.pads) for n in pair]
 
     def reset_bias(self, fan_in: int) -> None:
-        """The bound of nn.Conv3d: 1 / sqrt(fan_in)."""
+        """Return the bound of nn.Conv3d: 1 / sqrt(fan_in)."""
         if self.bias is not None:
             bound = 1 / math.sqrt(fan_in)
             nn.init.uniform_(self.bias, -bound, bound)
@@ -36,7 +36,7 @@ class KernelConv3d(Conv3dLike, nn.Conv3d):  # type: ignore[misc]
         return self._conv_forward(x_BCDHW, self.weight, self.bias)
 
     def kernel(self, weight: Tensor) -> Tensor:
-        """The kernel (C', C/groups, kd, kh, kw) that a weight stands for."""
+        """Return the kernel (C', C/groups, kd, kh, kw) that a weight gives."""
         raise NotImplementedError
 
     def dense_weight(self) -> Tensor:

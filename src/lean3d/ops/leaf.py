@@ -9,10 +9,10 @@ __all__ = ["Leaf"]
 
 
 class Leaf(nn.Module):
-    """A leaf of every symbolic trace, whatever the tracer takes for one.
+    """A leaf of every symbolic trace, whatever the tracer's own leaves are.
 
-    So a graph names the module by its path, and what its forward chooses by size or device is
-    chosen when the graph runs.
+    So a graph names the module by its path, and choices of its forward by size or device are made
+    when the graph runs.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

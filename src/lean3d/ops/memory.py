@@ -1,8 +1,8 @@
-"""What a module remembers between the steps of a stream, and where it is kept.
+"""State of modules between the steps of a stream, and its storage.
 
-Modules keep no state. A module that mixes frames asks `past` for the frames before its input, or
-`carry` for what it computed last. Over a whole clip they answer from the clip alone. While a
-`Memory` is active they answer from a step's state, and leave the next one there.
+Modules keep no state. A module that mixes frames calls `past` for the frames before its input, or
+`carry` for its last result. Over a whole clip these return values of the clip alone. While a
+`Memory` is active they read from a step's state, and write the next one to it.
 
 Axes: B batch, C channels, F features, T time, H height, W width.
 """
@@ -35,15 +35,15 @@ __all__ = [
 First = Literal["replicate", "zeros"] | float
 Kind = Literal["input", "map", "feature", "recurrent"]
 
-# torch.compile and torch.export follow a threading.local, and not a ContextVar
+# torch.compile and torch.export support threading.local, but not ContextVar
 _LOCAL = threading.local()
 
 
 class ChunkError(ShapeError):
-    """A step brings a number of frames that a temporal stride does not divide.
+    """The number of frames of a step is not a multiple of a temporal stride.
 
     Args:
-        factor: Times as many frames would do.
+        factor: The number of frames times this would be accepted.
     """
 
     def __init__(self, message: str, factor: int):
@@ -52,12 +52,12 @@ class ChunkError(ShapeError):
 
 
 class Memory:
-    """One step: the state it reads, and the one it leaves in `new`.
+    """One step: the state it reads, and the next one in `new`.
 
     Args:
-        state: Tensors by slot, batch first; a slot that is absent is read as if streams began.
+        state: Tensors by slot, batch first; a missing slot is read as at the start of a stream.
         names: The path of every module of the model.
-        frames: The step's input, so that a cache of it is told from caches of feature maps.
+        frames: The step's input, to distinguish a cache of it from caches of feature maps.
         fresh: (B,) bool, the streams whose first step this is; None when there are none.
     """
 
@@ -73,7 +73,7 @@ class Memory:
         self.kinds: dict[str, Kind] = {}
 
     def slot(self, path: str, what: str) -> str:
-        """A name for what the module at `path` keeps, numbered when it is called again."""
+        """Return a slot name for the module at `path`, numbered if it is called again."""
         name = first = f"{path}.{what}".lstrip(".")
         again = 1
         while name in self.new:
@@ -82,7 +82,7 @@ class Memory:
         return name
 
     def read(self, slot: str, first: Tensor) -> Tensor:
-        """The slot's tensor, `first` for the streams that begin."""
+        """Return the slot's tensor, `first` for the streams that begin."""
         old = self.state.get(slot)
         if old is None:
             return first
@@ -95,7 +95,7 @@ class Memory:
         self.new[slot], self.kinds[slot] = value, kind
 
     def window(self, slot: str, x: Tensor, frames: int, first: First) -> Tensor:
-        """`x` with `frames` earlier frames in front; the last ones are kept for the next step."""
+        """Return `x` with `frames` earlier frames prepended; keep the last for the next step."""
         window = torch.cat([self.read(slot, before(x, frames, first)), x], dim=2)
         kind: Kind = "input" if x is self.frames else "map" if x.ndim == 5 else "feature"
         # a view would keep the whole window alive
@@ -104,7 +104,7 @@ class Memory:
 
 
 def active() -> Memory | None:
-    """The memory of the step that is running in this thread, if one is."""
+    """Return the memory of the step that is running in this thread, if there is one."""
     return getattr(_LOCAL, "memory", None)
 
 
@@ -120,7 +120,7 @@ def remember(memory: Memory) -> Iterator[Memory]:
 
 @contextmanager
 def every_frame() -> Iterator[None]:
-    """Let heads answer (B, T, ...) for every frame, not (B, ...) for the last one."""
+    """Make heads return (B, T, ...) for every frame, not (B, ...) for the last one."""
     outer, _LOCAL.every = every_frame_asked(), True
     try:
         yield
@@ -129,12 +129,12 @@ def every_frame() -> Iterator[None]:
 
 
 def every_frame_asked() -> bool:
-    """Whether a head should answer for every frame."""
+    """Whether a head should return an output for every frame."""
     return getattr(_LOCAL, "every", False)
 
 
 def before(x: Tensor, frames: int, first: First) -> Tensor:
-    """What stands before the first of the frames `x`: copies of it, or a number."""
+    """Return the padding before the first of the frames `x`: copies of it, or a number."""
     if first == "replicate":
         return x[:, :, :1].expand(-1, -1, frames, *x.shape[3:])
     shape = (x.shape[0], x.shape[1], frames, *x.shape[3:])
@@ -142,10 +142,10 @@ def before(x: Tensor, frames: int, first: First) -> Tensor:
 
 
 def past(owner: nn.Module, x: Tensor, frames: int, first: First) -> Tensor:
-    """`x` (B, C, T, ...) with the `frames` frames that precede it in front.
+    """Return `x` (B, C, T, ...) with the `frames` preceding frames prepended.
 
     Args:
-        first: What precedes the first frame of all: "replicate" for copies of it, "zeros" or a
+        first: Padding before the first frame of all: "replicate" for copies of it, "zeros" or a
             number.
 
     State: (B, C, frames, ...), nothing when `frames` is 0.
@@ -162,7 +162,7 @@ def past(owner: nn.Module, x: Tensor, frames: int, first: First) -> Tensor:
 
 
 def carry(owner: nn.Module, what: str, first: Tensor) -> tuple[Tensor, Callable[[Tensor], None]]:
-    """What `owner` left at the end of the previous step, or `first`; and how to leave the next.
+    """Return what `owner` kept at the previous step, or `first`; and a function to keep the next.
 
     State: the shape of `first`, batch first.
     """
@@ -174,7 +174,7 @@ def carry(owner: nn.Module, what: str, first: Tensor) -> tuple[Tensor, Callable[
 
 
 def precisely(x: Tensor) -> Tensor:
-    """In float32, or better if it is: what a mean of many frames is kept in."""
+    """Return the tensor in float32 or better, the precision in which running means are kept."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -183,7 +183,7 @@ def check_steps(owner: nn.Module, x: Tensor, kernel: int, stride: int, past: int
 
     Args:
         kernel: Frames the window spans, dilation included.
-        past: Frames in front of the first.
+        past: Frames of padding before the first.
     """
     if active() is None:
         return

@@ -2,9 +2,9 @@
 
 Paper: Gonda et al., Parallel Separable 3D Convolution for Video and Volumetric Data
 Understanding (PmSCn), arXiv:1809.04096, Sec 3
-Differs from the paper: nothing known; where it is silent, the first 2D convolution carries the
-stride, every 2D convolution is followed by ReLU, and only the last convolution has a bias. Streams
-can be summed, as Eqn 3 has them, as well as concatenated, as the paper's networks have them.
+Differs from the paper: no known differences; where the paper does not specify it, the first 2D
+convolution has the stride, every 2D convolution is followed by ReLU, and only the last convolution
+has a bias. Streams can be summed, as in Eqn 3, or concatenated, as in the paper's networks.
 
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
@@ -25,7 +25,7 @@ __all__ = ["ParallelSeparableConv3d", "matching_filters"]
 
 
 def matching_filters(in_channels: int, out_channels: int, kernel: Triple) -> int:
-    """Sub-space filters M: one 2D and one 1D convolution hold what Conv3d holds (Eqn 5)."""
+    """Return filters M with which a 2D and a 1D convolution have Conv3d's parameters (Eqn 5)."""
     depth, height, width = kernel
     dense = out_channels * in_channels * depth * height * width
     return max(dense // (in_channels * height * width + out_channels * depth), 1)
@@ -39,11 +39,11 @@ class ParallelSeparableConv3d(Conv3dLike):
 
     Args:
         streams: m, the number of orientations, 1 to 3.
-        depth: n, the 2D convolutions per stream; P2SC2 stands for two Conv3d in a row.
+        depth: n, the 2D convolutions per stream; P2SC2 replaces two Conv3d in a row.
         filters: Filters of each 2D convolution; None for M / streams, M by Eqn 5.
-        relu: False leaves the non-linearity out; with depth 1 the operator is then linear.
-        join: "concat" gives each stream its share of the outputs, within each group; "sum" lets
-            every stream answer for all outputs and adds them up (Eqn 3).
+        relu: False omits the non-linearity; with depth 1 the operator is then linear.
+        join: "concat" gives each stream its share of the outputs, within each group; with "sum"
+            every stream computes all outputs and they are added up (Eqn 3).
 
     Shape: (B, C, D, H, W) -> (B, C', D', H', W'), the sizes nn.Conv3d would give.
     Cost: m * (F*C*k*k + (n-1)*F*F*k*k) + F*C'*k multiply-adds per output voxel at stride 1, F the
@@ -91,7 +91,7 @@ class ParallelSeparableConv3d(Conv3dLike):
         check_sizes("ParallelSeparableConv3d's kernels", kernels)
         like = dict(device=device, dtype=dtype)
         self.streams = nn.ModuleList(
-            # one bias will do for a sum
+            # one bias is enough for a sum
             self._stream(axis, share * groups, bias and (join == "concat" or axis == 0), like)
             for axis, share in enumerate(self.shares)
         )
@@ -142,19 +142,19 @@ class ParallelSeparableConv3d(Conv3dLike):
 
     @property
     def bias(self) -> Tensor | None:
-        """That of the whole (C',), which the 1D convolutions own in parts."""
+        """The bias (C',) of the operator, of which each 1D convolution has a part."""
         lines: Any = [list(stream.children())[-1] for stream in self.streams]
         parts = [line.bias for line in lines if line.bias is not None]
         return self._joined(parts, dim=0) if parts else None
 
     def reset_parameters(self) -> None:
-        """The initialisation of nn.Conv3d in every convolution."""
+        """Initialise every convolution as nn.Conv3d."""
         for module in self.streams.modules():
             if isinstance(module, nn.Conv3d):
                 module.reset_parameters()
 
     def _joined(self, parts: list[Tensor], dim: int) -> Tensor:
-        """Join the streams' channels group by group, as nn.Conv3d orders them."""
+        """Join the streams' channels group by group, in the order of nn.Conv3d."""
         if self.join == "sum":
             return reduce(torch.add, parts)
         grouped = zip(*[part.chunk(self.groups, dim=dim) for part in parts], strict=True)

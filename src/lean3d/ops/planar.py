@@ -19,8 +19,8 @@ __all__ = ["PlanarConv3d"]
 class PlanarConv3d(PlaneConv3d):
     """Conv3d without extent along one axis: (1,k,k), (k,1,k) or (k,k,1).
 
-    Takes the arguments of nn.Conv3d in the same order; the kernel sits in the middle of
-    `kernel_size`. A 2D checkpoint of nn.Conv2d loads unchanged. Then:
+    Takes the arguments of nn.Conv3d in the same order; the kernel is centred in `kernel_size`. A 2D
+    checkpoint of nn.Conv2d loads unchanged. Then:
 
     Args:
         axis: The axis the kernel does not extend along: 0 depth, 1 height, 2 width.

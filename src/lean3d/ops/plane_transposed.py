@@ -1,7 +1,7 @@
-"""Transposed 2D kernels laid on planes of a volume.
+"""Transposed 2D kernels on planes of a volume.
 
 A transposed convolution with stride s also enlarges the axis its kernel does not extend along;
-there every output takes the nearest input, so a volume that is constant along that axis stays so.
+there every output uses the nearest input, so a volume that is constant along that axis stays so.
 
 Axes: B batch, C channels, D depth, H height, W width. View 0 has no extent along D (axial),
 view 1 none along H (coronal), view 2 none along W (sagittal).
@@ -92,7 +92,7 @@ class PlaneConvTranspose3d(Holds4d, nn.ConvTranspose3d):
                 )
 
     def reset_parameters(self) -> None:
-        """The initialisation of nn.ConvTranspose2d."""
+        """Initialise as nn.ConvTranspose2d."""
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         if self.bias is not None:
             bound = 1 / math.sqrt(self.weight[0].numel())
@@ -112,7 +112,7 @@ class PlaneConvTranspose3d(Holds4d, nn.ConvTranspose3d):
         return y.squeeze(0) if one else y
 
     def compute(self, x_BCDHW: Tensor, more: Triple) -> Tensor:
-        """The operator itself, on a batch of volumes, without its bias.
+        """Run the operator itself, on a batch of volumes, without its bias.
 
         Args:
             more: The output padding.
@@ -125,7 +125,7 @@ class PlaneConvTranspose3d(Holds4d, nn.ConvTranspose3d):
     def one_view(
         self, x_BCDHW: Tensor, weight: Tensor, view: int, groups: int, more: Triple
     ) -> Tensor:
-        """Transpose a 2D kernel across one plane; the third axis takes the nearest input."""
+        """Transpose a 2D kernel on a plane; along the third axis outputs use the nearest input."""
         flat = tuple(1 if axis == view else step for axis, step in enumerate(self.stride))
         dilation = tuple(1 if axis == view else step for axis, step in enumerate(self.dilation))
         kernel = as_kernel(weight, view)
@@ -136,7 +136,7 @@ class PlaneConvTranspose3d(Holds4d, nn.ConvTranspose3d):
         return self._nearest(y, view, more[view])
 
     def _pads(self, kernel: Tensor, axis: int, more: int) -> tuple[int, int]:
-        """What to add to a full transposed convolution along an axis; negative: what to cut."""
+        """Return the padding of a full transposed convolution along an axis; negative: the crop."""
         missing = self.dilation[axis] * (self.kernel_size[axis] - sizes(kernel)[2 + axis])
         before = missing // 2 - self.padding[axis]
         after = missing - missing // 2 - self.padding[axis] + more

@@ -1,9 +1,9 @@
-"""Calls that are recorded, to be run again on inputs of other sizes.
+"""Calls that are recorded and run again on inputs of other sizes.
 
-What an operator chooses for speed by the size of its input holds for that input alone. A recorded
-call (torch.export, torch.compile with dynamic sizes, torch.jit.trace, the ONNX exporters) must not
-make it a limit of the program, so there it takes a way that is right for all sizes. An eager call
-keeps its measured choice.
+An operator's choice for speed by the size of its input holds for that input alone. In a recorded
+call (torch.export, torch.compile with dynamic sizes, torch.jit.trace, the ONNX exporters) it must
+not limit the program, so there it uses a path that is right for all sizes. An eager call keeps its
+measured choice.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ def holds(condition: Any) -> bool:
     if torch.jit.is_tracing():
         return False
     if torch.compiler.is_compiling() or isinstance(condition, torch.SymBool):
-        # takes a quarter of a second to import, which eager calls need not pay
+        # takes a quarter of a second to import, which eager calls can avoid
         from torch.fx.experimental.symbolic_shapes import statically_known_true
 
         return statically_known_true(condition)
@@ -28,14 +28,14 @@ def holds(condition: Any) -> bool:
 
 
 def is_transformed() -> bool:
-    """Whether torch.func or forward-mode differentiation follows the call."""
+    """Whether torch.func or forward-mode differentiation traces the call."""
     if torch.compiler.is_compiling():
         return False
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def is_plain(x: Tensor) -> bool:
-    """Whether nothing records or follows the call, so that any kernel of ATen may be used."""
+    """Whether nothing records or traces the call, so that any kernel of ATen may be used."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
     return type(x) is Tensor and not is_transformed()

@@ -1,6 +1,6 @@
-"""What every operator means, slowly and plainly: one tap of one kernel at a time.
+"""Slow and simple reference of every operator: one tap of one kernel at a time.
 
-Nothing here calls a convolution. Tests hold the operators to these definitions, output and
+Nothing here calls a convolution. Tests compare the operators with these definitions, output and
 gradient.
 
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
@@ -28,7 +28,7 @@ __all__ = ["convolve", "reference"]
 
 
 def source(position: int, size: int, pads: tuple[int, int], mode: str) -> int | None:
-    """The voxel that stands at a position of the padded axis; None for a zero."""
+    """Return the voxel at a position of the padded axis; None for a zero."""
     if 0 <= position < size:
         return position
     if mode == "zeros" or not -pads[0] <= position < size + pads[1]:
@@ -41,7 +41,7 @@ def source(position: int, size: int, pads: tuple[int, int], mode: str) -> int | 
 
 
 def gather(x: Tensor, axis: int, positions: Sequence[int], pads, mode: str) -> Tensor:
-    """The slices of `x` at the given positions of one padded axis."""
+    """Return the slices of `x` at the given positions of one padded axis."""
     slices = []
     for position in positions:
         index = source(position, x.shape[axis], pads, mode)
@@ -54,7 +54,7 @@ def convolve(
     x: Tensor, kernel: Tensor, bias: Tensor | None, *, nominal, stride, pads, dilation, groups,
     mode, spread=None,
 ) -> Tensor:  # fmt: skip
-    """A kernel of any extent, its middle tap where a kernel of size `nominal` has its own.
+    """A kernel of any extent, centred on the middle tap of a kernel of size `nominal`.
 
     `dilation` is that of the nominal kernel, which fixes the output size; `spread` is its own.
     """
@@ -83,8 +83,8 @@ def settings(op: Conv3dLike) -> dict:
 
 
 def plain(conv: torch.nn.Conv3d, x: Tensor) -> Tensor:
-    """An inner nn.Conv3d, by its own arguments."""
-    # read through an operator of ours, so that "same" has one meaning
+    """Run an inner nn.Conv3d by its own arguments."""
+    # the padding is read through one of our operators, so that "same" is handled once
     size = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, False)
     arguments: Any = (conv.in_channels, conv.out_channels, *size, conv.padding_mode)
     like = Conv3dLike(*arguments)
@@ -194,5 +194,5 @@ REFERENCES: dict[type, Any] = {
 
 
 def reference(op: Conv3dLike, x_BCDHW: Tensor) -> Tensor:
-    """What an operator (in train mode) should answer."""
+    """Return the expected output of an operator (in train mode)."""
     return REFERENCES[type(op)](op, x_BCDHW)

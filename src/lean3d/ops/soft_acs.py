@@ -55,7 +55,7 @@ class SoftACSConv3d(LearntViews, ViewsConv3d):  # type: ignore[misc]
 
     Takes the arguments of nn.Conv3d in the same order; kernel depth must equal height. The weights
     of the views are the parameter `views` (C', 3), zero at first, so that it starts as MeanACS. A
-    2D checkpoint of nn.Conv2d loads unchanged, and leaves them as they are.
+    2D checkpoint of nn.Conv2d loads unchanged and does not change them.
 
     Shape: (B, C, D, H, W) -> (B, C', D', H', W'), the sizes nn.Conv3d would give.
     Cost: C * C' * k * k * k / groups multiply-adds per output voxel; C' * (C * k * k + 3)

@@ -1,7 +1,7 @@
 """A spatial convolution followed by a temporal one.
 
 Papers: Tran et al., A Closer Look at Spatiotemporal Convolutions (R(2+1)D), arXiv:1711.11248,
-Sec 3.5; the rank-1 form is the one STDCF compares with (Sec 2.1.1).
+Sec 3.5; STDCF compares with the rank-1 form (Sec 2.1.1).
 
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
@@ -21,7 +21,7 @@ __all__ = ["SpaceTimeConv3d", "matching_width"]
 
 
 def matching_width(in_channels: int, out_channels: int, kernel: Triple) -> int:
-    """Channels between the two convolutions under which they hold what Conv3d holds."""
+    """Return channels between the two convolutions with which they have Conv3d's parameters."""
     time, height, width = kernel
     dense = time * height * width * in_channels * out_channels
     return max(dense // (height * width * in_channels + time * out_channels), 1)
@@ -35,7 +35,7 @@ class SpaceTimeConv3d(Conv3dLike):
     Args:
         form: "2plus1d" has batch norm and ReLU in between and as many parameters as Conv3d;
             "rank1" has neither, C' channels in between, and is linear.
-        mid_channels: Channels in between; None for the form's own.
+        mid_channels: Channels in between; None for the form's default.
 
     Shape: (B, C, D, H, W) -> (B, C', D', H', W'), the sizes nn.Conv3d would give.
     Cost: m*C*k*k per voxel after the spatial stride plus m*C'*k per output voxel, divided by
@@ -99,11 +99,11 @@ class SpaceTimeConv3d(Conv3dLike):
 
     @property
     def bias(self) -> Tensor | None:
-        """That of the temporal convolution, which owns the bias of the whole."""
+        """The bias of the temporal convolution, which is that of the operator."""
         return self.temporal.bias
 
     def reset_parameters(self) -> None:
-        """The initialisation of nn.Conv3d and nn.BatchNorm3d."""
+        """Initialise as nn.Conv3d and nn.BatchNorm3d."""
         for module in self.modules():
             if isinstance(module, (nn.Conv3d, nn.BatchNorm3d)):
                 module.reset_parameters()

@@ -59,7 +59,7 @@ class PlanarConvTranspose3d(PlaneConvTranspose3d):
 
 
 class ACSConvTranspose3d(PlaneConvTranspose3d):
-    """Transposed convolution whose outputs each see one of three planes.
+    """Transposed convolution whose outputs each use one of three planes.
 
     Args:
         split: Outputs per view, axial, coronal, sagittal, summing to out_channels; None for thirds.
@@ -101,7 +101,7 @@ class ACSConvTranspose3d(PlaneConvTranspose3d):
     def _range(
         self, x_BCDHW: Tensor, view: int, start: int, stop: int, more: Triple
     ) -> list[Tensor]:
-        """Outputs start..stop of one view, group by group (a view may begin or end inside one)."""
+        """Return outputs start..stop of one view, by group (a view may begin or end inside one)."""
         inputs, outputs = self.in_channels // self.groups, self.out_channels // self.groups
         parts = []
         while start < stop:

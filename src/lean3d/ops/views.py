@@ -1,4 +1,4 @@
-"""One 2D kernel laid on the axial, coronal and sagittal planes of a volume.
+"""One 2D kernel on the axial, coronal and sagittal planes of a volume.
 
 Paper: Yang et al., Reinventing 2D Convolutions for 3D Images (ACS), arXiv:1911.10477
 
@@ -21,13 +21,13 @@ __all__ = ["LearntViews", "PlaneConv3d", "ViewsConv3d", "embed"]
 
 
 def embed(kernel: Tensor, extent: tuple[int, ...]) -> Tensor:
-    """Put a kernel in the middle of a larger one that is zero elsewhere."""
+    """Centre a kernel in a larger one that is zero elsewhere."""
     pads = []
     outputs, inputs, *owns = sizes(kernel)
     for own, size in zip(reversed(owns), reversed(extent), strict=True):
         before = (size - 1) // 2 - (own - 1) // 2
         pads += [before, size - own - before]
-    # the TorchScript-based ONNX exporter does not know the shape of what is padded
+    # the TorchScript-based ONNX exporter cannot infer the shape of padded tensors
     return torch.nn.functional.pad(kernel, pads).view(outputs, inputs, *extent)
 
 
@@ -43,13 +43,13 @@ class PlaneConv3d(KernelConv3d):
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
 
     def reset_parameters(self) -> None:
-        """The initialisation of nn.Conv2d."""
+        """Initialise as nn.Conv2d."""
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         self.reset_bias(self.weight[0].numel())
 
 
 class LearntViews:
-    """For modules that may have a parameter `views`: 2D weights, which lack it, load whole."""
+    """Loads 2D weights without `views` into modules that may have this parameter."""
 
     _parameters: dict[str, Any]
 
@@ -60,7 +60,7 @@ class LearntViews:
 
 
 class ViewsConv3d(PlaneConv3d):
-    """A 2D kernel used on all three views; a subclass says which channels see which view."""
+    """A 2D kernel used on all three views; a subclass assigns channels to views."""
 
     def __init__(self, *arguments, **like):
         super().__init__(*arguments, **like)
@@ -74,10 +74,10 @@ class ViewsConv3d(PlaneConv3d):
 
     @property
     def extent(self) -> tuple[int, int, int]:
-        """The box that holds all three views: larger than `kernel_size` only if k is not square."""
+        """Return the box of all three views: larger than `kernel_size` only if k is not square."""
         height, width = self.kernel_size[1:]
         return (height, max(height, width), width)
 
     def view(self, weight: Tensor, view: int) -> Tensor:
-        """The 3D kernel of one view, embedded in the box of all three."""
+        """Return the 3D kernel of one view, embedded in the box of all three."""
         return embed(as_kernel(weight, view), self.extent)
