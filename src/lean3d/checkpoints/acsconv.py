@@ -11,7 +11,7 @@ NAMES = one_scheme([(r"(.*)soft_w_core$", r"\1views"), (r"soft_w_core$", "views"
 
 
 def owns(tensors: Tensors) -> bool:
-    """2D kernels, or kernels that are all flat along one same axis."""
+    """Whether the kernels are 2D, or all flat along one same axis."""
     kernels = [value.shape[2:] for value in tensors.values() if value.ndim > 3]
     if {len(kernel) for kernel in kernels} == {2}:
         return True

@@ -21,7 +21,7 @@ def owns(tensors: Tensors) -> bool:
 
 
 def names(tensors: Tensors) -> dict[str, str]:
-    """Blobs that are no weights keep their names."""
+    """Blobs that are not weights keep their names."""
     renamed = {key: key for key in tensors}
     for old, new in _pairs(tensors):
         for end, part in PARTS.items():
@@ -34,7 +34,7 @@ def names(tensors: Tensors) -> dict[str, str]:
 
 
 def _pairs(tensors: Tensors) -> Iterator[tuple[str, str]]:
-    """What blobs and parameters of one layer begin with."""
+    """Prefixes of the blobs and parameters of one layer."""
     last = 0
     if "conv1_middle_w" in tensors:
         yield from (("conv1_middle", "stem.0"), ("conv1_middle_spatbn_relu", "stem.1"))
@@ -52,13 +52,13 @@ def _pairs(tensors: Tensors) -> Iterator[tuple[str, str]]:
 
 
 def _layer(tensors: Tensors, comp: str, number: int, new: str) -> Iterator[tuple[str, str]]:
-    """A convolution and its norm; with one in the middle, both are in a Sequential."""
+    """A convolution and its norm; if there is one in the middle, both are in a Sequential."""
     conv, norm = f"{comp}_conv_{number}", f"{comp}_spatbn_{number}"
     middle = tensors.get(f"{conv}_middle_w")
     if middle is None:
         yield from ((conv, f"{new}.0"), (norm, f"{new}.1"))
         return
-    # a ReLU follows the 1x3x3 of R(2+1)D, none the 1x1x1 of ip-CSN
+    # a ReLU follows the 1x3x3 of R(2+1)D, but not the 1x1x1 of ip-CSN
     last = 2 if middle.shape[2:] == (1, 1, 1) else 3
     yield from ((f"{conv}_middle", f"{new}.0.0"), (f"{norm}_middle", f"{new}.0.1"))
     yield from ((conv, f"{new}.0.{last}"), (norm, f"{new}.1"))

@@ -1,6 +1,6 @@
 """Efficient-3DCNNs: MobileNets, ShuffleNets and SqueezeNet over clips.
 
-The names are lean3d's, but for one letter that ShuffleNetV2's branches lack.
+The names are lean3d's, except for one letter missing from ShuffleNetV2's branches.
 """
 
 import re
@@ -10,7 +10,7 @@ from lean3d.checkpoints.format import Facts, Format, Preprocessing, Tensors, one
 __all__ = ["EFFICIENT"]
 
 CLIPS = Preprocessing((114.7748, 107.7354, 99.475), (1.0, 1.0, 1.0), white=255, frames=16, size=112)
-# what only these networks begin with: MobileNet and its V2, SqueezeNet, ShuffleNet and its V2
+# first names of only these networks: MobileNet and its V2, SqueezeNet, ShuffleNet and its V2
 MARKS = re.compile(
     r"features\.1\.conv1\.weight|features\.1\.conv\.0\.weight|features\.4\.squeeze_bn\.weight"
     r"|conv1\.0\.weight"
@@ -19,7 +19,7 @@ NAMES = one_scheme([(r"(features\.\d+\.b)(?=anch\d\.)", r"\1r")])
 
 
 def owns(tensors: Tensors) -> bool:
-    """A mark of these networks, and their classifier."""
+    """Whether it has names of these networks, and their classifier."""
     return "classifier.1.weight" in tensors and any(map(MARKS.fullmatch, tensors))
 
 

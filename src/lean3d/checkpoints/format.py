@@ -1,7 +1,7 @@
-"""What is known about one published format of weights.
+"""Description of one published format of weights.
 
-A format is recognised by its keys, gives each key its name in lean3d, and knows what no key tells:
-the epsilon of the batch norms, the pool behind the stem, how clips were prepared.
+A format is recognised by its keys, gives each key its name in lean3d, and holds facts missing from
+the keys: the epsilon of the batch norms, the pool behind the stem, how clips were prepared.
 """
 
 import re
@@ -21,18 +21,18 @@ Tensors = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How the clips or volumes were prepared that a network was trained on.
+    """Preprocessing of the clips or volumes that a network was trained on.
 
     Args:
-        mean: Of each channel, on the scale of `white`; None where each volume has its own.
+        mean: Of each channel, on the scale of `white`; None if each volume has its own.
         std: Likewise.
-        white: The largest value a pixel can have before `mean` is taken off, 1 or 255.
-        frames: Of a clip; None where the file does not tell.
-        step: Every how many frames of the video one was taken.
-        fps: Frames per second the video was brought to first.
+        white: The largest value of a pixel before `mean` is subtracted, 1 or 255.
+        frames: Of a clip; None if unknown.
+        step: Temporal subsampling factor of the video.
+        fps: Frames per second to which the video was resampled first.
         size: Height and width of the crop.
-        short_side: To which the shorter of height and width was scaled before the crop.
-        note: What else there is to know.
+        short_side: Size to which the shorter of height and width was scaled before the crop.
+        note: Further remarks.
     """
 
     mean: tuple[float, ...] | None
@@ -46,7 +46,7 @@ class Preprocessing:
     note: str = ""
 
     def normalise(self, clip_BCTHW: Tensor) -> Tensor:
-        """Clips with pixels from 0 to 255, such as uint8, as the network was given them."""
+        """Preprocess clips with pixels from 0 to 255, such as uint8, as in training."""
         if self.mean is None or self.std is None:
             raise ValueError(f"these weights have no mean and std of their own: {self.note}")
         given: dict[str, Any] = dict(device=clip_BCTHW.device, dtype=torch.float32)
@@ -64,13 +64,13 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Facts:
-    """What no key of a file tells.
+    """Facts missing from the keys of a file.
 
     Args:
         eps: Of every batch norm; None to leave the model's.
-        pools: Kernels of the pool behind the stem that fit, None for no pool; empty for any.
+        pools: Allowed kernels of the pool behind the stem, None for no pool; empty for any.
         stem_stride: Of the first convolution; None for any.
-        other_eps: Of batch norms that have another: pattern of their names -> epsilon.
+        other_eps: Of batch norms with another one: pattern of their names -> epsilon.
         arguments: For create_model.
     """
 
@@ -82,7 +82,7 @@ class Facts:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def epsilon(self, norm: str) -> float | None:
-        """Of the batch norm of that name."""
+        """The epsilon of the batch norm of that name."""
         found = (eps for pattern, eps in self.other_eps.items() if re.search(pattern, norm))
         return next(found, self.eps)
 
@@ -92,12 +92,12 @@ class Format:
     """One published format.
 
     Args:
-        what: Whose files these are, for people.
+        what: Origin of the files, for people.
         owns: Whether a file is of this format.
         names: Key of the file -> name in lean3d.
         facts: By the tensors under their names in lean3d.
-        spare: Pattern of names that are no weights of the network.
-        value: Tensor of the file -> as lean3d has it.
+        spare: Pattern of names that are not weights of the network.
+        value: Tensor of the file -> tensor of lean3d.
     """
 
     name: str
@@ -110,7 +110,7 @@ class Format:
 
 
 def one_scheme(rules: Sequence[tuple[str, str]]) -> Callable[[Tensors], dict[str, str]]:
-    """Names by substitutions, tried in order, of which the first that applies is the only one."""
+    """Rename by substitutions, tried in order; only the first that applies is used."""
     compiled = [(re.compile(pattern), name) for pattern, name in rules]
 
     def rename(key: str) -> str:
@@ -123,5 +123,5 @@ def one_scheme(rules: Sequence[tuple[str, str]]) -> Callable[[Tensors], dict[str
 
 
 def untracked(tensors: Tensors) -> bool:
-    """Whether no batch norm ever saw a batch in PyTorch: the weights are from elsewhere."""
+    """Whether no batch norm counted a batch in PyTorch: the weights are from elsewhere."""
     return not any(int(v) for k, v in tensors.items() if k.endswith("num_batches_tracked"))

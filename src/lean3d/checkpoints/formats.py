@@ -1,4 +1,4 @@
-"""All formats, and which one a file is of."""
+"""All formats, and the detection of a file's format."""
 
 import difflib
 
@@ -37,7 +37,7 @@ FORMATS = {
 
 
 def find_format(tensors: Tensors, name: str | None = None) -> Format:
-    """The format of that name, or the first that owns the file."""
+    """Return the format of that name, or the first that owns the file."""
     if name is None:
         return next(form for form in FORMATS.values() if form.owns(tensors))
     if name not in FORMATS:

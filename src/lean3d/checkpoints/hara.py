@@ -1,4 +1,4 @@
-"""3D-ResNets-PyTorch of Hara et al., and MedicalNet, whose networks are named alike."""
+"""3D-ResNets-PyTorch of Hara et al., and MedicalNet, which uses the same names."""
 
 from lean3d.checkpoints.format import Facts, Format, Preprocessing, Tensors, one_scheme
 

@@ -1,7 +1,7 @@
 """Give a model the weights of a published file, all of them or none.
 
-Nothing is left random in silence: a file that does not fill the model is refused, and a head for
-other classes is left alone only where that is asked for.
+Loading never leaves weights random silently: a file that does not fill the model is refused, and
+a head for other classes is skipped only on request.
 """
 
 from dataclasses import dataclass, replace
@@ -27,17 +27,17 @@ NORMS = nn.modules.batchnorm._NormBase
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a model got from a file; `model.checkpoint` keeps it.
+    """The result of loading a file; kept as `model.checkpoint`.
 
     Args:
         format: As `load_checkpoint` takes it.
-        what: Whose files these are.
+        what: Origin of the file.
         loaded: The model's tensors that have the file's values.
-        not_loaded: The model's tensors that were left as they were.
-        unused: Tensors of the file that the model has no place for.
-        num_classes: Of the file's head; None where it has none.
-        eps: The epsilon the batch norms got; None where they kept theirs.
-        preprocessing: How inputs are to be prepared; None where the format does not say.
+        not_loaded: The model's tensors that were left unchanged.
+        unused: Tensors of the file without a counterpart in the model.
+        num_classes: Of the file's head; None if it has none.
+        eps: The epsilon set in the batch norms; None if they kept theirs.
+        preprocessing: How to prepare inputs; None if the format does not define it.
     """
 
     path: str
@@ -61,7 +61,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class File:
-    """A file's tensors under its own names, and under their names in lean3d."""
+    """A file's tensors by its own names, and by their names in lean3d."""
 
     path: Path
     form: Format
@@ -97,18 +97,18 @@ def load_checkpoint(
         format: "vmz", "caffe2", "mmaction2", "pytorchvideo", "torchvision", "3d-resnets",
             "medicalnet", "efficient-3dcnns", "acsconv", "timm_3d" or "lean3d", which changes no
             name and no epsilon; by default it is recognised by the keys, all but "timm_3d".
-        new_head: Leave the model's own head as it is where the file's tells other classes apart,
-            or is absent; what stays is in `not_loaded`.
+        new_head: Leave the model's own head unchanged if the file's has other classes, or is
+            absent; the tensors left are in `not_loaded`.
 
     Raises:
-        DataError: the file is missing, damaged, or would run code, or a tensor of it has values
-            that are no weights, such as NaN; the message names it.
-        LeanError: it is not this model's; says what differs first and how to build the model.
+        DataError: the file is missing, damaged, or would run code, or a tensor of it has invalid
+            values, such as NaN; the message names it.
+        LeanError: the file is of another model; names the first difference and how to build it.
     """
     check_kind("load_checkpoint", model, nn.Module, "an nn.Module to load weights into")
     file = open_checkpoint(path, format=format)
     own = model.state_dict().keys()
-    # the peer's own network has the peer's own names
+    # a timm_3d network has names of its own
     named = max(file.tensors, file.stored, key=lambda tensors: len(own & tensors.keys()))
     found = match(model, named)
     _check_body(model, file, found)
@@ -157,7 +157,7 @@ def _misfit(model: nn.Module, file: File) -> str:
 
 
 def _check_stem(model: nn.Module, file: File) -> None:
-    """Refuse a network that no key tells from the file's, and that computes something else."""
+    """Refuse a network with the file's keys that computes something else."""
     first = next((m for m in model.modules() if isinstance(m, nn.Conv3d)), None)
     if first is None:
         return

@@ -1,4 +1,4 @@
-"""Which tensors of a file go where in a model, and what does not fit."""
+"""Match the tensors of a file with those of a model, and list the differences."""
 
 import re
 from dataclasses import dataclass, field
@@ -14,10 +14,10 @@ HEAD = re.compile(r"(fc|classifier|head|linear|proj|conv_seg)\.")
 
 @dataclass(frozen=True)
 class Match:
-    """Names by what became of them; a head has its own, for it depends on the classes.
+    """Names by result; the head is separate, because it depends on the classes.
 
     Args:
-        values: What the model is given.
+        values: Tensors to load into the model.
         missing: In the model and not in the file.
         unknown: In the file and not in the model.
         misshapen: In both, with other shapes: name -> shape in the file, shape in the model.
@@ -34,7 +34,7 @@ class Match:
         return [*self.missing, *self.misshapen]
 
     def problems(self, spare: str) -> list[str]:
-        """What keeps a file from being this model's, its head aside, worst first."""
+        """The differences between the file and the model except for the head, most severe first."""
         wrong = [
             f"{name} has shape {there} in the file and {here} in the model"
             for name, (there, here) in self.misshapen.items()
@@ -49,7 +49,7 @@ class Match:
         return [*wrong, *absent, *extra]
 
     def classes(self) -> tuple[int, int] | None:
-        """Of the file and of the model, where their heads differ in nothing else."""
+        """Classes of the file and of the model, if their heads differ in nothing else."""
         for there, here in self.misshapen.values():
             if there[1:] == here[1:]:
                 return there[0], here[0]
@@ -57,7 +57,7 @@ class Match:
 
 
 def match(model: nn.Module, tensors: Tensors) -> Match:
-    """Compare names and shapes; counts of batches are taken where both have them."""
+    """Compare names and shapes; counts of batches are loaded if both have them."""
     found, own = Match(), model.state_dict()
     for name, here in own.items():
         if name in tensors:
@@ -77,7 +77,7 @@ def _counts(name: str) -> bool:
 
 
 def _fitted(value: Tensor, here: Tensor, model: nn.Module, name: str) -> Tensor:
-    """A 2D kernel that was stored flat along the axis it has none along."""
+    """Squeeze a 2D kernel that was stored flat along its missing axis."""
     if (value.ndim, here.ndim) == (5, 4):
         axis = getattr(model.get_submodule(name.rpartition(".")[0]), "axis", None)
         if axis is not None and value.shape[2 + axis] == 1:

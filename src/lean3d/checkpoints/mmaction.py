@@ -1,6 +1,6 @@
 """mmaction2's channel-separated networks and R(2+1)D.
 
-Its R(2+1)D cuts the stem and the shortcuts in two as well, and has a pool behind the stem.
+Its R(2+1)D factorises the stem and the shortcuts too, and has a pool behind the stem.
 """
 
 import re
@@ -42,7 +42,7 @@ PRESERVED = [
     (BLOCK + r"conv2\.1\.conv\.", r"\1.conv2.0.2."),
     (BLOCK + r"conv2\.1\.bn\.", r"\1.conv2.1."),
 ]
-# conv_s, bn_s and conv_t of a Conv2plus1d, which stands where a ConvModule has its convolution
+# conv_s, bn_s and conv_t of a Conv2plus1d, which replaces the convolution of a ConvModule
 PARTS = {"conv_s": 0, "bn_s": 1, "conv_t": 3}
 PAIRED = [
     (r"(?:backbone\.)?conv1\.bn\.", "stem.4."),

@@ -15,11 +15,11 @@ from lean3d.weights import check_tensors
 
 __all__ = ["read_tensors"]
 
-# where releases keep the tensors, and what wrappers put before every name
+# keys under which releases keep the tensors, and prefixes that wrappers add to every name
 PARTS = ("state_dict", "model_state", "model_state_dict", "net", "model")
 PREFIXES = ("module.", "_orig_mod.", "model.")
 
-# how torch.save began before it wrote zip files
+# first bytes of torch.save's files before it wrote zip files
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9"
 DAMAGED = "the file is damaged, or is no checkpoint"
 PICKLE = (
@@ -30,9 +30,9 @@ PICKLE = (
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Every tensor of a .safetensors file, or of what torch.save wrote, by name.
+    """Return every tensor of a .safetensors file, or of a file by torch.save, by name.
 
-    What wraps them ("state_dict", "module.") is taken off.
+    Wrappers ("state_dict", "module.") are removed.
 
     Raises:
         DataError: the file is missing, damaged, would run code, or holds no tensors by name.
@@ -65,7 +65,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     load = require("safetensors.torch", extra="checkpoints").load_file
     try:
         return load(path)
-    except Exception as error:  # its own class, and whatever the damaged bytes lead to
+    except Exception as error:  # its own class, or any error caused by damaged bytes
         raise DataError(f"cannot read {path}: {error}; {DAMAGED}") from error
 
 
@@ -73,12 +73,12 @@ def _torch(path: Path) -> Any:
     _check_unpacked(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever the damaged bytes lead it to
+    except Exception as error:  # torch.load may raise anything on damaged bytes
         raise DataError(f"cannot read {path}: {_why(path, error)}") from error
 
 
 def _check_unpacked(path: Path) -> None:
-    """Refuse a file that is compressed: torch.save compresses nothing, and a bomb is small."""
+    """Refuse a compressed file: torch.save does not compress, and this could be a zip bomb."""
     if not is_zipfile(path):
         return
     try:
@@ -94,7 +94,7 @@ def _check_unpacked(path: Path) -> None:
 
 
 def _why(path: Path, error: Exception) -> str:
-    """From the first bytes; what torch says is to read the file unsafely."""
+    """Describe the error by the first bytes; torch's message advises unsafe loading."""
     with path.open("rb") as file:
         start = file.read(len(LEGACY))
     written_by_torch = start == LEGACY or is_zipfile(path)

@@ -1,4 +1,4 @@
-"""Which registered network weights belong to, by the names and shapes of its tensors."""
+"""Find the registered network of given weights, by the names and shapes of its tensors."""
 
 import re
 from collections import Counter
@@ -26,7 +26,7 @@ DEPTHS: dict[tuple[tuple[int, ...], bool], int] = {
 
 @dataclass(frozen=True)
 class Structure:
-    """A family, its depth and what else create_model is told.
+    """A family, its depth and further arguments of create_model.
 
     Args:
         family: "ir_csn", "ip_csn", "resnet3d", "mc3", "r2plus1d", "hara_resnet" or
@@ -40,7 +40,7 @@ class Structure:
 
     @property
     def name(self) -> str:
-        """In the registry."""
+        """Its name in the registry."""
         return f"{self.family}_{self.depth}"
 
     def __str__(self) -> str:
@@ -49,7 +49,7 @@ class Structure:
 
 
 def structure(tensors: Tensors) -> Structure | None:
-    """Of tensors named as in lean3d's residual networks over video; None for anything else."""
+    """Describe tensors named as in lean3d's residual networks for video; None for anything else."""
     places = {(m[1], m[2]) for key in tensors if (m := BLOCK.match(key))}
     counts = tuple(n for _, n in sorted(Counter(stage for stage, _ in places).items()))
     depth = DEPTHS.get((counts, "layer1.0.conv3.0.weight" in tensors))
@@ -88,7 +88,7 @@ def _family(tensors: Tensors) -> str | None:
 
 
 def _midplanes(tensors: Tensors) -> str:
-    """Whether shortcuts are pairs, too, or the second pair of a block has the first's middle."""
+    """Whether shortcuts are pairs too, or the second pair of a block has the first's middle."""
     if "layer2.0.downsample.0.3.weight" in tensors:
         return "mmaction2"
     second = tensors["layer2.0.conv2.0.0.weight"]

@@ -1,6 +1,6 @@
 """timm_3d and segmentation_models_pytorch_3d: names as in 2D, kernels with depth as the last axis.
 
-No key tells such a file from others of its names, so the format has to be asked for.
+Its keys cannot be distinguished from other files of these names, so the format is explicit.
 """
 
 from torch import Tensor
