@@ -1,4 +1,4 @@
-"""What a model costs: parameters, multiply-adds, channel interactions, bytes, time."""
+"""The cost of a model: parameters, multiply-adds, channel interactions, bytes, time."""
 
 from lean3d.cost.channel_interactions import interactions
 from lean3d.cost.counter import count

@@ -10,15 +10,15 @@ __all__ = ["call_interactions", "interactions"]
 
 
 def interactions(in_channels: int, out_channels: int, groups: int = 1) -> int:
-    """Pairs of input channels that meet in one output channel, summed over the output channels.
+    """Pairs of input channels combined in one output channel, summed over the output channels.
 
-    Cost: C' * n * (n - 1) / 2 with n = C / groups; neither kernel size nor resolution matters.
+    Cost: C' * n * (n - 1) / 2 with n = C / groups; independent of kernel size and resolution.
     """
     return out_channels * comb(in_channels // groups, 2)
 
 
 def call_interactions(op: Any, args: tuple[Any, ...]) -> int:
-    """The interactions of one aten call: a convolution's, and none for anything else."""
+    """Return the interactions of one aten call: those of a convolution, 0 for anything else."""
     if op not in (torch.ops.aten.convolution, torch.ops.aten._convolution):
         return 0
     weight: Tensor = args[1]

@@ -1,7 +1,7 @@
-"""Count what a model costs without running it. The definitions are in `Cost` and `profiles`.
+"""Count the cost of a model without running it. The definitions are in `Cost` and `profiles`.
 
-What is counted is what runs: an operator that rebuilds its kernel and convolves once is charged for
-that, not for the stages its paper describes.
+The actual computation is counted: an operator that rebuilds its kernel and convolves once costs
+that, not the stages its paper describes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,17 +31,17 @@ def count(
     profile: Profile = "macs",
     training: bool = False,
 ) -> Cost:
-    """Cost of one inference pass of `model`, on meta tensors: no values, no computing.
+    """Return the cost of one inference pass of `model`, on meta tensors, without computing values.
 
     Args:
         input_shape: Batch included, such as (1, 3, 8, 224, 224); several shapes for several inputs.
-        profile: What counts as an operation: "macs" for all multiply-adds; "csn", "thop" and
+        profile: The operations counted: "macs" for all multiply-adds; "csn", "thop" and
             "thop_fc_macs" for the counts those papers print (see lean3d.cost.profiles).
-        training: Follow a backward pass too, for the peak of memory in training.
+        training: Trace a backward pass too, for the peak memory of training.
 
     Raises:
         ShapeError: the model cannot run on inputs of that shape; names the module that failed.
-        LeanError: the model cannot be copied, or needs values that meta tensors do not hold.
+        LeanError: the model cannot be copied, or needs values that meta tensors do not have.
     """
     check_kind("count", model, nn.Module, "an nn.Module")
     check_kind("count", profile, str, "the name of a profile such as 'macs'")
@@ -111,7 +111,7 @@ def _cost(
 
 
 def _layers(model: nn.Module, rows: dict[str, Row]) -> Iterator[LayerCost]:
-    """In the order they ran, then the modules that did not run but hold parameters."""
+    """Return layers in the order they ran, then modules that did not run but have parameters."""
     modules = dict(model.named_modules())
     own = _own_params(modules)
     for path in [*rows, *(path for path in modules if own[path] and path not in rows)]:
@@ -131,7 +131,7 @@ def _own_params(modules: dict[str, nn.Module]) -> dict[str, int]:
 
 
 def _weights(model: nn.Module) -> int:
-    """Parameters with two axes or more, outside norms: kernels, matrices, coefficients."""
+    """Count parameters with two axes or more, outside norms: kernels, matrices, coefficients."""
     weights = {
         id(parameter): parameter.numel()
         for module in model.modules()

@@ -1,7 +1,7 @@
-"""Models timed side by side: warmed up, interleaved, medians over rounds.
+"""Time several models: warmed up, interleaved, medians over rounds.
 
-A machine that slows down or is shared slows all of them alike, so ratios within a round hold where
-times do not.
+A slow or shared machine slows all models alike, so ratios within a round are stable where times
+are not.
 """
 
 import statistics
@@ -27,13 +27,13 @@ Calls = Mapping[str, Callable[[], object]]
 
 @dataclass(frozen=True)
 class Timing:
-    """One kind of work of one model.
+    """The time of one kind of pass of one model.
 
     Args:
         ms: Median over the rounds.
-        ratio: Median over the rounds of its time by that of the last model in the same round.
+        ratio: Median over the rounds of its time over that of the last model in the same round.
         samples_per_s: By the median.
-        peak_mib: Most memory held above the model and its input.
+        peak_mib: Peak memory above the model and its input.
     """
 
     model: str
@@ -45,12 +45,12 @@ class Timing:
 
 
 def bench(models: Mapping[str, nn.Module], x: Tensor, *, rounds: int = 9) -> list[Timing]:
-    """Forward pass in inference, then training step, of each model on the same input.
+    """Time the inference forward pass, then the training step, of each model on the same input.
 
     The models are left in training mode, with the running statistics of that input.
 
     Raises:
-        LeanError: a model cannot train on this input, or the memory is not enough.
+        LeanError: a model cannot train on this input, or there is not enough memory.
     """
     if rounds < 1:
         raise LeanError(f"bench needs one round or more, got {rounds}")
@@ -61,7 +61,7 @@ def bench(models: Mapping[str, nn.Module], x: Tensor, *, rounds: int = 9) -> lis
 
 
 def interleaved(calls: Calls, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each call in each round, after one call of each that does not count."""
+    """Return seconds of each call in each round, after one warm-up call of each."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(rounds + 1):
         for name, call in calls.items():
@@ -74,7 +74,7 @@ def interleaved(calls: Calls, rounds: int) -> dict[str, list[float]]:
 
 
 def ratios(times: Mapping[str, Sequence[float]], base: str) -> dict[str, float]:
-    """Median over rounds of each call's time by that of `base` in the same round."""
+    """Return the median over rounds of each call's time over that of `base` in the same round."""
     return {
         name: statistics.median(s / b for s, b in zip(own, times[base], strict=True))
         for name, own in times.items()
@@ -82,7 +82,7 @@ def ratios(times: Mapping[str, Sequence[float]], base: str) -> dict[str, float]:
 
 
 def training_step(model: nn.Module, x: Tensor) -> Callable[[], object]:
-    """Forward and backward; the gradients, also of `x` if it asks for them, are dropped."""
+    """Run forward and backward; drop the gradients, including that of `x` if it requires one."""
 
     def step() -> None:
         sums = [y.sum() for y in tree_iter(model(x)) if isinstance(y, Tensor) and y.requires_grad]
@@ -94,7 +94,7 @@ def training_step(model: nn.Module, x: Tensor) -> Callable[[], object]:
 
 
 def finish() -> None:
-    """Wait for a GPU, which is handed its work and not waited for."""
+    """Synchronise with a GPU, whose calls return before they are done."""
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
 

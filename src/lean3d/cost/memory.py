@@ -1,7 +1,7 @@
-"""Bytes of the tensors a pass creates, all of them and the most alive at one time.
+"""Bytes of the tensors created by a pass: their sum, and the peak alive at one time.
 
-Tensors are followed by their storage, so views and in-place writes add nothing. What kernels use
-beside their results, and what an optimizer keeps, is not seen.
+Tensors are tracked by their storage, so views and in-place writes add nothing. Workspaces of
+kernels and the state of an optimizer are not counted.
 """
 
 import weakref
@@ -16,26 +16,26 @@ __all__ = ["Memory", "tensor_bytes", "training_peak"]
 
 
 def tensor_bytes(tree: Any) -> int:
-    """Bytes of the tensors in nested arguments; a broadcast one has those of what it repeats."""
+    """Return bytes of the tensors in nested arguments; an expanded one counts its storage."""
     leaves = (leaf for leaf in tree_iter(tree) if isinstance(leaf, Tensor))
     return sum(min(t.numel() * t.element_size(), t.untyped_storage().nbytes()) for t in leaves)
 
 
 class Memory:
-    """Follows every storage from the call that creates it to its release."""
+    """Tracks every storage from the call that creates it to its release."""
 
     def __init__(self) -> None:
         self.alive = self.peak = 0
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def know(self, tree: Any) -> None:
-        """Take in tensors that were there before, such as weights: they cost nothing."""
+        """Register tensors that existed before, such as weights, at no cost."""
         for tensor in tree_iter(tree):
             if isinstance(tensor, Tensor):
                 self._known.add(tensor.untyped_storage())
 
     def add(self, tree: Any) -> int:
-        """Follow the new storages in `tree`; return their bytes."""
+        """Track the new storages in `tree`; return their bytes."""
         return sum(self._follow(tensor) for tensor in tree_iter(tree) if isinstance(tensor, Tensor))
 
     def _follow(self, tensor: Tensor) -> int:
@@ -65,9 +65,9 @@ class _Following(TorchDispatchMode):
 
 
 def training_peak(model: nn.Module, inputs: list[Tensor]) -> int | None:
-    """Most bytes alive in a forward and backward pass: weights, gradients, buffers, activations.
+    """Return the peak bytes of forward and backward: weights, gradients, buffers, activations.
 
-    None where there is nothing to train, or meta tensors cannot be followed backward.
+    None if there is nothing to train, or meta tensors have no backward.
     """
     memory = Memory()
     memory.add([*model.parameters(), *model.buffers(), *inputs])
@@ -76,7 +76,7 @@ def training_peak(model: nn.Module, inputs: list[Tensor]) -> int | None:
             answers = [y for y in tree_iter(model(*inputs)) if isinstance(y, Tensor)]
             sums = [y.sum() for y in answers if y.requires_grad]
             torch.autograd.backward(sums)
-    # an operator without a backward on meta raises whatever it likes
+    # an operator without a backward on meta may raise anything
     except Exception:
         return None
     return memory.peak if sums else None

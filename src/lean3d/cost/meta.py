@@ -1,4 +1,4 @@
-"""A copy of a model that has shapes and no values."""
+"""Copy a model with shapes and without values."""
 
 import copy
 from typing import Any
@@ -13,7 +13,7 @@ __all__ = ["meta_copy", "meta_inputs"]
 
 
 class _CopyOnMeta(TorchFunctionMode):
-    """Inside it, deepcopy makes tensors on the meta device and never touches their values."""
+    """Make deepcopy create tensors on the meta device without reading their values."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
         if function is Tensor.__deepcopy__:
@@ -25,8 +25,8 @@ class _CopyOnMeta(TorchFunctionMode):
 
 
 def meta_copy(model: nn.Module) -> nn.Module:
-    """Copy a model to the meta device in eval mode, tied weights still tied, at no memory."""
-    # torch.compile wraps the model it was given
+    """Copy a model to the meta device in eval mode, keeping ties, without memory."""
+    # torch.compile wraps the original model
     model = getattr(model, "_orig_mod", model)
     try:
         with _CopyOnMeta():
@@ -39,7 +39,7 @@ def meta_copy(model: nn.Module) -> nn.Module:
 
 
 def meta_inputs(model: nn.Module, shapes: tuple[tuple[int, ...], ...]) -> list[Tensor]:
-    """Inputs of these shapes in the model's own precision."""
+    """Return inputs of these shapes in the model's own precision."""
     floats = (p.dtype for p in model.parameters() if p.dtype.is_floating_point)
     dtype = next(floats, torch.float32)
     return [torch.empty(shape, dtype=dtype, device="meta") for shape in shapes]

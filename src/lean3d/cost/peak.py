@@ -1,4 +1,4 @@
-"""The most memory a piece of work held."""
+"""Measure peak memory."""
 
 import ctypes
 import gc
@@ -15,11 +15,11 @@ _MIB = 2**20
 
 
 class PeakMemory:
-    """Most memory held since construction, above what was held then.
+    """Peak memory since construction, above the memory held then.
 
-    On a GPU: what tensors occupy there. Otherwise the resident memory of this process, whose
-    high-water mark Linux can set back; elsewhere the mark is that of the process's whole life. What
-    the process has freed and not given back is given back first, so that it cannot be used unseen.
+    On a GPU: the memory of its tensors. Otherwise the resident memory of this process, whose
+    high-water mark can be reset on Linux; elsewhere the mark is that of the process's whole life.
+    Freed memory is returned to the system first, so that its reuse is measured too.
     """
 
     def __init__(self, device: torch.device):
@@ -48,7 +48,7 @@ def _forget_peak() -> None:
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
-        return  # not Linux, or not allowed: the mark stays
+        return  # not Linux, or not allowed: the mark is not reset
 
 
 def _peak_resident() -> int:

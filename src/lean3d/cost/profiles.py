@@ -1,4 +1,4 @@
-"""What one aten call costs under each way of counting. One multiply-add is one operation.
+"""The cost of one aten call in each way of counting. One multiply-add is one operation.
 
 Sources: torch.utils.flop_counter for the multiply-adds; CSN (Tran et al., ICCV 2019), Sec. 3.1, for
 `csn`; the early thop that D3D's baselines were counted with for `thop`.
@@ -28,7 +28,7 @@ Rule = Callable[..., int]
 aten = torch.ops.aten
 CONVOLUTION = (aten.convolution, aten._convolution)
 LINEAR = (aten.mm, aten.addmm, aten.mv, aten.addmv)
-# what torch's table leaves out; addmv has its bias first
+# operators missing from torch's table; addmv has its bias first
 VECTOR: dict[Any, Rule] = {
     aten.mv: lambda matrix, vector, **_: matrix.numel(),
     aten.addmv: lambda bias, matrix, vector, **_: matrix.numel(),
@@ -41,7 +41,7 @@ def rules(profile: Profile) -> dict[Any, Rule]:
     if profile not in get_args(Profile):
         known = ", ".join(get_args(Profile))
         raise LeanError(f"count has no profile {profile!r}; choose one of {known}")
-    # here, because it would be a quarter of the time it takes to import lean3d
+    # imported here: it would be a quarter of the import time of lean3d
     from torch.utils.flop_counter import flop_registry
 
     every = {op: _multiply_adds(flops) for op, flops in flop_registry.items()} | VECTOR
@@ -90,7 +90,7 @@ def _average_pool(x: Tensor, kernel: list[int], *_: Any, out_val: Tensor, **__: 
 
 
 def _mean(x: Tensor, axes: list[int] | None = None, *_: Any, **__: Any) -> int:
-    """A mean over every axis after the channels is what AdaptiveAvgPool(1) becomes."""
+    """AdaptiveAvgPool(1) becomes a mean over every axis after the channels."""
     pools = {axis % x.ndim for axis in axes or ()} == set(range(2, x.ndim))
     return x.numel() if pools and x.ndim > 2 else 0
 

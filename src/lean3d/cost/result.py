@@ -1,4 +1,4 @@
-"""What `count` answers."""
+"""The result of `count`."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,12 +12,12 @@ COUNTS = ("params", "macs", "interactions", "activation_bytes", "moved_bytes")
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One module's own share; what its children do is theirs.
+    """The cost of one module itself, without its children.
 
     Args:
         output_shape: Of its last call; empty when the module did not run.
         params: Parameters it owns; a shared one counts at its first owner.
-        moved_bytes: What its calls read and write, as if each went to memory and back.
+        moved_bytes: Bytes its calls read and write, as if each went to memory and back.
     """
 
     path: str
@@ -31,7 +31,7 @@ class LayerCost:
 
     @property
     def macs_per_byte(self) -> float:
-        """Arithmetic intensity: where it is low, memory and not arithmetic sets the time."""
+        """Arithmetic intensity: if it is low, memory and not arithmetic determines the time."""
         return self.macs / self.moved_bytes if self.moved_bytes else 0.0
 
 
@@ -45,14 +45,14 @@ class Cost:
         macs: Multiply-adds, or the operations of the profile, for the whole batch.
         interactions: Channel interactions of the convolutions.
         activation_bytes: All tensors the pass creates, which training may have to keep.
-        peak_activation_bytes: The most of them alive at once without gradients, input included.
+        peak_activation_bytes: The most of them alive at once without gradients, including input.
         training_peak_bytes: The most alive at once in a forward and backward pass, of weights,
             buffers, gradients, input and activations; norms and dropout are as in inference, and
-            there is no optimizer. None where `count` was not asked for it, nothing can be trained,
-            or meta tensors cannot be followed backward.
-        moved_bytes: What all calls read and write, as if each went to memory and back.
-        model_bytes: The parameters as stored; buffers are not in it.
-        buffer_bytes: What a state_dict holds besides, such as running means.
+            there is no optimizer. None if `count` was not asked for it, nothing can be trained, or
+            meta tensors have no backward.
+        moved_bytes: Bytes all calls read and write, as if each went to memory and back.
+        model_bytes: The parameters as stored, without buffers.
+        buffer_bytes: The rest of a state_dict, such as running means.
     """
 
     profile: str

@@ -1,7 +1,7 @@
-"""Where the time of a forward pass goes, beside where its multiply-adds go.
+"""The distribution of a forward pass's time over its layers, next to that of its multiply-adds.
 
-A layer that does few multiply-adds for each byte it moves waits for memory: it takes time that its
-MACs do not show. That is why FLOPs saved are not always time saved.
+A layer with few multiply-adds for each byte it moves is limited by memory: its time exceeds what
+its MACs suggest. That is why saving FLOPs does not always save time.
 """
 
 import statistics
@@ -21,7 +21,7 @@ __all__ = ["Share", "explain", "kinds", "layer_shares"]
 
 @dataclass(frozen=True)
 class Share:
-    """The time and work of one layer, or of all layers of a kind; what children do is theirs.
+    """The time and work of one layer, or of all layers of a kind, without their children.
 
     Args:
         name: Path of the layer, or its kind.
@@ -72,7 +72,7 @@ def kinds(shares: Iterable[Share]) -> list[Share]:
 
 
 def _kind(module: nn.Module) -> str:
-    """Such as "Conv3d 3x3x3 depthwise"; what a container does besides its children is "in" it."""
+    """Return a name such as "Conv3d 3x3x3 depthwise"; a container's own work is named "in" it."""
     name = type(module).__name__
     kernel = getattr(module, "kernel_size", ())
     groups = getattr(module, "groups", 1)
@@ -85,7 +85,7 @@ def _kind(module: nn.Module) -> str:
 
 
 def _own_times(model: nn.Module, x: Tensor, rounds: int) -> dict[str, float]:
-    """Seconds of each module less those of its children; medians, after one round that warms up."""
+    """Return seconds of each module without its children; medians, after one warm-up round."""
     seen: dict[str, list[float]] = {}
     for turn in range(rounds + 1):
         spent: dict[str, float] = {}
@@ -99,7 +99,7 @@ def _own_times(model: nn.Module, x: Tensor, rounds: int) -> dict[str, float]:
 
 @contextmanager
 def _clocks(model: nn.Module, spent: dict[str, float]) -> Iterator[None]:
-    """Add to `spent` what passes between a module's start and end, less what is its children's."""
+    """Add the time between a module's start and end to `spent`, without that of its children."""
     last = time.perf_counter()
     running: list[str] = []
 
@@ -134,7 +134,7 @@ def _clocks(model: nn.Module, spent: dict[str, float]) -> Iterator[None]:
 
 
 def explain(name: str, shares: list[Share], other: str, others: list[Share], ratio: float) -> str:
-    """Why `name` takes `ratio` of the time of `other`: where it does fewer MACs per second."""
+    """Explain why `name` takes `ratio` of the time of `other`: layers of fewer MACs per second."""
     mine, theirs = _whole(shares), _whole(others)
     saved = mine.macs / max(theirs.macs, 1)
     said = f"{name} does {saved:.2f} of the MACs of {other} in {ratio:.2f} of its time"
@@ -151,7 +151,7 @@ def explain(name: str, shares: list[Share], other: str, others: list[Share], rat
 
 
 def _slow(shares: list[Share], rate: float, ms: float) -> str:
-    """The three kinds with the most time beyond what their MACs take at `rate` MACs per ms."""
+    """Return the three kinds with the most time beyond that of their MACs at `rate` MACs per ms."""
     lost = {kind: (kind.ms - kind.macs / max(rate, 1)) / ms for kind in kinds(shares)}
     most = sorted(lost, key=lambda kind: -lost[kind])[:3]
     parts = [

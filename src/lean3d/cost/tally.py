@@ -1,4 +1,4 @@
-"""Watch the aten calls of a forward pass and credit each to the module that made it."""
+"""Record the aten calls of a forward pass and assign each to the module that made it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ def tensor_shapes(tree: Any) -> list[tuple[int, ...]]:
 
 @dataclass
 class Row:
-    """What one module has been seen to do."""
+    """The recorded calls of one module."""
 
     path: str
     type: str
@@ -79,7 +79,7 @@ class Tally(TorchDispatchMode):
     def _exit(self, path: str):
         def leave(module: nn.Module, args: Any, output: Any) -> None:
             self.rows[path].output_shape = next(iter(tensor_shapes(output)), ())
-            # whatever is still above raised, and the model caught it
+            # modules further up the stack raised an error that the model caught
             while self.stack.pop() != path:
                 pass
 
@@ -90,7 +90,7 @@ class Tally(TorchDispatchMode):
         op = function.overloadpacket
         rule = self._cost_of.get(op)
         if rule is None:
-            # inference mode hands over whole layers; look at what they are made of
+            # inference mode dispatches composite operators; decompose them
             with self:
                 parts = function.decompose(*args, **kwargs)
             if parts is not NotImplemented:
@@ -98,7 +98,7 @@ class Tally(TorchDispatchMode):
         output = function(*args, **kwargs)
         row = self.rows[self.stack[-1]]
         row.activation_bytes += self.memory.add(output)
-        # views are made without touching what they show
+        # views are created without reading their data
         if not function.is_view:
             row.moved_bytes += tensor_bytes((args, kwargs)) + tensor_bytes(output)
         if rule is not None:
