@@ -1,4 +1,4 @@
-"""What residual networks over video are made of, with the parameter names of torchvision's.
+"""Building blocks of residual networks for video, with the parameter names of torchvision's.
 
 Axes: B batch, C channels, T time (D, depth, for volumes), H height, W width.
 """
@@ -34,7 +34,7 @@ __all__ = [
 Conv = Callable[..., nn.Module]
 # a shortcut, called with the channels before and after it and the stride
 Widen = Callable[[int, int, int | Triple], nn.Module | None]
-# called with the channels that come in, the width of the stage and the stride
+# called with the input channels, the width of the stage and the stride
 Block = Callable[[int, int, int], nn.Module]
 WIDTHS = (64, 128, 256, 512)
 
@@ -46,7 +46,7 @@ def normed(conv: nn.Module, channels: int, *, relu: bool = True) -> nn.Sequentia
 
 
 def projection(in_channels: int, out_channels: int, stride: int | Triple) -> nn.Sequential | None:
-    """The 1x1x1 convolution of a shortcut whose ends differ; None where they do not."""
+    """The 1x1x1 convolution of a shortcut whose ends differ; None if they do not."""
     if in_channels == out_channels and triple(stride) == (1, 1, 1):
         return None
     conv = nn.Conv3d(in_channels, out_channels, 1, stride, bias=False)
@@ -54,7 +54,7 @@ def projection(in_channels: int, out_channels: int, stride: int | Triple) -> nn.
 
 
 def depthwise(conv: Conv) -> Conv:
-    """The operator with one group for each channel that comes in."""
+    """The operator with one group per input channel."""
 
     def build(in_channels: int, *args, **kwargs) -> nn.Module:
         return conv(in_channels, *args, groups=in_channels, **kwargs)
@@ -66,9 +66,9 @@ class Residual(nn.Module):
     """Layers conv1, conv2, ... around a shortcut, then ReLU.
 
     Args:
-        downsample: What the shortcut does; None for the identity.
+        downsample: The module of the shortcut; None for the identity.
 
-    Shape: (B, C, T, H, W) -> what the layers give.
+    Shape: (B, C, T, H, W) -> the output of the layers.
     """
 
     def __init__(self, *layers: nn.Module, downsample: nn.Module | None = None):
@@ -151,7 +151,7 @@ def stem(in_channels: int, channels: int, *, pool: bool) -> nn.Sequential:
 
 
 def space_pool() -> nn.MaxPool3d:
-    """The pool that follows a stem; it leaves time alone."""
+    """The pool that follows a stem, without temporal stride."""
     return nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
 
 
@@ -192,8 +192,8 @@ class VideoResNet(nn.Module):
 def initialise(model: nn.Module) -> None:
     """He et al.'s normal of the fan out for nn.Conv3d, N(0, 0.01) for nn.Linear, biases zero.
 
-    CausalConv3d counts as nn.Conv3d. Batch norm starts as the identity; another operator keeps its
-    own start, unless it holds an nn.Conv3d.
+    CausalConv3d counts as nn.Conv3d. Batch norm starts as the identity; other operators keep their
+    own initialisation, unless they contain an nn.Conv3d.
     """
     for module in model.modules():
         plain = not isinstance(module, Conv3dLike) or isinstance(module, CausalConv3d)

@@ -3,7 +3,7 @@
 Paper: Tran et al., Video Classification with Channel-Separated Convolutional Networks (CSN),
 arXiv:1904.02811, Sec 3.3 and Table 2
 Differs from the paper: batch norm has the epsilon 1e-5 of PyTorch, theirs is 1e-3. Between ip's
-1x1x1 and 3x3x3 stands a batch norm without ReLU, as in the authors' code; Figure 2 says with.
+1x1x1 and 3x3x3 there is a batch norm without ReLU, as in the authors' code; Figure 2 has a ReLU.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
-"""The networks of CSN's study of blocks: more and more of a ResNet block is grouped.
+"""The networks of CSN's study of blocks, with increasingly grouped ResNet blocks.
 
 Paper: Tran et al., Video Classification with Channel-Separated Convolutional Networks (CSN),
-arXiv:1904.02811, Sec 3.4 and 4.4, Figures 3, 4, 6 and 7; simple-X-8 there is simple_x_8 here
-Differs from the paper: it does not say where simple-D has the 1x1x1 that widens; here it comes
+arXiv:1904.02811, Sec 3.4 and 4.4, Figures 3, 4, 6 and 7; its simple-X-8 is simple_x_8 here
+Differs from the paper: it does not specify where simple-D has the 1x1x1 that widens; here it comes
 first, with batch norm and ReLU, and the depthwise kernels follow. Shortcuts are not grouped. The
 bottlenecks of 8 blocks do not expand, as in ResNet3D-26.
 """
@@ -32,7 +32,7 @@ from lean3d.models.registry import register_models
 __all__ = ["simple_depthwise", "study"]
 
 BLOCKS = {8: (2, 2, 2, 2), 16: (3, 4, 6, 3)}
-# kind -> its block, and what that is made of; a kind that ends in g is free to choose its groups
+# kind -> its block and the parts of the block; kinds that end in g take any number of groups
 KINDS = {
     "simple": ("simple", "two 3x3x3"),
     "simple_g": ("simple", "two grouped 3x3x3"),
@@ -45,7 +45,7 @@ KINDS = {
 
 
 def simple_depthwise(in_channels: int, channels: int, stride: int, *, conv: Conv) -> Residual:
-    """Simple-D: two depthwise operators, after a 1x1x1 where the channels change."""
+    """Simple-D: two depthwise operators, after a 1x1x1 if the channels change."""
     deep = depthwise(conv)
     layers = [
         normed(deep(channels, channels, 3, stride, 1, bias=False), channels),

@@ -1,10 +1,10 @@
-"""Dissected ResNets: no frame is looked at before it is there, and none is computed twice.
+"""Dissected ResNets: causal, with no frame computed twice.
 
 Paper: Köpüklü et al., Dissected 3D CNNs: Temporal Skip Connections for Efficient Online Video
 Processing (D3D), arXiv:2009.14639, Sec 3, Table 1, Figs 3 and 4
 Differs from the paper: 18 layers have zero-padded shortcuts and 50 and 101 projections, conv_last
-has no batch norm; only so do the parameters of Table 4 come out. What stands before the first
-frame is a stated choice, and so is what stands before the first feature of the fc head.
+has no batch norm; only this gives the parameters of Table 4. The padding before the first frame,
+and before the first feature of the fc head, is an option.
 
 Axes: B batch, C channels, F features, T time, H height, W width, K classes.
 """
@@ -54,7 +54,7 @@ def causal(
     conv: Conv | None = None,
     first: First = "replicate",
 ) -> nn.Module:
-    """A kernel of (frames, side) that spans the present frame and those before it."""
+    """A kernel of (frames, side) over the present frame and those before it."""
     frames, side = kernel
     size = ((frames, side, side), (1, stride, stride), (0, side // 2, side // 2))
     if conv is None:
@@ -68,7 +68,7 @@ def causal(
 def linked(
     in_channels: int, channels: int, stride: int, *, skip: Skip, conv: Conv | None, first: First
 ) -> nn.Module:
-    """The convolution of a block that sees the previous frame, in one of the forms of Table 2."""
+    """The convolution of a block that uses the previous frame, in one of the forms of Table 2."""
     kernel = (2 if skip == "concat" else 1, 3)
     layer = causal(in_channels, channels, kernel, stride, conv=conv, first=first)
     return nn.Sequential(WithPrevious(first), layer) if skip == "sum" else layer
@@ -111,7 +111,7 @@ def bottleneck(
 class DResNet(nn.Module):
     """Stem, stages, the mean over each frame, and a head over the features of frames.
 
-    Shape: (B, C, T, H, W) -> (B, K), the answer to the last frame; (B, F, T) without a head.
+    Shape: (B, C, T, H, W) -> (B, K), the output for the last frame; (B, F, T) without a head.
     State: in a stream the previous input of each 2x3x3 kernel, two frames, and the head's.
     """
 
@@ -168,12 +168,12 @@ def d_resnet(
 
     Args:
         conv: The operator of every kernel of 3; CausalConv3d if not given.
-        skip: How a block sees the previous frame: side by side, added, or not at all.
-        frames: What the stem sees: the present frame, or also the two before it.
-        first: What stands before the first frame, at every layer: copies of it, or zeros.
+        skip: How a block uses the previous frame: concatenated, added, or not at all.
+        frames: Frames of the stem's kernel: the present one, or also the two before it.
+        first: Padding before the first frame, at every layer: copies of it, or zeros.
         head: One linear layer over the last features, a recurrent one, or none.
-        window: Features that the fc head sees.
-        layers: Of a recurrent head; `hidden` and `dropout` are its own too.
+        window: Features the fc head uses.
+        layers: Of a recurrent head, as are `hidden` and `dropout`.
     """
     known = {"skip": (skip, SKIPS), "frames": (frames, (1, 3)), "first": (first, FIRSTS)}
     for name, (value, values) in {**known, "head": (head, HEADS)}.items():

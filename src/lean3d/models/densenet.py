@@ -2,9 +2,9 @@
 
 Papers: Gonda et al., Parallel Separable 3D Convolution (PmSCn), arXiv:1809.04096, Sec 4.2; after
 Bui et al., 3D Densely Convolutional Networks for Volumetric Segmentation, arXiv:1709.03199
-Differs from the paper: it gives neither the growth rate nor the stem nor how scales meet. Here 24
-channels come in, every layer adds 28, and the scores of all five scales are added, which makes the
-5.2 million parameters the paper states.
+Differs from the paper: it gives neither the growth rate nor the stem nor how scales are joined.
+Here the stem has 24 channels, every layer adds 28, and the scores of all five scales are added,
+which gives the 5.2 million parameters the paper states.
 
 Axes: B batch, C channels, D depth, H height, W width.
 """
@@ -31,7 +31,7 @@ def activated(conv: nn.Module, channels: int) -> nn.Sequential:
 
 
 class DenseBlock(nn.Module):
-    """Layers that each see the output of all before, then a 1x1x1 over everything.
+    """Layers that each take the outputs of all before, then a 1x1x1 over everything.
 
     Shape: (B, C, D, H, W) -> (B, C + layers * growth, D, H, W).
     """
@@ -52,7 +52,7 @@ class DenseBlock(nn.Module):
 
 
 class DenseNet3d(nn.Module):
-    """Dense blocks with pools of 2 between them; their scores meet at the input's size.
+    """Dense blocks with pools of 2 between them; their scores are added at the input's size.
 
     Args:
         width: Channels of the stem.

@@ -3,7 +3,7 @@
 Paper: Hara et al., Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs and ImageNet?,
 arXiv:1711.09577, Table 1; D3D, arXiv:2009.14639, Tables 4 to 7; their form for volumes, Chen et
 al., Med3D, arXiv:1904.00625, Sec 3.2
-Differs from the paper: the mean over time and space takes any size.
+Differs from the paper: the mean over time and space accepts any size.
 """
 
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ class ZeroPadding(nn.Module):
 
 
 def zero_padding(in_channels: int, out_channels: int, stride: int | Triple) -> ZeroPadding | None:
-    """The shortcut of a block (type A); None where its ends do not differ."""
+    """The shortcut of a block (type A); None if its ends do not differ."""
     strides = triple(stride, "stride")
     if in_channels == out_channels and strides == (1, 1, 1):
         return None
@@ -81,7 +81,7 @@ def block(
     """Two 3x3x3 kernels, or one between two 1x1x1; the first 3x3x3 has the stride.
 
     Args:
-        dilation: Of every 3x3x3 kernel; above 1 it takes the place of the stride.
+        dilation: Of every 3x3x3 kernel; above 1 it replaces the stride.
     """
     out_channels = channels * expansion
     stride = stride if dilation == 1 else 1
@@ -121,8 +121,8 @@ def hara_resnet(
 
     Args:
         conv: The operator of every 3x3x3 kernel.
-        shortcut: Where channels or sizes change, zeros ("A") or a 1x1x1 convolution ("B").
-        medical: Stride 2 in the stem along depth, too, and kernels dilated by 2 and 4 in place of
+        shortcut: If channels or sizes change, zeros ("A") or a 1x1x1 convolution ("B").
+        medical: Stride 2 in the stem along depth too, and kernels dilated by 2 and 4 instead of
             the strides of the last two stages.
     """
     if shortcut not in ("A", "B"):

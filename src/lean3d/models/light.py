@@ -1,4 +1,4 @@
-"""What the light networks share: a convolution with batch norm, named stages, a pooled head.
+"""Common parts of the light networks: convolution with batch norm, named stages, pooled head.
 
 Axes: B batch, C channels, T time (D, depth, for volumes), H height, W width.
 """

@@ -30,7 +30,7 @@ def mc3(
     conv: Conv = nn.Conv3d,
     pool1: bool = False,
 ) -> VideoResNet:
-    """MC3; as it stands it is torchvision's mc3_18.
+    """MC3; the default is torchvision's mc3_18.
 
     Args:
         conv: The operator of every 3x3x3 and 1x3x3 kernel.

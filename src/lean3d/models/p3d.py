@@ -1,9 +1,9 @@
-"""Pseudo-3D residual networks: 1x3x3 and 3x1x1 kernels, connected in three ways by turns.
+"""Pseudo-3D residual networks: 1x3x3 and 3x1x1 kernels, connected in three alternating ways.
 
 Paper: Qiu et al., Learning Spatio-Temporal Representation with Pseudo-3D Residual Networks,
 ICCV 2017, Sec 3; stem, pools and the planar last stage as in the authors' network
 Differs from the paper: an odd frame at the end is kept where the authors' pools drop it, so that
-any length will do. The authors halve the sum in C; the batch norm that follows undoes that.
+any length is accepted. The authors halve the sum in C; the batch norm that follows undoes that.
 
 Axes: B batch, C channels, T time, H height, W width.
 """
@@ -54,7 +54,7 @@ class Pseudo3d(nn.Module):
 
 
 def _block(in_channels: int, channels: int, stride: int, middle: nn.Module) -> Residual:
-    """1x1x1 that has the stride, over space alone; `middle`; 1x1x1."""
+    """1x1x1 with the stride, over space alone; `middle`; 1x1x1."""
     step, out_channels = (1, stride, stride), channels * EXPANSION
     first = nn.Conv3d(in_channels, channels, 1, step, bias=False)
     last = nn.Conv3d(channels, out_channels, 1, bias=False)
@@ -85,7 +85,7 @@ def p3d(
 
     Args:
         conv: The operator of every 1x3x3 and 3x1x1 kernel.
-        forms: The blocks that take turns; "A" alone is P3D-A ResNet.
+        forms: The forms of alternating blocks; "A" alone is P3D-A ResNet.
     """
     if not forms or set(forms) - set("ABC"):
         raise LeanError(f"forms is made of A, B and C, got {forms!r}")
@@ -115,5 +115,5 @@ def _stem(in_channels: int, channels: int) -> nn.Sequential:
 
 
 def _time_pool() -> nn.MaxPool3d:
-    """Halves the frames; one left over is a pair of its own."""
+    """Halves the frames; an unpaired last frame is kept."""
     return nn.MaxPool3d((2, 1, 1), (2, 1, 1), ceil_mode=True)

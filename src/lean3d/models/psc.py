@@ -1,11 +1,11 @@
-"""The networks of PmSCn: m parallel streams of n 2D convolutions and a 1D one in place of 3D ones.
+"""The networks of PmSCn: m parallel streams of n 2D convolutions and a 1D one replace 3D ones.
 
 Paper: Gonda et al., Parallel Separable 3D Convolution for Video and Volumetric Data Understanding
 (PmSCn), arXiv:1809.04096, Sec 3.3 and 4
-Differs from the paper: nothing it says; it is silent on where three 2D convolutions stand in a
-ResNet. Here one unit takes the place of n consecutive convolutions of a stage, rounded up, and each
-unit has its own shortcut. In a U-Net one unit takes the place of a level's two convolutions, in a
-DenseNet of one, as Sec 4.2 and 4.3 say.
+Differs from the paper: no known differences; it does not specify the places of three 2D
+convolutions in a ResNet. Here one unit replaces n consecutive convolutions of a stage, rounded up,
+and each unit has its own shortcut. In a U-Net one unit replaces a level's two convolutions, in a
+DenseNet one, as in Sec 4.2 and 4.3.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ BLOCKS = (3, 4, 6, 3)
 
 
 def unit(streams: int, depth: int, conv: Conv | None) -> Conv:
-    """PmSCn itself, or another operator in its places."""
+    """Return PmSCn itself, or another operator in its places."""
     return conv or partial(ParallelSeparableConv3d, streams=streams, depth=depth)
 
 

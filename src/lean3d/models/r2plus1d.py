@@ -46,7 +46,7 @@ def factorised(
     """1 x k x k, batch norm, ReLU, k x 1 x 1.
 
     Args:
-        middle: Channels in between; None for as many as hold the parameters of k x k x k.
+        middle: Channels in between; None for as many as give the parameters of k x k x k.
     """
     middle = middle or matching_width(in_channels, out_channels, triple(kernel))
     space, time = along(triple(kernel), 0, 1)
@@ -59,7 +59,7 @@ def factorised(
 def paired_projection(
     in_channels: int, out_channels: int, stride: int | Triple
 ) -> nn.Sequential | None:
-    """A projection cut in two as if it were 3x1x1, which is how mmaction2 counts the middle."""
+    """A projection factorised as if it were 3x1x1, as mmaction2 computes the middle channels."""
     if in_channels == out_channels and triple(stride) == (1, 1, 1):
         return None
     middle = matching_width(in_channels, out_channels, (3, 1, 1))
@@ -91,7 +91,7 @@ def r2plus1d(
         pool1: Whether a pool follows the stem.
         midplanes: Channels between space and time, from the channels of the convolution replaced
             ("paper") or from those of the block's first ("torchvision"); "mmaction2" is the
-            paper's, with stem and shortcuts cut by the same rule.
+            paper's, with stem and shortcuts factorised by the same rule.
     """
     if midplanes not in ("paper", "torchvision", "mmaction2"):
         raise LeanError(f"midplanes is 'paper', 'torchvision' or 'mmaction2', got {midplanes!r}")

@@ -24,13 +24,13 @@ Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """What the registry knows about a name.
+    """The registry's entry of a name.
 
     Args:
         what: One line, without the source.
         source: Paper and section, table or equation.
-        input_shape: What the paper feeds it, batch of one included.
-        fixed: The arguments of the factory that the name stands for.
+        input_shape: The paper's input, including a batch of one.
+        fixed: The factory arguments that the name fixes.
     """
 
     name: str
@@ -42,12 +42,12 @@ class ModelEntry:
 
     @property
     def takes(self) -> dict[str, Any]:
-        """The arguments that are left to choose, with their defaults."""
+        """The remaining arguments, with their defaults."""
         given = inspect.signature(self.factory).parameters.values()
         return {p.name: p.default for p in given if p.name not in self.fixed}
 
     def build(self, **kwargs: Any) -> nn.Module:
-        """The network; raises RunError for an argument or a value it does not take."""
+        """Build the network; raises RunError for an argument or a value it does not accept."""
         for key, value in kwargs.items():
             if key not in self.takes:
                 near = _near(key, self.takes, "it takes")
@@ -68,7 +68,7 @@ def register_models(
 ) -> Callable[[Factory], Factory]:
     """Make a factory reachable under several names, each with its own fixed arguments.
 
-    A factory has every argument by name and with a default, except those that all its names fix.
+    All arguments of a factory are keywords with defaults, except those that all its names fix.
 
     Args:
         what: One line; fields in braces are filled with the fixed arguments.
@@ -92,7 +92,7 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def find_model(name: str) -> ModelEntry:
-    """What is known about a registered model.
+    """Return the entry of a registered model.
 
     Raises:
         RunError: no model has that name; the message gives the nearest.
@@ -106,9 +106,9 @@ def find_model(name: str) -> ModelEntry:
 def create_model(name: str, **kwargs) -> nn.Module:
     """Build a registered model; keyword arguments go to its factory.
 
-    Every model takes `in_channels`, `num_classes` and `conv`, what stands for nn.Conv3d wherever a
-    kernel has 3 voxels along an axis and no more. A first kernel of 7, the stem of a ResNet, is no
-    such kernel and stays plain, as in the papers; `lean3d.convert` replaces it, too.
+    Every model takes `in_channels`, `num_classes` and `conv`, the operator that replaces nn.Conv3d
+    for every kernel whose largest size is 3. A first kernel of 7, a ResNet's stem, stays plain,
+    as in the papers; `lean3d.convert` replaces it too.
 
     Raises:
         RunError: no model has that name, or it does not take one of the arguments; the message
@@ -118,7 +118,7 @@ def create_model(name: str, **kwargs) -> nn.Module:
 
 
 def _unlike(value: Any, default: Any) -> str:
-    """What a value should be that is not of the kind of the default; empty where it is."""
+    """Return the expected type if a value is not of the type of the default; else an empty text."""
     truth = isinstance(value, bool)
     if isinstance(default, bool):
         return "" if truth else "True or False"

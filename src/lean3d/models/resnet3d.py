@@ -3,7 +3,7 @@
 Paper: Tran et al., Video Classification with Channel-Separated Convolutional Networks (CSN),
 arXiv:1904.02811, Table 1; initialisation of the authors' code.
 Differs from the paper: batch norm has the epsilon 1e-5 of PyTorch, theirs is 1e-3. Their 26 layers
-are bottlenecks that do not expand, which only their code says.
+are bottlenecks that do not expand, as only their code shows.
 """
 
 from collections.abc import Callable, Sequence

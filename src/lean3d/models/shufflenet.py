@@ -1,4 +1,4 @@
-"""ShuffleNets over clips: depthwise 3x3x3 convolutions, and channels that change places.
+"""ShuffleNets over clips: depthwise 3x3x3 convolutions, and shuffled channels.
 
 Papers: Kopuklu et al., Resource Efficient 3D Convolutional Neural Networks, arXiv:1904.02422,
 Tables 2 and 5; Zhang et al., ShuffleNet, arXiv:1707.01083; Ma et al., ShuffleNet V2,
@@ -36,16 +36,16 @@ V2_WIDTHS = {
 
 
 def pick(name: str, value: float, table: Mapping[Any, Entry]) -> Entry:
-    """What the paper's table says of a setting."""
+    """The entry of the paper's table for a setting."""
     if value not in table:
         raise LeanError(f"{name} is one of {', '.join(map(str, table))}, got {value}")
     return table[value]
 
 
 def halved() -> nn.Sequential:
-    """The mean of 2x3x3 positions at stride 2; an odd last frame is its own second."""
+    """The mean of 2x3x3 positions at stride 2; an odd last frame is repeated."""
     again = nn.ReplicationPad3d((0, 0, 0, 0, 0, 1))
-    # AvgPool3d refuses maps below its kernel even where its own padding would do
+    # AvgPool3d refuses maps smaller than its kernel even if its own padding is enough
     border = nn.ZeroPad3d((1, 1, 1, 1, 0, 0))
     return nn.Sequential(again, border, nn.AvgPool3d((2, 3, 3), stride=2))
 
@@ -57,7 +57,7 @@ class ShuffleUnitV1(nn.Module):
         super().__init__()
         mid = out_channels // 4
         out = out_channels - in_channels if stride == 2 else out_channels
-        # the first unit's few channels are not worth groups
+        # the first unit has few channels, so it is not grouped
         first = 1 if in_channels == STEM else groups
         self.conv1 = nn.Conv3d(in_channels, mid, 1, groups=first, bias=False)
         self.bn1 = nn.BatchNorm3d(mid)
@@ -78,7 +78,7 @@ class ShuffleUnitV1(nn.Module):
 
 
 class ShuffleUnitV2(nn.Module):
-    """Half of the channels, or all under a stride, through 1x1x1, depthwise `conv`, 1x1x1."""
+    """Half of the channels, or all with a stride, through 1x1x1, depthwise `conv`, 1x1x1."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, conv: Conv):
         super().__init__()

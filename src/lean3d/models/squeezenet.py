@@ -22,7 +22,7 @@ LAST = ((64, 256), (64, 256))
 
 
 class Fire(nn.Module):
-    """Squeeze by 1x1x1, expand by 1x1x1 beside `conv`; a shortcut where channels stay."""
+    """Squeeze by 1x1x1, expand by 1x1x1 beside `conv`; a shortcut if channels stay."""
 
     def __init__(self, in_channels: int, squeezed: int, expanded: int, conv: Conv):
         super().__init__()

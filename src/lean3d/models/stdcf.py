@@ -2,10 +2,10 @@
 
 Paper: Miao et al., Spatiotemporal Joint Filter Decomposition in 3D Convolutional Neural Networks
 (STDCF), NeurIPS 2021, Sec 3.1 and 3.2
-Differs from the paper: nothing it says. Its Tables B and C, which give the layers, are in a
-supplement: ResNet-50 has the 3x7x7 stem and no stride in time, under which its multiply-adds come
-within 1.4% of the published ones; the KTH network has 16, 64 and 64 channels and pools of 2, under
-which its rank-1 form holds the 122.8 MB more than the regular one that Table 2 says it does.
+Differs from the paper: no known differences. Its Tables B and C, which give the layers, are in a
+supplement: ResNet-50 has the 3x7x7 stem and no temporal stride, which gives multiply-adds within
+1.4% of the published ones; the KTH network has 16, 64 and 64 channels and pools of 2, with which
+its rank-1 form takes 122.8 MB more than the regular one, as in Table 2.
 """
 
 from collections.abc import Sequence

@@ -35,14 +35,14 @@ class UNet(nn.Module):
 
     Args:
         dims: 2 for images, 3 for volumes.
-        widths: Channels of the encoder's stages; a pool of 2 stands between two stages.
+        widths: Channels of the encoder's stages, with a pool of 2 between stages.
         conv: The operator of every kernel of 3; None for nn.Conv2d or nn.Conv3d. The 1x1 head is
             plain, unless the operator keeps 2D weights: then the head does too.
-        convs: Operators per block; 1 where one unit replaces two, as PmSCn's P2SC2 does.
+        convs: Operators per block; 1 if one unit replaces two, as PmSCn's P2SC2 does.
         skip: "full" passes on each stage's own resolution, as U-Net does; "pooled" pools after
-            every stage, passes on what was pooled, and halves the channels of a decoder block at
+            every stage, passes on the pooled map, and halves the channels of a decoder block at
             its end, as the ACS proof of concept does.
-        narrow: Whether a 1x1 kernel first gives what comes up the channels of the skip it meets, as
+        narrow: Whether a 1x1 kernel reduces the upsampled map to the channels of the skip, as
             U-Net's up-convolution does.
 
     Shape: (B, C, [D,] H, W) -> (B, K, [D,] H, W); any size.

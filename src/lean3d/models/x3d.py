@@ -2,7 +2,7 @@
 
 Paper: Feichtenhofer, X3D, arXiv:2004.04730, Sec 3.1, Tables 1 and 3. D3D (arXiv:2009.14639) lists
 it in Table 5.
-Differs from the paper: scores are given as they are, without a softmax.
+Differs from the paper: scores are logits, without a softmax.
 Parameter names are those of pytorchvideo, whose stem calls the spatial convolution `conv_t` and the
 temporal one `conv_xy`.
 
@@ -26,14 +26,14 @@ EXPANSION, SQUEEZE, HEAD = 2.25, 1 / 16, 2048
 
 
 def squeezed(channels: int) -> int:
-    """A sixteenth of the channels, to the nearest 8 and never more than a tenth below."""
+    """Return a sixteenth of the channels, to the nearest 8 and never more than a tenth below."""
     exact = channels * SQUEEZE
     rounded = max(8, int(exact + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * exact else rounded
 
 
 class Excitation(nn.Module):
-    """Scale every channel by what the means of all say (squeeze-and-excitation)."""
+    """Scale every channel by weights computed from all means (squeeze-and-excitation)."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -50,7 +50,7 @@ class Excitation(nn.Module):
 
 
 def branch(channels: int, mid: int, out: int, stride: int, excite: bool, conv: Conv):
-    """Widen, depthwise `conv`, excite if asked, narrow."""
+    """Widen, depthwise `conv`, excitation if asked, narrow."""
     size = dict(stride=(1, stride, stride), padding=1, groups=mid, bias=False)
     norm = nn.Sequential(nn.BatchNorm3d(mid), Excitation(mid) if excite else nn.Identity())
     layers = dict(
@@ -87,7 +87,7 @@ class X3DBlock(nn.Module):
 
 
 def stage(channels: int, out: int, depth: int, conv: Conv) -> nn.Module:
-    """Blocks of one resolution; every second one excites."""
+    """Blocks of one resolution; every second one has excitation."""
     blocks = [
         X3DBlock(out if i else channels, out, 1 if i else 2, i % 2 == 0, conv) for i in range(depth)
     ]
@@ -95,7 +95,7 @@ def stage(channels: int, out: int, depth: int, conv: Conv) -> nn.Module:
 
 
 def stem(in_channels: int) -> nn.Module:
-    """Space (1, 3, 3), then every channel's own five frames."""
+    """Space (1, 3, 3), then five frames depthwise."""
     space = nn.Conv3d(in_channels, STEM, (1, 3, 3), (1, 2, 2), (0, 1, 1), bias=False)
     time = nn.Conv3d(STEM, STEM, (5, 1, 1), padding=(2, 0, 0), groups=STEM, bias=False)
     both = nn.Sequential(OrderedDict(conv_t=space, conv_xy=time))
@@ -126,7 +126,7 @@ def head(channels: int, num_classes: int, dropout: float) -> nn.Module:
 class X3D(nn.Module):
     """Stem, four stages that halve height and width, head. Shape: (B, C, T, H, W) -> (B, K).
 
-    Time is never strided; any clip length will do.
+    There is no temporal stride; any clip length is accepted.
     """
 
     def __init__(self, in_channels: int, num_classes: int, dropout: float, conv: Conv):
@@ -140,7 +140,7 @@ class X3D(nn.Module):
         initialise(self)
         for module in self.modules():
             if isinstance(module, X3DBlock):
-                # a block starts as its shortcut
+                # a block is initialised as its shortcut
                 nn.init.zeros_(module.branch2.norm_c.weight)
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
