@@ -1,4 +1,4 @@
-"""Answer every frame of one or more videos with a streaming classifier.
+"""Classify every frame of one or more videos with a streaming classifier.
 
 Axes: B batch (streams), C channels, H height, W width, K classes.
 """
@@ -24,13 +24,13 @@ __all__ = ["Answer", "Session"]
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model says of a frame.
+    """The output of the model for a frame.
 
     Args:
-        source: Number of the video.
+        source: Index of the video.
         probabilities: Of the classes, (K,).
-        milliseconds: The step that gave the answer, the other streams' included.
-        dropped: Frames of this video that no one waited for, so far.
+        milliseconds: Duration of the step that gave the output, including the other streams'.
+        dropped: Frames of this video dropped so far.
     """
 
     source: int
@@ -41,16 +41,16 @@ class Answer:
 
 
 class Session:
-    """Videos side by side through one model: frames of each make a batch.
+    """Several videos as one batch through one model.
 
-    Every video begins, ends and fails on its own; `errors` keeps what became of those that failed.
-    The slowest source sets the pace of all. A network that waits answers a frame when the frames it
-    looks ahead to have come, and the frames of a step alike.
+    Every video begins, ends and fails on its own; `errors` has the error of each that failed. The
+    slowest source determines the frame rate of all. A delayed network gives the output of a frame
+    when the future frames it needs have arrived, and the same output for the frames of a step.
 
     Args:
         live: `lean3d.stream(model)` of a classifier.
         size: Height and width of the model's frames.
-        limit: Frames with which every video ends, if it is longer.
+        limit: Maximum number of frames of every video.
         normalise: From clips (B, C, T, H, W) with pixels from 0 to 1 to the model's input.
     """
 
@@ -68,12 +68,12 @@ class Session:
         self.meters = [Meter() for _ in sources]
         self.errors: dict[int, LeanError] = {}
         self._late = -(-live.delay // live.chunk)  # steps
-        # by source: the frames of its last steps, whose answers are still due
+        # by source: the frames of its last steps, whose outputs are still due
         self._due: list[deque[list[Frame]]] = [deque() for _ in sources]
 
     @torch.inference_mode()
     def __iter__(self) -> Iterator[list[Answer]]:
-        """The answers of a step, of every video that has one, until all have ended."""
+        """Return the outputs of a step, for every video that has one, until all have ended."""
         running = list(range(len(self.sources)))
         state = self.live.init(len(running))
         while frames := self._take(running):
@@ -95,7 +95,7 @@ class Session:
             source.close()
 
     def _take(self, running: list[int]) -> dict[int, list[Frame]]:
-        """The next frames of every video that has some, or whose answers are still due."""
+        """Return the next frames of every video that has some, or whose outputs are still due."""
         taken = {source: self._next(source) for source in running}
         return {s: frames for s, frames in taken.items() if frames or any(self._due[s])}
 
@@ -114,7 +114,7 @@ class Session:
         return frames
 
     def _ended(self, state: State, frames: list[list[Frame]]) -> State:
-        """The state in which videos end with the frames they have left."""
+        """Return the state in which videos end with their remaining frames."""
         for place, own in enumerate(frames):
             if len(own) < self.live.chunk and state["end"][place] >= NEVER:
                 state = self.live.end(state, [place], after=len(own))

@@ -1,4 +1,4 @@
-"""How fast a stream runs: frames a second, and the time each frame takes."""
+"""Measure a stream: frames per second, and the time of each frame."""
 
 import math
 import time
@@ -9,17 +9,17 @@ import numpy as np
 
 __all__ = ["Durations", "Meter"]
 
-# frames that the rate on screen looks back on
+# frames over which the rate on screen is averaged
 RECENT = 30
 # milliseconds from a tenth of a microsecond to ten days fall into bins, each 1 % longer than the
-# one before
+# previous one
 LEAST, MOST, GROWTH = 1e-4, 1e9, 1.01
 
 
 class Durations:
-    """Counts of milliseconds in bins of equal ratio: percentiles of any number in the same memory.
+    """Counts of milliseconds in bins of equal ratio: percentiles in constant memory.
 
-    A percentile is exact to 0.5 %, and never outside the least and the most that were noted.
+    A percentile is exact to 0.5 %, and within the minimum and the maximum recorded.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Durations:
         return int(self._bins.sum())
 
     def percentile(self, share: float) -> float:
-        """What so many percent of the durations did not exceed; 0 if there are none."""
+        """Return a percentile of the durations; 0 if there are none."""
         upto = self._bins.cumsum()
         if not upto[-1]:
             return 0.0
@@ -57,9 +57,9 @@ def _bin(milliseconds: float) -> int:
 
 
 class Meter:
-    """Frames answered, their rate, and percentiles of their milliseconds.
+    """Frames processed, their rate, and percentiles of their milliseconds.
 
-    Costs the same at any frame, however many there were.
+    The cost of a frame is constant, however many there were.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class Meter:
         self._ends: deque[float] = deque(maxlen=RECENT + 1)
 
     def add(self, milliseconds: float) -> None:
-        """Note a frame that was answered just now."""
+        """Record a frame whose output is there."""
         now = time.perf_counter()
         self._started = self._started or now - milliseconds / 1000
         self._ends.append(now)
@@ -91,5 +91,5 @@ class Meter:
         return self.frames / max(self._ends[-1] - self._started, 1e-9)
 
     def percentile(self, share: float) -> float:
-        """Milliseconds that so many percent of the frames did not exceed, to 0.5 %."""
+        """Return a percentile of the frames' milliseconds, to 0.5 %."""
         return self.milliseconds.percentile(share)

@@ -30,15 +30,15 @@ def predict_volume(
     batch_size: int = 1,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Class probabilities (K, D, H, W) of a volume, on the CPU.
+    """Return class probabilities (K, D, H, W) of a volume, on the CPU.
 
-    Beside the volume and the probabilities, memory holds `batch_size` windows at a time. A volume
+    Besides the volume and the probabilities, memory holds `batch_size` windows at a time. A volume
     smaller than the window is padded with its edge, as in training.
 
     Args:
-        model: (B, C, d, h, w) -> logits (B, K, d, h, w); used in eval mode, left as it was.
-        overlap: Share of a window that the next one covers again.
-        device: Where the windows are computed; the model's own device by default.
+        model: (B, C, d, h, w) -> logits (B, K, d, h, w); used in eval mode, then restored.
+        overlap: Overlapping share of consecutive windows.
+        device: Device of the computation; the model's own by default.
     """
     check_axes(image_CDHW, "C D H W", predict_volume)
     settings: dict[str, Any] = dict(overlap=overlap, batch_size=batch_size, device=device)
@@ -56,11 +56,11 @@ def predict_slices(
     batch_size: int = 8,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Class probabilities (K, D, H, W) from a 2D model that sees one slice at a time.
+    """Return class probabilities (K, D, H, W) of a 2D model, slice by slice.
 
     Args:
         model: (B, C, h, w) -> logits (B, K, h, w).
-        axes: Axes to cut across, 0 axial, 1 coronal, 2 sagittal; the views' answers are averaged.
+        axes: Axes to cut across, 0 axial, 1 coronal, 2 sagittal; the outputs are averaged.
     """
     check_axes(image_CDHW, "C D H W", predict_slices)
     if not axes or not set(axes) <= {0, 1, 2}:
@@ -98,7 +98,7 @@ def _slide(model, x, window, *, overlap, batch_size, device) -> Tensor:
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode for a while; every module then gets its own mode back."""
+    """Set eval mode temporarily; restore the mode of every module afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

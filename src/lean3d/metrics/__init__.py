@@ -1,4 +1,4 @@
-"""How good an answer is."""
+"""Metrics of outputs."""
 
 from lean3d.metrics.auc import feature_mauc
 from lean3d.metrics.overlap import (

@@ -1,4 +1,4 @@
-"""How well single feature channels tell foreground from background, before any training.
+"""How well single feature channels separate foreground from background, before any training.
 
 Source: Yang et al., Reinventing 2D Convolutions for 3D Images (ACS), Appendix B, mAUC.
 
@@ -15,10 +15,10 @@ __all__ = ["feature_mauc"]
 
 
 def feature_mauc(features: Tensor, foreground: Tensor) -> float:
-    """Mean over channels of max(AUC, 1 - AUC): 0.5 tells nothing, 1 tells all.
+    """Mean over channels of max(AUC, 1 - AUC): 0.5 is chance, 1 is perfect separation.
 
-    The mean over the volumes of each one's own score. The area under the ROC curve is exact, ties
-    included; a channel may mark the foreground by high or by low values.
+    The mean over the volumes of each one's own score. The area under the ROC curve is exact,
+    including ties; a channel may mark the foreground by high or by low values.
 
     Args:
         foreground: True or non-zero inside; all foreground classes together are the positives.

@@ -23,7 +23,7 @@ __all__ = [
 
 
 def confusion_counts(pred: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    """How many voxels of each true class (rows) were given each class (columns).
+    """Count the voxels of each true class (rows) by predicted class (columns).
 
     Shape: two label maps of one shape, any number of axes -> (K, K), int64.
 

@@ -1,4 +1,4 @@
-"""How good the answers are as a video goes on.
+"""Accuracy by part of a video.
 
 Paper: Köpüklü et al., Dissected 3D CNNs (D3D), arXiv:2009.14639, Fig 7
 
@@ -14,10 +14,10 @@ __all__ = ["accuracy_by_segment", "erase_middle"]
 
 
 def accuracy_by_segment(scores_NTK: Tensor, label_N: Tensor, parts: int = 10) -> list[float]:
-    """Share of videos named right by the mean of the scores in each of `parts` equal parts.
+    """Share of videos classified correctly by the mean score in each of `parts` equal parts.
 
     Args:
-        scores_NTK: An answer a frame; probabilities, so that all frames count alike.
+        scores_NTK: One output per frame; probabilities, so that all frames count alike.
 
     Raises:
         ShapeError: there are fewer frames than parts.
@@ -31,7 +31,7 @@ def accuracy_by_segment(scores_NTK: Tensor, label_N: Tensor, parts: int = 10) ->
 
 
 def erase_middle(features_NTF: Tensor, share: float, seed: int = 0) -> Tensor:
-    """A copy whose middle, a share of the frames, is Gaussian noise as strong as the features.
+    """Return a copy with a middle share of the frames replaced by Gaussian noise of equal strength.
 
     Mean and deviation are those of each feature over all videos.
     """

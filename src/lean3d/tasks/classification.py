@@ -1,4 +1,4 @@
-"""Learn to give every clip, or each of its frames, a class.
+"""Classify every clip, or each of its frames.
 
 Axes: B batch, C channels, T time, H height, W width, K classes.
 """
@@ -24,10 +24,10 @@ class Classification(Learner):
     Logs train_loss, val_loss, val_top1_<class>, val_top1 and val_top5, over the clips of the epoch.
 
     Args:
-        model: (B, C, T, H, W) -> (B, num_classes), or (B, T, num_classes) with one answer a frame.
+        model: (B, C, T, H, W) -> (B, num_classes), or (B, T, num_classes): one output per frame.
         class_names: Names of all classes; used in the names of the metrics.
-        scoring: Where there is an answer a frame: "last" learns from and scores the last one,
-            "every" learns from all and scores the mean of their probabilities.
+        scoring: For one output per frame: "last" learns from and scores the last one, "every"
+            learns from all and scores the mean of their probabilities.
         learning: Optimizer, schedule and layout, as `Learner` takes them.
     """
 
@@ -78,7 +78,7 @@ class Classification(Learner):
         self.top5.reset()
 
     def _scores(self, batch: tuple[Tensor, ...]) -> Tensor:
-        """(B, K), or (B, T, K) with an answer a frame."""
+        """Return (B, K), or (B, T, K) for one output per frame."""
         scores = self(batch[0])
         expected = (len(batch[-1]), self.num_classes)
         if scores.ndim not in (2, 3) or (scores.shape[0], scores.shape[-1]) != expected:
@@ -98,7 +98,7 @@ class Classification(Learner):
 
 
 def clip_scores(scores: Tensor, scoring: Scoring) -> Tensor:
-    """(B, K) from the logits of a clip, or of its frames."""
+    """Return (B, K) from the logits of a clip, or of its frames."""
     if scores.ndim == 2:
         return scores
     return scores[:, -1] if scoring == "last" else scores.softmax(-1).mean(1).log()

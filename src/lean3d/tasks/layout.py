@@ -9,12 +9,12 @@ _FORMAT = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """The same values with the channels of a pixel, or voxel, side by side in memory."""
+    """Return the same values with the channels of a pixel, or voxel, contiguous in memory."""
     return x.contiguous(memory_format=_FORMAT[x.ndim]) if x.ndim in _FORMAT else x
 
 
 def channels_last_(model: nn.Module) -> nn.Module:
-    """Put every kernel of `model` in this layout, in place.
+    """Set the memory layout of every kernel of `model`, in place.
 
     One by one: `model.to(memory_format=torch.channels_last_3d)` refuses the 2D kernels of ACS.
     """

@@ -1,4 +1,4 @@
-"""What every task has in common: a model, its optimizer and the learning rate's schedule."""
+"""Base class of the tasks: a model, its optimizer and the learning rate's schedule."""
 
 import math
 from typing import Any, Literal, get_args
@@ -17,13 +17,13 @@ Schedule = Literal["constant", "cosine", "plateau"]
 
 
 class Learner(pl.LightningModule):
-    """A model under training. A task adds the loss, and the score named `monitor`, high is good.
+    """A model under training. A task adds the loss and the score `monitor`, higher is better.
 
     Args:
         momentum: Of sgd only.
-        schedule: Of the learning rate: constant; along half a cosine to 0 at the last epoch; or a
-            tenth whenever val_loss has not fallen for three epochs, three times at most.
-        warmup: Steps over which the rate rises to what the schedule says.
+        schedule: Of the learning rate: constant; half a cosine to 0 at the last epoch; or a tenth
+            whenever val_loss has not fallen for three epochs, three times at most.
+        warmup: Steps over which the rate rises to that of the schedule.
         channels_last: Keep kernels and inputs channels last in memory.
     """
 
@@ -67,7 +67,7 @@ class Learner(pl.LightningModule):
             settings: dict[str, Any] = dict(factor=0.1, patience=3, min_lr=1e-3 * self.lr)
             scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, **settings)
             return [optimizer], [{"scheduler": scheduler, "monitor": "val_loss"}]
-        # asks for the length each epoch, so that a run resumed for longer has one curve
+        # reads the length each epoch, so that a run resumed for longer has one curve
         return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, self._share)]
 
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -81,7 +81,7 @@ class Learner(pl.LightningModule):
 
 
 def check_classes(owner: object, num_classes: int, names: list[str], what: str = "") -> None:
-    """Refuse fewer than two classes, or names that are not one for each."""
+    """Refuse fewer than two classes, or a wrong number of names."""
     who = type(owner).__name__
     if num_classes < 2:
         raise RunError(f"{who} needs num_classes >= 2{what}, got {num_classes}")

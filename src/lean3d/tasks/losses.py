@@ -16,7 +16,7 @@ Loss = Literal["dice", "ce", "dice_ce"]
 def segmentation_loss(name: str, *, background: bool = True) -> Callable[[Tensor, Tensor], Tensor]:
     """Soft Dice, cross-entropy, or their sum: called with logits (B, K, ...) and labels (B, ...).
 
-    Dice is pooled over the batch: a class absent from one patch then has no loss of its own there.
+    Dice is pooled over the batch: a class absent from one patch then has no separate loss there.
 
     Args:
         background: Count class 0 in the Dice term.

@@ -1,4 +1,4 @@
-"""Learn a recurrent head on features that were computed before: stage two of D3D.
+"""Train a recurrent head on features computed before: stage two of D3D.
 
 Paper: Köpüklü et al., Dissected 3D CNNs (D3D), arXiv:2009.14639, Sec 3.2 and 3.3
 
@@ -16,7 +16,7 @@ __all__ = ["Recurrence", "parts"]
 
 
 class Recurrence(Classification):
-    """Trains the head alone; batches hold features (B, F, T), and the rest of the model rests.
+    """Trains the head alone; batches hold features (B, F, T), and the rest of the model is frozen.
 
     Args:
         model: With `features`, (B, C, T, H, W) -> (B, F, T), and `head`, (B, F, T) -> (B, K).
@@ -36,7 +36,7 @@ class Recurrence(Classification):
 
 
 def parts(model: nn.Module) -> nn.Module:
-    """The head of a model that gives features of frames.
+    """Return the head of a model that gives features of frames.
 
     Raises:
         RunError: the model has no such parts.

@@ -1,4 +1,4 @@
-"""Learn to give every pixel, or voxel, a class.
+"""Classify every pixel, or voxel.
 
 Axes: B batch, C channels, K classes, then D H W for volumes or H W for images.
 """
@@ -66,7 +66,7 @@ class Segmentation(Learner):
         self.counts_KK = torch.zeros(shape, dtype=torch.int64, device=self.device)
 
     def on_validation_epoch_end(self) -> None:
-        # nan for a class that neither occurs nor is predicted; it is no part of the mean
+        # nan for a class that neither occurs nor is predicted; the mean skips it
         dice_K = dice_of_counts(self.counts_KK).float()
         for name, dice in zip(self.class_names[1:], dice_K[1:], strict=True):
             self.log(f"val_dice_{name}", dice)

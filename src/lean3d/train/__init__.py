@@ -1,4 +1,4 @@
-"""The trainer's wiring: run folders, checkpoints, resuming, history."""
+"""Wiring of the trainer: run folders, checkpoints, resuming, history."""
 
 from lean3d.optional import require
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there."""
+"""Checkpoints, written atomically."""
 
 import io
 from pathlib import Path
@@ -23,12 +23,12 @@ __all__ = [
     "not_resumable",
 ]
 
-# what a checkpoint needs to be resumed from, beside its weights
+# keys needed to resume from a checkpoint, besides its weights
 PARTS = {"callbacks": dict, "optimizer_states": list, "lr_schedulers": list, "loops": dict}
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
-    """Writes beside the old checkpoint, then renames: a kill leaves one of the two, whole."""
+    """Writes a new file, then renames it: after a kill one of the two is complete."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
@@ -43,8 +43,8 @@ class WholeCheckpointIO(TorchCheckpointIO):
 class KeepBestAndLast(Checkpoint):
     """last.ckpt resumes the run; best.ckpt holds the weights with the highest score.
 
-    The best is written first. Killed between the two, the run resumes from the epoch before and
-    writes the same best again.
+    The best is written first. If killed between the two, the run resumes from the previous epoch
+    and writes the same best again.
     """
 
     def __init__(self, folder: Path, history: History):
@@ -63,12 +63,12 @@ class KeepBestAndLast(Checkpoint):
 
 def load_checkpoint(path: Path, model: nn.Module | None = None) -> dict[str, Any]:
     """Read a checkpoint of a run, and check that its weights are those of `model`."""
-    # a pipe would be waited for
+    # reading a pipe would block
     if not path.is_file():
         raise RunError(f"there is no checkpoint {path}; train the run first")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever the damaged bytes lead it to
+    except Exception as error:  # torch.load may raise anything on damaged bytes
         raise RunError(f"cannot read the checkpoint {path}: {_why(error)}") from error
     weights = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
     if not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
@@ -80,14 +80,14 @@ def load_checkpoint(path: Path, model: nn.Module | None = None) -> dict[str, Any
 
 def _why(error: Exception) -> str:
     text = (str(error) or type(error).__name__).partition("\n")[0]
-    # what torch says goes on to advise to load it all the same
+    # torch's message goes on to advise unsafe loading
     if text.startswith("Weights only load failed"):
         return "it holds more than weights, or is damaged"
     return text.partition(". ")[0]
 
 
 def load_resumable(path: Path, task: nn.Module, history: History) -> dict[str, Any]:
-    """Read a checkpoint that a run is to go on from, and check that it can."""
+    """Read a checkpoint to resume from, and check that it is complete."""
     checkpoint = load_checkpoint(path, task)
     for name, kind in PARTS.items():
         if not isinstance(checkpoint.get(name), kind):
@@ -99,7 +99,7 @@ def load_resumable(path: Path, task: nn.Module, history: History) -> dict[str, A
 
 
 def not_resumable(path: Path, why: object) -> RunError:
-    """What is said of a checkpoint that holds weights, but no run."""
+    """Return the message for a checkpoint that holds weights, but no run."""
     first = str(why).strip().partition("\n")[0] or type(why).__name__
     return RunError(f"cannot resume from {path}: {first}; train in another folder (--out)")
 

@@ -1,7 +1,7 @@
-"""Make what is drawn in an epoch depend on the seed and the number of the epoch alone.
+"""Make the random numbers of an epoch depend on the seed and the number of the epoch alone.
 
-A run that is killed and resumed then draws what it would have drawn: shuffling, dropout and
-augmentation restart with the epoch, and no state of a random generator has to be kept.
+A run that is killed and resumed then draws the same numbers: shuffling, dropout and augmentation
+restart with the epoch, and no state of a random generator has to be kept.
 """
 
 import random
@@ -23,10 +23,10 @@ def seed_epoch(seed: int, epoch: int) -> None:
 
 
 class SeededEpochs:
-    """A loader whose every pass is seeded by the epoch it is told.
+    """A loader whose every pass is seeded by the epoch set before it.
 
-    The seeding happens when the first batch is asked for, not when the pass begins: the trainer
-    begins the first pass after a resume earlier than it begins the others.
+    The seeding happens at the first batch, not at the start of the pass: the trainer starts the
+    first pass after a resume earlier than the others.
     """
 
     def __init__(self, loader: DataLoader, seed: int):

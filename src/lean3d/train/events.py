@@ -10,13 +10,13 @@ __all__ = ["tensorboard_events"]
 
 
 def tensorboard_events(rows: Sequence[dict[str, Any]], times: Sequence[float]) -> bytes:
-    """An event file that holds every number of `rows` at the step of its epoch.
+    """Return an event file with every number of `rows` at the step of its epoch.
 
-    Built whole for each epoch, in memory. TensorBoard's own writer leaves the work to a thread,
-    which on a full disk ends in tracebacks, or in waiting for ever.
+    The whole file is built in memory for each epoch. TensorBoard's own writer uses a thread, which
+    on a full disk ends in tracebacks, or blocks forever.
 
     Args:
-        times: When each row was written, in seconds since 1970.
+        times: Time of each row, in seconds since 1970.
     """
     proto = require("tensorboard.compat.proto.event_pb2", extra="train")
     records = require("tensorboard.summary.writer.record_writer", extra="train")

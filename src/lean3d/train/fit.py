@@ -1,4 +1,4 @@
-"""Train a task in a run folder, to the end or on from where a run was killed."""
+"""Train a task in a run folder, from the start or resumed, to the end."""
 
 import random
 import signal
@@ -32,7 +32,7 @@ __all__ = ["Precision", "check_settings", "fit"]
 
 Precision = Literal["32", "bf16-mixed", "16-mixed"]
 
-# the history writes what is logged, whole files only
+# the history writes the logged values, in complete files
 _SILENT: dict[str, Any] = dict(logger=False, enable_progress_bar=False, enable_model_summary=False)
 
 
@@ -51,16 +51,16 @@ def fit(
     progress: bool = True,
     begin: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
-    """Train `task` to its last epoch's weights and return what metrics.json holds.
+    """Train `task` to its last epoch and return the contents of metrics.json.
 
     The folder gets metrics.csv, metrics.json, checkpoints/best.ckpt, checkpoints/last.ckpt and
     TensorBoard logs. A resumed run gives, bit for bit, the weights of one that was never stopped.
-    An error before the first epoch is over leaves the folder as it was.
+    An error before the end of the first epoch leaves the folder as it was.
 
     Args:
-        task: Must log train_loss and the score that its `monitor` names, the higher the better.
+        task: Must log train_loss and the score named by its `monitor`, the higher the better.
         patience: Stop after this many epochs without a better score.
-        resume: Go on from last.ckpt where there is one; what a finished run gave is returned.
+        resume: Resume from last.ckpt if there is one; for a finished run its result is returned.
         begin: Called when all is read and checked, before the first step and before anything is
             written; not called for a run that is finished.
     """
@@ -80,7 +80,7 @@ def fit(
         loader = SeededEpochs(train_loader, seed)
         first = Begin([lambda: drop_leftovers(folder), *([begin] if begin else []), history.begin])
         shown = [progress_bar()] if progress else []
-        # the last one last: the checkpoint of an epoch holds what the others make of it
+        # last.ckpt last: the checkpoint of an epoch contains the results of the other callbacks
         callbacks = [first, CheckStopped(), TellEpoch(loader), history, stop, *shown]
         callbacks += [KeepBestAndLast(last.parent, history)]
         bar = any(isinstance(one, ProgressBar) for one in shown)
@@ -102,7 +102,7 @@ def fit(
 def _trainer(**settings) -> pl.Trainer:
     try:
         return pl.Trainer(**settings)
-    # an accelerator that is not installed is missing one way or another
+    # a missing accelerator raises different errors
     except (MisconfigurationException, ValueError, ImportError, RuntimeError) as error:
         why = (str(error) or type(error).__name__).partition("\n")[0]
         raise RunError(f"cannot train with these settings: {why}") from error
@@ -114,7 +114,7 @@ def _run(trainer, task, train_loader, val_loader, checkpoint: Path | None, first
     try:
         trainer.fit(task, train_loader, val_loader, ckpt_path=checkpoint, weights_only=True)
     except SIGTERMException:
-        # a program of its own, that takes no signals as the command line does
+        # a program of its own, without the signal handling of the command line
         raise Stopped(signal.SIGTERM) from None
     except SystemExit as stopped:
         # the trainer turns Ctrl-C into exit code 1, and ignores the next one
@@ -133,7 +133,7 @@ def _run(trainer, task, train_loader, val_loader, checkpoint: Path | None, first
 
 
 def _is_done(last: Path, history: History, stop: StopEarly, task: Any, epochs: int) -> bool:
-    """Whether the run reached its last epoch or stopped early; puts it in its final state then."""
+    """Whether the run reached its last epoch or stopped early; if so, put it in its final state."""
     checkpoint = load_resumable(last, task, history)
     history.load_state_dict(checkpoint["callbacks"][history.state_key])
     if done := stop.due or len(history.rows) >= epochs:
@@ -142,10 +142,10 @@ def _is_done(last: Path, history: History, stop: StopEarly, task: Any, epochs: i
 
 
 def check_settings(epochs: int, precision: str, accelerator: str) -> None:
-    """Refuse what this machine cannot train with, before anything is written.
+    """Refuse settings this machine cannot train with, before anything is written.
 
     Raises:
-        RunError: no epoch, or a precision or accelerator that is not there.
+        RunError: no epoch, or a precision or accelerator that is not available.
     """
     if epochs < 1:
         raise RunError(f"a run needs at least one epoch, got {epochs}")

@@ -1,4 +1,4 @@
-"""The folder of a run: held while it trains, and as it was before where nothing was learnt."""
+"""The folder of a run: locked while it trains, and restored if no epoch was finished."""
 
 import contextlib
 import os
@@ -15,25 +15,25 @@ __all__ = ["EVENTS", "drop_leftovers", "last_checkpoint", "run_folder"]
 RECORD = "recipe.json"
 EVENTS = "tensorboard/events.out.tfevents.lean3d"
 FOLDERS = "checkpoints", "tensorboard"
-# what the first epoch writes, once it is over
+# files written at the end of the first epoch
 EPOCHS = "metrics.json", "checkpoints/last.ckpt"
-# names that `write_whole` gives while it writes
+# temporary names of `write_whole`
 TEMPORARY = ".recipe.*", ".metrics.*", "tensorboard/.events.*", "checkpoints/.*.ckpt"
 
 
 def last_checkpoint(folder: Path) -> Path:
-    """Where a run keeps what it resumes from."""
+    """Return the file a run resumes from."""
     return folder / "checkpoints" / "last.ckpt"
 
 
 @contextmanager
 def run_folder(folder: Path) -> Iterator[None]:
-    """Hold `folder`; an error before the end of the first epoch leaves it as it was found.
+    """Lock `folder`; an error before the end of the first epoch leaves it as it was found.
 
-    A signal is no error: what it stops is resumed, as what a kill stops.
+    A signal is not an error: the run can be resumed, as after a kill.
 
     Raises:
-        RunError: another run is in the folder, or it cannot be made.
+        RunError: another run uses the folder, or it cannot be made.
     """
     with held(folder):
         _check_places(folder)
@@ -48,7 +48,7 @@ def run_folder(folder: Path) -> Iterator[None]:
 
 
 def _check_places(folder: Path) -> None:
-    """Refuse a folder where something else stands in the place of what a run writes."""
+    """Refuse a folder in which other files have the names a run writes."""
     for name in FOLDERS:
         if os.path.lexists(folder / name) and not (folder / name).is_dir():
             raise RunError(f"{folder / name} is not a folder; move it away, or use another --out")
@@ -58,7 +58,7 @@ def _check_places(folder: Path) -> None:
 
 
 def drop_leftovers(folder: Path, patterns: Sequence[str] = TEMPORARY) -> None:
-    """Remove what a kill left half written; the folder is held."""
+    """Remove incomplete files left by a kill; the folder is locked."""
     for pattern in patterns:
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
@@ -70,7 +70,7 @@ def _restore(folder: Path, before: bytes | None) -> None:
     for path in (folder / "metrics.csv", folder / EVENTS):
         path.unlink(missing_ok=True)
     for name in FOLDERS:
-        with contextlib.suppress(OSError):  # not there, or it holds something of someone else
+        with contextlib.suppress(OSError):  # missing, or not empty
             (folder / name).rmdir()
     if before is None:
         record.unlink(missing_ok=True)

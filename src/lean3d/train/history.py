@@ -1,4 +1,4 @@
-"""What an epoch gave and took: in memory, metrics.csv, metrics.json and for TensorBoard."""
+"""Metrics and times of each epoch: in memory, metrics.csv, metrics.json and for TensorBoard."""
 
 import csv
 import io
@@ -20,14 +20,14 @@ __all__ = ["History"]
 
 
 class History(pl.Callback):
-    """One row an epoch, part of every checkpoint: a resumed run repeats and loses no row.
+    """One row per epoch, part of every checkpoint: a resumed run repeats and loses no row.
 
-    A row has the epoch (from 1), every logged metric, the seconds spent in training steps and in
-    the whole epoch, and the most memory held so far.
+    A row has the epoch (from 1), every logged metric, the seconds of the training steps and of the
+    whole epoch, and the peak memory so far.
 
     Args:
-        monitor: The metric that chooses the best epoch, the higher the better; of ties the one with
-            the lower val_loss, where that is logged, else train_loss.
+        monitor: The metric that chooses the best epoch, the higher the better; ties go to the
+            lower val_loss, if that is logged, else train_loss.
     """
 
     def __init__(self, folder: Path, monitor: str):
@@ -78,12 +78,12 @@ class History(pl.Callback):
         self.write(finished=False)
 
     def begin(self) -> None:
-        """Write what a checkpoint knows: a kill may have left more, or less."""
+        """Write the rows of a checkpoint: a kill may have left more, or fewer."""
         if self.rows:
             self.write(finished=False)
 
     def best(self) -> dict[str, Any]:
-        """The row with the highest score, of those the lowest loss, of those the first."""
+        """Return the row with the highest score; ties go to the lowest loss, then to the first."""
         return max(self.rows, key=lambda row: (self._score(row), -_loss(row)))
 
     def waited(self) -> int:
@@ -98,7 +98,7 @@ class History(pl.Callback):
         return -math.inf if math.isnan(score) else score
 
     def write(self, finished: bool) -> dict[str, Any]:
-        """Write all three files and return what metrics.json says."""
+        """Write all three files and return the contents of metrics.json."""
         table = io.StringIO()
         writer = csv.DictWriter(table, list(self.rows[0]), lineterminator="\n")
         writer.writeheader()

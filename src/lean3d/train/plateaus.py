@@ -1,6 +1,6 @@
-"""Step the schedulers that wait for plateaus before the checkpoint of an epoch is written.
+"""Step the plateau schedulers before the checkpoint of an epoch is written.
 
-The trainer itself steps them after it: a resumed run would miss the step of its last epoch.
+The trainer itself steps them afterwards: a resumed run would miss the step of its last epoch.
 """
 
 import sys
@@ -14,7 +14,7 @@ __all__ = ["Plateaus"]
 
 
 class Plateaus:
-    """The schedulers of a trainer that wait for plateaus and are stepped once in so many epochs."""
+    """Plateau schedulers of a trainer, stepped once every given number of epochs."""
 
     def __init__(self, trainer: pl.Trainer):
         self.every: list[tuple[Any, int]] = []
@@ -25,7 +25,7 @@ class Plateaus:
                 config.frequency = sys.maxsize
 
     def step(self, trainer: pl.Trainer) -> None:
-        """What the trainer would do at the end of an epoch."""
+        """Do the trainer's step at the end of an epoch."""
         for config, frequency in self.every:
             if (trainer.current_epoch + 1) % frequency:
                 continue

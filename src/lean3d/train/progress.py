@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar in a terminal, a line an epoch anywhere else."""
+"""Progress on stderr: a bar in a terminal, one line per epoch elsewhere."""
 
 import sys
 
@@ -9,7 +9,7 @@ __all__ = ["EpochLines", "progress_bar"]
 
 
 class EpochLines(pl.Callback):
-    """One line an epoch, for logs."""
+    """One line per epoch, for logs."""
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         shown = {k: float(v) for k, v in sorted(trainer.callback_metrics.items())}

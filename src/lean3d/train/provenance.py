@@ -1,4 +1,4 @@
-"""Where a number came from: versions, commit, hardware, date."""
+"""Provenance of results: versions, commit, hardware, date."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ __all__ = ["other_machine", "provenance"]
 
 
 def provenance() -> dict[str, Any]:
-    """What a reader needs to repeat a result, as JSON-able values."""
+    """Return the facts needed to repeat a result, as JSON-able values."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "lean3d": lean3d.__version__,
@@ -30,7 +30,7 @@ def provenance() -> dict[str, Any]:
 
 
 def other_machine(sessions: Sequence[dict[str, Any]]) -> str | None:
-    """A sentence if the last session computes sums in another order than one before it."""
+    """Return a message if the last session computes sums in another order than an earlier one."""
     *before, now = sessions
     for name in ("threads", "torch", "hardware"):
         for old in before:
@@ -43,7 +43,7 @@ def other_machine(sessions: Sequence[dict[str, Any]]) -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit of the source this runs from; None for an installed package."""
+    """Return the commit of this source; None for an installed package."""
     here = Path(lean3d.__file__).parent
     command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
@@ -51,7 +51,7 @@ def _commit() -> str | None:
             [*command[:3], "ls-files", "--error-unmatch", "__init__.py"], capture_output=True
         )
         if tracked.returncode:
-            return None  # some other project's repository around a virtual environment
+            return None  # the repository of another project around a virtual environment
         return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
     except OSError:
         return None  # no git here

@@ -12,15 +12,15 @@ _LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilitie
 
 @contextmanager
 def quiet_trainer() -> Iterator[None]:
-    """Silence the trainer's notices, and its warnings that no user can act on."""
+    """Silence the trainer's notices, and its warnings that users cannot act on."""
     levels = {name: logging.getLogger(name).level for name in _LOGGERS}
     try:
         for name in levels:
             logging.getLogger(name).setLevel(logging.WARNING)
         with warnings.catch_warnings():
-            # reading patches from memory is not what takes the time
+            # reading patches from memory is not the bottleneck
             warnings.filterwarnings("ignore", ".*does not have many workers.*")
-            # Lightning 2.6 still calls what PyTorch 2.13 renamed
+            # Lightning 2.6 still uses names that PyTorch 2.13 renamed
             warnings.filterwarnings("ignore", ".*treespec, LeafSpec.* is deprecated")
             yield
     finally:

@@ -1,4 +1,4 @@
-"""What happens at the beginning and the end of a run, its epochs and its batches."""
+"""Callbacks at the start and the end of a run, its epochs and its batches."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,7 +25,7 @@ class Begin(pl.Callback):
 
 
 class TellEpoch(pl.Callback):
-    """Tells the training loader which epoch begins."""
+    """Sets the epoch of the training loader."""
 
     def __init__(self, loader: SeededEpochs):
         self.loader = loader
@@ -37,8 +37,8 @@ class TellEpoch(pl.Callback):
 class StopEarly(pl.Callback):
     """Stops after `patience` epochs without a better score, if that is not None.
 
-    It keeps no count: the rows of the history decide, so that a resumed run stops where it would
-    have stopped, and may be given another patience.
+    It keeps no count: the rows of the history decide, so that a resumed run stops at the same
+    epoch, and may be given another patience.
     """
 
     def __init__(self, history: History, patience: int | None):
@@ -54,7 +54,7 @@ class StopEarly(pl.Callback):
 
 
 class CheckStopped(pl.Callback):
-    """Ends a run by a signal whose exception some destructor has swallowed."""
+    """Stops a run by a signal whose exception was swallowed by a destructor."""
 
     def on_train_batch_start(self, *args: Any) -> None:
         check_stopped()

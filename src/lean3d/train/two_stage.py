@@ -1,8 +1,8 @@
-"""Train a network of atoms on small clips by turns, and use it on whole ones.
+"""Train a network of atoms on small clips in alternating stages, and use it on whole ones.
 
 Paper: Miao et al., Spatiotemporal Joint Filter Decomposition in 3D Convolutional Neural Networks
 (STDCF), NeurIPS 2021, Sec 2.2 and 2.3, Algorithm 1 (iterative two-stage learning)
-Differs from the paper: nothing known; small frames are means over their pixels.
+Differs from the paper: no known differences; small frames are means over their pixels.
 
 Axes: B batch, C channels, T time, H height, W width.
 """
@@ -21,15 +21,15 @@ __all__ = ["Stage", "two_stage", "whole"]
 
 @dataclass(frozen=True)
 class Stage:
-    """Which clips a network sees, which of its atoms learn, and how far their taps are apart.
+    """The clips and the trained atoms of a stage, and the dilation of its atoms.
 
-    Coefficients and all other layers learn in every stage.
+    Coefficients and all other layers are trained in every stage.
 
     Args:
         name: "time", "space" or "whole".
-        shrink: What divides height and width.
-        skip: Every so many-th frame is kept.
-        space_dilation, time_dilation: Of the atoms, so that they span what they span elsewhere.
+        shrink: Spatial subsampling factor.
+        skip: Temporal subsampling factor.
+        space_dilation, time_dilation: Of the atoms, so that their extent on the video is constant.
         space_learns, time_learns: Whether the atoms of an axis are trained.
     """
 
@@ -42,7 +42,7 @@ class Stage:
     time_learns: bool
 
     def clip(self, x_BCTHW: Tensor) -> Tensor:
-        """The clip as this stage sees it."""
+        """Return the subsampled clip of this stage."""
         x_BCTHW = x_BCTHW[:, :, :: self.skip]
         if self.shrink == 1:
             return x_BCTHW
@@ -51,7 +51,7 @@ class Stage:
         return F.interpolate(x_BCTHW, size=size, mode="area")
 
     def enter(self, model: nn.Module) -> nn.Module:
-        """Dilate the atoms of `model` and freeze those that do not learn; returns the model.
+        """Dilate the atoms of `model` and freeze those not trained in this stage; return the model.
 
         Raises:
             RunError: the model has no AtomConv3d.
@@ -70,12 +70,12 @@ class Stage:
 
 
 def two_stage(iterations: int = 3, *, space: int = 2, time: int = 2) -> Iterator[Stage]:
-    """The stages in order: all frames but small, then few frames but whole, again and again.
+    """Alternates low-resolution full-rate stages with full-resolution subsampled ones.
 
     Args:
         iterations: E.
-        space: Beta, what divides height and width in the first kind of stage.
-        time: Gamma, every so many-th frame is seen in the second.
+        space: Beta, the spatial subsampling factor of the first kind of stage.
+        time: Gamma, the temporal subsampling factor of the second.
     """
     if min(iterations, space, time) < 1:
         raise RunError(
