@@ -1,4 +1,4 @@
-"""Everything that decides a run, as plain values: what every task shares."""
+"""The settings of a run as plain values: the fields shared by every task."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal
@@ -8,7 +8,7 @@ from lean3d.recipes.typed import typed
 
 __all__ = ["Recipe"]
 
-# their order is drawn in memory; a step of such a rate overflows; processes of one machine
+# limits: orders are drawn in memory; steps of larger rates overflow; processes of one machine
 MOST_SAMPLES, MOST_RATE, MOST_WORKERS = 10_000_000, 1_000_000, 512
 
 # task -> the recipe of its runs
@@ -21,7 +21,7 @@ class Recipe:
 
     Attributes:
         name: Name of the recipe this came from.
-        data: What to learn from: data drawn by rule, by name, or a folder.
+        data: Training data: generated data, by name, or a folder.
         num_classes: Classes.
         class_names: Names of all classes; their numbers by default.
         in_channels: Channels of the images.
@@ -33,25 +33,25 @@ class Recipe:
         options: More arguments of the model, such as skip=full convs=1.
         convert: Turn the 2D model into 3D this way (acs, planar, inflate, ...).
         start_from: Folder of a finished run whose best weights the model starts with.
-        optimizer: What minimises the loss.
+        optimizer: The optimizer of the loss.
         lr: Learning rate.
         weight_decay: L2 penalty.
         momentum: Of sgd only.
-        schedule: Of the learning rate: constant, along half a cosine to 0 at the last epoch, or a
-            tenth at every plateau of the validation loss, three times at most.
+        schedule: Of the learning rate: constant, half a cosine to 0 at the last epoch, or a tenth
+            at every plateau of the validation loss, three times at most.
         warmup: Steps over which the learning rate rises to its value.
         epochs: Passes over the training set.
         patience: Stop after this many epochs without a better score; never by default.
         batch_size: Samples per step.
         precision: 32, or mixed with half precision.
-        channels_last: Keep the channels of a voxel side by side in memory.
-        workers: Processes that prepare samples.
-        seed: Fixes the run.
+        channels_last: Keep the channels of a voxel contiguous in memory.
+        workers: Processes that load samples.
+        seed: Seed of the run.
     """
 
     task: ClassVar[str]
     sample: ClassVar[str]
-    # beginnings of names of weights that the run it starts from need not have
+    # prefixes of weights that the run it starts from may lack
     new_parts: ClassVar[tuple[str, ...]] = ()
 
     name: str
@@ -86,7 +86,7 @@ class Recipe:
 
     @property
     def input_size(self) -> tuple[int, ...]:
-        """Sizes of a sample behind its channels: d h w, h w, or frames h w."""
+        """Sizes of a sample without channels: d h w, h w, or frames h w."""
         raise NotImplementedError
 
     @property
@@ -95,11 +95,11 @@ class Recipe:
         return self.class_names or tuple(map(str, range(self.num_classes)))
 
     def check(self) -> None:
-        """Refuse values that no run can have.
+        """Refuse invalid values.
 
-        Not done at construction: the command line would wrap the sentence in its usage message.
+        Not done at construction: the command line would wrap the message in its usage text.
         """
-        # what a flag gave is held to the same types as what a file did
+        # values from flags are checked like those from a file
         owner = f"recipe {self.name}"
         typed(type(self), {f.name: getattr(self, f.name) for f in fields(self)}, owner)
         for name in ("train_samples", "val_samples", "batch_size", "epochs", "in_channels"):
@@ -135,18 +135,18 @@ class Recipe:
         raise RunError(f"recipe {self.name}: {name} {what}, got {getattr(self, name)}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
+        """Return plain values, ready for JSON."""
         return {"task": self.task, **asdict(self)}
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "Recipe":
-        """The inverse of `to_dict`, also after a trip through JSON, which knows no tuples.
+        """The inverse of `to_dict`, also after conversion to JSON, which has no tuples.
 
         Raises:
-            RunError: a value is of another type than its field, or one that no run can have.
+            RunError: a value is of another type than its field, or invalid.
         """
         given = dict(values)
-        # runs written before there was a second task do not say theirs
+        # runs from before there was a second task do not name theirs
         task = given.pop("task", "segmentation")
         if not isinstance(task, str) or task not in KINDS:
             raise RunError(f"a recipe has no task {task!r}; use this run's lean3d")

@@ -1,4 +1,4 @@
-"""From a recipe to its model and task."""
+"""Build the model and task of a recipe."""
 
 from dataclasses import dataclass
 from functools import singledispatch
@@ -28,14 +28,14 @@ __all__ = ["Start", "build_model", "build_task"]
 
 @dataclass(frozen=True)
 class Start:
-    """Weights a model starts with, and how many classes they tell apart."""
+    """Initial weights of a model, and their number of classes."""
 
     weights: dict[str, Tensor]
     num_classes: int
 
 
 def build_model(recipe: Recipe, start: Start | None = None) -> tuple[nn.Module, list[str]]:
-    """The recipe's model from its seed, and the names of weights that `start` did not have."""
+    """Return the recipe's model from its seed, and the names of weights missing from `start`."""
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         model = make_model(recipe.model, _arguments(recipe))
@@ -49,7 +49,7 @@ def build_model(recipe: Recipe, start: Start | None = None) -> tuple[nn.Module, 
 
 @singledispatch
 def build_task(recipe: Recipe, model: nn.Module) -> Learner:
-    """The model with the recipe's loss, optimizer and class names."""
+    """Return the model with the recipe's loss, optimizer and class names."""
     raise NotImplementedError(f"{recipe.task} has no task")
 
 
@@ -100,7 +100,7 @@ def _arguments(recipe: Recipe) -> dict[str, Any]:
 
 
 def _take(model: nn.Module, start: Start, recipe: Recipe) -> list[str]:
-    """Load what `start` has for `model`; return what new classes or new parts leave fresh."""
+    """Load the weights of `start` into `model`; return the names left re-initialised."""
     own, fresh = model.state_dict(), []
     for name, value in own.items():
         given = start.weights.get(name)

@@ -1,4 +1,4 @@
-"""Everything that decides a run that learns to name clips."""
+"""The settings of a classification run on clips."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -13,18 +13,18 @@ class ClassificationRecipe(Recipe):
     """A run on clips of video, one class a clip.
 
     Attributes:
-        data: digits, gestures of handwritten digits, or a folder with a folder of videos a class.
+        data: digits, gestures of handwritten digits, or a folder with a folder of videos per class.
         train_samples: Clips per epoch.
         val_samples: Clips to validate on; the same in every epoch.
         clip: Frames of a sample.
         video: Frames of the video of digits that a sample is a random piece of.
         size: Height and width of a frame.
         held_out: Share of each class's videos that are kept for validation.
-        scoring: Of a model with an answer a frame: learn from and score the last, or every one.
-        turn: Epochs of a stage, where a network of atoms learns from clips that are small in space
-            and in time by turns (STDCF); 0 to learn from whole clips.
-        shrink: What divides height and width in the one kind of stage.
-        skip: Every so many-th frame is seen in the other.
+        scoring: Of a model with one output per frame: learn from and score the last, or every one.
+        turn: Epochs per stage of alternating two-stage training on clips that are small in space
+            or in time, for a network of atoms (STDCF); 0 to train on whole clips.
+        shrink: Spatial subsampling factor of the first stage.
+        skip: Temporal subsampling factor of the second stage.
     """
 
     task: ClassVar[str] = "classification"
@@ -45,7 +45,7 @@ class ClassificationRecipe(Recipe):
         return (self.clip, self.size, self.size)
 
     def check(self) -> None:
-        """Refuse values that no run can have."""
+        """Refuse invalid values."""
         super().check()
         if not 2 <= self.clip <= self.video:
             self.refuse("clip", f"is 2 frames or more, at most the {self.video} of its video")

@@ -1,4 +1,4 @@
-"""Clips of video to learn names for, and to be scored on."""
+"""Clips of video to train and validate a classifier on."""
 
 from typing import Any
 
@@ -15,14 +15,14 @@ Clips = MovingDigits | VideoClips
 
 
 def clips(recipe: ClassificationRecipe) -> tuple[Dataset, Dataset]:
-    """Samples (clip, class) to train on and to validate on."""
+    """Return samples (clip, class) to train on and to validate on."""
     if recipe.data == "digits":
         return _digits(recipe, recipe.train_samples, recipe.clip)
     return _videos(recipe, recipe.clip, vary=True)
 
 
 def whole_videos(recipe: ClassificationRecipe, num: int) -> tuple[Clips, Clips]:
-    """Videos of `recipe.video` frames for features: `num` to train on, or all that there are."""
+    """Return videos of `recipe.video` frames for features: `num` to train on, or all there are."""
     if recipe.data == "digits":
         return _digits(recipe, num, None)
     return _videos(recipe, recipe.video, vary=False)
@@ -56,7 +56,7 @@ def _videos(recipe: ClassificationRecipe, clip: int, *, vary: bool) -> tuple[Cli
 
 
 def _check(recipe: ClassificationRecipe, names: Any, what: str) -> None:
-    """Refuse classes and channels that are not those of the data."""
+    """Refuse classes and channels that differ from those of the data."""
     if recipe.in_channels != 3:
         raise RunError(f"video has 3 channels, recipe {recipe.name} asks for {recipe.in_channels}")
     if recipe.num_classes != len(names) or recipe.names != tuple(names):

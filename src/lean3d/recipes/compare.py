@@ -1,6 +1,6 @@
-"""The same network with five operators: 2D pretraining, then five ways to learn 3D.
+"""The same network with five operators: 2D pretraining, then five ways to train in 3D.
 
-The brain is the main job of lean3d; the shapes are the proof of concept of Yang et al. (ACS),
+The brain is the main task of lean3d; the shapes are the proof of concept of Yang et al. (ACS),
 arXiv:1911.10477, Appendix B, with narrower networks and fewer epochs.
 """
 
@@ -80,19 +80,19 @@ def compare(
 
     Args:
         say: Called with a line before each step.
-        resume: Go on with what an earlier comparison left in `out`, if anything.
+        resume: Continue an earlier comparison in `out`, if there is one.
     """
     results = []
     for method, recipe in methods.items():
         say(f"{method}: {recipe.epochs} epochs of {recipe.train_samples} samples")
-        # a process of its own, so that peak memory is this method's alone
+        # a process of its own, so that peak memory is that of this method alone
         results.append(in_own_process(method, _one, method, recipe, out / recipe.name, resume))
     return results
 
 
 def _one(method: str, recipe: SegmentationRecipe, out: Path, resume: bool) -> Result:
     metrics = run(recipe, out, resume=resume and out.exists())
-    # the last epoch, not the best: the best was chosen on what is tested here
+    # the last epoch, not the best: the best was chosen on the data tested here
     model, _ = load_run(out, checkpoint="last")
     dice_K = dice_of_counts(_counts(model, recipe))
     names = zip(recipe.names[1:], dice_K[1:].tolist(), strict=True)
@@ -111,7 +111,7 @@ def _one(method: str, recipe: SegmentationRecipe, out: Path, resume: bool) -> Re
 
 @torch.inference_mode()
 def _counts(model: nn.Module, recipe: SegmentationRecipe) -> Tensor:
-    """What was taken for what, over the whole held-out volumes or all test shapes."""
+    """Return the confusion matrix, over the whole held-out volumes or all test shapes."""
     total = torch.zeros(recipe.num_classes, recipe.num_classes, dtype=torch.int64)
     if recipe.data in SHAPES:
         for x, label in DataLoader(datasets(recipe)[1], recipe.batch_size):

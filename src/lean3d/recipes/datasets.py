@@ -38,7 +38,7 @@ SHAPES = {"shapes2d": (Shapes2D, 2, 3), "shapes3d": (Shapes3D, 3, 6)}
 
 
 def loaders(recipe: Recipe) -> tuple[DataLoader, DataLoader]:
-    """Batches to train on, other ones in every epoch, and the fixed batches to validate on."""
+    """Return training batches, different in every epoch, and the fixed validation batches."""
     values = recipe.batch_size * math.prod(recipe.input_size)
     # single precision, and a class for every voxel
     size = values * (4 * recipe.in_channels + (8 if recipe.task == "segmentation" else 0))

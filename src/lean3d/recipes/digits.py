@@ -1,9 +1,9 @@
 """Gestures of moving digits: D-ResNet with an fc head, then with recurrent heads.
 
-Paper: Köpüklü et al., Dissected 3D CNNs (D3D), arXiv:2009.14639, Sec 3.3: 19 frames in, the last 16
-features used; then the heads alone, on features of whole videos.
+Paper: Köpüklü et al., Dissected 3D CNNs (D3D), arXiv:2009.14639, Sec 3.3: clips of 19 frames, of
+which the last 16 features are used; then the heads alone, on features of whole videos.
 Paper: Miao et al., STDCF, NeurIPS 2021, Sec 3.1: the three-layer network of atoms, on whole clips
-and on small ones by turns.
+and alternating between small ones.
 Differs from the papers: digits of 32 x 32 instead of Kinetics at 112 x 112 or KTH at 60 x 80, an
 eighth of D-ResNet's width, and few epochs of Adam, so that a run takes minutes on one core.
 """
@@ -48,7 +48,7 @@ def digits() -> ClassificationRecipe:
 
 
 def digits_baseline() -> ClassificationRecipe:
-    """The 3D-ResNet-18 of equal width, which sees windows of 16 frames."""
+    """The 3D-ResNet-18 of equal width, on windows of 16 frames."""
     return replace(digits(), name="digits_baseline", model="hara_resnet_18", options=(), clip=16)
 
 
@@ -60,7 +60,7 @@ def digits_atoms() -> ClassificationRecipe:
 
 
 def digits_turns() -> ClassificationRecipe:
-    """The same network in two stages by turns: clips small in space, then of every second frame."""
+    """The same network, alternating clips small in space and clips of every second frame."""
     return replace(digits_atoms(), name="digits_turns", turn=4, epochs=24)
 
 

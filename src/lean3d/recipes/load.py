@@ -1,4 +1,4 @@
-"""The model that a run folder holds."""
+"""Load the model of a run folder."""
 
 import json
 from pathlib import Path
@@ -14,14 +14,14 @@ from lean3d.weights import check_weights
 
 __all__ = ["load_run", "read_record"]
 
-# bytes of a recipe.json that may be read
+# largest size in bytes of a recipe.json that is read
 LONGEST = 1 << 24
 
 
 def load_run(
     folder: str | Path, checkpoint: Literal["best", "last"] = "best"
 ) -> tuple[nn.Module, Recipe]:
-    """The model of a run in eval mode, with its best or last weights, and its recipe."""
+    """Return the model of a run in eval mode, with its best or last weights, and its recipe."""
     folder = Path(folder)
     recipe = Recipe.from_dict(read_record(folder)["recipe"])
     model, _ = build_model(recipe)
@@ -34,7 +34,7 @@ def load_run(
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What recipe.json says: the recipe, and where its sessions ran."""
+    """Return the contents of recipe.json: the recipe, and where its sessions ran."""
     path = folder / "recipe.json"
     if not path.is_file():
         raise RunError(f"{folder} is no run folder, it has no recipe.json; train first")
@@ -42,7 +42,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise RunError(f"{path} is too long to be a recipe; train again")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    # also nested too deeply, or of more digits than Python reads
+    # also nested too deeply, or with more digits than Python reads
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"cannot read {path}: {error}; it is damaged: train again") from error
     if not isinstance(record, dict) or not isinstance(record.get("recipe"), dict):

@@ -1,4 +1,4 @@
-"""A registered model from the arguments of a recipe or of the command line."""
+"""Build a registered model from the arguments of a recipe or of the command line."""
 
 from typing import Any
 
@@ -17,11 +17,11 @@ MOST_TENSORS = 8_000
 
 
 def make_model(name: str, arguments: dict[str, Any]) -> nn.Module:
-    """A registered model; an argument that is None is left to the model's own default.
+    """Build a registered model; an argument that is None is left to the model's own default.
 
     Raises:
         RunError: the model does not take an argument, or cannot be built with it.
-        LeanError: it would have too many layers, or not fit in memory; said before it is built.
+        LeanError: it would have too many layers, or not fit in memory; raised before it is built.
     """
     given = {key: value for key, value in arguments.items() if value is not None}
     try:
@@ -34,28 +34,28 @@ def make_model(name: str, arguments: dict[str, Any]) -> nn.Module:
 
 
 def _check_size(name: str, given: dict[str, Any]) -> None:
-    """Build it without memory first, and stop where it has become too large."""
+    """Build it without memory first, and stop when it is too large."""
     try:
         with torch.device("meta"), _Size(name):
             create_model(name, **given)
     except LeanError:
         raise
     except RuntimeError as error:
-        # sizes whose product no tensor has
+        # the product of the sizes overflows
         if "overflow" in str(error):
             raise RunError(f"cannot build {name}: its layers are too large; give less") from error
     except Exception:
-        # whatever else is wrong is said when the model is built
+        # all other errors are raised when the model is built
         return
 
 
 class _Size(TorchFunctionMode):
-    """Counts the tensors that are made inside it, and their bytes, by their storages."""
+    """Counts the tensors created inside it, and their bytes, by storage."""
 
     def __init__(self, name: str):
         super().__init__()
         self.what, self.bytes = f"model {name}", 0
-        # kept, so that no other storage gets its place
+        # kept alive, so that no other storage gets its address
         self.known: dict[int, Any] = {}
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):

@@ -1,4 +1,4 @@
-"""The 2D networks the ACS paper makes 3D, in its four forms.
+"""The 2D networks that the ACS paper converts to 3D, in its four forms.
 
 Paper: Yang et al., Reinventing 2D Convolutions for 3D Images (ACS), arXiv:1911.10477, Sec 4.2
 (LIDC), Sec 4.3 (LiTS), Appendix C
@@ -25,7 +25,7 @@ __all__ = ["FORMS", "NETWORKS", "acs_network", "flat_network"]
 
 Form = Literal["2.5d", "3d", "i3d", "acs"]
 Parts = tuple[nn.Module, nn.Module, nn.Module]
-# "3d" is what "i3d" makes, with fresh weights
+# "3d" is the "i3d" form with re-initialised weights
 FORMS: dict[str, Any] = {
     "2.5d": Planar(),
     "3d": Inflate(depth=None, pad="zeros"),
@@ -67,11 +67,11 @@ def densenet121(weights: Any) -> Parts:
 
 
 class FCN(nn.Module):
-    """An encoder in three parts, and a decoder that twice joins what is finer (Sec 4.2).
+    """An encoder in three parts, and a decoder that twice joins finer features (Sec 4.2).
 
     Args:
-        parts: The encoder; each part starts where the one before ends.
-        channels: What the parts give.
+        parts: The encoder; each part takes the output of the previous one.
+        channels: Output channels of the parts.
         widths: Channels of the decoder's two 1x1 convolutions.
 
     Shape: (B, C, H, W) -> (B, K, H, W); converted, (B, C, D, H, W) -> (B, K, D, H, W).
@@ -149,10 +149,10 @@ def flat_network(
 
     Args:
         name: "fcn_resnet18", "fcn_vgg16" and "fcn_densenet121" segment nodules, without "fcn_" they
-            tell nodules apart (LIDC); "deeplabv3_resnet101" segments livers (LiTS).
-        in_channels: Other than 3, the first kernel is spread so that equal channels give what they
-            gave as red, green and blue.
-        weights: What torchvision calls the weights of the encoder, or of the whole DeepLab.
+            classify nodules (LIDC); "deeplabv3_resnet101" segments livers (LiTS).
+        in_channels: If not 3, the first kernel is distributed over the channels so that equal
+            channels give the output they gave as red, green and blue.
+        weights: Torchvision's name of the weights of the encoder, or of the whole DeepLab.
 
     Raises:
         RunError: there is no such network.
@@ -173,13 +173,13 @@ def flat_network(
 def acs_network(
     name: str, form: Form = "acs", *, accept: Grade | None = None, **options: Any
 ) -> nn.Module:
-    """A network of the ACS paper over volumes, made from its 2D one by `lean3d.convert`.
+    """Return a network of the ACS paper for volumes, converted from its 2D one by `lean3d.convert`.
 
     Args:
         name: As `flat_network` takes it, whose `options` these are.
-        form: "2.5d" (planar kernels), "3d" (3D kernels, fresh weights), "i3d" (2D kernels
+        form: "2.5d" (planar kernels), "3d" (3D kernels, re-initialised), "i3d" (2D kernels
             inflated), "acs".
-        accept: As `convert` takes it: "unchecked" leaves the self-check out.
+        accept: As `convert` takes it: "unchecked" skips the self-check.
     """
     if form not in FORMS:
         raise RunError(f"an ACS network has the form {', '.join(FORMS)}, got {form!r}")

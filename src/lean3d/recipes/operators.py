@@ -63,12 +63,12 @@ CONVERSIONS: dict[str, Callable[[], Any]] = {
 
 
 def operator(name: str) -> Callable[..., nn.Module]:
-    """What stands in for nn.Conv3d."""
+    """Return the operator that replaces nn.Conv3d."""
     return _named("operator", name, OPERATORS)
 
 
 def conversion(name: str) -> Any:
-    """How `convert` turns a 2D model into 3D or a 3D one lean, with that way's defaults."""
+    """Return the conversion from 2D to 3D or from 3D to lean, with the method's defaults."""
     return _named("conversion", name, CONVERSIONS)()
 
 

@@ -1,4 +1,4 @@
-"""Arguments of a model as words: "skip=full convs=1"."""
+"""Parse arguments of a model written as words: "skip=full convs=1"."""
 
 import json
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from lean3d.recipes.typed import LARGEST
 
 __all__ = ["read_options"]
 
-# what JSON writes in small letters
+# constants in the lower case of JSON
 PYTHON = {"True": True, "False": False, "None": None}
 
 
 def read_options(words: Sequence[str]) -> dict[str, Any]:
-    """Name and value of each word; a value is what JSON or Python reads in it, or text."""
+    """Return name and value of each word; a value is parsed as JSON or Python, or is text."""
     return dict(_read(word) for word in words)
 
 

@@ -1,4 +1,4 @@
-"""Call a function in a process of its own, which ends with this one, however that ends."""
+"""Call a function in a separate process, which ends with this one, however that ends."""
 
 import os
 import sys
@@ -16,15 +16,15 @@ Result = TypeVar("Result")
 
 
 def in_own_process(what: str, function: Callable[..., Result], *arguments: Any) -> Result:
-    """What `function` returns, or raises, in a new process.
+    """Return the result of `function` in a new process, or raise its error.
 
     Args:
-        what: What the process is for, as an error names it.
+        what: Purpose of the process, for error messages.
 
     Raises:
         RunError: the process was killed.
     """
-    # a fork has imported everything already; elsewhere than on Linux it is not safe
+    # a fork has imported everything already; it is not safe on systems other than Linux
     context: Any = get_context("fork" if sys.platform == "linux" else "spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(sender, function, arguments))
@@ -57,7 +57,7 @@ def _work(sender: Connection, function: Callable[..., Any], arguments: tuple[Any
     except (LeanError, OSError) as error:
         message = error, None
     except Exception as error:
-        # of a kind that may not survive the way to the other process
+        # an error that may not be picklable
         message = RuntimeError(f"{type(error).__name__}: {error}"), None
     sender.send(message)
 
@@ -66,5 +66,5 @@ def _end_with_parent() -> None:
     parent = parent_process()
     if parent is not None:
         parent.join()
-        # at once, as the kill of the parent was
+        # immediately, as the parent was killed
         os._exit(1)

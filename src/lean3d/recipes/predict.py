@@ -1,4 +1,4 @@
-"""Predict a volume the way its recipe trained: in crops, or slice by slice."""
+"""Predict a volume as its recipe was trained: in crops, or slice by slice."""
 
 from typing import Any
 

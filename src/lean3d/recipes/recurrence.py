@@ -1,4 +1,4 @@
-"""Everything that decides a run that learns a recurrent head on another run's features."""
+"""The settings of a run that trains a recurrent head on another run's features."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,13 +13,13 @@ class RecurrenceRecipe(ClassificationRecipe):
     """A recurrent head on features of whole videos, stage two of D3D, Sec 3.3.
 
     Attributes:
-        start_from: Folder of the run whose weights give the features; it keeps them too.
+        start_from: Folder of the run whose weights give the features; they are stored there too.
         train_samples: Pieces of videos per epoch.
-        videos: Videos to take features of.
+        videos: Videos to compute features of.
         shortest: Features of the shortest piece.
         longest: Frames of a piece at most; the whole video by default.
         slower: Probabilities of keeping every 2nd, 3rd and 4th feature only.
-        erased: Probability that noise replaces up to a quarter of a piece.
+        erased: Probability that up to a quarter of a piece is replaced by noise.
         variance: Of the Gaussian noise on all features.
     """
 
@@ -34,7 +34,7 @@ class RecurrenceRecipe(ClassificationRecipe):
     variance: float = 0.005
 
     def check(self) -> None:
-        """Refuse values that no run can have."""
+        """Refuse invalid values."""
         super().check()
         if not self.start_from:
             self.refuse("start_from", "is the folder of the run that gives the features")

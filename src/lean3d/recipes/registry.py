@@ -26,7 +26,7 @@ _RECIPES: dict[str, Callable[[], Recipe]] = {f.__name__: f for f in _FUNCTIONS}
 
 
 def list_recipes() -> dict[str, str]:
-    """Every recipe's name, and what it does in one line."""
+    """Return every recipe's name with its one-line description."""
     return {name: (f.__doc__ or "").partition("\n")[0] for name, f in _RECIPES.items()}
 
 

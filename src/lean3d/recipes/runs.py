@@ -1,4 +1,4 @@
-"""Run folders: carry out a recipe in one, and load the model one holds."""
+"""Run folders: train a recipe in one, and load the model of one."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ from lean3d.train.provenance import other_machine, provenance
 
 __all__ = ["load_run", "run"]
 
-# what may differ from the run's own recipe when it is resumed
+# fields that may differ from the run's own recipe when it is resumed
 FREE = ("epochs", "patience", "workers", "data")
 
 
@@ -32,13 +32,13 @@ def run(
     accelerator: str = "auto",
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Train a recipe in the folder `out`, and return what its metrics.json holds.
+    """Train a recipe in the folder `out`, and return the contents of its metrics.json.
 
-    Nothing is written before the data are read, the model stands and the checkpoint to go on from,
-    if any, is checked; a run that fails before its first epoch is over leaves no folder.
+    Nothing is written before the data are read, the model is built and the checkpoint to resume
+    from, if any, is checked; a run that fails before the end of its first epoch leaves no folder.
 
     Args:
-        resume: Go on with the run in `out`, which a kill may have left in any state.
+        resume: Continue the run in `out`, in whatever state it was killed.
     """
     recipe.check()
     out = Path(out)
@@ -91,7 +91,7 @@ def _run(
 
 
 def _check_input(recipe: Recipe, model: nn.Module) -> None:
-    """Refuse a model that cannot take the recipe's samples, before the first of them is drawn."""
+    """Refuse a model that cannot take the recipe's samples, before any sample is drawn."""
     try:
         count(model, (1, recipe.in_channels, *recipe.input_size))
     except LeanError as error:
@@ -107,7 +107,7 @@ def _start(folder: str) -> Start:
 
 
 def _begun(recipe: Recipe, out: Path, resume: bool) -> dict[str, Any]:
-    """What the folder says of the run to resume; empty for a new run."""
+    """Return the record of the run to resume; empty for a new run."""
     trained = last_checkpoint(out).exists()
     if not resume:
         if trained:

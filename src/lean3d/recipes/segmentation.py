@@ -1,4 +1,4 @@
-"""Everything that decides a segmentation run."""
+"""The settings of a segmentation run."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -20,12 +20,12 @@ class SegmentationRecipe(Recipe):
         val_samples: Crops, or shapes, to validate on; the same in every epoch.
         spacing_mm: Resample to voxels of this size; the files' own by default.
         held_out: Share of a folder's cases that are kept for validation.
-        blocks: Volumes only: train on so few blocks, each as large as a patch; all by default.
+        blocks: Volumes only: train on this many patch-sized blocks; all data by default.
         patch: Size of a training crop: d h w for volumes, h w for slices.
         axes: Slices only: cut across 0 (axial), 1 (coronal), 2 (sagittal).
         flips: Volumes only: axes along which every second crop is mirrored.
-        min_foreground: Least share of a training crop that is not background.
-        loss: What is minimised.
+        min_foreground: Minimum share of a training crop that is not background.
+        loss: The loss to minimise.
         background: Count class 0 in the Dice loss.
     """
 
@@ -53,7 +53,7 @@ class SegmentationRecipe(Recipe):
         return self.class_names or ("background", *numbers)
 
     def check(self) -> None:
-        """Refuse values that no run can have."""
+        """Refuse invalid values."""
         if self.num_classes > 256:
             # a mask stores a class in a byte
             self.refuse("num_classes", "counts the background and must be from 2 to 256")

@@ -1,4 +1,4 @@
-"""The proof of concept of ACS: 2D shapes to learn from, 3D solids to transfer to.
+"""The proof of concept of ACS: pretraining on 2D shapes, transfer to 3D solids.
 
 Paper: Yang et al., Reinventing 2D Convolutions for 3D Images (ACS), arXiv:1911.10477, Appendix B:
 Dice loss, Adam with learning rate 0.001, batches of 4, 50 epochs in 3D.
@@ -44,7 +44,7 @@ def shapes2d() -> SegmentationRecipe:
         val_samples=2_000,
         model="unet2d",
         conv=None,
-        # the paper trains "until convergence" and does not say how long or in what batches
+        # the paper trains "until convergence" and gives neither the duration nor the batch size
         epochs=10,
         batch_size=32,
     )

@@ -1,4 +1,4 @@
-"""Learn to name whole clips from small ones: large in space or in time, by turns.
+"""Train on small clips, alternating between low resolution and low frame rate; use whole clips.
 
 Paper: Miao et al., STDCF, NeurIPS 2021, Algorithm 1 and Sec 3.1: each stage has the training
 settings of a run of its own, and whole clips are tested with all atoms dilated.
@@ -18,13 +18,13 @@ __all__ = ["ClassificationByTurns"]
 class ClassificationByTurns(Classification):
     """A classifier whose kernels are mixed from atoms; each stage lasts `turn` epochs.
 
-    The learning rate's cosine begins anew with every stage. Validation is on whole clips.
+    The learning rate's cosine restarts with every stage. Validation is on whole clips.
 
     Args:
         model: With AtomConv3d layers.
         turn: Epochs of a stage.
-        shrink: What divides height and width in the stages that learn time.
-        skip: Every so many-th frame is seen in the stages that learn space.
+        shrink: Spatial subsampling factor of the stages that train temporal atoms.
+        skip: Temporal subsampling factor of the stages that train spatial atoms.
         rest: As `Classification` takes it.
     """
 
@@ -38,7 +38,7 @@ class ClassificationByTurns(Classification):
 
     @property
     def stage(self) -> Stage:
-        """Of the current epoch."""
+        """The stage of the current epoch."""
         return self.stages[self.current_epoch // self.turn % len(self.stages)]
 
     def on_train_epoch_start(self) -> None:

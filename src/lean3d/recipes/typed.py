@@ -1,4 +1,4 @@
-"""Hold plain values, as JSON has them, to the annotations of a dataclass."""
+"""Check plain values, as read from JSON, against the annotations of a dataclass."""
 
 import math
 import types
@@ -9,7 +9,7 @@ from lean3d.errors import RunError
 
 __all__ = ["LARGEST", "typed"]
 
-# of whole numbers: what 64 bits hold
+# of integers: the range of 64 bits
 LARGEST = 2**63 - 1
 WORDS = {
     bool: "true or false",
@@ -21,13 +21,13 @@ WORDS = {
 
 
 def typed(kind: type, values: Mapping[str, Any], owner: str) -> dict[str, Any]:
-    """The values as the fields of `kind` hold them: lists become tuples, whole numbers floats.
+    """Convert the values to the fields of `kind`: lists to tuples, whole numbers to floats.
 
     Args:
-        owner: Whose values these are, for the sentence.
+        owner: Name of the values' owner, for the message.
 
     Raises:
-        RunError: a value is not what its field is annotated to be.
+        RunError: a value does not match its field's annotation.
     """
     hints = get_type_hints(kind)
     return {name: _fitted(value, hints[name], f"{owner}: {name}") for name, value in values.items()}
@@ -48,7 +48,7 @@ def _fit(value: Any, hint: Any, name: str) -> tuple[bool, Any]:
         of = get_args(hint)[0]
         return True, tuple(_fitted(v, of, f"{name}[{place}]") for place, v in enumerate(value))
     if get_origin(hint) is Literal:
-        # a list equals no text, and cannot be looked up
+        # a list equals no text, and is not hashable
         return isinstance(value, str) and value in get_args(hint), value
     whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
     if hint is float:
@@ -58,7 +58,7 @@ def _fit(value: Any, hint: Any, name: str) -> tuple[bool, Any]:
 
 
 def _choices(hint: Any) -> tuple[Any, ...]:
-    """What a value may be: the parts of a union, or the one that there is."""
+    """Return the types a value may have: the parts of a union, or the single type."""
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 

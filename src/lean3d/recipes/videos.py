@@ -15,7 +15,7 @@ def videos() -> ClassificationRecipe:
         size=112,
         train_samples=1000,
         val_samples=1000,
-        # SGD that falls at plateaus is the paper's, D3D Sec 3.3; its 0.1 is for batches of 128
+        # SGD with a schedule by plateaus is the paper's, D3D Sec 3.3; its 0.1 is for batches of 128
         optimizer="sgd",
         lr=0.0125,
         schedule="plateau",
