@@ -1,4 +1,4 @@
-"""What is on disk, or drawn by rule, as tensors and targets."""
+"""Data on disk, or generated data, as tensors and targets."""
 
 from lean3d.data.blocks import cut_blocks
 from lean3d.data.brain import TISSUES, brain_slabs, mni152

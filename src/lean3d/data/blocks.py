@@ -1,4 +1,4 @@
-"""Small labelled blocks of a large volume: few annotations, as one has them in practice."""
+"""Small labelled blocks of a large volume: few annotations, as in practice."""
 
 from itertools import product
 
@@ -18,7 +18,7 @@ def cut_blocks(
 
     Args:
         size: (depth, height, width) of a block, in voxels.
-        min_foreground: Least share of a block that is not background.
+        min_foreground: Minimum share of a block that is not background.
     """
     if volume.label is None:
         raise DataError(f"cut_blocks needs labels, {volume.name} has none")

@@ -1,4 +1,4 @@
-"""A real brain that needs no download: the MNI152 template with its tissue maps.
+"""A real brain without a download: the MNI152 template with its tissue maps.
 
 Fonov et al., Unbiased average age-appropriate brain templates, NeuroImage 47, 2009 (ICBM152 2009a,
 nonlinear, symmetric), as nilearn packages it. Classes as in PmSCn Sec 4.2.
@@ -38,7 +38,7 @@ def mni152(spacing_mm: float = 1.0) -> Volume:
     return replace(volume, image=volume.image.clone(), label=volume.label.clone())
 
 
-# three seconds of resampling; a comparison asks for the same volume a dozen times
+# three seconds of resampling; a comparison loads the same volume a dozen times
 @lru_cache(maxsize=1)
 def _template(resolution: int) -> Volume:
     datasets = require("nilearn.datasets", extra="demo")
@@ -57,7 +57,7 @@ def _template(resolution: int) -> Volume:
 
 
 def _array(image) -> np.ndarray:
-    """nilearn's maps are in RAS+ order; ours are their transpose."""
+    """Transpose nilearn's maps, which are in RAS+ order."""
     return np.ascontiguousarray(np.asarray(image.dataobj).T)
 
 
@@ -67,8 +67,8 @@ def brain_slabs(
     """Split a labelled brain along H into slabs for training and for testing, with a gap between.
 
     Never along W: left and right mirror each other. The front is held out by default, because
-    the cerebellum lies at the back and a model that never saw one cannot label it. What lies
-    in the gap (10 mm, more than the cortex is thick) is in neither slab.
+    the cerebellum is at the back and a model not trained on it cannot label it. The gap (10 mm,
+    more than the cortex is thick) is in neither slab.
 
     Args:
         held_out: Share of the labelled extent along H (front to back) that is tested on.

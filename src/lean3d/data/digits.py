@@ -1,9 +1,9 @@
-"""Moving digits: real handwritten digits that make gestures on a coloured ground.
+"""Moving digits: real handwritten digits that move in gestures on a coloured background.
 
 scikit-learn's copy of the UCI Optical Recognition of Handwritten Digits: 1,797 images of 8 x 8. The
-class of a video is its motion, whichever digit makes it. No image is in both splits. The place and
+class of a video is its motion, independent of the digit. No image is in both splits. The place and
 the angle of the first frame are uniform over the frame, whose opposite edges are joined: so one
-frame alone says nothing about a class that only shifts or turns.
+frame alone carries no information about a class that only shifts or turns.
 
 Axes: C channels, T time, H height, W width.
 """
@@ -30,7 +30,7 @@ GREY_NOISE = 0.03
 
 
 class MovingDigits(Samples):
-    """`num` videos of one digit that makes one of the gestures of MOTIONS.
+    """`num` videos, each of one digit with one of the gestures of MOTIONS.
 
     Args:
         split: "train" and "val" share no image of a digit.
@@ -62,7 +62,7 @@ class MovingDigits(Samples):
 
     @property
     def key(self) -> str:
-        """A name for exactly these videos, for files that are made of them."""
+        """Return a unique name of these videos, for files made from them."""
         return f"{self.split}_{len(self)}x{self.clip}x{self.size}_seed{self.seed}"
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
@@ -70,7 +70,7 @@ class MovingDigits(Samples):
         return normalise_pixels(pixels_TCHW).transpose(0, 1), torch.tensor(label)
 
     def pixels(self, index: int) -> tuple[Tensor, int]:
-        """The clip before it is normalised, (T, 3, H, W) from 0 to 1, and its class."""
+        """Return the clip before it is normalised, (T, 3, H, W) from 0 to 1, and its class."""
         random = self.random(index)
         label = index % len(MOTIONS)
         image = self.images[int(random.integers(len(self.images)))]
@@ -89,7 +89,7 @@ def digit_images(split: Literal["train", "val"]) -> Tensor:
 
 
 def draw_poses(name: str, frames: int, random: np.random.Generator) -> np.ndarray:
-    """A gesture from a random place and angle, at a random size: (frames, 4)."""
+    """Draw a gesture from a random place and angle, at a random size: (frames, 4)."""
     place = random.uniform(-1, 1, 2)
     angle = random.uniform(-np.pi, np.pi)
     size = np.log(random.uniform(0.38, 0.52))
@@ -97,10 +97,10 @@ def draw_poses(name: str, frames: int, random: np.random.Generator) -> np.ndarra
 
 
 def _ink(image_hw: Tensor, poses_T4: np.ndarray, size: int) -> Tensor:
-    """How much of each pixel is ink, (T, H, W): the image at each pose, edges joined."""
+    """Return the ink in each pixel, (T, H, W): the image at each pose, edges joined."""
     x_T, y_T, angle_T, log_size_T = torch.from_numpy(poses_T4).float().T.reshape(4, -1, 1, 1)
     centres = (2 * torch.arange(size) + 1) / size - 1
-    # where a pixel lies from the digit, the short way round
+    # offset of a pixel from the digit, by the shorter way across the edges
     dx_THW = (centres.view(1, 1, size) - x_T + 1).remainder(2) - 1
     dy_THW = (centres.view(1, size, 1) - y_T + 1).remainder(2) - 1
     cos, sin = angle_T.cos() / log_size_T.exp(), angle_T.sin() / log_size_T.exp()
@@ -110,7 +110,7 @@ def _ink(image_hw: Tensor, poses_T4: np.ndarray, size: int) -> Tensor:
 
 
 def _paint(ink_THW: Tensor, random: np.random.Generator) -> Tensor:
-    """A light colour on a dark, mottled ground, and a little noise."""
+    """Draw a light colour on a dark, mottled background, with a little noise."""
     frames, height, width = ink_THW.shape
     mottle = torch.from_numpy(random.uniform(-0.1, 0.1, (1, 3, 4, 4))).float()
     mottle = F.interpolate(mottle, (height, width), mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""Write a volume of ours as a NIfTI image."""
+"""Write a lean3d volume as a NIfTI image."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ __all__ = ["save_image"]
 
 
 def save_image(path: str | Path, volume: Volume) -> None:
-    """Write the image of a one-channel volume as float32, whole or not at all.
+    """Write the image of a one-channel volume as float32, atomically.
 
     Raises:
         DataError: the name does not end in .nii or .nii.gz, the volume has several channels, or

@@ -1,9 +1,9 @@
-"""Features of whole videos, on disk, and the ways to vary them for a recurrent head.
+"""Features of whole videos, on disk, and their augmentation for a recurrent head.
 
 Paper: Köpüklü et al., Dissected 3D CNNs (D3D), arXiv:2009.14639, Sec 3.3
-Differs from the paper: zeros that fill a sample up stand before it, not behind, so that the last
-answer is to a frame. Which share of a video noise replaces is not said there: up to a quarter, in
-every second sample.
+Differs from the paper: zero padding comes before a sample, not after it, so that the last output
+is for a real frame. The paper does not give the share of a video replaced by noise: up to a
+quarter here, in every second sample.
 
 Axes: N videos, T time, F features.
 """
@@ -24,11 +24,11 @@ __all__ = ["FeatureClips", "Variation", "read_features", "write_features"]
 
 @dataclass(frozen=True)
 class Variation:
-    """How a video's features are varied; the paper's numbers.
+    """Augmentation of a video's features; the defaults are the paper's.
 
     Args:
-        shortest: A piece has so many features at least, and a random length and place.
-        longest: And so many at most; all of the video by default.
+        shortest: Minimum features of a piece, whose length and place are random.
+        longest: Maximum features of a piece; all of the video by default.
         slower: Probabilities of keeping every 2nd, 3rd and 4th feature only.
         erased: Probability that a piece of up to a quarter becomes noise.
         variance: Of the Gaussian noise on all features.
@@ -41,7 +41,7 @@ class Variation:
     variance: float = 0.005
 
     def apply(self, x_TF: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """A varied copy, at most as long."""
+        """Return an augmented copy, at most as long."""
         kept = 1 - sum(self.slower)
         step = int(random.choice(len(self.slower) + 1, p=(kept, *self.slower))) + 1
         x_TF = x_TF[int(random.integers(step)) :: step]
@@ -54,7 +54,7 @@ class Variation:
         return x_TF + random.normal(0, self.variance**0.5, x_TF.shape)
 
     def _erase(self, x_TF: np.ndarray, random: np.random.Generator) -> None:
-        """Put noise as strong as the features in the place of some, never of the last."""
+        """Replace some features by noise of equal strength, never the last one."""
         num = int(random.integers(1, max(len(x_TF) // 4, 1) + 1))
         first = int(random.integers(max(len(x_TF) - num, 1)))
         mean, spread = x_TF.mean(0), x_TF.std(0)
@@ -62,12 +62,12 @@ class Variation:
 
 
 class FeatureClips(Samples):
-    """Features of videos with their classes; a sample is a video, or a varied piece of one.
+    """Features of videos with their classes; a sample is a video, or an augmented piece of one.
 
     Args:
         features_NTF: As `read_features` gives them.
         num: Samples an epoch.
-        vary: Whole videos, in order, without.
+        vary: The augmentation; None for whole videos, in order.
 
     Shape: (F, T) float32, zeros first where the piece is shorter than the videos; the class.
     """
@@ -95,7 +95,7 @@ class FeatureClips(Samples):
 
 
 def write_features(path: Path, features_NTF: Tensor, label_N: Tensor) -> None:
-    """Write features and classes to `path`, a .npy of records, whole or not at all."""
+    """Write features and classes to `path`, a .npy of records, atomically."""
     num, frames, size = features_NTF.shape
     kind = np.dtype([("features", np.float32, (frames, size)), ("label", np.int64)])
     records = np.empty(num, kind)
@@ -105,7 +105,7 @@ def write_features(path: Path, features_NTF: Tensor, label_N: Tensor) -> None:
 
 
 def read_features(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Features (N, T, F) and classes (N,), read from the disk as they are used.
+    """Return features (N, T, F) and classes (N,), memory-mapped.
 
     Raises:
         DataError: the file is damaged, or of another kind.

@@ -1,6 +1,6 @@
-"""Find the images of a folder and the labels that belong to them.
+"""Find the images of a folder and their labels.
 
-Three layouts are known:
+Three layouts are supported:
     images/case.nii.gz           labels/case.nii.gz
     imagesTr/case_0000.nii.gz    labelsTr/case.nii.gz    (nnU-Net, Medical Decathlon)
     case.nii.gz                  case_label.nii.gz       (side by side; _seg and _mask as well)
@@ -34,7 +34,7 @@ def stem(path: Path) -> str:
 def find_pairs(folder: str | Path) -> list[Pair]:
     """List (image, label, name) for every case of a folder, sorted by name.
 
-    The image is a path, or a tuple of paths in channel order where a case has several.
+    The image is a path, or a tuple of paths in channel order if a case has several.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -67,7 +67,7 @@ def _files(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
 
 
 def _scans(folder: Path) -> list[Path]:
-    # hidden files are the ._ twins that macOS packs into archives
+    # hidden files are the ._ twins that macOS adds to archives
     files = [path for path in folder.glob("*") if not path.name.startswith(".")]
     return sorted(path for path in files if path.name.endswith((".nii", ".nii.gz")))
 
@@ -86,7 +86,7 @@ def _by_stem(paths: list[Path], keep: set[str] | None = None) -> dict[str, Path]
 
 
 def _case(key: str, path: Path, labels: dict[str, Path]) -> str:
-    """The case an image belongs to: its own name, or that name less the channel number."""
+    """Return the case of an image: its own name, or that name without the channel number."""
     names = [name for name in (key, CHANNEL.sub("", key)) if name in labels]
     if not names:
         raise DataError(f"{path} has no label; {LAYOUTS}")

@@ -1,4 +1,4 @@
-"""A frame of a video, and what every source of frames has in common.
+"""A frame of a video, and the base class of all sources of frames.
 
 Axes: H height, W width, C channels (red, green, blue).
 """
@@ -13,7 +13,7 @@ from lean3d.limits import check_memory
 
 __all__ = ["MOST_FPS", "Frame", "FrameSource", "check_pixels"]
 
-# of one frame, those of 16K video: a small file can promise more than memory holds
+# maximum pixels of one frame, those of 16K video: a small file can declare more than memory holds
 MOST_PIXELS = 2**27
 MOST_FPS = 1000
 
@@ -47,13 +47,13 @@ def check_pixels(name: str, height: int, width: int) -> None:
 
 
 class FrameSource:
-    """Frames of one size in order, once. Opening it has read what it says of itself.
+    """Frames of one size in order, readable once. Metadata is read on open.
 
     Attributes:
-        name: What errors and answers call it.
-        fps: Frames a second, as the source claims.
-        live: Whether frames come by themselves, whether they are taken or not.
-        length: How many there are; None where that is not known.
+        name: Name in errors and outputs.
+        fps: Frames per second, by the source's metadata.
+        live: Whether frames arrive at their own rate, read or not.
+        length: Number of frames; None if unknown.
     """
 
     name: str
@@ -63,7 +63,7 @@ class FrameSource:
     _size: tuple[int, ...] | None = None
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames; raises DataError, naming the source, where they cannot be read."""
+        """Yield the frames; raise DataError, naming the source, if they cannot be read."""
         index = 0
         for pixels_HWC, seconds in self.read():
             self._check(pixels_HWC, index)
@@ -73,11 +73,11 @@ class FrameSource:
             raise DataError(f"{self.name} holds no frame")
 
     def read(self) -> Iterator[tuple[Tensor, float | None]]:
-        """Pixels and time of every frame; None where the source does not know the time."""
+        """Yield pixels and time of every frame; time is None if the source does not have it."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Free the file or device; nothing is read afterwards."""
+        """Close the file or device; nothing is read afterwards."""
 
     def _check(self, pixels_HWC: Tensor, index: int) -> None:
         size = tuple(pixels_HWC.shape[:2])

@@ -3,8 +3,8 @@
 A pose is (x, y, angle, log of the size). x points right and y down, one side of the frame is 2 and
 its opposite edges are joined; angles turn clockwise. A class is one or two legs after each other.
 
-The pairs end where they would if turned round in time, or with their legs exchanged: which leg came
-first is all that tells `left_right` from `right_left`, or `left_up` from `up_left`.
+The pairs are each other's reversal in time, or have their legs exchanged: only the order of the
+legs distinguishes `left_right` from `right_left`, or `left_up` from `up_left`.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import numpy as np
 
 __all__ = ["MOTIONS", "PAIRS", "Motion", "draw_motion", "path", "turned_round"]
 
-# what one leg changes in so many frames, at speed 1: x, y, angle, log of the size
+# change of x, y, angle and log of the size in one leg of that many frames, at speed 1
 FRAMES = 24
 LEGS = {
     "left": (-1, 0, 0, 0),
@@ -30,7 +30,7 @@ OPPOSITE = dict(left="right", up="down", ccw="cw")
 OPPOSITE |= {"in": "out"} | {there: back for back, there in OPPOSITE.items()} | {"out": "in"}
 SHAKEN = {"shake": 0, "nod": 1}
 STRAIGHT = ("left", "right", "up", "down")
-# "any" is a straight leg that the motion draws
+# "any" is a straight leg in a random direction
 CLASSES = {
     **{leg: (leg,) for leg in LEGS},
     **{name: (name,) for name in SHAKEN},
@@ -47,13 +47,13 @@ MOTIONS = tuple(CLASSES)
 
 @dataclass(frozen=True)
 class Motion:
-    """What is left open by a class.
+    """The random parameters of a motion.
 
     Args:
         turn: Share of the video that the first of two legs takes.
         speed: Of every leg.
         any_leg: The straight leg of halt and start.
-        swings: Of shake and nod: how often to and fro, negative to begin on the other side.
+        swings: Of shake and nod: number of swings, negative to begin on the other side.
     """
 
     turn: float = 0.5
@@ -62,19 +62,19 @@ class Motion:
     swings: int = 2
 
     def turned_round(self) -> "Motion":
-        """The same motion seen from its end."""
+        """Return the same motion reversed in time."""
         return Motion(1 - self.turn, self.speed, OPPOSITE[self.any_leg], -self.swings)
 
 
 def draw_motion(random: np.random.Generator) -> Motion:
-    """Turn near the middle, a speed, a direction and a number of swings."""
+    """Draw a turn near the middle, a speed, a direction and a number of swings."""
     leg = STRAIGHT[int(random.integers(len(STRAIGHT)))]
     swings = int(random.choice((-3, -2, 2, 3)))
     return Motion(random.uniform(0.4, 0.6), random.uniform(1.2, 1.8), leg, swings)
 
 
 def path(name: str, frames: int, motion: Motion) -> np.ndarray:
-    """Poses (frames, 4), float64, relative to the first frame; sizes around their mean."""
+    """Return poses (frames, 4), float64, relative to the first frame; sizes around their mean."""
     time = np.linspace(0, 1, frames)
     legs = CLASSES[name]
     poses_T4 = np.zeros((frames, 4))
@@ -93,6 +93,6 @@ def path(name: str, frames: int, motion: Motion) -> np.ndarray:
 
 
 def turned_round(name: str) -> str:
-    """The class of a class's videos played backwards."""
+    """Return the class of a class's videos played backwards."""
     legs = tuple(OPPOSITE.get(leg, leg) for leg in reversed(CLASSES[name]))
     return next(other for other, own in CLASSES.items() if own == legs)

@@ -1,4 +1,4 @@
-"""NIfTI files to volumes and back: the mask lands on exactly the voxels of the file it came from.
+"""Read NIfTI files as volumes, and write masks on exactly the voxels of the input file.
 
 Axes: C channels, K classes, D depth (superior), H height (anterior), W width (right).
 """
@@ -38,8 +38,8 @@ def load_volume(
     Args:
         image_path: One file, or a sequence of files that are the channels of one scan.
         spacing_mm: Millimetres per voxel, for all axes or for (D, H, W); None keeps the file's.
-            The image is read linearly; a voxel's label is the class with the largest share there.
-        num_classes: Labels must lie within 0 .. num_classes - 1; None lets any whole number pass.
+            The image is interpolated linearly; a voxel's label is the class with the largest share.
+        num_classes: Labels must be within 0 .. num_classes - 1; None allows any whole number.
 
     Raises:
         DataError: a file is missing, damaged, not NIfTI, not 3D, empty, holds NaN or infinity, or
@@ -76,11 +76,11 @@ def load_folder(
 def save_mask(
     path: str | Path, mask: Tensor | np.ndarray, volume: Volume, like: str | ImagePath
 ) -> None:
-    """Write class numbers as uint8 on exactly the grid of `like`, whole or not at all.
+    """Write class numbers as uint8 on exactly the grid of `like`, atomically.
 
     Orientation, affine, voxel sizes, units and both NIfTI transforms are those of `like`; only
-    the type, scaling and display range of the voxels change. A mask on a resampled volume goes
-    back class by class, linearly; voxels of `like` outside a cropped volume become class 0.
+    the type, scaling and display range of the voxels change. A mask on a resampled volume is
+    resampled back by class, linearly; voxels of `like` outside a cropped volume become class 0.
 
     Args:
         mask: (D, H, W) class numbers, or (K, D, H, W) probabilities or scores, on the grid of
@@ -129,7 +129,7 @@ def _at_spacing(
     image: list[np.ndarray], label: np.ndarray | None, grid: Grid, wanted: list[float], name: str
 ) -> Volume:
     step = np.array(wanted) / np.linalg.norm(grid.affine[:3, :3], axis=0)
-    # a header rounds its spacing; a thousandth is no reason to blur the scan
+    # a header rounds its spacing; a difference of a thousandth does not justify resampling
     step[abs(step - 1) < 1e-3] = 1
     offset = (step - 1) / 2
     depth, height, width = np.ceil(np.array(grid.shape) / step - 1e-6).astype(int).tolist()
@@ -139,7 +139,7 @@ def _at_spacing(
             f"{name} is smaller than a voxel of {' x '.join(f'{side:g}' for side in wanted)} mm; "
             "choose a smaller spacing_mm"
         )
-    # one more channel is being made, and the labels have weights, a winner and a class each
+    # memory: one more channel, and per class of the labels its weights and the largest so far
     resampled = 4 * math.prod(size) * (len(image) + 1 + (0 if label is None else 6))
     what = f"{name} at {' x '.join(f'{side:g}' for side in wanted)} mm"
     check_memory(what, resampled, "choose a larger spacing_mm")
@@ -167,7 +167,7 @@ def _one_hot(label_DHW: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 def _as_array(mask: Tensor | np.ndarray, volume: Volume) -> np.ndarray:
     """Check a mask or its probabilities against the volume and the range of uint8."""
     if isinstance(mask, Tensor):
-        # numpy knows no bfloat16
+        # numpy has no bfloat16
         mask = (mask.float() if mask.is_floating_point() else mask).detach().cpu().numpy()
     array = np.asarray(mask)
     shape = tuple(volume.image.shape[1:])
@@ -189,7 +189,7 @@ def _as_array(mask: Tensor | np.ndarray, volume: Volume) -> np.ndarray:
 
 
 def _on_grid(array: np.ndarray, volume: Volume, grid: Grid, source: Path) -> np.ndarray:
-    """Bring a mask or probabilities from the volume's grid to the file's, as class numbers."""
+    """Resample a mask or probabilities from the volume's grid to the file's, as class numbers."""
     index_map = np.linalg.solve(volume.affine, grid.affine)
     step, offset = np.diag(index_map)[:3], index_map[:3, 3]
     if abs(index_map[:3, :3] - np.diag(step)).max() > 1e-3 or (step <= 0).any():

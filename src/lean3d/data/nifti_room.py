@@ -1,7 +1,7 @@
-"""What a NIfTI header promises, held to the file and to memory before more of it is read.
+"""Check a NIfTI header against the size of the file and free memory, before more is read.
 
-A few bytes of a header ask for any amount of memory, and a compressed file of 3 MB can unpack to
-gigabytes: nothing beyond what the header promises is read.
+A few bytes of a header can request any amount of memory, and a compressed file of 3 MB can unpack
+to gigabytes: reading stops at the size that the header declares.
 """
 
 import gzip
@@ -16,19 +16,19 @@ from lean3d.limits import check_memory, in_bytes
 
 __all__ = ["check_end", "check_extensions", "check_room"]
 
-# bytes of header and extensions together, and of padding behind the voxels
+# maximum bytes of header and extensions together, and of padding behind the voxels
 MOST_BEFORE, MOST_BEHIND = 1 << 26, 1 << 16
-# deflate packs no better
+# the best ratio of deflate
 RATIO = 1032
-# size of the header -> where its voxels' offset stands, and the type of that
+# size of the header -> position and type of its voxel offset
 OFFSETS = {348: (108, "f"), 540: (168, "q")}
 
 
 def check_extensions(path: Path) -> None:
-    """Refuse a header whose extensions are longer than the room it gives them.
+    """Refuse a header whose extensions are longer than their declared space.
 
     Raises:
-        DataError: it is damaged; what is no NIfTI header passes, for who reads it to say so.
+        DataError: it is damaged; a file without a NIfTI header passes, for the reader to report.
     """
     with _opened(path) as file:
         start = file.read(544)
@@ -52,7 +52,7 @@ def check_extensions(path: Path) -> None:
 
 
 def _lengths(file: BinaryIO, order: str, at: int, end: int) -> Iterator[int]:
-    """Of the extensions, each with its own length first."""
+    """Return the length of the extensions, each of which begins with its own length."""
     while at + 16 <= end:
         file.seek(at)
         word = file.read(4)
@@ -64,11 +64,11 @@ def _lengths(file: BinaryIO, order: str, at: int, end: int) -> Iterator[int]:
 
 
 def check_room(path: Path, image: Any) -> None:
-    """Refuse an image of more voxels than its file can hold, or memory can.
+    """Refuse an image of more voxels than its file or free memory can hold.
 
     Raises:
         DataError: the file is cut short.
-        LeanError: there is no memory for it.
+        LeanError: there is not enough memory for it.
     """
     voxels, dtype = math.prod(image.shape), image.get_data_dtype()
     promised, there = voxels * dtype.itemsize, path.stat().st_size
@@ -80,10 +80,10 @@ def check_room(path: Path, image: Any) -> None:
 
 
 def check_end(path: Path, stream: gzip.GzipFile) -> None:
-    """Read a compressed file to its end, where its checksum is compared, if that is near.
+    """Read a compressed file to its end, where its checksum is compared, if the end is near.
 
     Raises:
-        DataError: it goes on.
+        DataError: the file continues.
     """
     if len(stream.read(MOST_BEHIND + 1)) > MOST_BEHIND:
         raise _damaged(path, "it goes on behind the voxels that its header promises")

@@ -1,4 +1,4 @@
-"""Random crops of labelled volumes, and the sampler that makes a resumed run see the same ones.
+"""Random crops of labelled volumes, and the sampler that repeats them in a resumed run.
 
 Axes: C channels, D depth, H height, W width; d, h, w those of the crop.
 """
@@ -17,9 +17,9 @@ from lean3d.shape import Triple
 
 __all__ = ["EpochSampler", "PatchDataset", "SliceDataset"]
 
-# a crop short of foreground is drawn again, at last around foreground; then the best is taken
+# a crop short of foreground is drawn again, finally around foreground; then the best is taken
 FREE_DRAWS, AIMED_DRAWS = 5, 5
-# foreground voxels remembered of each volume to aim at
+# foreground voxels stored per volume as possible centres
 TARGETS = 10_000
 
 
@@ -27,7 +27,7 @@ class EpochSampler(Sampler[int]):
     """Give every epoch its own indices: epoch * length + 0 .. length - 1, shuffled.
 
     The order depends on (seed, epoch) alone. Lightning calls `set_epoch` by itself; so a run
-    that was killed and resumed in epoch 7 sees what an unbroken one sees in epoch 7.
+    that was killed and resumed in epoch 7 gets the samples of an unbroken run in epoch 7.
 
     Args:
         length: Samples per epoch, `len` of the dataset.
@@ -38,7 +38,7 @@ class EpochSampler(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose which epoch the next iteration gives."""
+        """Set the epoch of the next iteration."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -52,7 +52,7 @@ class EpochSampler(Sampler[int]):
 
 
 class _Crops(Samples):
-    """Crops from labelled volumes, drawn again while they hold too little foreground."""
+    """Crops from labelled volumes, drawn again while they have too little foreground."""
 
     def __init__(self, volumes: Sequence[Volume], per_epoch: int, seed: int, min_foreground: float):
         super().__init__(per_epoch, seed)
@@ -71,7 +71,7 @@ class _Crops(Samples):
         return best
 
     def _any(self, random: np.random.Generator, aim: bool) -> tuple[tuple[Tensor, Tensor], float]:
-        """A crop of any volume, around foreground if told so, and its share of foreground."""
+        """Return a crop of any volume, around foreground if asked, and its share of foreground."""
         which = int(random.integers(len(self.volumes)))
         targets, target = self.targets[which], None
         if targets is None:
@@ -84,7 +84,7 @@ class _Crops(Samples):
     def _draw(
         self, volume: Volume, target: list[int] | None, random: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        """A crop that holds the voxel `target`, or a crop of anywhere."""
+        """Return a crop that contains the voxel `target`, or a crop at any place."""
         raise NotImplementedError
 
 
@@ -94,7 +94,7 @@ class PatchDataset(_Crops):
     Args:
         per_epoch: Crops per epoch. Crop i is the same whenever it is asked for.
         flips: Spatial axes (0 D, 1 H, 2 W) along which every second crop is mirrored.
-        min_foreground: Least share of a crop that is not class 0; else the best of ten is taken.
+        min_foreground: Minimum share of a crop that is not class 0; else the best of ten is taken.
 
     Shape: (C, d, h, w) float32 and (d, h, w) int64.
     """
@@ -133,9 +133,9 @@ class SliceDataset(_Crops):
 
     Args:
         axes: Which axes to cut across: 0 axial, 1 coronal, 2 sagittal slices.
-        size: (h, w) of the crop; what remains of (D, H, W) keeps its order.
+        size: (h, w) of the crop; the remaining axes of (D, H, W) keep their order.
         per_epoch: Slices per epoch. Slice i is the same whenever it is asked for.
-        min_foreground: Least share of a crop that is not class 0; else the best of ten is taken.
+        min_foreground: Minimum share of a crop that is not class 0; else the best of ten is taken.
 
     Shape: (C, h, w) float32 and (h, w) int64.
     """
@@ -172,7 +172,7 @@ class SliceDataset(_Crops):
 
 
 def _targets(volume: Volume) -> np.ndarray:
-    """Foreground voxels, evenly spread over the list of all of them, as rows of (D, H, W)."""
+    """Foreground voxels, evenly spaced in the list of all of them, as rows of (D, H, W)."""
     assert volume.label is not None
     inside = volume.label.flatten().nonzero().flatten().numpy()
     some = inside[:: max(1, len(inside) // TARGETS)]
@@ -199,7 +199,7 @@ def _crop(
     target: Sequence[int] | None,
     random: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Cut the same window from an image (C, ...) and its label (...), as new tensors."""
+    """Crop the same window from an image (C, ...) and its label (...), as new tensors."""
     assert label is not None
     for axis, length in enumerate(size):
         at = None if target is None else target[axis]
@@ -212,7 +212,7 @@ def _crop(
 
 
 def _start(size: int, length: int, at: int | None, random: np.random.Generator) -> int:
-    """Where a window of `length` begins: anywhere, or anywhere that holds position `at`."""
+    """Draw the start of a window of `length`: any, or any that contains position `at`."""
     room = size - length
     if room <= 0:
         return room // 2
@@ -221,7 +221,7 @@ def _start(size: int, length: int, at: int | None, random: np.random.Generator) 
 
 
 def _window(x: Tensor, axis: int, start: int, length: int) -> Tensor:
-    """Positions start .. start + length of an axis; beyond its ends the edge goes on."""
+    """Return positions start .. start + length of an axis, clamped to its ends."""
     if start >= 0 and start + length <= x.shape[axis]:
         return x.narrow(axis, start, length)
     index = torch.arange(start, start + length).clamp_(0, x.shape[axis] - 1)

@@ -16,18 +16,18 @@ __all__ = ["Piped", "RawFrames", "read_raw_size"]
 
 
 class Piped:
-    """An open file that is read whatever comes: a signal, or the end of the program.
+    """An open file whose reads end at a signal and at the end of the program.
 
     FFmpeg would end the process at a signal's exception in a read of its own; here the read ends
-    and `stoppable` raises it again. A thread that waits in a buffered read would abort the program
-    at its end, hence the file below the buffer.
+    and `stoppable` raises it again. A thread blocked in a buffered read would abort the program
+    at exit, hence the raw file below the buffer.
     """
 
     def __init__(self, file: Any):
         self.file, self.stopped = getattr(file, "raw", file), False
 
     def read(self, size: int) -> bytes:
-        """What there is, so many bytes at most; none at the end."""
+        """Read the available bytes, up to a maximum; none at the end."""
         if self.stopped:
             return b""
         try:
@@ -59,7 +59,7 @@ class RawFrames(FrameSource):
             count += 1
 
     def _exactly(self, size: int) -> bytearray:
-        """So many bytes, fewer at the end; a pipe gives what it has."""
+        """Read the given number of bytes, fewer at the end; a pipe returns what is available."""
         data = bytearray()
         while len(data) < size and (more := self.file.read(size - len(data))):
             data += more

@@ -1,6 +1,6 @@
-"""From pixels of a video to the input of a model: cut to a square, resized, normalised.
+"""Preprocess pixels of a video for a model: cropped to a square, resized, normalised.
 
-Mean and standard deviation are those that video models of Kinetics are trained with.
+Mean and standard deviation are those used to train video models on Kinetics.
 
 Axes: C channels, H height, W width.
 """
@@ -15,7 +15,7 @@ MEAN, STD = 0.45, 0.225
 
 
 def normalise_pixels(pixels: Tensor) -> Tensor:
-    """From 0 to 1, float, to what models are trained on: less 0.45, by 0.225."""
+    """Normalise floats from 0 to 1 for the models: (x - 0.45) / 0.225."""
     return (pixels - MEAN) / STD
 
 
@@ -25,7 +25,7 @@ def fit_frame(pixels_HWC: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def cut_frame(pixels_HWC: Tensor, size: tuple[int, int]) -> Tensor:
-    """The largest middle part of the model's proportions, resized, from 0 to 1.
+    """Crop the largest centre of the model's aspect ratio, resized, from 0 to 1.
 
     Args:
         size: Height and width of the model's input.

@@ -1,4 +1,4 @@
-"""Decode in a thread while the model computes, and let old frames go where it cannot keep up."""
+"""Decode in a thread while the model computes, and drop old frames if it is too slow."""
 
 import threading
 import time
@@ -13,14 +13,14 @@ __all__ = ["Prefetch"]
 class Prefetch:
     """The frames of a source, read ahead into a queue of bounded length.
 
-    Lossless, the thread waits while the queue is full. Otherwise a new frame pushes the oldest out,
-    which is counted: what is taken then is at most `capacity` frames old.
+    Without dropping, the thread waits while the queue is full. Otherwise a new frame replaces the
+    oldest, which is counted: frames are then at most `capacity` frames old.
 
-    An error of the source is raised where its frame would have come.
+    An error of the source is raised at the position of its frame.
 
     Args:
-        drop_oldest: What a live source needs, because it does not wait; its own nature by default.
-        pace: Give frames no sooner than their times say, as a camera would.
+        drop_oldest: Needed by a live source, which does not wait; by default, if it is live.
+        pace: Give frames no sooner than their times, as a camera would.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Prefetch:
             yield frame
 
     def take(self) -> Frame | None:
-        """The oldest frame, waited for; None at the end."""
+        """Wait for the oldest frame; None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._ended)
             if self._queue:
@@ -57,12 +57,12 @@ class Prefetch:
             return None
 
     def close(self) -> None:
-        """Stop reading; the thread ends with the frame it waits for."""
+        """Stop reading; the thread ends after the frame it is reading."""
         with self._changed:
             self._ended = self._closed = True
             self._queue.clear()
             self._changed.notify_all()
-        # a camera that gives nothing any more must not hold the program
+        # a camera without frames must not keep the program alive
         self._thread.join(timeout=1.0)
 
     def _fill(self) -> None:
@@ -74,7 +74,7 @@ class Prefetch:
                     time.sleep(max(started + frame.seconds - time.monotonic(), 0))
                 if not self._put(frame):
                     break
-        except BaseException as raised:  # whatever it is, it belongs to who takes the frames
+        except BaseException as raised:  # any error is raised again for the consumer of the frames
             error = raised
         finally:
             self.source.close()
@@ -83,7 +83,7 @@ class Prefetch:
                 self._changed.notify_all()
 
     def _put(self, frame: Frame) -> bool:
-        """Whether anyone still wants frames."""
+        """Whether frames are still wanted."""
         with self._changed:
             if self.drop_oldest and len(self._queue) == self._capacity:
                 self._queue.popleft()

@@ -1,4 +1,4 @@
-"""Read one NIfTI file whole, in (D, H, W) order, or say in one sentence why it cannot be used.
+"""Read one NIfTI file completely, in (D, H, W) order, or raise one sentence with the reason.
 
 Axes: D depth (superior), H height (anterior), W width (right).
 """
@@ -19,7 +19,7 @@ __all__ = ["Grid", "open_nifti", "read_image", "read_label"]
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Where the voxels of a file lie, once its axes are turned to D, H, W.
+    """The grid of a file's voxels, with axes turned to D, H, W.
 
     Args:
         stored: Shape of the array in the file, trailing ones included.
@@ -46,19 +46,19 @@ class Grid:
         return cls(tuple(image.shape), orientation, shape, turned[:, [2, 1, 0, 3]])
 
     def turn(self, stored: np.ndarray) -> np.ndarray:
-        """The array of the file as (D, H, W), a view."""
+        """Return the array of the file as (D, H, W), a view."""
         space = require("nibabel.orientations", extra="volume")
         return space.apply_orientation(stored.reshape(self.stored[:3]), self.orientation).T
 
     def turn_back(self, x_DHW: np.ndarray) -> np.ndarray:
-        """A (D, H, W) array as the file stores it, the inverse of `turn`."""
+        """Return a (D, H, W) array in the file's layout, the inverse of `turn`."""
         space = require("nibabel.orientations", extra="volume")
         canonical = space.axcodes2ornt("RAS")
         back = space.ornt_transform(canonical, self.orientation)
         return space.apply_orientation(x_DHW.T, back).reshape(self.stored)
 
     def far_from(self, other: "Grid") -> float:
-        """How far, in voxels, the same index lies apart on two grids of one shape."""
+        """Return the largest distance, in voxels, of equal indices on two grids of one shape."""
         corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(self.shape) - 1)
         corners = np.column_stack([corners, np.ones(8)])
         apart = np.linalg.norm(corners @ (self.affine - other.affine).T, axis=1).max()
@@ -66,7 +66,7 @@ class Grid:
 
 
 def open_nifti(path: Path) -> tuple[Any, Grid]:
-    """Open a file by its header alone and find where its voxels lie."""
+    """Open a file by its header alone and find the grid of its voxels."""
     nib = require("nibabel", extra="volume")
     if not path.is_file():
         raise DataError(f"{path} does not exist or is not a file; check the path")
@@ -76,7 +76,7 @@ def open_nifti(path: Path) -> tuple[Any, Grid]:
         image = nib.load(path, mmap=False)
     except DataError:
         raise
-    # a damaged file fails in whichever line of nibabel meets the damage first
+    # a damaged file fails in whichever line of nibabel reads the damage first
     except Exception as error:
         raise _unreadable(path, error) from error
     if not isinstance(image, nib.Nifti1Image):
@@ -146,7 +146,7 @@ def _read(path: Path) -> tuple[np.ndarray, Grid]:
 
 
 def read_image(path: Path) -> tuple[np.ndarray, Grid]:
-    """One channel, float32, finite and not constant."""
+    """Return one channel, float32, finite and not constant."""
     x_DHW, grid = _read(path)
     with np.errstate(over="ignore"):
         x_DHW = np.ascontiguousarray(x_DHW, dtype=np.float32)
@@ -164,7 +164,7 @@ def read_image(path: Path) -> tuple[np.ndarray, Grid]:
 
 
 def read_label(path: Path, num_classes: int | None = None) -> tuple[np.ndarray, Grid]:
-    """The class of every voxel, int64, within 0 .. num_classes - 1."""
+    """Return the class of every voxel, int64, within 0 .. num_classes - 1."""
     stored, grid = _read(path)
     with np.errstate(invalid="ignore"):
         label_DHW = np.ascontiguousarray(stored, dtype=np.int64)

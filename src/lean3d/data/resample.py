@@ -15,7 +15,7 @@ __all__ = ["resample", "resample_classes"]
 
 
 def resample(x_DHW: np.ndarray, step: ArrayLike, offset: ArrayLike, size: Triple) -> np.ndarray:
-    """Read `x` linearly at index `step * o + offset` for every output index o; edges continue.
+    """Interpolate `x` linearly at index `step * o + offset` for every output index o; edges repeat.
 
     Shape: (D, H, W) -> `size`, float32.
     """
@@ -37,11 +37,11 @@ def resample_classes(
     offset: ArrayLike,
     size: Triple,
 ) -> np.ndarray:
-    """Give every output voxel the class whose resampled weight there is largest.
+    """Return for every output voxel the class with the largest resampled weight.
 
-    Unlike picking the nearest label this moves no border: halving the resolution leaves every
-    shape centred where it was. Ties go to the class that comes first. Only one class is held
-    on the new grid at a time.
+    Unlike nearest-label sampling this moves no border: halving the resolution leaves every shape
+    centred where it was. Ties go to the class that comes first. Only one class is held on the new
+    grid at a time.
 
     Args:
         classes: (class, its weight for every voxel); a probability, or 1 inside and 0 outside.

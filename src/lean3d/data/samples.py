@@ -1,4 +1,4 @@
-"""What every dataset here has in common: a sample depends on its index alone."""
+"""Base class of the datasets: a sample depends on its index alone."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ __all__ = ["Samples"]
 
 
 class Samples(Dataset[tuple[Tensor, Tensor]]):
-    """A dataset of (image, label) whose random numbers come from (seed, index), never from before.
+    """A dataset of (image, label) whose random numbers depend on (seed, index) alone.
 
     `len` is one epoch. Indices beyond it are valid, because EpochSampler counts on through the
-    epochs: what epoch 7 sees is the same after a restart as in one go.
+    epochs: the samples of epoch 7 are the same after a restart as without one.
     """
 
     def __init__(self, length: int, seed: int):
@@ -31,15 +31,15 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
         return self.length
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch in order."""
+        """Yield one epoch in order."""
         return (self[index] for index in range(len(self)))
 
     def random(self, index: int) -> np.random.Generator:
-        """The random numbers of one sample."""
+        """Return the generator of one sample."""
         if index < 0:
             raise IndexError(f"{type(self).__name__} counts from 0, got index {index}")
         return np.random.default_rng((self.seed, index))
 
     @abstractmethod
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Sample `index` as (image, label)."""
+        """Return sample `index` as (image, label)."""

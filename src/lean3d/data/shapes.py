@@ -1,10 +1,10 @@
 """The proof-of-concept shapes: 2D circles and squares, 3D solids, in noise.
 
 Paper: Yang et al., Reinventing 2D Convolutions for 3D Images (ACS), arXiv:1911.10477, Appendix B.
-Read from the authors' released generator, where the paper leaves it open: sizes are whole numbers
-of voxels from 5 to 24 with equal probability, the height of a cone, pyramid or cylinder apart from
-its width; shapes are 1 on 0 before the noise; 0.5 is the standard deviation of the noise.
-Differs from that generator: cylinders are turned too, as the paper says, and each of the six
+Where the paper is not specific, this follows the authors' released generator: sizes are whole
+numbers of voxels from 5 to 24 with equal probability, the height of a cone, pyramid or cylinder
+independent of its width; shapes are 1 on 0 before the noise; 0.5 is the standard deviation of the
+noise. Differs from that generator: cylinders are turned too, as in the paper, and each of the six
 directions is equally likely.
 
 Axes: D depth, H height, W width.
@@ -96,12 +96,12 @@ class Shapes3D(_Shapes):
 
 
 def _centres(size: int) -> np.ndarray:
-    """Voxel centres of a side of `size` voxels, from -1 to 1."""
+    """Return voxel centres of a side of `size` voxels, from -1 to 1."""
     return (2 * np.arange(size) + 1) / size - 1
 
 
 def flat(name: str, size: int) -> np.ndarray:
-    """A circle or square that fills `size` by `size` pixels."""
+    """Return a circle or square that fills `size` by `size` pixels."""
     if name == "square":
         return np.ones((size, size), dtype=bool)
     y, x = np.ix_(_centres(size), _centres(size))
@@ -109,7 +109,7 @@ def flat(name: str, size: int) -> np.ndarray:
 
 
 def solid(name: str, width: int, height: int) -> np.ndarray:
-    """A solid `width` wide along its last two axes and `height` high along its first, tip first."""
+    """Return a solid `width` wide along its last two axes and `height` high along its first."""
     z, y, x = np.ix_(_centres(height), _centres(width), _centres(width))
     down = (z + 1) / 2
     inside = {

@@ -1,4 +1,4 @@
-"""From what a user types to a source of frames."""
+"""Open a source of frames from a user's text."""
 
 import re
 import sys
@@ -20,11 +20,11 @@ def open_frames(what: str, *, raw: str | None = None, fps: float | None = None) 
 
     Args:
         what: A path; "camera" or "camera:1"; rtsp://... and the like; "-" for stdin.
-        raw: Stdin holds no file but bare rgb24 frames of this size: 640x480 or 640x480@30.
+        raw: Stdin is bare rgb24 frames of this size: 640x480 or 640x480@30.
         fps: Of a folder of images, 25 by default.
 
     Raises:
-        DataError: nothing is there, or it holds no video; one sentence that names it.
+        DataError: it does not exist, or is not a video; one sentence that names it.
     """
     if what == "-":
         return _stdin(raw)
@@ -45,7 +45,7 @@ def open_frames(what: str, *, raw: str | None = None, fps: float | None = None) 
 
 
 def public_name(what: str) -> str:
-    """The source without the passwords of its address, for files, tables and sentences."""
+    """Return the source without the passwords of its address, for files, tables and messages."""
     if not what.startswith(NETWORK):
         return what
     address = re.sub(r"://.*@", "://", what)

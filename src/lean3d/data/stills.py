@@ -18,10 +18,10 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 
 
 class ImageFolder(FrameSource):
-    """The images of a folder in the order of their names, numbers as numbers.
+    """The images of a folder in the order of their names, numbers compared as numbers.
 
     Args:
-        fps: Frames a second to take them for.
+        fps: Frames per second assigned to them.
     """
 
     def __init__(self, folder: str | Path, fps: float = 25.0):
@@ -57,6 +57,6 @@ def _pixels(path: Path) -> Tensor:
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    """2.png before 10.png."""
+    """Sort key with 2.png before 10.png."""
     parts = re.split(r"(\d+)", path.name)
     return [(int(part), "") if part.isdigit() else (0, part) for part in parts]

@@ -15,15 +15,15 @@ from lean3d.optional import require
 
 __all__ = ["Camera", "VideoFile", "decoded"]
 
-# FFmpeg's name for cameras, and its words for the first one
+# FFmpeg's name for cameras, and its name for the first one
 CAMERAS = {
     "Linux": ("v4l2", "/dev/video{}"),
     "Darwin": ("avfoundation", "{}:none"),
     "Windows": ("dshow", "video={}"),
 }
-# seconds until a network stream that says nothing is given up
+# timeout in seconds of a network stream without data
 PATIENCE = 10.0
-# share of the frames a file promises that may be missing: an edit list can leave some out
+# maximum share of missing frames: an edit list can leave some out
 MISSING = 0.02
 
 
@@ -35,7 +35,7 @@ class VideoFile(FrameSource):
         options: For FFmpeg, by its names.
 
     Raises:
-        DataError: it is not there, is no video, or its codec is not in this FFmpeg.
+        DataError: it does not exist, is not a video, or its codec is not in this FFmpeg.
     """
 
     def __init__(
@@ -51,19 +51,19 @@ class VideoFile(FrameSource):
         settings: dict[str, Any] = dict(format=kind, options=options)
         settings |= {"timeout": PATIENCE} if live else {}
         where = str(source) if isinstance(source, Path) else source
-        # what is no place to go back in
+        # not seekable
         self.piped = not isinstance(source, (str, Path))
         with decoded(self.name, piped=self.piped):
             self.container = require("av", extra="video").open(where, **settings)
         self.stream = self._video()
-        # 0 where the file does not say; one that does, on a server too, waits to be read
+        # 0 if the file has none; network streams, from servers too, are live
         self.length = self.stream.frames or None
         self.live = live and self.length is None
         self.fps = float(self.stream.average_rate or self.stream.base_rate or 25)
 
     def read(self) -> Iterator[tuple[Tensor, float | None]]:
         count, first = 0, None
-        # AVI knows a rate only; the times FFmpeg makes of it go to and fro
+        # AVI has a rate only; the times FFmpeg computes from it are not monotonic
         timed = self.container.format.name != "avi"
         with decoded(self.name, piped=self.piped):
             for frame in self.container.decode(self.stream):
@@ -79,11 +79,11 @@ class VideoFile(FrameSource):
             )
 
     def check_index(self) -> None:
-        """Refuse a file that ends before its index says, without decoding it.
+        """Refuse a file that is shorter than its index says, without decoding it.
 
-        What is damaged elsewhere is met when it is decoded.
+        Damage elsewhere is found when it is decoded.
         """
-        # none where the file has no index, or this PyAV does not give it
+        # none if the file has no index, or this PyAV does not provide it
         entries = [(e.pos, e.size) for e in getattr(self.stream, "index_entries", ())]
         if self.piped or not entries:
             return
@@ -100,7 +100,7 @@ class VideoFile(FrameSource):
 
     def _video(self) -> Any:
         streams = self.container.streams.video
-        # FFmpeg takes any text for a picture drawn in characters
+        # FFmpeg opens any text as a picture drawn in characters
         if not streams or self.container.format.name == "tty":
             raise DataError(f"{self.name} holds no video")
         if streams[0].codec_context is None:
@@ -110,7 +110,7 @@ class VideoFile(FrameSource):
             )
         check_pixels(self.name, streams[0].codec_context.height, streams[0].codec_context.width)
         if not self.live:
-            # frames in parallel: faster, and later by as many
+            # frames in parallel: faster, but delayed by as many
             streams[0].thread_type = "AUTO"
         return streams[0]
 
@@ -131,7 +131,7 @@ class Camera(VideoFile):
 
 @contextmanager
 def decoded(name: str, *, piped: bool = False) -> Iterator[None]:
-    """Turn what FFmpeg says into one sentence that names the source."""
+    """Turn FFmpeg's message into one sentence that names the source."""
     errors = require("av.error", extra="video")
     try:
         yield

@@ -1,7 +1,7 @@
-"""Clips of your own videos, one folder a class.
+"""Clips of your own videos, one folder per class.
 
-Spatial variation: Köpüklü et al., Dissected 3D CNNs (D3D), arXiv:2009.14639, Sec 3.3: a square at a
-random place, its side a share of the frame's shorter one from SCALES.
+Spatial augmentation: Köpüklü et al., Dissected 3D CNNs (D3D), arXiv:2009.14639, Sec 3.3: a square
+at a random place, its side a share of the frame's shorter one from SCALES.
 
 Axes: C channels, T time, H height, W width.
 """
@@ -33,12 +33,12 @@ Labelled = tuple[Path, int]
 
 
 class VideoClips(Samples):
-    """Clips from labelled videos; a video that is shorter than a clip begins anew at its end.
+    """Clips from labelled videos; a video that is shorter than a clip is repeated.
 
     Args:
         videos: Files, or folders of images, with the number of their class.
-        num: Clips an epoch.
-        vary: Random pieces in time and space; without, the middle of each.
+        num: Clips per epoch.
+        vary: Random pieces in time and space; otherwise the middle of each.
 
     Shape: (3, clip, size, size) float32, as `normalise_pixels` gives, and the class.
     """
@@ -60,12 +60,12 @@ class VideoClips(Samples):
                 f"videos, clip {clip} and size {size}"
             )
         self.videos, self.clip, self.size, self.vary = list(videos), clip, size, vary
-        # opened once now, so that one that is no video, or cut short, stops nothing later
+        # opened once now, so that an invalid or truncated video is reported before training
         self.lengths = [_length(path) for path, _ in videos]
 
     @property
     def key(self) -> str:
-        """A name for exactly these clips, for files that are made of them."""
+        """Return a unique name of these clips, for files made from them."""
         stats = [(str(p), n, p.stat().st_mtime_ns) for p, n in self.videos]
         mark = hashlib.sha256(repr(stats).encode()).hexdigest()[:8]
         return f"{len(self)}x{self.clip}x{self.size}_{mark}_seed{self.seed}"
@@ -86,7 +86,7 @@ class VideoClips(Samples):
 @contextmanager
 def _opened(path: Path) -> Iterator[FrameSource]:
     if not path.exists() or not (path.is_dir() or path.is_file()):
-        # a pipe would be waited for
+        # reading a pipe would block
         raise DataError(f"{path} is no file; remove it from its folder")
     source = ImageFolder(path) if path.is_dir() else VideoFile(path)
     try:
@@ -103,7 +103,7 @@ def _length(path: Path) -> int:
 
 
 def _read(path: Path, first: int, num: int) -> list[Tensor]:
-    """`num` frames from `first` on, fewer at the end."""
+    """Return `num` frames from `first` on, fewer at the end."""
     with _opened(path) as source:
         frames = [frame.pixels for frame in islice(source, first, first + num)]
     if not frames:
@@ -112,7 +112,7 @@ def _read(path: Path, first: int, num: int) -> list[Tensor]:
 
 
 def _square(frame_HWC: Tensor, draw: np.random.Generator) -> tuple[slice, slice]:
-    """Rows and columns of a square at a random place, of one of the scales."""
+    """Draw rows and columns of a square at a random place, of one of the scales."""
     height, width = frame_HWC.shape[:2]
     side = max(round(min(height, width) * float(draw.choice(SCALES))), 1)
     top, left = int(draw.integers(height - side + 1)), int(draw.integers(width - side + 1))
@@ -120,7 +120,7 @@ def _square(frame_HWC: Tensor, draw: np.random.Generator) -> tuple[slice, slice]
 
 
 def find_videos(folder: str | Path) -> tuple[list[str], list[Labelled]]:
-    """Names of the classes, sorted, and every video with the number of its class.
+    """Return the sorted class names, and every video with the number of its class.
 
     Raises:
         DataError: the folder is absent, or a class in it has no video; the message names it.
@@ -143,10 +143,10 @@ def find_videos(folder: str | Path) -> tuple[list[str], list[Labelled]]:
 def split_videos(
     videos: Sequence[Labelled], held_out: float, seed: int
 ) -> tuple[list[Labelled], list[Labelled]]:
-    """Videos to train on, and a share of every class to validate on.
+    """Split videos into training videos and a validation share of every class.
 
     Raises:
-        DataError: a class has a single video, so that nothing of it can be held out.
+        DataError: a class has a single video, so that none can be held out.
     """
     train: list[Labelled] = []
     val: list[Labelled] = []

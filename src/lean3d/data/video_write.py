@@ -1,4 +1,4 @@
-"""Write frames to a video file, whole or not at all."""
+"""Write frames to a video file atomically."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,20 +25,20 @@ class VideoWriter:
 
     def __init__(self, container: Any, codec: str, fps: float):
         self.container, self.codec = container, codec
-        # a rate of less than a frame in a thousand seconds would become 0
+        # rates below one frame in a thousand seconds would become 0
         self.rate = max(Fraction(fps).limit_denominator(1001), Fraction(1, 1001))
         self.stream: Any = None
         self.last = -1
 
     def write(self, pixels_HWC: Tensor, seconds: float) -> None:
-        """Append a frame; the first decides the size, which grows to even numbers."""
+        """Append a frame; the first one sets the size, rounded up to even numbers."""
         av = require("av", extra="video")
         rgb = pixels_HWC.contiguous().numpy()
         height, width = rgb.shape[:2]
         rgb = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         self.stream = self.stream or self._begin(rgb)
         frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
-        # never twice the same time, whatever the source said
+        # times must increase, even if the source repeats one
         self.last = max(round(seconds * self.rate), self.last + 1)
         frame.pts, frame.time_base = self.last, 1 / self.rate
         self.container.mux(self.stream.encode(frame))
@@ -56,7 +56,7 @@ class VideoWriter:
 
 
 def check_video_path(path: Path) -> str:
-    """The codec for a path's suffix; refuses, as `write_video` does, what it cannot be."""
+    """Return the codec for a path's suffix; refuse other suffixes, as `write_video` does."""
     if path.suffix.lower() not in CODECS:
         raise DataError(f"video is written as {', '.join(CODECS)}, got {path}")
     there = require("av", extra="video").codecs_available
@@ -68,7 +68,7 @@ def check_video_path(path: Path) -> str:
 
 @contextmanager
 def write_video(path: str | Path, fps: float) -> Iterator[VideoWriter]:
-    """A writer for `path`; the file is there, whole, when the block has ended well.
+    """Open a writer for `path`; the file appears, complete, when the block ends without error.
 
     Raises:
         DataError: the suffix is none of mp4, mkv and avi, or the file cannot be written.

@@ -1,4 +1,4 @@
-"""One scan as tensors, with the affine that says where each voxel lies in the body.
+"""One scan as tensors, with the affine of its position in the body.
 
 Axes: C channels, D depth (towards superior), H height (towards anterior), W width (towards right).
 A NIfTI array in RAS+ order is (right, anterior, superior); ours is that array transposed, so D
@@ -18,14 +18,14 @@ __all__ = ["Volume", "normalise"]
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """A scan, its labels where known, and its place in space.
+    """A scan, its labels if known, and its position in space.
 
     Args:
         image: (C, D, H, W) float32.
         label: (D, H, W) int64 class of every voxel, or None.
         affine: 4 x 4, maps a (D, H, W) voxel index to RAS+ millimetres. An oblique scan keeps its
             angle: the axes point to the nearest of superior, anterior, right.
-        name: What reports and output files call it.
+        name: Name in reports and output files.
     """
 
     image: Tensor
@@ -51,7 +51,7 @@ class Volume:
         return (depth, height, width)
 
     def crop(self, axis: int, start: int, stop: int) -> "Volume":
-        """Keep voxels `start` to `stop` of a spatial axis (0 D, 1 H, 2 W); the affine follows.
+        """Keep voxels `start` to `stop` of a spatial axis (0 D, 1 H, 2 W); the affine is adjusted.
 
         The tensors are views of this volume's.
         """
@@ -73,10 +73,10 @@ class Volume:
 def normalise(volume: Volume) -> Volume:
     """Shift and scale every channel to zero mean and unit variance over its foreground.
 
-    The foreground is all voxels that differ from the background where the scan has one exactly
+    The foreground is all voxels that differ from the background if the scan has one exactly
     constant background (its eight corners are equal, as in a skull-stripped brain or around the
     field of view of a CT), and all voxels otherwise. Background voxels get the same shift and
-    scale, so they stay darker or brighter than the tissue by as much as they were.
+    scale, so their contrast with the tissue is preserved.
     """
     return replace(volume, image=torch.stack([_standardise(x) for x in volume.image]))
 
@@ -88,7 +88,7 @@ def _standardise(x_DHW: Tensor) -> Tensor:
     values = x_DHW
     if corners.min() == corners.max():
         foreground = x_DHW[x_DHW != corners[0, 0, 0]]
-        # a scan of only two values has no spread inside its foreground
+        # a scan of only two values has no variance inside its foreground
         values = foreground if foreground.min() < foreground.max() else x_DHW
     variance, mean = torch.var_mean(values, correction=0)
     return (x_DHW - mean) / variance.sqrt()
