@@ -19,10 +19,10 @@ from lean3d.signals import Stopped, stoppable
 
 __all__ = ["main"]
 
-# characters of an argument: more than any path has
+# maximum characters of an argument: more than any path has
 LONGEST = 16_384
 
-# name -> what it does; lean3d/cli/<name>.py has `main(arguments)`, imported only when asked for
+# name -> description; lean3d/cli/<name>.py has `main(arguments)`, imported only when needed
 COMMANDS = {
     "train": "train a recipe in a run folder, or resume it",
     "predict": "segment an image with a trained run",
@@ -40,7 +40,7 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `lean3d` with these arguments and return its exit code.
 
-    Whatever goes wrong is one sentence on stderr; LEAN3D_DEBUG=1 adds the traceback.
+    Every error is one sentence on stderr; LEAN3D_DEBUG=1 adds the traceback.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -50,12 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             with _quiet_libraries():
                 return _dispatch(arguments)
         finally:
-            # here, so that a full disk or a closed pipe is met while it can be said
+            # here, so that a full disk or a closed pipe is reported
             _flush_stdout()
     except Stopped as stopped:
         print(f"lean3d: {stopped}", file=sys.stderr)
         return 128 + stopped.number
-    except Exception as error:  # the last line of defence
+    except Exception as error:  # last resort
         if os.environ.get("LEAN3D_DEBUG", "0") not in ("", "0"):
             traceback.print_exc()
         print(sentence(error), file=sys.stderr)
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _quiet_libraries() -> Iterator[None]:
-    """What other packages have to say to programmers is not for people who type commands."""
+    """Silence messages of other packages that are for programmers."""
     log = logging.getLogger("nibabel.global")
     was, log.disabled = log.disabled, True
     with warnings.catch_warnings():
@@ -80,7 +80,7 @@ def _quiet_libraries() -> Iterator[None]:
 
 
 def _check_text(arguments: list[str]) -> None:
-    """Refuse bytes that are no text: tables and JSON could not hold such a name."""
+    """Refuse bytes that are not text: tables and JSON could not hold such a name."""
     for argument in arguments:
         if len(argument) > LONGEST:
             raise RunError(
@@ -99,7 +99,7 @@ def _is_text(argument: str) -> bool:
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
-    """Characters that stdout has no bytes for, as JSON writes them."""
+    """Return characters that stdout cannot encode as JSON escapes."""
     assert isinstance(error, UnicodeEncodeError)
     pairs = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
     units = zip(pairs[::2], pairs[1::2], strict=True)
@@ -110,7 +110,7 @@ codecs.register_error("lean3d.escape", _escape)
 
 
 def _prepare_stdout() -> None:
-    """Names found in folders, and tables, are printed whatever the terminal's encoding."""
+    """Print names found in folders, and tables, in any encoding of the terminal."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="lean3d.escape")
@@ -121,7 +121,7 @@ def _flush_stdout() -> None:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
-        # what it could not take goes, or the interpreter would complain of it again at its end
+        # drop the unwritten rest, or the interpreter would complain of it again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise RunError(f"cannot write to stdout: {error.strerror or error}") from error
 

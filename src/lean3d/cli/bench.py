@@ -48,12 +48,12 @@ class Bench:
 
     Attributes:
         against: The other model; the flags below hold for both.
-        input: Sizes with commas, batch and channels first; what its paper feeds MODEL by default.
+        input: Sizes with commas, batch and channels first; the input of MODEL's paper by default.
         conv: Operator of MODEL, by name; its own by default.
         against_conv: Operator of the other model.
-        rounds: How often each is timed, in turn, after one turn that does not count.
+        rounds: How often each is timed, alternating, after one warm-up round.
         layers: How many of the slowest layers of each to list.
-        channels_last: Keep the channels of a voxel side by side in memory, in both.
+        channels_last: Keep the channels of a voxel contiguous in memory, in both.
         device: Where to compute, such as cuda; a GPU if there is one by default.
         json: Where to write all layers as JSON; the last line printed has the slowest.
     """
@@ -111,7 +111,7 @@ def main(argv: list[str]) -> None:
 def _build(
     asked: Bench, sizes: tuple[int, ...], device: torch.device
 ) -> Iterator[tuple[str, nn.Module]]:
-    """Name and model, the one asked about first; an operator that was given is in the name."""
+    """Name and model, that of MODEL first; an explicit operator is part of the name."""
     other = replace(asked.network, model=asked.against)
     for network, conv in (asked.network, asked.conv), (other, asked.against_conv):
         made = None if conv is None else operator(conv)

@@ -19,24 +19,24 @@ from lean3d.report import json_line
 
 __all__ = ["main"]
 
-# as many as their layer alone does not fill memory with; the model itself is measured
+# limits so that one layer alone does not fill memory; the whole model is measured later
 MOST = {"in_channels": 1_000_000, "volume_channels": 10_000, "volume_classes": 10_000}
 
 
 @dataclass(frozen=True)
 class Convert:
-    """Turn a 2D model into 3D, a 3D one into a lean or causal one; print what became what.
+    """Turn a 2D model into 3D, a 3D one into a lean or causal one; print each change.
 
     Attributes:
         how: From 2D acs, mean_acs, soft_acs, planar or inflate; from 3D space_time, rank1, csn_ip,
             csn_ir, atoms, p2sc1 for two parallel streams of one convolution, or dissect.
         in_channels: The model's own default if not given.
-        volume_channels: From 2D: of the volume, if other than of the image; filters are summed.
-        volume_classes: From 2D: outputs, if others; the last layer is drawn anew.
+        volume_channels: From 2D: of the volume, if not those of the image; filters are summed.
+        volume_classes: From 2D: outputs, if others; the last layer is re-initialised.
         budget: From 3D: multiply-adds on --input, or up to 1 a share of the model's own.
-        input: Sizes with commas, batch and channels first; what its paper feeds it by default.
+        input: Sizes with commas, batch and channels first; the input of its paper by default.
         weights: Of the model, in any format lean3d.load_checkpoint reads.
-        format: Of the weights, where their keys do not tell; lean3d for your own.
+        format: Of the weights, if the keys are ambiguous; lean3d for your own.
         out: Where to write the state_dict of the result.
     """
 

@@ -23,11 +23,11 @@ class Count:
     """Count what one pass of a model costs, and the memory of training, without running it.
 
     Attributes:
-        input: Sizes with commas, batch and channels first; what its paper feeds it by default.
+        input: Sizes with commas, batch and channels first; the input of its paper by default.
         conv: Operator of a 3D model, by name; the model's own by default.
         profile: What counts as an operation: macs, or the count a paper prints.
-        stream: Count what a stream of the model keeps between frames, too.
-        stages: Sum the layers by the first so many names of their paths, such as 1.
+        stream: Count the state of a stream between frames, too.
+        stages: Sum the layers by this many leading names of their paths, such as 1.
         csv: Where to write the table.
         json: Where to write all of it; the last line printed has no layers.
     """
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> None:
 
 
 def _state_bytes(model: nn.Module, sizes: tuple[int, ...]) -> dict[str, int]:
-    """By what they hold, for the frames of the input."""
+    """Return bytes of a stream's state by kind, for the frames of the input."""
     batch, channels, *_, height, width = sizes
     live = stream(model.eval(), frame=(channels, height, width))
     state = live.state_bytes(batch, height=height, width=width)

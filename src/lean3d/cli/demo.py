@@ -22,7 +22,7 @@ class Demo:
     Attributes:
         task: brain takes minutes; shapes, the proof of concept of the ACS paper, half an hour.
         out: Folder for the runs, the predicted mask and the report; runs/TASK by default.
-        resume: Go on with what an earlier demo left in the folder, if anything.
+        resume: Continue an earlier demo in the folder, if there is one.
     """
 
     task: Literal["brain", "shapes"] = "brain"

@@ -78,7 +78,7 @@ def write_demo_page(
 
 
 def _tables(results: list[Result], recipe: SegmentationRecipe) -> list[Table]:
-    """The 2D row apart, where its classes are others."""
+    """Return the 2D row separately, if its classes differ."""
     rows = [result.row for result in results]
     best: dict[str, Literal["max", "min"]] = {f"Dice {name}": "max" for name in recipe.names[1:]}
     best |= {"mean Dice": "max", "s per epoch": "min", "peak MiB": "min"}

@@ -8,11 +8,11 @@ __all__ = ["find_device"]
 
 
 def find_device(name: str | None) -> torch.device:
-    """The device asked for, once it has shown that it computes."""
+    """Return the requested device after a test computation on it."""
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.zeros(1, device=device).item()
-    # what torch raises depends on how it was built: without CUDA it is an AssertionError
+    # torch's error depends on its build: without CUDA it is an AssertionError
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         why = str(error).partition("\n")[0]
         raise RunError(f"cannot compute on --device {name}: {why}; leave it out, or cpu") from error

@@ -1,4 +1,4 @@
-"""Refuse inputs for whose pass there is no memory, before it is tried."""
+"""Refuse inputs whose pass needs more memory than is free, before it is run."""
 
 import math
 from collections.abc import Sequence
@@ -11,19 +11,19 @@ from lean3d.limits import check_memory, check_sizes, free_memory
 
 __all__ = ["check_fits"]
 
-# an input this many times smaller than what is free fits with all that a network makes of it
+# an input this many times smaller than free memory fits with its feature maps
 SMALL = 2000
 REMEDY = "give smaller sizes or a smaller batch"
 
 
 def check_fits(model: nn.Module, sizes: Sequence[int], *, training: bool = False) -> None:
-    """Follow a pass of `model` on meta tensors, and hold what it needs to what is free.
+    """Trace a pass of `model` on meta tensors, and compare its memory with the free memory.
 
     Args:
         training: A forward and backward pass.
 
     Raises:
-        LeanError: gives the bytes it needs and those that are free.
+        LeanError: gives the bytes needed and those that are free.
     """
     check_sizes("an input", sizes)
     what = f"an input of {' x '.join(map(str, sizes))}"
@@ -35,6 +35,6 @@ def check_fits(model: nn.Module, sizes: Sequence[int], *, training: bool = False
     try:
         cost = count(model, sizes, training=training)
     except LeanError:
-        return  # whoever runs the model says what is wrong with it
+        return  # the caller reports errors of the model
     needed = max(cost.model_bytes + cost.peak_activation_bytes, cost.training_peak_bytes or 0)
     check_memory(f"a pass of {type(model).__name__} on {what}", needed, REMEDY)

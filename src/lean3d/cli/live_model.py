@@ -20,9 +20,9 @@ from lean3d.streaming import Stream, stream
 __all__ = ["LiveFlags", "LiveModel", "load_live"]
 
 SIZE = 112
-# of a side, and of a window
+# limits of an image side, and of a window
 MOST_PIXELS, MOST_FRAMES = 8192, 1_000_000
-# of the clips on which a stream is checked
+# limit of the clips on which a stream is checked
 FRAMES = 8
 
 
@@ -34,9 +34,9 @@ class LiveFlags(ModelFlags):
         model: A name of lean3d.list_models(), or the folder of a run.
         size: Height and width of the model's frames; 112, or those of the run, by default.
         weights: Of a registered model, in any format lean3d.load_checkpoint reads.
-        format: Of the weights, where their keys do not tell; lean3d for your own.
-        wait: Stream a network that looks ahead as it was trained, late by what it looks ahead.
-        window: With --wait, frames that a mean over all time spans; all there were by default.
+        format: Of the weights, if the keys are ambiguous; lean3d for your own.
+        wait: Stream a non-causal network unchanged, with delayed outputs.
+        window: With --wait, frames that a mean over all time covers; all so far by default.
     """
 
     size: int | None = None
@@ -46,7 +46,7 @@ class LiveFlags(ModelFlags):
     window: int | None = None
 
     def read(self) -> dict[str, list[Path]]:
-        """What is read, by what it is called: no output may replace it."""
+        """Return the files read, by description: no output may replace them."""
         return {
             "--weights file": [self.weights] if self.weights else [],
             "run's own file": run_files(Path(self.model)),
@@ -58,7 +58,7 @@ class LiveFlags(ModelFlags):
 
 @dataclass(frozen=True)
 class LiveModel:
-    """A model that steps, the side of its frames, and what its run calls the classes."""
+    """A streaming model, the size of its frames, and the class names of its run."""
 
     live: Stream
     size: int
@@ -66,14 +66,14 @@ class LiveModel:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the classes; their numbers, as many as the model's last layer has, without a run."""
+        """Return class names; without a run, numbers, as many as the last layer has outputs."""
         heads = [module for module in self.live.model.modules() if isinstance(module, nn.Linear)]
         if not (self.classes or heads):
             raise RunError("stream names clips, and this model has no linear layer to name them")
         return self.classes or tuple(map(str, range(heads[-1].out_features)))
 
     def normalise(self, clip_BCTHW: Tensor) -> Tensor:
-        """Pixels from 0 to 1 as the weights know them: published ones have their own mean."""
+        """Normalise pixels from 0 to 1 for the weights: published ones have their own mean."""
         loaded = getattr(self.live.model, "checkpoint", None)
         own = None if loaded is None else loaded.preprocessing
         if own is None or own.mean is None:
@@ -82,7 +82,7 @@ class LiveModel:
 
 
 def load_live(asked: LiveFlags, in_channels: int | None = None) -> LiveModel:
-    """The run that `asked.model` is the folder of, or else the registered model of that name."""
+    """Return the run in the folder `asked.model`, or else the registered model of that name."""
     if asked.size is not None:
         check_number("--size", asked.size, 1, MOST_PIXELS)
     if asked.window is not None:

@@ -1,4 +1,4 @@
-"""What `lean3d stream` makes of the answers: a screen, lines of JSON, videos with captions."""
+"""Outputs of `lean3d stream`: a screen, lines of JSON, videos with captions."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -20,7 +20,7 @@ __all__ = ["Output", "Track", "out_paths"]
 
 @dataclass(frozen=True)
 class Track:
-    """One video that is watched, and where it goes with its captions."""
+    """One input video, and the path of its captioned copy."""
 
     name: str
     fps: float
@@ -28,7 +28,7 @@ class Track:
 
 
 class Output(ExitStack):
-    """Takes the answers of a session; the videos are whole when its block ends well."""
+    """Takes the outputs of a session; the videos are complete when its block ends without error."""
 
     def __init__(self, tracks: Sequence[Track], names: tuple[str, ...], *, json: bool):
         super().__init__()
@@ -60,10 +60,10 @@ class Output(ExitStack):
 def out_paths(
     out: Path | None, sources: Sequence[str], read: Mapping[str, list[Path]]
 ) -> list[Path | None]:
-    """Where each source's video goes: `out` itself, or files in it for several sources.
+    """Return the path of each source's video: `out` itself, or files in it for several sources.
 
     Args:
-        read: What else is read, by what it is called; no video replaces it, nor a source.
+        read: Other files read, by description; no video may replace them, or a source.
 
     Raises:
         LeanError: there is no such folder, or a video would replace a source.

@@ -20,10 +20,10 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Load:
-    """Say what a file of published weights is, and load it into the network it belongs to.
+    """Identify a file of published weights, and load it into its network.
 
     Attributes:
-        file: What torch.save wrote, or .safetensors.
+        file: A file by torch.save, or .safetensors.
         format: As lean3d.load_checkpoint takes it; recognised by the keys by default.
         out: Where to write the weights under lean3d's names.
     """

@@ -14,7 +14,7 @@ from lean3d.recipes.options import read_options
 
 __all__ = ["ModelFlags"]
 
-# of a size: more than any axis has
+# limit of a size: more than any axis has
 DIGITS = 12
 AXES = {4: ("B", "C", "H", "W"), 5: ("B", "C", "D", "H", "W")}
 
@@ -36,20 +36,20 @@ class ModelFlags:
     options: tuple[str, ...] = ()
 
     def build(self, **more: Any) -> nn.Module:
-        """The model; an argument that is None is left to its own default."""
+        """Build the model; an argument that is None is left to its own default."""
         given: dict[str, Any] = dict(num_classes=self.num_classes, widths=self.widths, **more)
         return make_model(self.model, given | read_options(self.options))
 
     def sizes(self, text: str | None) -> tuple[int, ...]:
-        """Of the input: as written, or what the paper feeds the model."""
+        """Return the input shape: as given, or that of the model's paper."""
         return find_model(self.model).input_shape if text is None else _read(text)
 
 
 def _read(text: str) -> tuple[int, ...]:
-    """The sizes in "1,3,8,224,224".
+    """Parse the sizes in "1,3,8,224,224".
 
     Raises:
-        ShapeError: a size is no positive number; names its axis.
+        ShapeError: a size is not a positive number; names its axis.
     """
     words = text.split(",")
     names = AXES.get(len(words)) or tuple(f"axis {place}" for place in range(len(words)))

@@ -1,4 +1,4 @@
-"""Flags from a dataclass."""
+"""Parse flags into a dataclass."""
 
 import contextlib
 import io
@@ -14,7 +14,7 @@ __all__ = ["parse"]
 
 Arguments = TypeVar("Arguments")
 
-# what frames a box: in ASCII or, where the terminal knows them, lines and corners
+# characters of a box's frame: ASCII or, if the terminal has them, lines and corners
 FRAME = "│|╭╮╰╯─"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -41,7 +41,7 @@ def parse(
 
 
 def _sentence(box: str) -> str:
-    """What is wrong, from tyro's box: title, rule, what is wrong, rule, flags that are near, ..."""
+    """Return the error in tyro's box: title, rule, error, rule, similar flags, ..."""
     title, *blocks = _blocks(box)
     if title[0].strip().startswith("Required"):
         wrong = f"required: {', '.join(_flags(blocks[0][1:]))}"
@@ -53,7 +53,7 @@ def _sentence(box: str) -> str:
 
 
 def _blocks(box: str) -> list[list[str]]:
-    """The lines of a box less its frame, cut at its rules."""
+    """Return the lines of a box without its frame, split at its rules."""
     blocks: list[list[str]] = [[]]
     for line in COLOUR.sub("", box).splitlines():
         inside = line.strip(FRAME).rstrip()
@@ -65,6 +65,6 @@ def _blocks(box: str) -> list[list[str]]:
 
 
 def _flags(lines: list[str]) -> list[str]:
-    """Lines that name a flag; what explains it is indented further."""
+    """Return lines that name a flag; explanations are indented further."""
     depths = [len(line) - len(line.lstrip()) for line in lines]
     return [line.strip() for line, d in zip(lines, depths, strict=True) if d == min(depths)]

@@ -26,7 +26,7 @@ class Predict:
         image: A NIfTI file, or one for each channel in order.
         run: Folder of the run.
         out: The mask to write, .nii or .nii.gz.
-        overlap: Share of a window that the next one covers again.
+        overlap: Overlapping share of consecutive windows.
         batch_size: Windows at a time; the recipe's by default.
         device: Where to compute, such as cuda; a GPU if there is one by default.
     """
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
 
 
 def segment(image: tuple[Path, ...], run: Path, out: Path, **settings: Any) -> tuple[str, ...]:
-    """From image files to a mask file by a run's best weights; return the classes' names."""
+    """Segment image files into a mask file by a run's best weights; return the class names."""
     from lean3d.recipes.predict import predict
     from lean3d.recipes.runs import load_run
     from lean3d.recipes.segmentation import SegmentationRecipe
@@ -68,7 +68,7 @@ def segment(image: tuple[Path, ...], run: Path, out: Path, **settings: Any) -> t
 
 
 def _check_out(asked: Predict) -> None:
-    """Refuse before the work what would fail, or do harm, after it."""
+    """Refuse before the work what would fail, or destroy files, after it."""
     if not asked.image:
         raise RunError("predict needs an image; give a NIfTI file")
     if not asked.out.name.endswith((".nii", ".nii.gz")):

@@ -1,4 +1,4 @@
-"""One sentence for whatever went wrong, without secrets and other programs' insides."""
+"""Describe any error in one sentence, without secrets and other programs' internals."""
 
 import re
 
@@ -7,13 +7,13 @@ from lean3d.limits import free_memory, in_bytes
 
 __all__ = ["LONGEST", "escaped", "sentence"]
 
-# characters of a sentence, "lean3d: " included
+# maximum characters of a sentence, including "lean3d: "
 LONGEST = 400
 PREFIX = "lean3d: "
-# of what an error says; patterns take long on text without end
+# maximum characters read of an error's text; patterns are slow on very long text
 READ = 20_000
 
-# a DataLoader puts the traceback of its worker where the message was
+# a DataLoader replaces the message by the traceback of its worker
 WORKER = re.compile(r"^(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*)(?:: (.*))?\Z", re.MULTILINE | re.DOTALL)
 KILLED = re.compile(r"DataLoader worker \(pid.*?\) (?:exited unexpectedly|is killed)")
 # "you tried to allocate 38400000000 bytes", "Tried to allocate 20.00 GiB", "Unable to allocate ..."
@@ -27,7 +27,7 @@ TOO_LARGE = re.compile(
     r"|Maximum allowed dimension exceeded|array is too big|Exceeds the limit .* integer string"
     r"|numel.*overflow|[Ii]nvalid shape dimension|negative dimension"
 )
-# what torch adds for its own developers
+# texts that torch adds for its own developers
 INSIDES = re.compile(
     r"\[enforce fail at [^\]]*\]\s*(?:\S+ == \d+\.\s*)?|\(Triggered internally at [^)]*\)"
     r"|\"?[^\s\"]{0,200}\.(?:cpp|cu|h)\"?:\d+,?|Exception raised from .*|C\+\+ CapturedTraceback.*"
@@ -43,7 +43,7 @@ SECRET = re.compile(r"(?i)([?&;](?:pass\w*|pwd|token|secret|\w*key|auth|sig\w*)=
 
 
 def sentence(error: BaseException) -> str:
-    """What is wrong and what to do, on one line of at most LONGEST characters."""
+    """Return the error and its remedy, on one line of at most LONGEST characters."""
     name, text, ours = _unwrapped(error)
     if len(text) > READ:
         text = f"{text[: READ // 2]} ... {text[-READ // 2 :]}"
@@ -52,13 +52,13 @@ def sentence(error: BaseException) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text that any terminal takes: what is not printable is written as its code."""
+    """Return text for any terminal: characters that are not printable are escaped."""
     seen = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in seen)
 
 
 def _unwrapped(error: BaseException) -> tuple[str, str, bool]:
-    """Name of the error's class, its text, and whether it is one of ours; a worker's own."""
+    """Return the class name and text of an error or a worker's error, and whether it is ours."""
     name, text = type(error).__name__, str(error)
     if "Original Traceback" not in text:
         return name, text, isinstance(error, LeanError)
@@ -69,7 +69,7 @@ def _unwrapped(error: BaseException) -> tuple[str, str, bool]:
 
 
 def _other(error: BaseException, name: str, text: str) -> str:
-    """A sentence for an error that nobody foresaw."""
+    """Return a sentence for an unexpected error."""
     if isinstance(error, MemoryError) or MEMORY.search(text):
         return _memory(text)
     if isinstance(error, OverflowError) or TOO_LARGE.search(text):
@@ -105,16 +105,16 @@ def _memory(text: str) -> str:
 
 
 def _first(text: str) -> str:
-    """The first line with something in it."""
+    """Return the first line that is not empty."""
     lines = [line.strip() for line in INSIDES.sub("", text).splitlines()]
     return next((line for line in lines if line), "no more is known").rstrip(".")
 
 
 def _plain(text: str) -> str:
-    """Without torch's insides and advice, tracebacks and passwords, on one line."""
+    """Remove torch's internals and advice, tracebacks and passwords; return one line."""
     text = ANSI.sub("", text)
     if UNSAFE.search(text):
-        # torch's advice is to read the file in a way that runs what is in it
+        # torch's advice is to read the file in a way that runs code in it
         start = ADVICE.split(text)[0].rstrip(" :;,.")
         text = f"{start}{': the' if start else 'a'} file holds more than tensors, or is damaged"
     text = SECRET.sub(r"\1***", LOGIN.sub(r"\1***@", INSIDES.sub("", text)))
@@ -122,7 +122,7 @@ def _plain(text: str) -> str:
 
 
 def _clipped(text: str) -> str:
-    """The middle goes, because what to do about it stands at the end."""
+    """Cut the middle, because the remedy is at the end."""
     room = LONGEST - len(PREFIX)
     if len(text) <= room:
         return text

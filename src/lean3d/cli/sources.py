@@ -1,4 +1,4 @@
-"""What commands read and therefore never overwrite."""
+"""Files that commands read and therefore never overwrite."""
 
 from pathlib import Path
 
@@ -6,6 +6,6 @@ __all__ = ["run_files"]
 
 
 def run_files(run: Path) -> list[Path]:
-    """The files of a run folder that a command reads."""
+    """Return the files of a run folder that a command reads."""
     checkpoints = [run / "checkpoints" / f"{name}.ckpt" for name in ("best", "last")]
     return [run / "recipe.json", *checkpoints] if run.is_dir() else []

@@ -26,7 +26,7 @@ MOST = {"queue": 256, "limit": 10**15, "fps": 1000}
 
 @dataclass(frozen=True)
 class Watch(LiveFlags):
-    """Name what happens in videos, frame by frame, as they run.
+    """Classify videos frame by frame, as they run.
 
     Attributes:
         sources: Video files, folders of images, camera or camera:1, rtsp:// addresses, or - for
@@ -39,7 +39,7 @@ class Watch(LiveFlags):
         realtime: Play files at their own pace and drop the oldest frames where the model is
             slower, as with a camera. Otherwise no frame of a file is lost.
         queue: Frames decoded ahead of the model.
-        limit: Stop after so many frames of each source.
+        limit: Stop after this many frames of each source.
     """
 
     sources: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")] = ()
@@ -91,7 +91,7 @@ def _check(asked: Watch) -> None:
 
 
 def _open(asked: Watch) -> tuple[dict[int, FrameSource], dict[int, LeanError]]:
-    """Sources by their place; one that cannot be opened stops only itself, unless it is alone."""
+    """Open sources by index; one that cannot be opened stops only itself, unless it is alone."""
     opened, errors = {}, {}
     for place, source in enumerate(asked.sources):
         try:
@@ -127,7 +127,7 @@ def _row(
 
 
 def _report(asked: Watch, rows: list[dict[str, Any]]) -> None:
-    """A table, a line of JSON, a sentence for each source that failed, and exit code 2 then."""
+    """Print a table, a line of JSON and a sentence per failed source; return exit code 2 if any."""
     columns = ["source", "frames", "fps", "median ms", "p99 ms", "dropped"]
     # with --json stdout is lines of JSON alone
     print(format_table(rows, columns), file=sys.stderr if asked.json else sys.stdout)

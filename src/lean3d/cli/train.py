@@ -11,7 +11,7 @@ from lean3d.signals import advising
 
 __all__ = ["main"]
 
-# what people call the score that chooses the best epoch
+# names, for people, of the score that chooses the best epoch
 SCORES = {"val_dice": "Dice", "val_top1": "top-1"}
 
 
@@ -21,7 +21,7 @@ class Train:
 
     Attributes:
         out: The run folder; runs/RECIPE by default.
-        resume: Go on with the run that the folder holds.
+        resume: Resume the run in the folder.
         accelerator: Where to compute: auto, cpu, gpu.
     """
 
@@ -63,7 +63,7 @@ def _best(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def _table(results: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
-    """The score of each class that has one, and their mean."""
+    """Return the score of each class that has one, and their mean."""
     best, score = _best(results), results["monitor"]
     what = SCORES[score]
     rows = [{"class": n, what: best[k]} for n in recipe.names if (k := f"{score}_{n}") in best]

@@ -1,4 +1,4 @@
-"""Weights that a command writes."""
+"""Write the weights of a command."""
 
 import io
 from pathlib import Path
@@ -12,7 +12,7 @@ __all__ = ["save_weights"]
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """The state_dict, whole or not at all."""
+    """Write the state_dict atomically."""
     # into memory first: on a full disk torch.save says only "unexpected pos"
     buffer = io.BytesIO()
     torch.save(model.state_dict(), buffer)

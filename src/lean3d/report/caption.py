@@ -1,4 +1,4 @@
-"""A frame of video with what the model thinks of it, now and over the last seconds.
+"""A frame of video with the model's output, now and over the last seconds.
 
 Axes: H height, W width, C channels, K classes.
 """
@@ -16,13 +16,13 @@ from lean3d.report.drawing import COLOURS
 
 __all__ = ["Caption", "best"]
 
-# of the picture, its bars and its timeline, in pixels
+# sizes of the picture, its bars and its timeline, in pixels
 WIDTH, ROW, TIMELINE, EDGE, NAME = 480, 20, 90, 10, 130
 GROUND, INK, FAINT = "#FFFFFF", "#222222", "#DDDDDD"
 
 
 def best(probabilities_K: Tensor, names: Sequence[str], num: int = 5) -> list[tuple[str, float]]:
-    """The likeliest classes and their probabilities, best first."""
+    """Return the most likely classes and their probabilities, best first."""
     values, places = probabilities_K.topk(min(num, len(names)))
     pairs = zip(places.tolist(), values.tolist(), strict=True)
     return [(names[place], value) for place, value in pairs]
@@ -41,7 +41,7 @@ class Caption:
         self.past: deque[tuple[float, Tensor]] = deque()
 
     def draw(self, pixels_HWC: Tensor, probabilities_K: Tensor, seconds: float) -> Tensor:
-        """The frame at least 480 wide, its bars and timeline, (H', W', 3) uint8."""
+        """Return the frame at least 480 wide, its bars and timeline, (H', W', 3) uint8."""
         self.past.append((seconds, probabilities_K))
         while seconds - self.past[0][0] > self.seconds:
             self.past.popleft()
@@ -68,7 +68,7 @@ class Caption:
             pen.text(right + 8, y, f"{100 * share:.0f} %")
 
     def _timeline(self, pen: "_Pen", top: int) -> None:
-        """A line for every class that was among the three best within these seconds."""
+        """Draw a line for every class that was among the three best within these seconds."""
         left, right, low = EDGE, pen.width - EDGE, top + TIMELINE
         for share in (0, 0.5, 1):
             pen.line([(left, low - share * TIMELINE), (right, low - share * TIMELINE)], FAINT, 1)

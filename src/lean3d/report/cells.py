@@ -1,4 +1,4 @@
-"""Rows of values as columns of text, each column with one number of decimals."""
+"""Format rows of values as columns of text, each column with one number of decimals."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ Columns = Sequence[str] | Mapping[str, str] | None
 
 
 def column_names(rows: Iterable[Row], columns: Columns = None) -> dict[str, str]:
-    """Key and header of each column: as given, else every key in order of first appearance."""
+    """Return key and header of each column: as given, else every key in order of appearance."""
     if isinstance(columns, Mapping):
         return dict(columns)
     keys = columns if columns is not None else (key for row in rows for key in row)
@@ -20,7 +20,7 @@ def column_names(rows: Iterable[Row], columns: Columns = None) -> dict[str, str]
 
 
 def column_texts(values: Sequence[Any]) -> list[str]:
-    """One column as text: whole numbers whole, others with the decimals the largest needs."""
+    """Format one column: whole numbers whole, others with the decimals the largest needs."""
     numbers = [abs(float(value)) for value in values if is_number(value)]
     whole = all(isinstance(value, Integral) for value in values if is_number(value))
     decimals = 0 if whole else _decimals(max(numbers, default=0.0))
@@ -28,12 +28,12 @@ def column_texts(values: Sequence[Any]) -> list[str]:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a finite number, and not a yes or no."""
+    """Whether it is a finite number, and not a bool."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _decimals(largest: float) -> int:
-    """About four digits for the largest; 0.0123 keeps four decimals."""
+    """Return decimals for about four digits of the largest; 0.0123 keeps four decimals."""
     if largest == 0:
         return 1
     return min(max(3 - math.floor(math.log10(largest)), 0), 6) if largest < 1e4 else 0

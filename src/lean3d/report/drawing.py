@@ -1,6 +1,6 @@
-"""What every figure shares: size, colours, and how it travels inside a page.
+"""Common parts of the figures: size, colours, and embedding in a page.
 
-Colours: Okabe and Ito, Color Universal Design, 2008: told apart under every colour blindness.
+Colours: Okabe and Ito, Color Universal Design, 2008: distinguishable with any colour blindness.
 Figures are made without pyplot, so drawing leaves no state and needs no screen.
 """
 
@@ -25,7 +25,7 @@ SVG = {"svg.fonttype": "path", "svg.hashsalt": "lean3d"}
 
 
 def color(index: int) -> str:
-    """The colour of class or run `index`, from 0; they repeat after seven."""
+    """Return the colour of class or run `index`, from 0; they repeat after seven."""
     return COLOURS[index % len(COLOURS)]
 
 
@@ -45,14 +45,14 @@ def plain_axes(axes: "Axes", xlabel: str, ylabel: str) -> None:
 
 
 def svg_uri(figure: "Figure") -> str:
-    """The figure as an SVG data URI; the same figure gives the same text."""
+    """Return the figure as an SVG data URI; the same figure gives the same text."""
     matplotlib = require("matplotlib", extra="train")
     with matplotlib.rc_context(SVG):
         return _uri(figure, "svg", "image/svg+xml", metadata={"Date": None})
 
 
 def png_uri(figure: "Figure", dpi: int = 110) -> str:
-    """The figure as a PNG data URI, for pictures of volumes."""
+    """Return the figure as a PNG data URI, for pictures of volumes."""
     return _uri(figure, "png", "image/png", dpi=dpi)
 
 

@@ -1,4 +1,4 @@
-"""Put names beside points so that no name covers a point or another name."""
+"""Place names beside points so that no name covers a point or another name."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ VERTICAL = {1: "bottom", 0: "center", -1: "top"}
 def place_labels(axes: "Axes", points: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
     """Name each point; the axes' limits must be final, positions are tried on the drawn picture.
 
-    A name that fits nowhere close moves away and gets a thin line to its point.
+    A name without a close free place is moved away and gets a thin line to its point.
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
@@ -31,7 +31,7 @@ def place_labels(axes: "Axes", points: Sequence[tuple[float, float]], names: Seq
 
 
 def _place(axes: "Axes", point: tuple[float, float], name: str, taken: list["Bbox"]) -> "Bbox":
-    """Try every direction near, then ever farther; keep what covers least."""
+    """Try every direction near, then increasingly far; keep the place that covers least."""
     tried = []
     for reach in (1, 2.5, 4, 6):
         for direction in DIRECTIONS:

@@ -30,7 +30,7 @@ def draw_overlay(
     spacing: Sequence[float] | None = None,
     class_names: Sequence[str] | None = None,
 ) -> "Figure":
-    """Axial, coronal and sagittal slices: truth, prediction, and where the two disagree.
+    """Axial, coronal and sagittal slices: truth, prediction, and where they differ.
 
     Each view shows the slice where the truth has most foreground, around the labelled region, in
     radiological convention and true proportions, grey from the 1st to the 99th percentile.

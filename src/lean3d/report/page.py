@@ -1,4 +1,4 @@
-"""One HTML page that holds everything it shows: no link, no script, readable offline for good."""
+"""One self-contained HTML page: no link, no script, readable offline."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ PAGE = """<!DOCTYPE html>
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it: text, Table, Picture or Code, in order."""
+    """A heading and its content: text, Table, Picture or Code, in order."""
 
     title: str
     parts: Sequence[Part]
@@ -43,12 +43,12 @@ def write_page(
     sections: Sequence[Section],
     facts: Mapping[str, object] | None = None,
 ) -> None:
-    """Write the page, whole or not at all.
+    """Write the page atomically.
 
     Args:
-        facts: What someone needs to repeat it: commands, recipe, versions, hardware, date, commit.
-            They stand in the footer; a list is shown as lines of code, a dict as lines of
-            "key: value", and what is None is left out.
+        facts: Facts needed to repeat it: commands, recipe, versions, hardware, date, commit. They
+            are in the footer; a list is shown as lines of code, a dict as lines of "key: value",
+            and None is omitted.
 
     Raises:
         DataError: the file cannot be written.
@@ -59,7 +59,7 @@ def write_page(
 def page_html(
     title: str, sections: Sequence[Section], facts: Mapping[str, object] | None = None
 ) -> str:
-    """The page as text; whatever is given as text is shown as text."""
+    """Return the page as text; all text content is escaped."""
     style = files("lean3d.report").joinpath("style.css").read_text("utf-8")
     body = "\n".join(map(_section, sections))
     return PAGE.format(title=escape(title), style=style, body=body, footer=_footer(facts or {}))

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_classes", "draw_edges", "draw_grey", "draw_scale"]
 
-# where left, right, top and bottom are, in shares of the panel
+# positions of left, right, top and bottom, in shares of the panel
 PLACES = ((0.025, 0.5), (0.975, 0.5), (0.5, 0.97), (0.5, 0.03))
 ALIGN = (("left", "center"), ("right", "center"), ("center", "top"), ("center", "bottom"))
 
 
 def draw_grey(axes: "Axes", image_HW: np.ndarray, window, size: tuple[float, float]) -> None:
-    """The image on its window, in millimetres, nothing around it."""
+    """Draw the image in its window, in millimetres, without axes."""
     low, high = window
     extent = (0, size[0], size[1], 0)
     axes.imshow(image_HW, "gray", vmin=low, vmax=high, extent=extent, interpolation="bilinear")
@@ -53,7 +53,7 @@ def _outline(axes: "Axes", inside_HW: np.ndarray, color: str, size: tuple[float,
 
 
 def draw_edges(axes: "Axes", view: View) -> None:
-    """R L A P S I, where they are."""
+    """Draw R L A P S I at their places."""
     for letter, (x, y), (ha, va) in zip(view.edges, PLACES, ALIGN, strict=True):
         # a fixed-width I has serifs, a plain one is a bar
         font = dict(family="monospace", fontsize=10, fontweight="bold")

@@ -1,4 +1,4 @@
-"""Cost against quality, and the front of what nothing beats at its cost."""
+"""Cost against quality, and the Pareto front."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ __all__ = ["Point", "draw_pareto", "front"]
 
 @dataclass(frozen=True)
 class Point:
-    """A model: what it is called, what it costs and how good it is."""
+    """A model: its name, its cost and its quality."""
 
     name: str
     macs: float
@@ -25,7 +25,7 @@ class Point:
 
 
 def front(points: Sequence[Point]) -> list[Point]:
-    """The points no other beats: cheapest first, each better than all cheaper ones."""
+    """Return the Pareto front: cheapest first, each better than all cheaper ones."""
     best: list[Point] = []
     for point in sorted(points, key=lambda point: (point.macs, -point.dice)):
         if not best or point.dice > best[-1].dice:
@@ -59,7 +59,7 @@ def draw_pareto(points: Sequence[Point], ylabel: str = "mean Dice", per: str = "
 
 
 def _few_ticks(axes) -> None:
-    """Plain numbers instead of powers of ten, and enough of them on a short axis."""
+    """Use plain numbers instead of powers of ten, and enough of them on a short axis."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -1,4 +1,4 @@
-"""What a section of a page can hold, besides plain text: tables, pictures, code."""
+"""Content of a page's section, besides plain text: tables, pictures, code."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -81,7 +81,7 @@ def _column(table: Table, key: str, header: str) -> list[str]:
 
 
 def _best(values: Sequence[Any], texts: Sequence[str], which: str | None) -> str | None:
-    """How the best value reads; what reads the same is as good."""
+    """Return the text of the best value; equal texts are equally good."""
     numbers = [(value, text) for value, text in zip(values, texts, strict=True) if is_number(value)]
     if which is None or not numbers:
         return None

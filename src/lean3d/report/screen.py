@@ -1,4 +1,4 @@
-"""What runs, in a terminal, a few times a second."""
+"""A live table of the running streams, in a terminal."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -47,14 +47,14 @@ class Screen:
             self.live.stop()
 
     def show(self, part: int, shown: Shown) -> None:
-        """Put one video's numbers in its place."""
+        """Update the row of one video."""
         self.parts[part] = shown
         if self.live is not None:
             self.live.update(table(self.parts), refresh=True)
 
 
 def table(parts: Mapping[int, Shown]) -> Any:
-    """A row a video: its rate and times, and beside them its likeliest classes as bars.
+    """One row per video: its rate and times, and beside them its most likely classes as bars.
 
     It fits a terminal of 80 columns.
     """
@@ -62,7 +62,7 @@ def table(parts: Mapping[int, Shown]) -> Any:
     grid.add_column(no_wrap=True, min_width=NAME)
     grid.add_column(no_wrap=True)
     for _, part in sorted(parts.items()):
-        # the end of a path says more than its beginning
+        # the end of a path is more specific than its beginning
         name = part.name if len(part.name) <= NAME else f"…{part.name[1 - NAME :]}"
         lines = [name, f"frame {part.frames}, {part.fps:.1f} fps"]
         lines += [f"median {part.median_ms:.1f} ms", f"p99 {part.p99_ms:.1f} ms"]

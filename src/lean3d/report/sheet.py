@@ -1,4 +1,4 @@
-"""Where the panels of a figure go: three views below each other, all at one scale. In inches."""
+"""Layout of the panels of a figure: three views below each other, at one scale. In inches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Sheet:
 
     @property
     def scale(self) -> float:
-        """Inches per millimetre: the widest view fills a panel, none is too tall."""
+        """Return inches per millimetre: the widest view fills a panel, none is too tall."""
         widest, tallest = (max(sizes) for sizes in zip(*self.views, strict=True))
         return min(PANEL / widest, TALLEST / tallest)
 

@@ -1,4 +1,4 @@
-"""Rows for people, as aligned text, and for programs, as one line of JSON."""
+"""Format rows for people, as aligned text, and for programs, as one line of JSON."""
 
 import json
 import math
@@ -12,7 +12,7 @@ __all__ = ["format_table", "json_line"]
 
 
 def format_table(rows: Sequence[Row], columns: Columns = None) -> str:
-    """Aligned plain text: a header, a rule, one line a row; "-" where a row has no value.
+    """Return aligned plain text: a header, a rule, one line per row; "-" where a row has no value.
 
     Args:
         columns: Keys in order, or key -> header, with the unit in the header: {"macs": "MACs (G)"}.

@@ -15,7 +15,7 @@ __all__ = ["VIEWS", "View", "cut", "fullest_slice", "region", "size_mm"]
 
 @dataclass(frozen=True)
 class View:
-    """A cut across one axis, and what lies at the edges of its picture.
+    """A cut across one axis, and the directions at the edges of its picture.
 
     Args:
         edges: Left, right, top, bottom.
@@ -34,7 +34,7 @@ VIEWS = (
 
 
 def cut(volume_DHW: np.ndarray, view: View, index: int) -> np.ndarray:
-    """One slice as a picture: row 0 on top, column 0 on the viewer's left.
+    """Return one slice as a picture: row 0 on top, column 0 on the viewer's left.
 
     Superior, anterior and right all grow with the index, and belong on top or on the left.
     """
@@ -48,9 +48,9 @@ def size_mm(shape: tuple[int, ...], spacing: tuple[float, ...], view: View) -> t
 
 
 def region(label_DHW: np.ndarray, spacing: tuple[float, ...]) -> tuple[slice, ...]:
-    """The box around all foreground with room to see where it lies; everything if there is none.
+    """Return the box around all foreground with a margin; everything if there is none.
 
-    The room is an eighth of the box, and 15 mm at least.
+    The margin is an eighth of the box, and 15 mm at least.
     """
     found = np.nonzero(label_DHW)
     if not len(found[0]):
@@ -64,7 +64,7 @@ def region(label_DHW: np.ndarray, spacing: tuple[float, ...]) -> tuple[slice, ..
 
 
 def fullest_slice(label_DHW: np.ndarray, view: View) -> int:
-    """The slice with the most foreground; of several equal ones, the middle one."""
+    """Return the slice with the most foreground; of several equal ones, the middle one."""
     others = tuple(axis for axis in range(3) if axis != view.axis)
     voxels = (label_DHW > 0).sum(axis=others)
     fullest = np.flatnonzero(voxels == voxels.max())
