@@ -1,4 +1,4 @@
-"""Errors a user can act on: who raised it, what was expected, what was got, what to do."""
+"""Errors that users can act on: who raised it, what was expected, what was got, what to do."""
 
 __all__ = [
     "ConversionError",
@@ -11,7 +11,7 @@ __all__ = [
 
 
 class LeanError(ValueError):
-    """Something the user gave cannot be used. The command line prints it and exits with code 2."""
+    """An input of the user cannot be used. The command line prints it and exits with code 2."""
 
 
 class ShapeError(LeanError):
@@ -23,7 +23,7 @@ class ConversionError(LeanError):
 
 
 class DataError(LeanError):
-    """A file or folder does not hold what was asked for."""
+    """A file or folder does not hold the expected data."""
 
 
 class RunError(LeanError):

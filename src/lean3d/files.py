@@ -1,4 +1,4 @@
-"""Write a file whole or not at all, and refuse before the work what cannot be written."""
+"""Write files atomically, and refuse unwritable outputs before the work."""
 
 import errno
 import os
@@ -17,18 +17,18 @@ from lean3d.signals import uninterrupted
 
 __all__ = ["check_outputs", "write_between", "write_text", "write_whole"]
 
-# seconds until a named pipe that no program reads is given up
+# timeout in seconds of a named pipe without a reader
 PATIENCE = 5.0
 LINKS = 40
 
 
 @contextmanager
 def write_whole(path: str | Path) -> Iterator[Path]:
-    """Give a temporary name; what is written there becomes `path` when the block ends well.
+    """Yield a temporary name; its file is renamed to `path` when the block ends without error.
 
-    When the block fails, the temporary file goes and whatever stood at `path` stays. A link is
+    If the block fails, the temporary file is removed and the old file at `path` stays. A link is
     followed: the file it points to is replaced. Devices, pipes and names of open files such as
-    /dev/stdout are written to and stay what they are.
+    /dev/stdout are written to and not replaced.
 
     Raises:
         DataError: the disk is full, the folder is missing or cannot be written.
@@ -37,7 +37,7 @@ def write_whole(path: str | Path) -> Iterator[Path]:
     try:
         beside = _file(path)
         folder = Path(tempfile.gettempdir()) if beside is None else beside.parent
-        with uninterrupted():  # by a signal between the file and its name
+        with uninterrupted():  # by a signal between the creation of the file and its name
             temporary = _temporary(path, folder)
         yield temporary
         if beside is None:
@@ -45,13 +45,13 @@ def write_whole(path: str | Path) -> Iterator[Path]:
         else:
             _replace(temporary, beside)
     except LeanError as error:
-        # what a writer says of the temporary name it says of the file
+        # writers name the temporary file in their messages
         text = str(error).replace(str(temporary), str(path))
         raise type(error)(text.replace(temporary.name, path.name) if temporary else text) from error
     except OSError as error:
         _refuse(path, error)
     except Exception as error:
-        # libraries say in words of their own that a disk is full
+        # libraries use other messages for a full disk
         if (full := _full(temporary)) is not None:
             _refuse(path, full)
         raise error
@@ -61,7 +61,7 @@ def write_whole(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write text as UTF-8, whole or not at all; names that are not UTF-8 as JSON escapes them."""
+    """Write text as UTF-8, atomically; names that are not UTF-8 are JSON-escaped."""
     with write_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
@@ -88,12 +88,12 @@ def write_between(path: str | Path, name: str, text: str) -> None:
 def check_outputs(
     outputs: Mapping[str, Path | None], sources: Mapping[str, Iterable[str | Path]] | None = None
 ) -> None:
-    """Refuse, before anything is written, outputs of which one cannot be written as asked.
+    """Refuse outputs that cannot be written as asked, before anything is written.
 
     Args:
-        outputs: What each flag gave, such as {"--json": path}.
-        sources: What is read, by what it is called, such as {"image": paths}; no output replaces
-            one of them, under whatever name.
+        outputs: The value of each flag, such as {"--json": path}.
+        sources: Files read, by description, such as {"image": paths}; no output may replace one of
+            them, by any name.
 
     Raises:
         DataError: a folder is missing or cannot be written, an output is a folder, a source, or
@@ -129,12 +129,12 @@ def _same(path: Path, source: str | Path) -> bool:
     """Whether two names are one file, by links of either kind."""
     try:
         return os.path.samefile(path, source)
-    except (OSError, ValueError):  # one of them is not there, or is an address
+    except (OSError, ValueError):  # one of them does not exist, or is an address
         return os.path.realpath(path) == os.path.realpath(source)
 
 
 def _file(path: Path) -> Path | None:
-    """The file that is to be replaced, or made, behind all links; None for what is no file."""
+    """Return the file that would be replaced, or made, behind all links; None if it is no file."""
     if _descriptor(path) is not None:
         return None
     try:
@@ -147,8 +147,8 @@ def _file(path: Path) -> Path | None:
 
 
 def _descriptor(path: Path) -> int | None:
-    """The number of the open file that a name such as /dev/stdout stands for."""
-    # where the open files of this process have names: /dev/stdout is a link into one of them
+    """Return the number of the open file that a name such as /dev/stdout refers to."""
+    # the names of this process's open files are in here: /dev/stdout is a link into it
     folders = "/dev/fd", f"/proc/{os.getpid()}/fd"
     name = os.fspath(path)
     for _ in range(LINKS):
@@ -162,7 +162,7 @@ def _descriptor(path: Path) -> int | None:
 
 
 def _temporary(path: Path, folder: Path) -> Path:
-    """A new empty file; its suffix stays, for writers that choose a format by it (.nii.gz)."""
+    """Make a new empty file; keep the suffix, for writers that choose a format by it (.nii.gz)."""
     suffix = ".nii.gz" if path.name.endswith(".nii.gz") else path.suffix
     # a name may have 255 bytes, the random part included
     beginning = path.name.removesuffix(suffix)[:32]
@@ -193,7 +193,7 @@ def _pass_through(temporary: Path, path: Path) -> None:
 
 
 def _opened(path: Path) -> int:
-    """Open for writing; a pipe without a reader is waited for a little."""
+    """Open for writing; wait briefly for the reader of a pipe."""
     until = time.monotonic() + PATIENCE
     while True:
         try:
@@ -210,7 +210,7 @@ def _opened(path: Path) -> int:
 
 
 def _full(temporary: Path | None) -> OSError | None:
-    """Why not one more block can be written to the temporary file; None where it can."""
+    """Return the reason why no more can be written to the temporary file; None if it can."""
     if temporary is None:
         return None
     try:

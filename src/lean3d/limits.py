@@ -1,4 +1,4 @@
-"""What memory and numbers can hold, checked before anything is allocated."""
+"""Limits of memory and numbers, checked before anything is allocated."""
 
 import math
 import os
@@ -16,10 +16,10 @@ MOST_NUMBERS = 2**40
 def check_number(
     name: str, value: float, low: float = 0, high: float = math.inf, *, above: bool = False
 ) -> None:
-    """Refuse NaN, infinity and what is not within low .. high; with `above`, `low` itself too.
+    """Refuse NaN, infinity and values outside low .. high; with `above`, `low` itself too.
 
     Raises:
-        LeanError: says what `name` is, and what was got.
+        LeanError: names `name`, its range, and the value.
     """
     if low <= value <= high and abs(value) != math.inf and not (above and value == low):
         return
@@ -31,10 +31,10 @@ def check_number(
 
 
 def check_sizes(name: str, sizes: Sequence[int]) -> None:
-    """Refuse a tensor of more numbers than any machine holds.
+    """Refuse a tensor of more numbers than any machine can hold.
 
     Raises:
-        LeanError: gives the sizes and how many numbers they make.
+        LeanError: gives the sizes and their product.
     """
     if (product := math.prod(sizes)) > MOST_NUMBERS:
         shown = f"{product:.2g}" if product < 10**300 else "more than 10^300"
@@ -45,10 +45,10 @@ def check_sizes(name: str, sizes: Sequence[int]) -> None:
 
 
 def check_memory(what: str, size: int, remedy: str) -> None:
-    """Refuse what takes more bytes than are free, before it is made.
+    """Refuse an allocation of more bytes than are free, before it is made.
 
     Raises:
-        LeanError: gives the bytes it takes and those that are free.
+        LeanError: gives the bytes needed and those that are free.
     """
     free = free_memory()
     if free is not None and size > free:
@@ -58,7 +58,7 @@ def check_memory(what: str, size: int, remedy: str) -> None:
 
 
 def in_bytes(size: int) -> str:
-    """A number of bytes for people: "17.8 TiB"."""
+    """Format a number of bytes for people: "17.8 TiB"."""
     amount, units = float(size), ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
     while amount >= 1024 and len(units) > 1:
         amount, units = amount / 1024, units[1:]
@@ -68,9 +68,9 @@ def in_bytes(size: int) -> str:
 
 
 def free_memory() -> int | None:
-    """Bytes this process may still take: of the machine, its control group and its own limit.
+    """Return the bytes this process may allocate: by machine, control group and its own limit.
 
-    None where the system does not tell.
+    None if the system does not report it.
     """
     known = [*_of_machine(), *_of_group(), *_of_process()]
     return max(min(known), 0) if known else None
@@ -90,7 +90,7 @@ def _of_machine() -> Iterator[int]:
 
 
 def _of_group() -> Iterator[int]:
-    """Of the control group, version 2 or 1, that a container or a job scheduler sets."""
+    """Return the limit of a container's or scheduler's control group, version 2 or 1."""
     groups = [line.split(":", 2) for line in (_read("/proc/self/cgroup") or "").splitlines()]
     for _, kinds, path in (group for group in groups if len(group) == 3):
         if kinds and "memory" not in kinds.split(","):
@@ -99,7 +99,7 @@ def _of_group() -> Iterator[int]:
         most, now = ("limit_in_bytes", "usage_in_bytes") if kinds else ("max", "current")
         for folder in {root, f"{root}{path}"}:
             limit, used = (_read(f"{folder}/memory.{name}") or "" for name in (most, now))
-            # version 2 says "max" where there is no limit, version 1 a number near 2^63
+            # version 2 says "max" if there is no limit, version 1 a number near 2^63
             if limit.strip().isdigit() and used.strip().isdigit() and int(limit) < 2**60:
                 yield int(limit) - int(used)
 

@@ -1,7 +1,7 @@
-"""One run at a time in a folder, by a lock that ends with its process, however that ends.
+"""Allow one run at a time in a folder, by a lock that ends with its process, however that ends.
 
-A POSIX record lock, because the workers of a loader do not inherit it: after a kill they may live
-on for seconds. Where there are none (Windows, a few network file systems), nothing is locked.
+It is a POSIX record lock, because the workers of a loader do not inherit it: after a kill they may
+live on for seconds. On systems without (Windows, a few network file systems), nothing is locked.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ BUSY = errno.EACCES, errno.EAGAIN
 
 
 class _Here:
-    """What this process holds: record locks do not part its threads."""
+    """The locks of this process: record locks do not exclude its own threads."""
 
     def __init__(self) -> None:
         self.guard = threading.Lock()
@@ -40,9 +40,9 @@ _here = _Here()
 
 @contextmanager
 def held(folder: str | Path, *, wait: bool = False) -> Iterator[None]:
-    """Keep other processes and threads out of a folder, which is made if it is not there.
+    """Keep other processes and threads out of a folder, which is made if it does not exist.
 
-    The same thread may enter again. Folders made here that are still empty at the end go.
+    The same thread may enter again. Folders made here are removed at the end if empty.
 
     Args:
         wait: Wait until the folder is free.
@@ -69,7 +69,7 @@ def held(folder: str | Path, *, wait: bool = False) -> Iterator[None]:
                     _here.depth[folder] = 0
         finally:
             for new in made:
-                with contextlib.suppress(OSError):  # it holds something
+                with contextlib.suppress(OSError):  # it is not empty
                     new.rmdir()
     finally:
         own.release()
@@ -84,13 +84,13 @@ def _locked(folder: Path, wait: bool) -> Iterator[None]:
         os.write(handle, f"process {os.getpid()} on {platform.node()}".encode())
         yield
     finally:
-        # while it is locked: who has opened it before looks again, see _open
+        # while it is locked: processes that opened it before check again, see _open
         path.unlink(missing_ok=True)
         os.close(handle)
 
 
 def _open(path: Path, wait: bool) -> int:
-    """An open file that is locked, and still the one of that name."""
+    """Return an open file that is locked, and still the one of that name."""
     while True:
         handle = _try_open(path)
         try:
@@ -119,13 +119,13 @@ def _lock(handle: int, path: Path, wait: bool) -> None:
         fcntl.lockf(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
         if error.errno in BUSY:
-            # who holds it writes this at once; a file system without locks knows nothing
+            # the holder writes this immediately; a file system without locks does not report it
             owner = path.read_text(errors="replace") if path.exists() else ""
             raise RunError(_busy(path.parent, owner or "another process")) from None
 
 
 def _make(folder: Path) -> list[Path]:
-    """Make the folder and return what had to be made, the deepest first."""
+    """Make the folder and return the folders that were made, the deepest first."""
     made = []
     try:
         for path in [folder, *folder.parents]:

@@ -1,4 +1,4 @@
-"""Packages that only some features need, asked for where they are used."""
+"""Import packages that only some features need, where they are used."""
 
 import importlib
 from types import ModuleType
@@ -9,7 +9,7 @@ __all__ = ["require"]
 
 
 def require(name: str, *, extra: str) -> ModuleType:
-    """Import an optional package, or say which extra brings it.
+    """Import an optional package, or raise an error with the name of its extra.
 
     Raises:
         MissingExtraError: the package is absent or cannot be imported; the message says which.

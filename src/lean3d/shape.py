@@ -1,4 +1,4 @@
-"""Axis names and the checks of sizes every part of the package shares.
+"""Axis names and the checks of sizes shared by all parts of the package.
 
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
@@ -21,7 +21,7 @@ Triple = tuple[int, int, int]
 def triple(value: Any, name: str = "value") -> Triple:
     """Repeat an int as (depth, height, width); return a sequence of three as a tuple."""
     if type(value) is tuple and [type(item) for item in value] == [int] * 3:
-        return value  # as torch.nn has it at every call
+        return value  # fast path: torch.nn calls it with a tuple at every call
     items = tuple(value) if isinstance(value, Sequence) else (value,) * 3
     if not fits(items, Triple):
         got = shortened(value)
@@ -31,7 +31,7 @@ def triple(value: Any, name: str = "value") -> Triple:
 
 
 def sizes(x: Tensor) -> tuple[int, ...]:
-    """The sizes of `x`; plain integers also while torch.jit.trace records, which gives tensors."""
+    """Return the sizes of `x`; plain integers also while torch.jit.trace records tensors."""
     if not torch.jit.is_tracing():
         return x.shape
     recorder = torch._C._get_tracing_state()
@@ -44,7 +44,7 @@ def sizes(x: Tensor) -> tuple[int, ...]:
 
 def check_axes(x: Tensor, axes: str, owner: object) -> None:
     """Raise ShapeError unless `x` has the axes of a pattern such as "B C=16 D H W"."""
-    if isinstance(x, Proxy):  # torch.fx records it, and it has no sizes yet
+    if isinstance(x, Proxy):  # torch.fx traces it, and it has no sizes yet
         return
     names = axes.split()
     if not isinstance(x, Tensor):
@@ -65,7 +65,7 @@ def check_axes(x: Tensor, axes: str, owner: object) -> None:
 
 
 def _lacking(x: Tensor, channels: str) -> str:
-    """What to add to a tensor of four axes, by where its channels are."""
+    """Return the remedy for a tensor of four axes, by its channel axis."""
     depth, batch = "depth with x.unsqueeze(2)", "a batch with x.unsqueeze(0)"
     first, second = (channels.endswith(f"={size}") for size in sizes(x)[:2])
     if first == second:

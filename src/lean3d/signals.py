@@ -1,4 +1,4 @@
-"""End a command at a signal as an error would: temporary files go, and the exit code says why."""
+"""End a command at a signal as at an error: temporary files are removed, with an exit code."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from typing import Any
 
 __all__ = ["Stopped", "advising", "check_stopped", "stoppable", "uninterrupted"]
 
-# a terminal's Ctrl-C, what schedulers and `kill` send, and what a terminal sends when it closes
+# a terminal's Ctrl-C, the signals of schedulers and `kill`, and that of a closed terminal
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
@@ -19,10 +19,10 @@ DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
 
 
 class Stopped(SystemExit):
-    """A signal ended the program; the exit code is 128 and its number, as shells have it.
+    """A signal ended the program; the exit code is 128 and its number, as in shells.
 
     Attributes:
-        advice: How to go on; whoever knows sets it on the way out.
+        advice: How to continue; set by code that catches it on the way out.
     """
 
     def __init__(self, number: int):
@@ -35,7 +35,7 @@ class Stopped(SystemExit):
 
 
 class _Received:
-    """The signal that came, if any, how many sections hold it back, and who would take it."""
+    """The received signal, if any, the number of sections that delay it, and its handlers."""
 
     number: int | None = None
     held = 0
@@ -49,8 +49,8 @@ _received = _Received()
 def stoppable() -> Iterator[None]:
     """Inside, a signal raises `Stopped` in the main thread, once; later signals are ignored.
 
-    Signals that the caller ignores (nohup, a shell's background jobs) stay ignored. Other threads
-    than the main one cannot take signals, nothing changes in them.
+    Signals that the caller ignores (nohup, a shell's background jobs) stay ignored. Threads other
+    than the main one cannot receive signals; nothing changes in them.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -60,7 +60,7 @@ def stoppable() -> Iterator[None]:
     _received.number, _received.held, _received.taken = None, 0, True
 
     def again(lost: Any) -> None:
-        # Python prints what a destructor raises, and goes on
+        # Python prints a destructor's exception, and continues
         if isinstance(lost.exc_value, Stopped):
             threading.Timer(0.01, _send_again, (lost.exc_value.number,)).start()
         else:
@@ -75,7 +75,7 @@ def stoppable() -> Iterator[None]:
     except Stopped:
         raise
     except BaseException:
-        # what breaks because of the signal, such as workers that got it too, is not the reason
+        # errors caused by the signal, such as those of workers that got it too, are not the reason
         check_stopped()
         raise
     finally:
@@ -87,7 +87,7 @@ def stoppable() -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """A short section that a signal waits for, such as naming a file that has just been made."""
+    """A short section that delays signals, such as naming a file that has just been made."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -102,7 +102,7 @@ def uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def advising(folder: Path, record: str = "") -> Iterator[None]:
-    """Say of work in a folder that a signal stops: go on by --resume, once it has a record."""
+    """Add the advice to continue by --resume to a stop in a folder, once it has a record."""
     try:
         yield
     except Stopped as stopped:

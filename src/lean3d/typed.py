@@ -1,4 +1,4 @@
-"""Values of the fields of a dataclass, compared with the types they are declared with."""
+"""Compare the values of a dataclass's fields with their declared types."""
 
 from dataclasses import fields
 from functools import cache
@@ -15,7 +15,7 @@ WORDS |= {NoneType: "None"}
 
 
 def check_types(record: Any, error: type[LeanError] = LeanError) -> None:
-    """Refuse a dataclass whose values are of other types than its fields say.
+    """Refuse a dataclass whose values are of other types than its fields declare.
 
     Raises:
         LeanError: or the class given; names the field, its type and what was got.
@@ -77,13 +77,13 @@ def fits(value: Any, kind: Any) -> bool:
 
 
 def shortened(value: Any) -> str:
-    """What a value is, in at most 80 characters."""
+    """Describe a value, in at most 80 characters."""
     shown = f"{type(value).__name__} {value!r}"
     return f"{shown[:77]}..." if len(shown) > 80 else shown
 
 
 def describe(kind: Any) -> str:
-    """A type in words."""
+    """Describe a type in words."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         return " or ".join(map(describe, parts))

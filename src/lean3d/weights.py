@@ -1,4 +1,4 @@
-"""Refuse tensors that are no weights, by name: before a network takes them, or one is used."""
+"""Refuse invalid weights, by name: before a network takes them, or one is used."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ __all__ = ["check_model", "check_tensors", "check_weights"]
 
 
 def check_tensors(path: str | Path, tensors: Mapping[str, Any]) -> None:
-    """Refuse what is not a plain tensor with values: sparse, quantised, nested, complex, meta.
+    """Refuse tensors that are not plain with values: sparse, quantised, nested, complex, meta.
 
     Raises:
         DataError: names the first of them, and the file.
@@ -32,12 +32,12 @@ def check_weights(
     """Refuse values that a network of these tensors would not compute with as they are.
 
     Args:
-        tensors: What the network is to get, by its own names.
-        expected: What it has, for their types.
+        tensors: The network's new tensors, by its own names.
+        expected: The network's own tensors, for their types.
 
     Raises:
-        DataError: a tensor holds NaN or infinity, a variance below 0, or whole numbers or truth
-            values where the network has real ones; names it, and the file.
+        DataError: a tensor holds NaN or infinity, a variance below 0, or integers or booleans where
+            the network has floats; names it, and the file.
     """
     check_tensors(path, tensors)
     for name, value in tensors.items():
@@ -53,7 +53,7 @@ def check_weights(
 
 
 def _check_values(path: str | Path, name: str, value: Tensor) -> None:
-    # numbers of 8 bits have no arithmetic of their own
+    # 8-bit floats have no arithmetic of their own
     value = value if value.element_size() > 1 else value.float()
     finite = value.isfinite()
     if not finite.all():
@@ -73,15 +73,15 @@ def _check_values(path: str | Path, name: str, value: Tensor) -> None:
 def check_model(
     who: str, model: nn.Module, error: type[LeanError] = LeanError, *, meta: bool = False
 ) -> None:
-    """Refuse a network whose weights make no numbers, or are complex.
+    """Refuse a network whose weights are not finite, or are complex.
 
     Args:
-        who: Refuses.
-        error: What is raised.
-        meta: Take weights on the meta device.
+        who: Name in the message.
+        error: Class of the error.
+        meta: Accept weights on the meta device.
 
     Raises:
-        LeanError: names the tensor, and how much of it is wrong.
+        LeanError: names the tensor, and the share of it that is wrong.
     """
     buffers = dict(model.named_buffers())
     for name, x in [*model.named_parameters(), *buffers.items()]:
@@ -106,7 +106,7 @@ def check_model(
 
 
 def _odd(value: Any) -> str:
-    """What is odd about a value; empty for a plain tensor of real numbers."""
+    """Describe the problem of a value; empty for a plain tensor of real numbers."""
     if not isinstance(value, Tensor):
         return f"a {type(value).__name__}"
     kinds = {
