@@ -7,7 +7,7 @@ ZOO += pytorchvideo fvcore iopath portalocker yacs tabulate termcolor  # the res
 # what tests and benchmarks compare with, without what it depends on
 PEERS := acsconv continual-inference
 
-.PHONY: install demo test test-slow fuzz test-matrix reliability lint bench
+.PHONY: install demo test test-slow fuzz test-matrix reliability lint bench docs
 
 install: $(VENV)/.installed
 
@@ -44,3 +44,10 @@ lint: install
 
 bench: install
 	$(BIN)/python benchmarks/run.py
+
+docs: $(VENV)/.docs  ## the site, in site/; any warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
