@@ -1,5 +1,6 @@
-"""The site of the docs: every page is in its nav, and its reference is whole."""
+"""The site of the docs: every page is in its nav, and what it says of the source is so."""
 
+import ast
 import importlib
 import os
 import re
@@ -8,10 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import lean3d
 
 HOME = Path(__file__).parents[1]
-DOCS = HOME / "docs"
+DOCS, SOURCE = HOME / "docs", Path(lean3d.__file__).parent
 PUBLIC = ("", ".ops", ".cost", ".data", ".infer", ".recipes", ".metrics")
+HOP = re.compile(r"\| \d+ \| `([\w/.]+)` \| `([\w.]+)` \|")
 
 
 def nav_pages():
@@ -46,6 +53,92 @@ def test_the_reference_names_everything_public_once():
     for package in (importlib.import_module(f"lean3d{part}") for part in PUBLIC):
         for name in set(package.__all__) - {"__version__", "ops"}:
             assert shown.count(id(getattr(package, name))) == 1, f"{package.__name__}.{name}"
+
+
+def hops(section):
+    page = (DOCS / "architecture.md").read_text()
+    part = page.split(f"<!-- hops: {section} -->")[1]
+    return HOP.findall(part[: part.index("\n\n", part.index("| 1 |"))])
+
+
+def functions_of(file):
+    found = set()
+    for node in ast.parse((SOURCE / file).read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}.{f.name}" for f in node.body if isinstance(f, ast.FunctionDef)}
+        elif isinstance(node, ast.FunctionDef):
+            found.add(node.name)
+    return found
+
+
+@pytest.mark.parametrize("section", ["convert", "train", "stream", "delayed stream"])
+def test_hops_of_the_architecture_page_are_functions_of_their_files(section):
+    assert len(hops(section)) > 5
+    for file, function in hops(section):
+        assert function in functions_of(file), f"{file} has no {function}"
+
+
+class Standardised(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(24, 3, 3, 3))
+
+    def forward(self, x):
+        return F.conv2d(x, self.weight - self.weight.mean(), padding=1)
+
+
+def at_the_kernel(call):
+    """(file, function) of the library's calls on the stack when ops/fast.py convolves."""
+    code, stack = lean3d.ops.fast.conv3d.__code__, []
+
+    def watch(frame, event, argument):
+        if event == "call" and frame.f_code is code and not stack:
+            while frame:
+                if Path(frame.f_code.co_filename).is_relative_to(SOURCE):
+                    file = Path(frame.f_code.co_filename).relative_to(SOURCE)
+                    stack.append((str(file), frame.f_code.co_name))
+                frame = frame.f_back
+
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        call()
+    finally:
+        sys.setprofile(before)
+    return stack[::-1]
+
+
+def short(section):
+    return [(file, function.rpartition(".")[2]) for file, function in hops(section)]
+
+
+def test_hops_of_a_converted_forward_are_those_of_its_stack():
+    rows = hops("convert")
+    deep = lean3d.convert(nn.Sequential(Standardised()).eval(), lean3d.ACS())
+    x = torch.randn(1, 3, 8, 9, 10)
+    deep(x)  # the first call makes the operator
+    stack = at_the_kernel(lambda: deep(x))
+    assert stack[stack.index(short("convert")[0]) :] == short("convert")
+    said = f"These are {len(rows)} hops in {len({file for file, _ in rows})} files."
+    assert said in (DOCS / "architecture.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "wait"),
+    [("stream", "d_resnet_18", False), ("delayed stream", "resnet3d_18", True)],
+)
+def test_hops_of_a_stream_are_those_of_its_stack(section, name, wait):
+    live = lean3d.stream(lean3d.create_model(name, num_classes=3).eval(), wait=wait, check=False)
+    frames = torch.randn(1, 3, live.chunk, 32, 32)
+    _, state = live.step(frames, live.init())
+    assert at_the_kernel(lambda: live.step(frames, state)) == short(section)
+
+
+def test_the_architecture_page_draws_every_file_of_the_conversion():
+    page = (DOCS / "architecture.md").read_text()
+    drawn = page.split("```text\nconversion/\n")[1].split("```")[0]
+    files = [path.name for path in (SOURCE / "conversion").rglob("*.py") if path.stem != "__init__"]
+    assert sorted(re.findall(r"\b\w+\.py\b", drawn)) == sorted(files)
 
 
 def test_the_first_page_prints_what_it_says(capsys):
