@@ -18,6 +18,7 @@ import lean3d
 HOME = Path(__file__).parents[1]
 DOCS, SOURCE = HOME / "docs", Path(lean3d.__file__).parent
 PUBLIC = ("", ".ops", ".cost", ".data", ".infer", ".recipes", ".metrics")
+REFUSALS = ("ConversionError", "refuse")
 HOP = re.compile(r"\| \d+ \| `([\w/.]+)` \| `([\w.]+)` \|")
 
 
@@ -139,6 +140,32 @@ def test_the_architecture_page_draws_every_file_of_the_conversion():
     drawn = page.split("```text\nconversion/\n")[1].split("```")[0]
     files = [path.name for path in (SOURCE / "conversion").rglob("*.py") if path.stem != "__init__"]
     assert sorted(re.findall(r"\b\w+\.py\b", drawn)) == sorted(files)
+
+
+def refusal_words():
+    """Of each refusal of the conversion its file, its line and its longest fixed words."""
+    for file in sorted((SOURCE / "conversion").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            name = ast.unparse(node.func).rpartition(".")[2]
+            if name in REFUSALS:
+                sentence = node.args[1 if name == "refuse" else 0]
+                parts = [n.value for n in ast.walk(sentence) if isinstance(n, ast.Constant)]
+                words = [" ".join(part.split()) for part in parts if isinstance(part, str)]
+                words = [part.strip(" :;,.()'") for part in words]
+                longest = max(words, key=len, default="")
+                if len(longest) > 8:
+                    yield f"{file.name}:{node.lineno}", longest
+
+
+def test_every_refusal_is_found_by_its_words():
+    page = (DOCS / "my_model_was_refused.md").read_text().replace("**", "")
+    page = " ".join(page.split())
+    found = list(refusal_words())
+    assert len(found) > 50
+    missing = [(place, words) for place, words in found if words not in page]
+    assert not missing
 
 
 def test_the_first_page_prints_what_it_says(capsys):
