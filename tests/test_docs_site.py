@@ -190,4 +190,5 @@ def test_the_site_builds_without_a_warning(tmp_path):
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=HOME, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert (tmp_path / "api" / "index.html").exists()
+    assert "lean3d.convert" in (tmp_path / "api" / "index.html").read_text()
+    assert "<summary>Shape</summary>" in (tmp_path / "api" / "ops" / "index.html").read_text()
