@@ -57,7 +57,7 @@ def calls(draw) -> Input:
     return Input("public functions", code=f"{name}({', '.join(given)})")
 
 
-OPERATORS = [name for name in lean3d.ops.__all__ if "Transpose" not in name]
+OPERATORS = [name for name in lean3d.ops.__all__ if name.endswith("Conv3d")]
 CONV = {
     "in_channels": ["3", "4"],
     "out_channels": ["4", "6"],
