@@ -40,7 +40,7 @@ def test_a_rule_that_forgets_depth_is_caught_and_named(monkeypatch, module, wron
 
 
 def test_a_convolution_rule_with_the_wrong_stride_is_caught_by_the_sizes(monkeypatch):
-    from lean3d.conversion import acs
+    from lean3d.conversion.to3d import acs
 
     right = acs.conv_arguments
     flat = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.Conv2d(4, 4, 3))
