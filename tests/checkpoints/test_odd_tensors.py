@@ -7,7 +7,7 @@ import torch
 
 import lean3d
 from lean3d.checkpoints import load_checkpoint
-from lean3d.cli import main
+from lean3d.cli.main import main
 from lean3d.errors import DataError
 
 NAME = "encoder.0.0.weight"

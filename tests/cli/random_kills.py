@@ -10,12 +10,12 @@ from dataclasses import replace
 from multiprocessing import get_context
 
 FORKS = get_context("forkserver")
-FORKS.set_forkserver_preload(["lean3d.cli.app", "random_kills", "lean3d.recipes.runs", "monai"])
+FORKS.set_forkserver_preload(["lean3d.cli.main", "random_kills", "lean3d.recipes.runs", "monai"])
 
 
 def run(argv, said, tiny_demo=False):
     """In a fork: the command line with its streams in a file."""
-    from lean3d.cli import main
+    from lean3d.cli.main import main
 
     with open(said, "w") as file:
         os.dup2(file.fileno(), 1)

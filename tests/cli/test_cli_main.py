@@ -8,8 +8,8 @@ import warnings
 import pytest
 
 import lean3d as package
-from lean3d.cli import main as entry
-from lean3d.cli.app import COMMANDS
+from lean3d.cli.main import COMMANDS
+from lean3d.cli.main import main as entry
 
 
 def test_help_names_every_command(lean3d):
@@ -109,7 +109,7 @@ def test_a_signal_is_one_sentence_and_its_exit_code(lean3d, monkeypatch, number)
 def test_help_does_not_wait_for_the_trainer():
     heavy = "lightning", "monai", "tyro", "nilearn", "matplotlib"
     code = (
-        "import sys; from lean3d.cli import main; main(['--help']); "
+        "import sys; from lean3d.cli.main import main; main(['--help']); "
         f"sys.exit(any(name in sys.modules for name in {heavy}))"
     )
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from cli_cases import last_json
 
-from lean3d.cli import main
+from lean3d.cli.main import main
 from lean3d.models import list_models
 
 DOCS = Path(__file__).parents[2] / "docs" / "models.md"

@@ -69,7 +69,7 @@ def test_no_source_is_replaced_by_the_video_of_another(refused, tmp_path):
 
 FULL = """
 import resource, signal, sys
-from lean3d.cli import main
+from lean3d.cli.main import main
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 sys.exit(main(sys.argv[1:]))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from cli_cases import FLAGS, last_json, save
 
-from lean3d.cli import main
+from lean3d.cli.main import main
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from dataclasses import replace
 import nibabel
 import pytest
 
-from lean3d.cli import main
+from lean3d.cli.main import main
 from lean3d.recipes import compare
 
 

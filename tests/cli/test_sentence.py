@@ -164,7 +164,7 @@ def test_arguments_that_are_no_text_are_refused(refused, argument):
 
 
 def cli(*argv, **more):
-    code = "import sys; from lean3d.cli import main; sys.exit(main())"
+    code = "import sys; from lean3d.cli.main import main; sys.exit(main())"
     command = [sys.executable, "-c", code, *argv]
     run = subprocess.run(command, stderr=subprocess.PIPE, text=True, **more)
     return run.returncode, run.stderr

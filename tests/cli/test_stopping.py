@@ -8,7 +8,7 @@ import time
 import pytest
 from test_cli_stream import NET, film
 
-START = "import sys; from lean3d.cli import main; sys.exit(main())"
+START = "import sys; from lean3d.cli.main import main; sys.exit(main())"
 
 
 def start(*words, **pipes):

@@ -11,7 +11,7 @@ from fuzz_verdict import Input
 from fuzz_words import FLOATS, INTS, NAMES, PATHS, SIZES, WORD
 from hypothesis import strategies as st
 
-from lean3d.cli.app import COMMANDS
+from lean3d.cli.main import COMMANDS
 from lean3d.recipes import get_recipe
 
 SMALL = ("--widths", "2", "4")

@@ -22,7 +22,7 @@ def write_files() -> None:
     from PIL import Image
 
     import lean3d
-    from lean3d.cli import main
+    from lean3d.cli.main import main
 
     random = np.random.default_rng(0)
     for kind in "images", "labels":

@@ -38,7 +38,7 @@ def load_everything() -> dict:
     import torch
 
     import lean3d
-    from lean3d.cli.app import COMMANDS
+    from lean3d.cli.main import COMMANDS
 
     for name in COMMANDS:
         importlib.import_module(f"lean3d.cli.{name}")
@@ -158,7 +158,7 @@ def _attempt(asked: Input, names: dict, work: Path, streams) -> tuple[Outcome, b
         if asked.argv is None:
             exec(compile(asked.code, "<input>", "exec"), names)
         else:
-            code = sys.modules["lean3d.cli.app"].main(list(asked.argv)) or 0
+            code = sys.modules["lean3d.cli.main"].main(list(asked.argv)) or 0
     except SystemExit as stopped:
         code = stopped.code if isinstance(stopped.code, int) else 1
     except BaseException as raised:  # whatever a broken law lets through
