@@ -95,10 +95,14 @@ def check_model(
             continue
         # buffers may hold infinity, as masks do
         bad = x.isnan() if name in buffers else ~x.isfinite()
-        kind = "NaN" if bool(x.isnan().any()) else "infinity"
-        if name in buffers and name.endswith("running_var") and not bool(bad.any()):
-            bad, kind = x < 0, "a negative variance"
-        if count := int(bad.sum()):
+        kind = ""
+        if bool(bad.any()):
+            kind = "NaN" if bool(x.isnan().any()) else "infinity"
+        elif name in buffers and name.endswith("running_var"):
+            bad = x < 0
+            kind = "a negative variance" if bool(bad.any()) else ""
+        if kind:
+            count = int(bad.sum())
             raise error(
                 f"{who}: the model's weights are wrong: {name} holds {kind} in {count:,} of its "
                 f"{x.numel():,} values, so that its outputs are no numbers; load other weights"
