@@ -93,12 +93,14 @@ def check_model(
             raise error(f"{who}: {name} is of type {kind}, and a network has real weights")
         if x.is_meta or not x.is_floating_point() or x.layout != torch.strided:
             continue
-        # buffers may hold infinity, as masks do
-        bad = x.isnan() if name in buffers else ~x.isfinite()
-        kind = ""
-        if bool(bad.any()):
-            kind = "NaN" if bool(x.isnan().any()) else "infinity"
-        elif name in buffers and name.endswith("running_var"):
+        kind, bad = "", x
+        # a sum that is finite has finite terms, and takes a tenth of the time of looking at each
+        if x.element_size() == 1 or not bool(x.detach().sum().isfinite()):
+            # buffers may hold infinity, as masks do
+            bad = x.isnan() if name in buffers else ~x.isfinite()
+            if bool(bad.any()):
+                kind = "NaN" if bool(x.isnan().any()) else "infinity"
+        if not kind and name in buffers and name.endswith("running_var"):
             bad = x < 0
             kind = "a negative variance" if bool(bad.any()) else ""
         if kind:
