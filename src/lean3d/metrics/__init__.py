@@ -1,6 +1,9 @@
 """Metrics of outputs."""
 
 from lean3d.metrics.auc import feature_mauc
+from lean3d.metrics.intervals import Difference, Interval, bootstrap_interval, compare_pairs
+from lean3d.metrics.lesions import Lesions, match_lesions
+from lean3d.metrics.masks import MaskScores, score_mask
 from lean3d.metrics.overlap import (
     confusion_counts,
     dice_of_counts,
@@ -13,7 +16,13 @@ from lean3d.metrics.overlap import (
 from lean3d.metrics.segments import accuracy_by_segment, erase_middle
 
 __all__ = [
+    "Difference",
+    "Interval",
+    "Lesions",
+    "MaskScores",
     "accuracy_by_segment",
+    "bootstrap_interval",
+    "compare_pairs",
     "confusion_counts",
     "dice_of_counts",
     "dice_per_class",
@@ -21,6 +30,8 @@ __all__ = [
     "feature_mauc",
     "iou_of_counts",
     "iou_per_class",
+    "match_lesions",
     "mean_dice",
     "mean_iou",
+    "score_mask",
 ]
