@@ -27,11 +27,19 @@ def test_an_empty_folder_is_one_sentence(tmp_path):
         open_frames(str(tmp_path))
 
 
-def test_an_image_of_another_size_is_named(tmp_path):
+def test_hidden_files_and_those_of_systems_are_no_images(tmp_path):
+    image(tmp_path / "1.png", 50)
+    for name in ("._1.png", ".DS_Store", "Thumbs.db"):
+        (tmp_path / name).write_bytes(b"no image")
+    (tmp_path / "@eaDir").mkdir()
+    assert brightness(open_frames(str(tmp_path))) == [50]
+
+
+def test_images_may_differ_in_size(tmp_path):
     image(tmp_path / "1.png", 0)
     image(tmp_path / "2.png", 0, (20, 31))
-    with pytest.raises(DataError, match=r"2\.png has 31 x 20 pixels, the images before it 30 x 20"):
-        list(open_frames(str(tmp_path)))
+    sizes = [tuple(frame.pixels.shape[:2]) for frame in open_frames(str(tmp_path))]
+    assert sizes == [(20, 30), (20, 31)]
 
 
 def test_a_damaged_image_is_named_after_those_before_it(tmp_path):

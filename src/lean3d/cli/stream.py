@@ -122,7 +122,8 @@ def _row(
         row |= {"frames": meter.frames, "fps": round(meter.fps, 1)}
         row |= {"median ms": round(meter.percentile(50), 2)}
         row |= {"p99 ms": round(meter.percentile(99), 2)}
-        row |= {"dropped": session.sources[number].dropped}
+        source = session.sources[number]
+        row |= {"dropped": source.dropped, "damaged": source.source.damaged}
     return row | {"error": None if error is None else " ".join(str(error).split())}
 
 
@@ -132,6 +133,13 @@ def _report(asked: Watch, rows: list[dict[str, Any]]) -> None:
     # with --json stdout is lines of JSON alone
     print(format_table(rows, columns), file=sys.stderr if asked.json else sys.stdout)
     print(json_line({"model": asked.model, "sources": rows}))
+    for row in rows:
+        if number := row.get("damaged"):
+            print(
+                f"lean3d: {row['source']}: {number} packet(s) could not be decoded; "
+                "their frames are missing",
+                file=sys.stderr,
+            )
     failed = [row["error"] for row in rows if row["error"]]
     for sentence in failed:
         print(f"lean3d: {sentence}", file=sys.stderr)

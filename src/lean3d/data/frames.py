@@ -47,26 +47,28 @@ def check_pixels(name: str, height: int, width: int) -> None:
 
 
 class FrameSource:
-    """Frames of one size in order, readable once. Metadata is read on open.
+    """Frames in order, shown upright, readable once. Metadata is read on open.
+
+    A source may change the size of its frames midway.
 
     Attributes:
         name: Name in errors and outputs.
         fps: Frames per second, by the source's metadata.
         live: Whether frames arrive at their own rate, read or not.
         length: Number of frames; None if unknown.
+        damaged: Packets so far that could not be decoded; their frames are missing.
     """
 
     name: str
     fps: float
     live = False
     length: int | None = None
-    _size: tuple[int, ...] | None = None
+    damaged: int = 0
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames; raise DataError, naming the source, if they cannot be read."""
         index = 0
         for pixels_HWC, seconds in self.read():
-            self._check(pixels_HWC, index)
             yield Frame(pixels_HWC, index, index / self.fps if seconds is None else seconds)
             index += 1
         if index == 0:
@@ -78,12 +80,3 @@ class FrameSource:
 
     def close(self) -> None:
         """Close the file or device; nothing is read afterwards."""
-
-    def _check(self, pixels_HWC: Tensor, index: int) -> None:
-        size = tuple(pixels_HWC.shape[:2])
-        self._size = self._size or size
-        if size != self._size:
-            raise DataError(
-                f"{self.name} changes its size: frame {index} has {size[1]} x {size[0]} pixels, "
-                f"those before {self._size[1]} x {self._size[0]}; cut the video there"
-            )

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from lean3d.data.frames import FrameSource, check_pixels
+from lean3d.data.upright import turn_of_frame
 from lean3d.errors import DataError
 from lean3d.optional import require
 
-__all__ = ["Camera", "VideoFile", "decoded"]
+__all__ = ["Camera", "VideoFile", "decoded", "local", "upright"]
 
 # FFmpeg's name for cameras, and its name for the first one
 CAMERAS = {
@@ -50,7 +51,7 @@ class VideoFile(FrameSource):
         self.name, self.live = name or str(source), live
         settings: dict[str, Any] = dict(format=kind, options=options)
         settings |= {"timeout": PATIENCE} if live else {}
-        where = str(source) if isinstance(source, Path) else source
+        where = local(source) if isinstance(source, Path) else source
         # not seekable
         self.piped = not isinstance(source, (str, Path))
         with decoded(self.name, piped=self.piped):
@@ -62,21 +63,41 @@ class VideoFile(FrameSource):
         self.fps = float(self.stream.average_rate or self.stream.base_rate or 25)
 
     def read(self) -> Iterator[tuple[Tensor, float | None]]:
-        count, first = 0, None
+        count, first, size = 0, None, (0, 0)
         # AVI has a rate only; the times FFmpeg computes from it are not monotonic
         timed = self.container.format.name != "avi"
-        with decoded(self.name, piped=self.piped):
-            for frame in self.container.decode(self.stream):
-                count += 1
-                first = frame.time if first is None else first
-                known = timed and frame.time is not None
-                pixels_HWC = torch.from_numpy(frame.to_ndarray(format="rgb24"))
-                yield pixels_HWC, frame.time - first if known else None
-        if self.length and count < (1 - MISSING) * self.length:
+        for frame in self.frames():
+            count += 1
+            first = frame.time if first is None else first
+            known = timed and frame.time is not None
+            if (frame.height, frame.width) != size:
+                size = frame.height, frame.width
+                check_pixels(self.name, *size)
+            yield upright(frame), frame.time - first if known else None
+        if self.length and count + self.damaged < (1 - MISSING) * self.length:
             raise DataError(
                 f"{self.name} is truncated: it promises {self.length} frames and ends "
                 f"after {count}; repair or copy it again"
             )
+
+    def frames(self) -> Iterator[Any]:
+        """Yield PyAV's frames from here on; a packet that cannot be decoded costs its own alone."""
+        damage = require("av.error", extra="video").InvalidDataError
+        any_decoded = False
+        with decoded(self.name, piped=self.piped):
+            for packet in self.container.demux(self.stream):
+                try:
+                    got = packet.decode()
+                except damage:
+                    # at the end of a file without a frame it is the file that is damaged
+                    if packet.size == 0 and not any_decoded:
+                        raise
+                    self.damaged += 1
+                    continue
+                any_decoded = any_decoded or bool(got)
+                yield from got
+        if self.damaged and not any_decoded:
+            raise DataError(f"cannot read {self.name}: none of its packets can be decoded")
 
     def check_index(self) -> None:
         """Refuse a file that is shorter than its index says, without decoding it.
@@ -87,7 +108,7 @@ class VideoFile(FrameSource):
         entries = [(e.pos, e.size) for e in getattr(self.stream, "index_entries", ())]
         if self.piped or not entries:
             return
-        size = Path(self.container.name).stat().st_size
+        size = Path(self.name).stat().st_size
         there = sum(begin + length <= size for begin, length in entries)
         if there < (1 - MISSING) * len(entries):
             raise DataError(
@@ -99,7 +120,8 @@ class VideoFile(FrameSource):
         self.container.close()
 
     def _video(self) -> Any:
-        streams = self.container.streams.video
+        cover = require("av.stream", extra="video").Disposition.attached_pic
+        streams = [s for s in self.container.streams.video if not s.disposition & cover]
         # FFmpeg opens any text as a picture drawn in characters
         if not streams or self.container.format.name == "tty":
             raise DataError(f"{self.name} holds no video")
@@ -127,6 +149,16 @@ class Camera(VideoFile):
                 f"there is no camera {which!r} ({error}); connect one, or give a file or "
                 "an rtsp:// address"
             ) from error
+
+
+def local(path: Path) -> str:
+    """Return the path as FFmpeg's own address: "12:30.mp4" is a file, and 12 no protocol."""
+    return f"file:{path}"
+
+
+def upright(frame: Any) -> Tensor:
+    """Return the pixels of PyAV's frame as they are shown. Shape: (H, W, 3) uint8"""
+    return turn_of_frame(frame).apply(torch.from_numpy(frame.to_ndarray(format="rgb24")))
 
 
 @contextmanager

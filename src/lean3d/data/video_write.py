@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from lean3d.data.frames import MOST_FPS
+from lean3d.data.video import local
 from lean3d.errors import DataError
 from lean3d.files import write_whole
 from lean3d.limits import check_number
@@ -20,27 +21,40 @@ __all__ = ["VideoWriter", "check_video_path", "write_video"]
 CODECS = {".mp4": ("libx264", "mpeg4"), ".mkv": ("libx264", "ffv1"), ".avi": ("mpeg4",)}
 
 
+# ticks a second of every kind but AVI, which has a rate alone; MPEG-4 takes at most 65,535
+TICKS = 60_000
+
+
 class VideoWriter:
-    """Takes frames, (H, W, 3) uint8, in order of their times; made by `write_video`."""
+    """Takes frames, (H, W, 3) uint8, in order of their times; made by `write_video`.
+
+    Every frame keeps its time. AVI has a constant rate: a frame whose place is taken is left out.
+    """
 
     def __init__(self, container: Any, codec: str, fps: float):
         self.container, self.codec = container, codec
         # rates below one frame in a thousand seconds would become 0
         self.rate = max(Fraction(fps).limit_denominator(1001), Fraction(1, 1001))
+        self.ticks = self.rate if container.format.name == "avi" else Fraction(TICKS)
         self.stream: Any = None
         self.last = -1
 
     def write(self, pixels_HWC: Tensor, seconds: float) -> None:
         """Append a frame; the first one sets the size, rounded up to even numbers."""
+        place = round(seconds * self.ticks)
+        if place < self.last and self.ticks == self.rate:
+            return
         av = require("av", extra="video")
         rgb = pixels_HWC.contiguous().numpy()
         height, width = rgb.shape[:2]
         rgb = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         self.stream = self.stream or self._begin(rgb)
         frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+        if (frame.width, frame.height) != (self.stream.width, self.stream.height):
+            frame = frame.reformat(width=self.stream.width, height=self.stream.height)
         # times must increase, even if the source repeats one
-        self.last = max(round(seconds * self.rate), self.last + 1)
-        frame.pts, frame.time_base = self.last, 1 / self.rate
+        self.last = max(place, self.last + 1)
+        frame.pts, frame.time_base = self.last, 1 / self.ticks
         self.container.mux(self.stream.encode(frame))
 
     def end(self) -> None:
@@ -51,7 +65,7 @@ class VideoWriter:
         stream = self.container.add_stream(self.codec, rate=self.rate)
         stream.height, stream.width = rgb.shape[:2]
         stream.pix_fmt = "yuv420p"
-        stream.codec_context.time_base = 1 / self.rate
+        stream.codec_context.time_base = 1 / self.ticks
         return stream
 
 
@@ -78,7 +92,7 @@ def write_video(path: str | Path, fps: float) -> Iterator[VideoWriter]:
     codec = check_video_path(path)
     check_number(f"the rate of {path}", fps, 0, MOST_FPS, above=True)
     with write_whole(path) as temporary:
-        with av.open(str(temporary), "w") as container:
+        with av.open(local(temporary), "w") as container:
             writer = VideoWriter(container, codec, fps)
             yield writer
             writer.end()
