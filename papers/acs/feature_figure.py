@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from lean3d.metrics import feature_mauc
 from lean3d.report.drawing import color, new_figure, plain_axes, save_figure
+from papers.acs.feature_auc import feature_mauc
 from papers.acs.shape_results import Results
 from papers.acs.shape_unet import ShapeUNet, last_features
 

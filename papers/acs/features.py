@@ -16,7 +16,7 @@ import torch
 
 from lean3d.data import SHAPES_2D, Shapes3D
 from lean3d.files import write_between
-from lean3d.metrics import feature_mauc
+from papers.acs.feature_auc import feature_mauc
 from papers.acs.feature_figure import draw_features
 from papers.acs.flat_shapes import Flat
 from papers.acs.shape_results import Results, spread

@@ -18,9 +18,9 @@ from torch.utils.data import DataLoader
 from lean3d.cost import count
 from lean3d.data import MOTIONS, MovingDigits
 from lean3d.data.motions import PAIRS, turned_round
-from lean3d.metrics import accuracy_by_segment, erase_middle
 from lean3d.ops.memory import every_frame
 from lean3d.recipes import ClassificationRecipe
+from papers.d3d.segments import accuracy_by_segment, erase_middle
 
 __all__ = ["Network", "Videos", "heads_by_frame", "score"]
 

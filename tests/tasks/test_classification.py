@@ -28,6 +28,7 @@ class Echo(nn.Module):
 
 
 def validated(task, *batches):
+    task.on_validation_epoch_start()
     for batch in batches:
         task.validation_step(batch, 0)
     task.on_validation_epoch_end()

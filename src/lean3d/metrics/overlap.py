@@ -11,15 +11,7 @@ from torch import Tensor
 
 from lean3d.errors import DataError, ShapeError
 
-__all__ = [
-    "confusion_counts",
-    "dice_of_counts",
-    "dice_per_class",
-    "iou_of_counts",
-    "iou_per_class",
-    "mean_dice",
-    "mean_iou",
-]
+__all__ = ["confusion_counts", "dice_of_counts", "iou_of_counts"]
 
 
 def confusion_counts(pred: Tensor, target: Tensor, num_classes: int) -> Tensor:
@@ -51,32 +43,6 @@ def iou_of_counts(counts_KK: Tensor) -> Tensor:
     """TP / (TP + FP + FN) of each class; NaN for a class in neither map."""
     both, either = _overlap(counts_KK)
     return both / (either - both)
-
-
-def dice_per_class(pred: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    """Dice of each class over two label maps; NaN for a class in neither.
-
-    Shape: two label maps of one shape -> (K,), float64.
-    """
-    return dice_of_counts(confusion_counts(pred, target, num_classes))
-
-
-def iou_per_class(pred: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    """Intersection over union of each class over two label maps; NaN for a class in neither.
-
-    Shape: two label maps of one shape -> (K,), float64.
-    """
-    return iou_of_counts(confusion_counts(pred, target, num_classes))
-
-
-def mean_dice(pred: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    """Mean Dice over the foreground classes that occur in either map; NaN if none does."""
-    return dice_per_class(pred, target, num_classes)[1:].nanmean()
-
-
-def mean_iou(pred: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    """Mean intersection over union over the foreground classes that occur; NaN if none does."""
-    return iou_per_class(pred, target, num_classes)[1:].nanmean()
 
 
 def _overlap(counts_KK: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+from torchmetrics.classification import MulticlassAccuracy
 
 from lean3d.errors import RunError, ShapeError
+from lean3d.metrics import confusion_counts
 from lean3d.tasks.learner import Learner, check_classes
 
 __all__ = ["Classification", "Scoring", "clip_scores"]
@@ -48,7 +49,6 @@ class Classification(Learner):
         if scoring not in ("last", "every"):
             raise RunError(f"no scoring called {scoring!r}; there are last and every")
         self.num_classes, self.class_names, self.scoring = num_classes, names, scoring
-        self.confusion = MulticlassConfusionMatrix(num_classes)
         self.top5 = MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro")
 
     def training_step(self, batch: tuple[Tensor, ...], index: int) -> Tensor:
@@ -63,18 +63,17 @@ class Classification(Learner):
         loss = self._loss(scores, label_B)
         self.log("val_loss", loss, prog_bar=True, batch_size=len(label_B))
         score_BK = clip_scores(scores, self.scoring)
-        self.confusion.update(score_BK.argmax(1), label_B)
+        self.counts_KK += confusion_counts(score_BK.argmax(1), label_B, self.num_classes)
         self.top5.update(score_BK, label_B)
 
     def on_validation_epoch_end(self) -> None:
-        found_KK = self.confusion.compute().float()
+        found_KK = self.counts_KK.float()
         # nan for a class that did not occur
         right_K = found_KK.diagonal() / found_KK.sum(1)
         for name, right in zip(self.class_names, right_K, strict=True):
             self.log(f"val_top1_{name}", right)
         self.log("val_top1", found_KK.diagonal().sum() / found_KK.sum(), prog_bar=True)
         self.log("val_top5", self.top5.compute())
-        self.confusion.reset()
         self.top5.reset()
 
     def _scores(self, batch: tuple[Tensor, ...]) -> Tensor:

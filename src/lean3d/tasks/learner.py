@@ -19,6 +19,8 @@ Schedule = Literal["constant", "cosine", "plateau"]
 class Learner(pl.LightningModule):
     """A model under training. A task adds the loss and the score `monitor`, higher is better.
 
+    `counts_KK` is the confusion matrix of the validation so far, true classes in rows.
+
     Args:
         momentum: Of sgd only.
         schedule: Of the learning rate: constant; half a cosine to 0 at the last epoch; or a tenth
@@ -28,6 +30,7 @@ class Learner(pl.LightningModule):
     """
 
     monitor: str
+    num_classes: int
 
     def __init__(
         self,
@@ -58,6 +61,10 @@ class Learner(pl.LightningModule):
             share *= self._share(self.current_epoch) if self.schedule == "cosine" else 1
             for group in self.trainer.optimizers[0].param_groups:
                 group["lr"] = share * self.lr
+
+    def on_validation_epoch_start(self) -> None:
+        shape = (self.num_classes, self.num_classes)
+        self.counts_KK = torch.zeros(shape, dtype=torch.int64, device=self.device)
 
     def configure_optimizers(self):
         optimizer = self._optimizer()

@@ -6,7 +6,6 @@ Axes: B batch, C channels, K classes, then D H W for volumes or H W for images.
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lean3d.errors import ShapeError
@@ -47,7 +46,6 @@ class Segmentation(Learner):
         check_classes(self, num_classes, names, ", background included")
         self.num_classes, self.class_names = num_classes, names
         self.loss = segmentation_loss(loss, background=background)
-        self.counts_KK = torch.zeros(num_classes, num_classes, dtype=torch.int64)
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         x, label = batch
@@ -60,10 +58,6 @@ class Segmentation(Learner):
         logits = self._logits(x, label)
         self.log("val_loss", self.loss(logits, label), prog_bar=True, batch_size=len(x))
         self.counts_KK += confusion_counts(logits.argmax(1), label, self.num_classes)
-
-    def on_validation_epoch_start(self) -> None:
-        shape = (self.num_classes, self.num_classes)
-        self.counts_KK = torch.zeros(shape, dtype=torch.int64, device=self.device)
 
     def on_validation_epoch_end(self) -> None:
         # nan for a class that neither occurs nor is predicted; the mean skips it

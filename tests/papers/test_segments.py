@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lean3d.errors import ShapeError
-from lean3d.metrics import accuracy_by_segment, erase_middle
+from papers.d3d.segments import accuracy_by_segment, erase_middle
 
 
 def test_each_part_of_the_videos_is_scored_by_its_own_frames():

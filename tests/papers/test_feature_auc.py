@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from lean3d.errors import DataError, ShapeError
-from lean3d.metrics import feature_mauc
+from papers.acs.feature_auc import feature_mauc
 
 MASK = torch.tensor([[0, 0, 0, 1, 1]])
 
