@@ -109,17 +109,16 @@ def test_out_is_a_video_of_every_frame_with_its_captions(lean3d, video, tmp_path
 def test_a_damaged_packet_is_counted_and_said(lean3d, tmp_path):
     import av
 
-    path = film(tmp_path / "f.avi", 12)
+    path = film(tmp_path / "f.mp4", 12)
     with av.open(str(path)) as container:
         packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
     data = bytearray(path.read_bytes())
     at, size = packets[5]
-    # behind the chunk's name and length
-    data[at + 8 : at + 8 + size] = bytes(size)
+    data[at : at + size] = bytes(size)
     path.write_bytes(data)
     code, out, err = lean3d("stream", NET[0], path, *NET[1:])
     assert (code, last_json(out)["sources"][0]["damaged"]) == (0, 1)
-    assert "f.avi: 1 packet(s) could not be decoded" in err
+    assert "f.mp4: 1 packet(s) could not be decoded" in err
 
 
 def test_several_videos_run_side_by_side_and_one_that_fails_leaves_the_others(
