@@ -1,7 +1,7 @@
 """The training and validation data of a recipe."""
 
 import math
-import random
+from collections.abc import Mapping, Sequence
 from functools import singledispatch
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,14 @@ from lean3d.data import (
     Shapes3D,
     SliceDataset,
     Volume,
-    brain_slabs,
     cut_blocks,
-    load_folder,
-    mni152,
     normalise,
 )
 from lean3d.data.shapes import SIZE
 from lean3d.errors import RunError
 from lean3d.limits import check_memory
 from lean3d.recipes.base import Recipe
+from lean3d.recipes.cases import split_cases
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.clips import clips
 from lean3d.recipes.features import feature_clips
@@ -32,36 +30,50 @@ from lean3d.recipes.recurrence import RecurrenceRecipe
 from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.shape import triple
 
-__all__ = ["datasets", "loaders", "volumes"]
+__all__ = ["datasets", "loaders", "split_names", "volumes"]
+
+# the names of the cases in each part
+Stored = Mapping[str, Sequence[str]]
 
 SHAPES = {"shapes2d": (Shapes2D, 2, 3), "shapes3d": (Shapes3D, 3, 6)}
 
 
-def loaders(recipe: Recipe) -> tuple[DataLoader, DataLoader]:
-    """Return training batches, different in every epoch, and the fixed validation batches."""
+def loaders(recipe: Recipe, stored: Stored | None = None) -> tuple[DataLoader, DataLoader]:
+    """Return training batches, different in every epoch, and the fixed validation batches.
+
+    Args:
+        stored: The split in the record of the run.
+    """
     values = recipe.batch_size * math.prod(recipe.input_size)
     # single precision, and a class for every voxel
     size = values * (4 * recipe.in_channels + (8 if recipe.task == "segmentation" else 0))
     sides = " x ".join(map(str, recipe.input_size))
     what = f"a batch of {recipe.batch_size} {recipe.sample} of {sides}"
     check_memory(what, size, "use smaller ones, or a smaller batch_size")
-    train, val = datasets(recipe)
+    train, val = datasets(recipe, stored)
     settings: dict[str, Any] = dict(batch_size=recipe.batch_size, num_workers=recipe.workers)
     sampler = EpochSampler(recipe.train_samples, recipe.seed)
     return DataLoader(train, sampler=sampler, **settings), DataLoader(val, **settings)
 
 
+def split_names(recipe: Recipe, stored: Stored | None = None) -> dict[str, list[str]] | None:
+    """Return the names of the cases in each part; None for data that are generated."""
+    if not isinstance(recipe, SegmentationRecipe) or recipe.data in SHAPES:
+        return None
+    return split_cases(recipe, stored).names()
+
+
 @singledispatch
-def datasets(recipe: Recipe) -> tuple[Dataset, Dataset]:
+def datasets(recipe: Recipe, stored: Stored | None = None) -> tuple[Dataset, Dataset]:
     """Samples (input, label) to train on and to validate on."""
     raise NotImplementedError(f"{recipe.task} has no data")
 
 
 @datasets.register
-def _(recipe: SegmentationRecipe) -> tuple[Dataset, Dataset]:
+def _(recipe: SegmentationRecipe, stored: Stored | None = None) -> tuple[Dataset, Dataset]:
     if recipe.data in SHAPES:
         return _shapes(recipe)
-    train, val = volumes(recipe)
+    train, val = volumes(recipe, stored)
     num = recipe.train_samples, recipe.val_samples
     kept: dict[str, Any] = dict(min_foreground=recipe.min_foreground)
     if len(recipe.patch) == 2:
@@ -78,38 +90,32 @@ def _(recipe: SegmentationRecipe) -> tuple[Dataset, Dataset]:
     )
 
 
-datasets.register(ClassificationRecipe, clips)
-datasets.register(RecurrenceRecipe, feature_clips)
+@datasets.register
+def _(recipe: ClassificationRecipe, stored: Stored | None = None) -> tuple[Dataset, Dataset]:
+    return clips(recipe)
 
 
-def volumes(recipe: SegmentationRecipe) -> tuple[list[Volume], list[Volume]]:
+@datasets.register
+def _(recipe: RecurrenceRecipe, stored: Stored | None = None) -> tuple[Dataset, Dataset]:
+    return feature_clips(recipe)
+
+
+def volumes(
+    recipe: SegmentationRecipe, stored: Stored | None = None
+) -> tuple[list[Volume], list[Volume]]:
     """Normalised volumes to train on, and held-out ones."""
     if recipe.data in SHAPES:
         raise RunError(f"recipe {recipe.name} draws {recipe.data}; it has no volumes")
-    if recipe.data == "mni152":
-        train, held_out = ([slab] for slab in brain_slabs(mni152(recipe.spacing_mm or 1)))
-    else:
-        train, held_out = _split(recipe)
+    split = split_cases(recipe, stored)
+    train, held_out = (
+        [case.read(recipe.spacing_mm) for case in part] for part in (split.train, split.held_out)
+    )
     _check_channels(recipe, train[0])
     train, held_out = ([normalise(v) for v in part] for part in (train, held_out))
     if recipe.blocks is not None:
         size = triple(recipe.patch, "patch")
         train = [b for v in train for b in cut_blocks(v, size, recipe.blocks, recipe.seed)]
     return train, held_out
-
-
-def _split(recipe: SegmentationRecipe) -> tuple[list[Volume], list[Volume]]:
-    if not recipe.data:
-        raise RunError(f"recipe {recipe.name} needs data; pass --data with a folder of NIfTI files")
-    cases = load_folder(recipe.data, recipe.num_classes, recipe.spacing_mm)
-    if len(cases) < 2 or not 0 < recipe.held_out < 1:
-        raise RunError(
-            f"{recipe.data} has {len(cases)} labelled case(s) and held_out is {recipe.held_out}; "
-            "training needs one case to train on and one to hold out, and a share between 0 and 1"
-        )
-    random.Random(recipe.seed).shuffle(cases)
-    held_out = min(max(1, round(recipe.held_out * len(cases))), len(cases) - 1)
-    return cases[held_out:], cases[:held_out]
 
 
 def _shapes(recipe: SegmentationRecipe) -> tuple[Dataset, Dataset]:

@@ -12,7 +12,7 @@ from lean3d.errors import LeanError, RunError
 from lean3d.files import write_text
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.build import Start, build_model, build_task
-from lean3d.recipes.datasets import loaders
+from lean3d.recipes.datasets import loaders, split_names
 from lean3d.recipes.load import load_run, read_record
 from lean3d.train.fit import check_settings, fit
 from lean3d.train.folder import last_checkpoint, run_folder
@@ -64,8 +64,9 @@ def _run(
     task = build_task(recipe, model)
     _check_input(recipe, model)
     check_settings(recipe.epochs, recipe.precision, accelerator)
-    train, val = loaders(recipe)
-    record = begun | {"recipe": recipe.to_dict()}
+    stored = begun.get("split")
+    train, val = loaders(recipe, stored)
+    record = begun | {"recipe": recipe.to_dict(), "split": split_names(recipe, stored)}
     record |= {"fresh_weights": fresh} if start is not None else {}
     record["sessions"] = [*begun.get("sessions", []), provenance()]
 

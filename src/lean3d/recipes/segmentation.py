@@ -20,6 +20,8 @@ class SegmentationRecipe(Recipe):
         val_samples: Crops, or shapes, to validate on; the same in every epoch.
         spacing_mm: Resample to voxels of this size; the files' own by default.
         held_out: Share of a folder's cases that are kept for validation.
+        fold: Of cross-validation: hold out this one of `folds` equal parts of the cases instead.
+        folds: Parts of a cross-validation.
         blocks: Volumes only: train on this many patch-sized blocks; all data by default.
         patch: Size of a training crop: d h w for volumes, h w for slices.
         axes: Slices only: cut across 0 (axial), 1 (coronal), 2 (sagittal).
@@ -35,6 +37,8 @@ class SegmentationRecipe(Recipe):
     patch: tuple[int, ...]
     spacing_mm: float | None = None
     held_out: float = 0.2
+    fold: int | None = None
+    folds: int = 5
     blocks: int | None = None
     axes: tuple[int, ...] = (0, 1, 2)
     flips: tuple[int, ...] = ()
@@ -63,6 +67,10 @@ class SegmentationRecipe(Recipe):
             self.refuse("patch", "is h w for slices or d h w for volumes")
         if self.spacing_mm is not None and not self.spacing_mm > 0:
             self.refuse("spacing_mm", "must be above 0")
+        if self.folds < 2:
+            self.refuse("folds", "must be 2 or more")
+        if self.fold is not None and not 0 <= self.fold < self.folds:
+            self.refuse("fold", f"counts the {self.folds} parts from 0 to {self.folds - 1}")
         if not 0 <= self.min_foreground <= 1:
             self.refuse("min_foreground", "is a share from 0 to 1")
         super().check()

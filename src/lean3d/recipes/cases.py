@@ -1,0 +1,144 @@
+"""The labelled scans of a recipe's data, each read when it is needed, and which are held out."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lean3d.data import Volume, brain_slabs, find_pairs, load_volume, mni152
+from lean3d.data.folder import ImagePath
+from lean3d.errors import RunError
+from lean3d.recipes.segmentation import SegmentationRecipe
+
+__all__ = ["Case", "Split", "folder_cases", "split_cases"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A labelled scan.
+
+    Args:
+        read: Reads it, resampled to a spacing in mm if that is not None; values as in the file.
+        image: Its file, or one for each channel; None for data that are not files.
+        label: Its file of labels.
+    """
+
+    name: str
+    read: Callable[[float | None], Volume]
+    image: ImagePath | None = None
+    label: Path | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        images = self.image if isinstance(self.image, tuple) else (self.image,)
+        return [path for path in (*images, self.label) if path is not None]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Cases to train on, and cases held out for validation."""
+
+    train: list[Case]
+    held_out: list[Case]
+
+    def names(self) -> dict[str, list[str]]:
+        """Return plain values for the record of the run."""
+        return {
+            "train": [case.name for case in self.train],
+            "held_out": [case.name for case in self.held_out],
+        }
+
+
+def folder_cases(folder: str | Path, num_classes: int) -> list[Case]:
+    """Return every labelled case of a folder, sorted by name."""
+    return [
+        Case(name, _reader(image, label, name, num_classes), image, label)
+        for image, label, name in find_pairs(folder)
+    ]
+
+
+def split_cases(
+    recipe: SegmentationRecipe, stored: Mapping[str, Sequence[str]] | None = None
+) -> Split:
+    """Split the cases of a recipe's data.
+
+    Args:
+        stored: The names in the record of a run, which decide if given; cases that were added to
+            the folder since are in neither part.
+
+    Raises:
+        RunError: there are too few cases, or one of a stored split is missing.
+    """
+    if recipe.data == "mni152":
+        back, front = _slabs(recipe.spacing_mm)
+        return Split([back], [front])
+    if not recipe.data:
+        raise RunError(f"recipe {recipe.name} needs data; pass --data with a folder of scans")
+    cases = folder_cases(recipe.data, recipe.num_classes)
+    if stored is not None:
+        return _stored(cases, stored, recipe.data)
+    if recipe.fold is not None:
+        return _fold(cases, recipe)
+    if len(cases) < 2 or not 0 < recipe.held_out < 1:
+        raise RunError(
+            f"{recipe.data} has {len(cases)} labelled case(s) and held_out is {recipe.held_out}; "
+            "training needs one case to train on and one to hold out, and a share between 0 and 1"
+        )
+    random.Random(recipe.seed).shuffle(cases)
+    held_out = min(max(1, round(recipe.held_out * len(cases))), len(cases) - 1)
+    return Split(cases[held_out:], cases[:held_out])
+
+
+def _fold(cases: list[Case], recipe: SegmentationRecipe) -> Split:
+    """Hold out every `folds`-th case of their order by the seed, which all folds share."""
+    assert recipe.fold is not None
+    if len(cases) < recipe.folds:
+        raise RunError(
+            f"{recipe.data} has {len(cases)} labelled case(s), too few for {recipe.folds} folds; "
+            f"give fewer --folds"
+        )
+    random.Random(recipe.seed).shuffle(cases)
+    places = range(len(cases))
+    return Split(
+        [cases[place] for place in places if place % recipe.folds != recipe.fold],
+        [cases[place] for place in places if place % recipe.folds == recipe.fold],
+    )
+
+
+def _stored(cases: list[Case], stored: Mapping[str, Sequence[str]], data: str) -> Split:
+    if not _is_split(stored):
+        raise RunError("the split in recipe.json is damaged; train again")
+    found = {case.name: case for case in cases}
+    for name in (*stored["train"], *stored["held_out"]):
+        if name not in found:
+            raise RunError(
+                f"{data} has no case {name}, which the run was trained or validated on; give its "
+                "data as they were"
+            )
+    return Split(*([found[name] for name in stored[part]] for part in ("train", "held_out")))
+
+
+def _is_split(stored: Any) -> bool:
+    parts = [stored.get(p) for p in ("train", "held_out")] if isinstance(stored, Mapping) else [0]
+    return all(isinstance(p, list) and all(isinstance(n, str) for n in p) for p in parts)
+
+
+def _reader(image: Any, label: Path, name: str, num_classes: int) -> Callable[..., Volume]:
+    def read(spacing_mm: float | None) -> Volume:
+        volume = load_volume(image, label, spacing_mm=spacing_mm, num_classes=num_classes)
+        return replace(volume, name=name)
+
+    return read
+
+
+def _slabs(spacing_mm: float | None) -> list[Case]:
+    """Return the back and the front of the MNI152 brain."""
+
+    def slab(part: int) -> Case:
+        def read(wanted: float | None) -> Volume:
+            return brain_slabs(mni152(wanted or spacing_mm or 1))[part]
+
+        return Case(f"mni152_{('back', 'front')[part]}", read)
+
+    return [slab(0), slab(1)]
