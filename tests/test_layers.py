@@ -13,7 +13,7 @@ import lean3d
 LEVELS = [
     {"errors", "signals"},
     {"typed"},
-    {"shape", "optional", "files", "limits", "lock", "weights"},
+    {"shape", "optional", "files", "limits", "lock", "plugins", "weights"},
     {"ops", "data", "cost", "metrics", "report"},
     {"conversion", "streaming", "models"},
     {"checkpoints", "tasks", "train", "infer"},

@@ -2,13 +2,14 @@ import json
 from dataclasses import replace
 from importlib import import_module
 from inspect import isclass, isfunction, signature
+from itertools import chain
 from pkgutil import iter_modules
 
 import pytest
 
 from lean3d import recipes
 from lean3d.errors import RunError
-from lean3d.recipes import Recipe, get_recipe, list_recipes
+from lean3d.recipes import Recipe, catalogue, get_recipe, list_recipes
 from lean3d.recipes.options import read_options
 
 
@@ -28,7 +29,8 @@ def test_a_recipe_survives_json(name):
 
 def test_every_function_that_makes_a_recipe_is_listed():
     made = set()
-    for module in iter_modules(recipes.__path__, "lean3d.recipes."):
+    places = {"lean3d.recipes.": recipes, "lean3d.recipes.catalogue.": catalogue}
+    for module in chain(*(iter_modules(p.__path__, prefix) for prefix, p in places.items())):
         for name, function in vars(import_module(module.name)).items():
             own = getattr(function, "__module__", "") == module.name and isfunction(function)
             if own and not name.startswith("_") and not signature(function).parameters:

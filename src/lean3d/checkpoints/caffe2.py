@@ -7,17 +7,14 @@ that has a projection. Convolutions of a block are numbered 1, 2, 3, in ir-CSN 1
 import re
 from collections.abc import Iterator
 
-from lean3d.checkpoints.format import Format, Tensors
+from lean3d.checkpoints.format import Tensors
+from lean3d.checkpoints.formats import register_format
 from lean3d.checkpoints.vmz import caffe2_facts
 
-__all__ = ["CAFFE2"]
+__all__: list[str] = []
 
 CONV = re.compile(r"comp_(\d+)_conv_(\d+)(_middle)?_w$")
 PARTS = {"s": "weight", "b": "bias", "rm": "running_mean", "riv": "running_var"}
-
-
-def owns(tensors: Tensors) -> bool:
-    return "comp_0_conv_1_w" in tensors
 
 
 def names(tensors: Tensors) -> dict[str, str]:
@@ -76,6 +73,12 @@ def _places(tensors: Tensors) -> dict[int, str]:
     return places
 
 
-CAFFE2 = Format(
-    "caffe2", "VMZ (Caffe2 blobs)", owns, names, caffe2_facts, spare=r"(?!stem|layer|fc)"
+@register_format(
+    "caffe2",
+    "VMZ (Caffe2 blobs)",
+    names=names,
+    facts=caffe2_facts,
+    spare=r"(?!stem|layer|fc)",
 )
+def owns(tensors: Tensors) -> bool:
+    return "comp_0_conv_1_w" in tensors

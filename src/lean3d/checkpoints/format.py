@@ -14,7 +14,15 @@ from torch import Tensor
 
 from lean3d.shape import Triple
 
-__all__ = ["Facts", "Format", "Preprocessing", "Tensors", "one_scheme", "untracked"]
+__all__ = [
+    "Facts",
+    "Format",
+    "Preprocessing",
+    "Tensors",
+    "named_as_here",
+    "one_scheme",
+    "untracked",
+]
 
 Tensors = Mapping[str, Tensor]
 
@@ -98,6 +106,7 @@ class Format:
         facts: By the tensors under their names in lean3d.
         spare: Pattern of names that are not weights of the network.
         value: Tensor of the file -> tensor of lean3d.
+        fallback: It owns files of any names, so that it is tried after the others.
     """
 
     name: str
@@ -107,6 +116,12 @@ class Format:
     facts: Callable[[Tensors], Facts]
     spare: str = r"(?!)"
     value: Callable[[Tensor], Tensor] = lambda tensor: tensor
+    fallback: bool = False
+
+
+def named_as_here(tensors: Tensors) -> dict[str, str]:
+    """No key changes."""
+    return {key: key for key in tensors}
 
 
 def one_scheme(rules: Sequence[tuple[str, str]]) -> Callable[[Tensors], dict[str, str]]:

@@ -1,8 +1,9 @@
 """3D-ResNets-PyTorch of Hara et al., and MedicalNet, which uses the same names."""
 
-from lean3d.checkpoints.format import Facts, Format, Preprocessing, Tensors, one_scheme
+from lean3d.checkpoints.format import Facts, Preprocessing, Tensors, one_scheme
+from lean3d.checkpoints.formats import register_format
 
-__all__ = ["HARA", "MEDICALNET"]
+__all__: list[str] = []
 
 CLIPS = Preprocessing((0.4345, 0.4051, 0.3775), (0.2768, 0.2713, 0.2737), frames=16, size=112)
 VOLUMES = Preprocessing(None, None, note="each volume by the mean and std of its voxels above 0")
@@ -21,21 +22,23 @@ def _named(tensors: Tensors) -> bool:
     return stem is not None and stem.ndim == 5 and "layer1.0.bn1.weight" in tensors
 
 
-def _medical(tensors: Tensors) -> bool:
-    return _named(tensors) and tensors["conv1.weight"].shape[1] == 1
-
-
-HARA = Format(
+@register_format(
     "3d-resnets",
     "3D-ResNets-PyTorch or Efficient-3DCNNs",
-    _named,
-    NAMES,
-    lambda tensors: Facts(1e-5, ((3, 3, 3),), (1, 2, 2), CLIPS),
+    names=NAMES,
+    facts=lambda tensors: Facts(1e-5, ((3, 3, 3),), (1, 2, 2), CLIPS),
 )
-MEDICALNET = Format(
+def hara(tensors: Tensors) -> bool:
+    return _named(tensors) and tensors["conv1.weight"].shape[1] != 1
+
+
+@register_format(
     "medicalnet",
     "MedicalNet",
-    _medical,
-    NAMES,
-    lambda tensors: Facts(1e-5, ((3, 3, 3),), (2, 2, 2), VOLUMES, arguments={"medical": True}),
+    names=NAMES,
+    facts=lambda tensors: Facts(
+        1e-5, ((3, 3, 3),), (2, 2, 2), VOLUMES, arguments={"medical": True}
+    ),
 )
+def medicalnet(tensors: Tensors) -> bool:
+    return _named(tensors) and tensors["conv1.weight"].shape[1] == 1

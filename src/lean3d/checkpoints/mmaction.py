@@ -7,10 +7,11 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from lean3d.checkpoints.format import Facts, Format, Preprocessing, Tensors, one_scheme
+from lean3d.checkpoints.format import Facts, Preprocessing, Tensors, one_scheme
+from lean3d.checkpoints.formats import register_format
 from lean3d.checkpoints.structure import structure
 
-__all__ = ["MMACTION"]
+__all__: list[str] = []
 
 CLIPS = Preprocessing(
     (123.675, 116.28, 103.53),
@@ -57,12 +58,6 @@ PAIRED = [
 ]
 
 
-def owns(tensors: Tensors) -> bool:
-    """The ConvModules of its ResNet3d: `conv` and `bn` inside conv1."""
-    first = r"(backbone\.)?layer1\.0\.conv1\.conv\.(conv_s\.)?weight"
-    return any(re.fullmatch(first, key) for key in tensors)
-
-
 def names(tensors: Tensors) -> dict[str, str]:
     """ip-CSN has two ConvModules in conv2, ir-CSN one."""
     rules = REDUCED
@@ -84,4 +79,8 @@ def facts(tensors: Tensors) -> Facts:
     return Facts(1e-3 if separated else 1e-5, ((1, 3, 3),), preprocessing=CLIPS)
 
 
-MMACTION = Format("mmaction2", "mmaction2", owns, names, facts)
+@register_format("mmaction2", "mmaction2", names=names, facts=facts)
+def owns(tensors: Tensors) -> bool:
+    """The ConvModules of its ResNet3d: `conv` and `bn` inside conv1."""
+    first = r"(backbone\.)?layer1\.0\.conv1\.conv\.(conv_s\.)?weight"
+    return any(re.fullmatch(first, key) for key in tensors)

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
-from lean3d.checkpoints.format import Facts, Format, Preprocessing, Tensors, one_scheme
+from lean3d.checkpoints.format import Facts, Preprocessing, Tensors, one_scheme
+from lean3d.checkpoints.formats import register_format
 from lean3d.checkpoints.structure import structure
 
-__all__ = ["PYTORCHVIDEO"]
+__all__: list[str] = []
 
 CLIPS = Preprocessing(
     (0.45, 0.45, 0.45), (0.225, 0.225, 0.225), frames=32, step=2, size=224, short_side=256
@@ -27,10 +28,6 @@ NAMES = one_scheme(
 )
 
 
-def owns(tensors: Tensors) -> bool:
-    return "blocks.1.res_blocks.0.branch2.conv_a.weight" in tensors
-
-
 def facts(tensors: Tensors) -> Facts:
     """Its published CSN has the pool, though create_csn leaves it out by default."""
     if structure(tensors) is None:
@@ -39,4 +36,6 @@ def facts(tensors: Tensors) -> Facts:
     return Facts(1e-5, ((1, 3, 3),), preprocessing=CLIPS)
 
 
-PYTORCHVIDEO = Format("pytorchvideo", "pytorchvideo", owns, NAMES, facts)
+@register_format("pytorchvideo", "pytorchvideo", names=NAMES, facts=facts)
+def owns(tensors: Tensors) -> bool:
+    return "blocks.1.res_blocks.0.branch2.conv_a.weight" in tensors

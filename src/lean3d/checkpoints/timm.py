@@ -5,10 +5,10 @@ Its keys cannot be distinguished from other files of these names, so the format 
 
 from torch import Tensor
 
-from lean3d.checkpoints.format import Facts, Format
-from lean3d.checkpoints.torchvision import named_as_here
+from lean3d.checkpoints.format import Tensors
+from lean3d.checkpoints.formats import register_format
 
-__all__ = ["TIMM_3D"]
+__all__: list[str] = []
 
 
 def depth_first(value: Tensor) -> Tensor:
@@ -16,11 +16,7 @@ def depth_first(value: Tensor) -> Tensor:
     return value.permute(0, 1, 4, 2, 3) if value.ndim == 5 else value
 
 
-TIMM_3D = Format(
-    "timm_3d",
-    "timm_3d, depth last",
-    lambda _: False,
-    named_as_here,
-    lambda _: Facts(),
-    value=depth_first,
-)
+@register_format("timm_3d", "timm_3d, depth last", value=depth_first)
+def asked_for(tensors: Tensors) -> bool:
+    """Only on request."""
+    return False

@@ -5,11 +5,12 @@ The names are torchvision's, and so lean3d's. Caffe2's batch norm has the epsilo
 
 from dataclasses import replace
 
-from lean3d.checkpoints.format import Facts, Format, Preprocessing, Tensors, untracked
+from lean3d.checkpoints.format import Facts, Preprocessing, Tensors, untracked
+from lean3d.checkpoints.formats import register_format
 from lean3d.checkpoints.structure import structure
-from lean3d.checkpoints.torchvision import MEAN, STD, named_as_here
+from lean3d.checkpoints.torchvision import MEAN, STD
 
-__all__ = ["VMZ", "caffe2_facts"]
+__all__ = ["caffe2_facts"]
 
 CLIPS = Preprocessing(MEAN, STD, frames=32, step=2, size=224, short_side=256)
 SMALL = replace(CLIPS, frames=None, step=None, size=112, short_side=128, note="8 or 32 frames")
@@ -25,6 +26,7 @@ def caffe2_facts(tensors: Tensors) -> Facts:
     return Facts(1e-3, pools, preprocessing=SMALL)
 
 
+@register_format("vmz", "VMZ (pt) or ig65m-pytorch", facts=caffe2_facts)
 def owns(tensors: Tensors) -> bool:
     """Channel-separated, or R(2+1)D of 34 or 152 layers, and never trained in PyTorch."""
     found = structure(tensors)
@@ -32,6 +34,3 @@ def owns(tensors: Tensors) -> bool:
         return False
     deep = found.depth > 18 and "midplanes" not in found.arguments
     return found.family in ("ir_csn", "ip_csn") or (found.family == "r2plus1d" and deep)
-
-
-VMZ = Format("vmz", "VMZ (pt) or ig65m-pytorch", owns, named_as_here, caffe2_facts)

@@ -4,7 +4,7 @@ from lean3d.recipes.base import Recipe
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.networks import acs_network
 from lean3d.recipes.recurrence import RecurrenceRecipe
-from lean3d.recipes.registry import get_recipe, list_recipes
+from lean3d.recipes.registry import get_recipe, list_recipes, register_recipe
 from lean3d.recipes.segmentation import SegmentationRecipe
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "acs_network",
     "get_recipe",
     "list_recipes",
+    "register_recipe",
 ]

@@ -1,28 +1,26 @@
 """Recipe names and their functions."""
 
-import difflib
 from collections.abc import Callable
+from typing import TypeVar
 
-from lean3d.errors import RunError
+from lean3d.plugins import Registry
 from lean3d.recipes.base import Recipe
-from lean3d.recipes.brain import brain2d, brain3d, brain_acs
-from lean3d.recipes.digits import (
-    digits,
-    digits_atoms,
-    digits_baseline,
-    digits_gru,
-    digits_lstm,
-    digits_turns,
-)
-from lean3d.recipes.folder import folder
-from lean3d.recipes.shapes import shapes2d, shapes3d, shapes_acs
-from lean3d.recipes.videos import videos
 
-__all__ = ["get_recipe", "list_recipes"]
+__all__ = ["get_recipe", "list_recipes", "register_recipe"]
 
-_VIDEO = (videos, digits, digits_baseline, digits_lstm, digits_gru, digits_atoms, digits_turns)
-_FUNCTIONS = (brain2d, brain3d, brain_acs, shapes2d, shapes3d, shapes_acs, folder, *_VIDEO)
-_RECIPES: dict[str, Callable[[], Recipe]] = {f.__name__: f for f in _FUNCTIONS}
+Maker = TypeVar("Maker", bound=Callable[[], Recipe])
+
+_RECIPES: Registry[Callable[[], Recipe]] = Registry("recipe", "lean3d.recipes.catalogue")
+
+
+def register_recipe(function: Maker) -> Maker:
+    """Decorate a function that returns a recipe: `lean3d train` then finds it by its name.
+
+    The function takes no arguments, its first line of documentation is shown beside the name, and
+    the `name` of the recipe is the function's. It may be in another package, see `lean3d.plugins`.
+    """
+    _RECIPES.add(function.__name__, function)
+    return function
 
 
 def list_recipes() -> dict[str, str]:
@@ -36,8 +34,4 @@ def get_recipe(name: str) -> Recipe:
     Raises:
         RunError: no recipe has that name; the message gives the nearest, or all.
     """
-    if name not in _RECIPES:
-        near = difflib.get_close_matches(name, _RECIPES, n=2)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(_RECIPES)}"
-        raise RunError(f"no recipe called {name!r}; {hint}")
-    return _RECIPES[name]()
+    return _RECIPES.find(name)()

@@ -1,10 +1,12 @@
 """Your own data."""
 
+from lean3d.recipes.registry import register_recipe
 from lean3d.recipes.segmentation import SegmentationRecipe
 
 __all__ = ["folder"]
 
 
+@register_recipe
 def folder() -> SegmentationRecipe:
     """A 3D UNet with ACS convolutions on your images and labels: give --data and --num-classes."""
     return SegmentationRecipe(

@@ -13,6 +13,7 @@ from dataclasses import replace
 from lean3d.data.motions import MOTIONS
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.recurrence import RecurrenceRecipe
+from lean3d.recipes.registry import register_recipe
 
 __all__ = [
     "digits",
@@ -26,6 +27,7 @@ __all__ = [
 HIDDEN = 128
 
 
+@register_recipe
 def digits() -> ClassificationRecipe:
     """A narrow D-ResNet-18 on gestures of moving digits; --options skip=sum or skip=none."""
     return ClassificationRecipe(
@@ -47,11 +49,13 @@ def digits() -> ClassificationRecipe:
     )
 
 
+@register_recipe
 def digits_baseline() -> ClassificationRecipe:
     """The 3D-ResNet-18 of equal width, on windows of 16 frames."""
     return replace(digits(), name="digits_baseline", model="hara_resnet_18", options=(), clip=16)
 
 
+@register_recipe
 def digits_atoms() -> ClassificationRecipe:
     """The three-layer network of atoms of STDCF on whole clips of 16 frames."""
     return replace(
@@ -59,16 +63,19 @@ def digits_atoms() -> ClassificationRecipe:
     )
 
 
+@register_recipe
 def digits_turns() -> ClassificationRecipe:
     """The same network, alternating clips small in space and clips of every second frame."""
     return replace(digits_atoms(), name="digits_turns", turn=4, epochs=24)
 
 
+@register_recipe
 def digits_lstm() -> RecurrenceRecipe:
     """An LSTM of two layers on the features of the run `digits`."""
     return _recurrent("lstm")
 
 
+@register_recipe
 def digits_gru() -> RecurrenceRecipe:
     """A GRU of two layers on the features of the run `digits`."""
     return _recurrent("gru")

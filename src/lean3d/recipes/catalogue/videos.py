@@ -1,10 +1,12 @@
 """Your own videos."""
 
 from lean3d.recipes.classification import ClassificationRecipe
+from lean3d.recipes.registry import register_recipe
 
 __all__ = ["videos"]
 
 
+@register_recipe
 def videos() -> ClassificationRecipe:
     """A D-ResNet-18 on your videos, a folder a class: give --data, --num-classes, --class-names."""
     return ClassificationRecipe(

@@ -6,11 +6,13 @@ Dice loss, Adam with learning rate 0.001, batches of 4, 50 epochs in 3D.
 
 from dataclasses import replace
 
+from lean3d.recipes.registry import register_recipe
 from lean3d.recipes.segmentation import SegmentationRecipe
 
 __all__ = ["shapes2d", "shapes3d", "shapes_acs"]
 
 
+@register_recipe
 def shapes3d() -> SegmentationRecipe:
     """The 3D UNet of the ACS proof of concept, on 100 volumes of solids in noise."""
     return SegmentationRecipe(
@@ -31,6 +33,7 @@ def shapes3d() -> SegmentationRecipe:
     )
 
 
+@register_recipe
 def shapes2d() -> SegmentationRecipe:
     """The 2D UNet of the ACS proof of concept, on 10,000 images of circles and squares."""
     return replace(
@@ -50,6 +53,7 @@ def shapes2d() -> SegmentationRecipe:
     )
 
 
+@register_recipe
 def shapes_acs() -> SegmentationRecipe:
     """The 2D UNet of shapes2d, converted to 3D with ACS and trained on the solids."""
     return replace(

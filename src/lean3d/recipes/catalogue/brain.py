@@ -5,11 +5,13 @@ Classes as in PmSCn Sec 4.2: background, CSF, grey and white matter.
 
 from dataclasses import replace
 
+from lean3d.recipes.registry import register_recipe
 from lean3d.recipes.segmentation import SegmentationRecipe
 
 __all__ = ["brain2d", "brain3d", "brain_acs"]
 
 
+@register_recipe
 def brain3d() -> SegmentationRecipe:
     """A small 3D UNet on crops of the brain at 2 mm."""
     return SegmentationRecipe(
@@ -30,6 +32,7 @@ def brain3d() -> SegmentationRecipe:
     )
 
 
+@register_recipe
 def brain2d() -> SegmentationRecipe:
     """A small 2D UNet on slices of the brain at 2 mm, across all three axes."""
     return replace(
@@ -44,6 +47,7 @@ def brain2d() -> SegmentationRecipe:
     )
 
 
+@register_recipe
 def brain_acs() -> SegmentationRecipe:
     """The 2D UNet of brain2d, converted to 3D with ACS and trained on."""
     return replace(
