@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -69,6 +70,17 @@ def test_a_format_of_a_plugin_is_recognised(plugin, tmp_path):
     said = output(code, plugin)
     assert f"the networks of my group (format mine), {len(state)} tensors" in said
     assert "batch norm epsilon 0.001" in said
+
+
+def test_a_scan_of_a_format_of_a_plugin_is_read(plugin, tmp_path):
+    voxels = np.arange(24, dtype="<f4")
+    (tmp_path / "x.raw3d").write_bytes(np.array([2, 3, 4], "<i4").tobytes() + voxels.tobytes())
+    code = f"""
+from lean3d.data import load_volume
+volume = load_volume({str(tmp_path / "x.raw3d")!r})
+print(volume.image.flatten().tolist(), volume.spacing)
+"""
+    assert output(code, plugin).strip() == f"{voxels.tolist()} (0.5, 0.2, 0.2)"
 
 
 def test_a_plugin_that_cannot_be_loaded_is_named_in_one_sentence(tmp_path):

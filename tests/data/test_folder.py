@@ -67,7 +67,7 @@ def test_finds_the_pairs_of(layout, tmp_path):
 
 
 BROKEN = {
-    "holds no .nii or .nii.gz image; expected images/": ["notes.txt"],
+    "holds no image of a known format; expected images/": ["notes.txt"],
     "b.nii.gz has no label": ["images/a.nii.gz", "images/b.nii.gz", "labels/a.nii.gz"],
     "alone.nii.gz has no label": ["alone.nii.gz"],
     "b.nii.gz has no image": ["images/a.nii.gz", "labels/a.nii.gz", "labels/b.nii.gz"],

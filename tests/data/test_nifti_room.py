@@ -39,7 +39,7 @@ def test_what_stands_behind_the_voxels_is_not_read(tmp_path):
 
 def test_a_little_padding_behind_the_voxels_is_none_of_our_business(tmp_path):
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(scan() + bytes(4096)))
-    assert read_image(tmp_path / "a.nii.gz")[0].shape == (10, 9, 8)
+    assert read_image(tmp_path / "a.nii.gz")[0].shape == (1, 10, 9, 8)
 
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
@@ -80,7 +80,7 @@ def test_an_extension_longer_than_its_room_is_refused(tmp_path, length, order):
     content = image.to_bytes()
     path = tmp_path / "a.nii.gz"
     path.write_bytes(gzip.compress(content))
-    assert read_image(path)[0].shape == (4, 3, 2)
+    assert read_image(path)[0].shape == (1, 4, 3, 2)
     path.write_bytes(gzip.compress(changed(content, 352, f"{order}i", length)))
     with pytest.raises(DataError, match=r"it has an extension of .* bytes and no room for it"):
         read_image(path)

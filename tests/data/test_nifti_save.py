@@ -9,7 +9,7 @@ import torch
 from nibabel.testing import data_path
 from scans import AFFINES, CT, SIZE, blobs, dice, needs_ct, noise, oriented, write
 
-from lean3d.data.nifti import load_volume, save_mask
+from lean3d.data import load_volume, save_mask
 from lean3d.errors import DataError, ShapeError
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from nibabel.testing import data_path
 
-from lean3d.data.read import open_nifti, read_image, read_label
+from lean3d.data.formats.nifti import open_nifti
+from lean3d.data.read import read_image, read_label
 from lean3d.errors import DataError
 
 SHIPPED = Path(data_path)
@@ -30,7 +31,7 @@ def with_value(value):
 
 @pytest.mark.parametrize("name", ["anatomical.nii", "reoriented_anat_moved.nii"])
 def test_a_real_scan_lands_where_its_own_affine_says(name):
-    x_DHW, grid = read_image(SHIPPED / name)
+    (x_DHW,), grid = read_image(SHIPPED / name)
     file = nib.load(SHIPPED / name)
     data, back = file.get_fdata(dtype=np.float32), np.linalg.inv(file.affine)
     for index in np.random.default_rng(0).integers(0, x_DHW.shape, (20, 3)):
@@ -39,13 +40,13 @@ def test_a_real_scan_lands_where_its_own_affine_says(name):
 
 
 def test_axes_point_superior_anterior_right():
-    _, grid = open_nifti(SHIPPED / "anatomical.nii")
+    grid = open_nifti(SHIPPED / "anatomical.nii").grid
     assert nib.aff2axcodes(grid.affine[:, [2, 1, 0, 3]]) == ("R", "A", "S")
 
 
 def test_a_trailing_axis_of_one_is_no_fourth_axis(tmp_path):
     array = noise(4, 5, 6)
-    x_DHW, _ = read_image(write(tmp_path / "x.nii.gz", array[..., None]))
+    (x_DHW,), _ = read_image(write(tmp_path / "x.nii.gz", array[..., None]))
     assert (x_DHW == array.T).all()
 
 
@@ -56,21 +57,21 @@ def test_scale_and_offset_of_the_header_are_applied(tmp_path):
     image.header["scl_slope"], image.header["scl_inter"] = 2, -1000
     image.header["vox_offset"] = 352
     path.write_bytes(image.header.binaryblock + path.read_bytes()[348:])
-    assert (read_image(path)[0] == 2 * stored.T - 1000).all()
+    assert (read_image(path)[0][0] == 2 * stored.T - 1000).all()
 
 
 def test_a_big_endian_file_reads_the_same(tmp_path):
     array = noise(4, 5, 6)
     image = nib.Nifti1Image(array, np.eye(4), nib.Nifti1Header(endianness=">"))
     nib.save(image, tmp_path / "x.nii.gz")
-    x_DHW, _ = read_image(tmp_path / "x.nii.gz")
+    (x_DHW,), _ = read_image(tmp_path / "x.nii.gz")
     assert (x_DHW == array.T).all()
     assert x_DHW.dtype.isnative
 
 
 def test_what_was_read_does_not_change_with_the_file(tmp_path):
     path = write(tmp_path / "x.nii", noise(4, 5, 6))
-    x_DHW, _ = read_image(path)
+    (x_DHW,), _ = read_image(path)
     before = x_DHW.copy()
     path.write_bytes(bytes(path.stat().st_size))
     assert (x_DHW == before).all()
@@ -114,7 +115,7 @@ BAD_IMAGES = {
     "NaN or infinity in 1 of 120": with_value(np.inf),
     "NaN or infinity in 120 of 120": np.full((4, 5, 6), np.nan, np.float32),
     "every voxel of .* is 3: the scan is empty": np.full((4, 5, 6), 3, np.int16),
-    r"has 4 axes \(4 x 5 x 6 x 2\), not 3": noise(4, 5, 6, 2),
+    r"has 5 axes \(4 x 5 x 6 x 2 x 3\), not 3": noise(4, 5, 6, 2, 3),
     r"has 2 axes \(4 x 5\), not 3": noise(4, 5),
     "holds complex64 voxels": noise(4, 5, 6).astype(np.complex64),
     "not single real numbers": np.zeros((4, 5, 6), [("R", "u1"), ("G", "u1"), ("B", "u1")]),
@@ -129,9 +130,12 @@ def test_refuses_an_image_and_says_why(sentence, tmp_path):
     assert str(path) in str(refusal.value)
 
 
-def test_refuses_a_series_over_time():
-    with pytest.raises(DataError, match=r"example4d.nii.gz has 4 axes"):
-        read_image(SHIPPED / "example4d.nii.gz")
+def test_a_fourth_axis_is_the_channels():
+    x_CDHW, grid = read_image(SHIPPED / "example4d.nii.gz")
+    stored = nib.load(SHIPPED / "example4d.nii.gz")
+    assert x_CDHW.shape == (2, *grid.shape)
+    first = nib.as_closest_canonical(stored.slicer[..., 1]).get_fdata(dtype=np.float32)
+    assert (x_CDHW[1] == first.T).all()
 
 
 def test_refuses_an_affine_that_flattens_the_voxels(tmp_path):
@@ -145,10 +149,18 @@ def test_refuses_an_affine_that_flattens_the_voxels(tmp_path):
         read_image(path)
 
 
+def test_other_formats_of_nibabel_are_read_too(tmp_path):
+    array = noise(4, 5, 6)
+    nib.save(nib.MGHImage(array, np.eye(4)), tmp_path / "scan.mgz")
+    assert (read_image(tmp_path / "scan.mgz")[0] == array.T).all()
+    nib.save(nib.Nifti1Pair(array, np.eye(4)), tmp_path / "scan.hdr")
+    assert (read_image(tmp_path / "scan.img")[0] == array.T).all()
+
+
 def test_refuses_other_formats(tmp_path):
-    nib.save(nib.MGHImage(noise(4, 5, 6), np.eye(4)), tmp_path / "scan.mgz")
-    with pytest.raises(DataError, match="is a MGHImage, not a single-file NIfTI"):
-        read_image(tmp_path / "scan.mgz")
+    (tmp_path / "scan.pdf").write_bytes(b"%PDF-1.7" + bytes(600))
+    with pytest.raises(DataError, match="is of no format that is read"):
+        read_image(tmp_path / "scan.pdf")
 
 
 def test_refuses_a_text_file_in_disguise(tmp_path):
@@ -157,7 +169,7 @@ def test_refuses_a_text_file_in_disguise(tmp_path):
         read_image(tmp_path / "scan.nii.gz")
 
 
-@pytest.mark.parametrize("name", ["nowhere.nii.gz", ""])
+@pytest.mark.parametrize("name", ["nowhere.nii.gz", "nowhere"])
 def test_names_a_file_that_is_not_there(name, tmp_path):
     with pytest.raises(DataError, match="does not exist or is not a file"):
         read_image(tmp_path / name)
@@ -172,8 +184,10 @@ def test_labels_saved_as_floats_are_still_class_numbers(tmp_path):
 
 BAD_LABELS = {
     "holds the labels 0, 1, 255 where 0 to 1 are expected": [0, 1, 255],
+    "holds the labels 0, 254 where 0 to 1": [0, 254],
     "holds the labels -1, 0 where 0 to 1": [-1, 0],
     "holds the value 0.5, which is no class number": [0, 0.5, 1],
+    "holds the value 0.999, which is no class number": [0, 0.999, 1],
     "holds the value nan, which is no class number": [0, np.nan, 1],
     r"the labels 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, \.\.\. where": range(40),
 }

@@ -4,15 +4,20 @@ from lean3d.data.blocks import cut_blocks
 from lean3d.data.brain import TISSUES, brain_slabs, mni152
 from lean3d.data.digits import MovingDigits
 from lean3d.data.export import save_image
+from lean3d.data.folder import find_pairs
+from lean3d.data.formats.registry import Scan, register_reader, register_writer
+from lean3d.data.grid import Grid
+from lean3d.data.intensity import Scale, is_ct, normalise, window
+from lean3d.data.load import load_folder, load_volume
+from lean3d.data.mask import save_mask
 from lean3d.data.motions import MOTIONS
-from lean3d.data.nifti import find_pairs, load_folder, load_volume, save_mask
 from lean3d.data.patches import EpochSampler, PatchDataset, SliceDataset
 from lean3d.data.prefetch import Prefetch
 from lean3d.data.shapes import SHAPES_2D, SHAPES_3D, Shapes2D, Shapes3D
 from lean3d.data.source import open_frames
 from lean3d.data.video_clips import VideoClips
 from lean3d.data.video_write import write_video
-from lean3d.data.volume import Volume, normalise
+from lean3d.data.volume import Volume
 
 __all__ = [
     "MOTIONS",
@@ -20,9 +25,12 @@ __all__ = [
     "SHAPES_3D",
     "TISSUES",
     "EpochSampler",
+    "Grid",
     "MovingDigits",
     "PatchDataset",
     "Prefetch",
+    "Scale",
+    "Scan",
     "Shapes2D",
     "Shapes3D",
     "SliceDataset",
@@ -31,12 +39,16 @@ __all__ = [
     "brain_slabs",
     "cut_blocks",
     "find_pairs",
+    "is_ct",
     "load_folder",
     "load_volume",
     "mni152",
     "normalise",
     "open_frames",
+    "register_reader",
+    "register_writer",
     "save_image",
     "save_mask",
+    "window",
     "write_video",
 ]

@@ -1,34 +1,31 @@
 """Find the images of a folder and their labels.
 
 Three layouts are supported:
-    images/case.nii.gz           labels/case.nii.gz
+    images/case.nii.gz           labels/case.nii.gz      (masks/ as well)
     imagesTr/case_0000.nii.gz    labelsTr/case.nii.gz    (nnU-Net, Medical Decathlon)
     case.nii.gz                  case_label.nii.gz       (side by side; _seg and _mask as well)
-In all of them case_0000, case_0001, ... are the channels of one case.
+In all of them case_0000, case_0001, ... are the channels of one case; so are those of a file with a
+fourth axis. Any format of lean3d.data.formats is read, a folder of slices included.
 """
 
 import re
 from pathlib import Path
 
+from lean3d.data.formats.registry import is_scan, stem
 from lean3d.errors import DataError
 
-__all__ = ["ImagePath", "Pair", "find_pairs", "stem"]
+__all__ = ["ImagePath", "Pair", "find_pairs"]
 
 ImagePath = Path | tuple[Path, ...]
 Pair = tuple[ImagePath, Path, str]
 
-FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"))
+FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"), ("images", "masks"))
 SUFFIX = re.compile(r"_(label|labels|seg|mask)$")
 CHANNEL = re.compile(r"_(\d{4})$")
 LAYOUTS = (
     "expected images/ with labels/, imagesTr/ with labelsTr/, or case.nii.gz beside "
     "case_label.nii.gz"
 )
-
-
-def stem(path: Path) -> str:
-    """The file's name without .nii or .nii.gz."""
-    return re.sub(r"\.nii(\.gz)?$", "", path.name)
 
 
 def find_pairs(folder: str | Path) -> list[Pair]:
@@ -52,7 +49,10 @@ def find_pairs(folder: str | Path) -> list[Pair]:
 
 def _files(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     for images, labels in FOLDERS:
-        if (folder / images).is_dir():
+        # a folder with images alone is refused for its labels
+        if (folder / images).is_dir() and (
+            (folder / labels).is_dir() or not (folder / "masks").is_dir()
+        ):
             cases = _by_stem(_scans(folder / images))
             found = cases, _by_stem(_scans(folder / labels), keep=set(cases))
             break
@@ -62,14 +62,15 @@ def _files(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
         cases = _by_stem([path for path in scans if path not in beside])
         found = cases, _by_stem(beside, keep=set())
     if not found[0]:
-        raise DataError(f"{folder} holds no .nii or .nii.gz image; {LAYOUTS}")
+        raise DataError(f"{folder} holds no image of a known format; {LAYOUTS}")
     return found
 
 
 def _scans(folder: Path) -> list[Path]:
-    # hidden files are the ._ twins that macOS adds to archives
-    files = [path for path in folder.glob("*") if not path.name.startswith(".")]
-    return sorted(path for path in files if path.name.endswith((".nii", ".nii.gz")))
+    # hidden files are the ._ twins that macOS adds to archives; a header may have its voxels apart
+    scans = [path for path in folder.glob("*") if is_scan(path)]
+    apart = {path.with_suffix(".img") for path in scans} | {p.with_suffix(".raw") for p in scans}
+    return sorted(path for path in scans if path.suffix != ".img" or path not in apart)
 
 
 def _by_stem(paths: list[Path], keep: set[str] | None = None) -> dict[str, Path]:

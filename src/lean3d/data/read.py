@@ -1,186 +1,154 @@
-"""Read one NIfTI file completely, in (D, H, W) order, or raise one sentence with the reason.
+"""Read one scan, or its labels, completely, or raise one sentence with the reason.
 
-Axes: D depth (superior), H height (anterior), W width (right).
+Axes: C channels, D depth (superior), H height (anterior), W width (right).
 """
 
-import gzip
-from dataclasses import dataclass
+import logging
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from lean3d.data.nifti_room import check_end, check_extensions, check_room
+from lean3d.data.formats.registry import Scan, find_reader, split
+from lean3d.data.grid import Grid
 from lean3d.errors import DataError
-from lean3d.optional import require
+from lean3d.limits import check_memory
 
-__all__ = ["Grid", "open_nifti", "read_image", "read_label"]
+__all__ = ["grey_values", "open_scan", "read_image", "read_label", "read_scan", "said_values"]
 
+LOG = logging.getLogger("lean3d")
 
-@dataclass(frozen=True, eq=False)
-class Grid:
-    """The grid of a file's voxels, with axes turned to D, H, W.
-
-    Args:
-        stored: Shape of the array in the file, trailing ones included.
-        orientation: nibabel's orientation of the file's axes: which axis of RAS+, and which way.
-        shape: (D, H, W).
-        affine: 4 x 4, maps a (D, H, W) index to RAS+ millimetres.
-    """
-
-    stored: tuple[int, ...]
-    orientation: np.ndarray
-    shape: tuple[int, int, int]
-    affine: np.ndarray
-
-    @classmethod
-    def of(cls, image: Any) -> "Grid":
-        """The grid of an open nibabel image of three axes."""
-        space = require("nibabel.orientations", extra="volume")
-        orientation = space.io_orientation(image.affine)
-        turned = image.affine @ space.inv_ornt_aff(orientation, image.shape[:3])
-        sizes = [0, 0, 0]
-        for axis, size in zip(orientation[:, 0].astype(int), image.shape[:3], strict=True):
-            sizes[axis] = size
-        shape = (sizes[2], sizes[1], sizes[0])
-        return cls(tuple(image.shape), orientation, shape, turned[:, [2, 1, 0, 3]])
-
-    def turn(self, stored: np.ndarray) -> np.ndarray:
-        """Return the array of the file as (D, H, W), a view."""
-        space = require("nibabel.orientations", extra="volume")
-        return space.apply_orientation(stored.reshape(self.stored[:3]), self.orientation).T
-
-    def turn_back(self, x_DHW: np.ndarray) -> np.ndarray:
-        """Return a (D, H, W) array in the file's layout, the inverse of `turn`."""
-        space = require("nibabel.orientations", extra="volume")
-        canonical = space.axcodes2ornt("RAS")
-        back = space.ornt_transform(canonical, self.orientation)
-        return space.apply_orientation(x_DHW.T, back).reshape(self.stored)
-
-    def far_from(self, other: "Grid") -> float:
-        """Return the largest distance, in voxels, of equal indices on two grids of one shape."""
-        corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(self.shape) - 1)
-        corners = np.column_stack([corners, np.ones(8)])
-        apart = np.linalg.norm(corners @ (self.affine - other.affine).T, axis=1).max()
-        return float(apart / np.linalg.norm(self.affine[:3, :3], axis=0).min())
+# a class number stored as a float may differ from it by this
+ROUNDED = 1e-4
 
 
-def open_nifti(path: Path) -> tuple[Any, Grid]:
-    """Open a file by its header alone and find the grid of its voxels."""
-    nib = require("nibabel", extra="volume")
-    if not path.is_file():
-        raise DataError(f"{path} does not exist or is not a file; check the path")
-    try:
-        check_extensions(path)
-        # not memory-mapped: the tensors must not change with the file
-        image = nib.load(path, mmap=False)
-    except DataError:
-        raise
-    # a damaged file fails in whichever line of nibabel reads the damage first
-    except Exception as error:
-        raise _unreadable(path, error) from error
-    if not isinstance(image, nib.Nifti1Image):
-        raise DataError(
-            f"{path} is a {type(image).__name__}, not a single-file NIfTI; "
-            "convert it to .nii.gz first"
-        )
-    sizes = " x ".join(map(str, image.shape))
-    if len(image.shape) < 3 or any(size != 1 for size in image.shape[3:]):
-        raise DataError(
-            f"{path} has {len(image.shape)} axes ({sizes}), not 3; give one 3D volume a file, "
-            "for example split by nibabel.funcs.four_to_three"
-        )
-    if 0 in image.shape:
-        raise DataError(f"{path} holds no voxels ({sizes}); export it again")
-    if not _places_voxels(image.affine):
-        raise DataError(
-            f"the affine of {path} does not place its voxels in space (a voxel has no volume); "
-            "repair its header or export it again"
-        )
-    return image, Grid.of(image)
-
-
-def _places_voxels(affine: np.ndarray) -> bool:
-    """Whether the axes of an affine have a length and are not nearly parallel."""
-    axes = affine[:3, :3]
-    lengths = np.linalg.norm(axes, axis=0)
-    if not np.isfinite(affine).all() or lengths.min() < 1e-6 or lengths.max() > 1e6:
-        return False
-    return abs(np.linalg.det(axes / lengths)) > 1e-3
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    why = " ".join(str(error).split()) or type(error).__name__
-    return DataError(
-        f"{path} cannot be read as NIfTI ({why}); it is damaged, cut short or of another format: "
-        "copy or export it again"
-    )
-
-
-def _voxels(image: Any, path: Path) -> np.ndarray:
-    if path.suffix != ".gz":
-        return np.asanyarray(image.dataobj)
-    with gzip.open(path) as stream:
-        stored = np.asanyarray(type(image).from_stream(stream).dataobj)
-        check_end(path, stream)
-    return stored
-
-
-def _read(path: Path) -> tuple[np.ndarray, Grid]:
-    image, grid = open_nifti(path)
-    check_room(path, image)
-    try:
-        # a damaged scale factor overflows; the check for finite values names it
-        with np.errstate(all="ignore"):
-            stored = _voxels(image, path)
-    except DataError:
-        raise
-    except Exception as error:
-        raise _unreadable(path, error) from error
-    if stored.dtype.kind not in "iuf":
-        raise DataError(
-            f"{path} holds {stored.dtype} voxels, not single real numbers; "
-            "export it as one grey value a voxel"
-        )
-    return grid.turn(stored), grid
+def open_scan(path: Path) -> Scan:
+    """Open a scan of any known format by its header: a file, a folder or file.h5:dataset."""
+    path, inside = split(path)
+    return find_reader(path)(path, inside)
 
 
 def read_image(path: Path) -> tuple[np.ndarray, Grid]:
-    """Return one channel, float32, finite and not constant."""
-    x_DHW, grid = _read(path)
+    """Return all channels, (C, D, H, W) float32, finite and not constant."""
+    x_CDHW, scan = read_scan(path)
+    return x_CDHW, scan.grid
+
+
+def read_scan(path: Path) -> tuple[np.ndarray, Scan]:
+    """Return all channels as `read_image` does, and what the header says."""
+    scan = open_scan(path)
+    x_CDHW = _voxels(scan, path)
     with np.errstate(over="ignore"):
-        x_DHW = np.ascontiguousarray(x_DHW, dtype=np.float32)
-    finite = np.isfinite(x_DHW)
+        x_CDHW = np.ascontiguousarray(x_CDHW, dtype=np.float32)
+    finite = np.isfinite(x_CDHW)
     if not finite.all():
         raise DataError(
             f"{path} holds NaN or infinity in {(~finite).sum()} of {finite.size} voxels; "
             "replace them or export the scan again"
         )
-    if x_DHW.min() == x_DHW.max():
+    if x_CDHW.min() == x_CDHW.max():
         raise DataError(
-            f"every voxel of {path} is {x_DHW.flat[0]:g}: the scan is empty; export it again"
+            f"every voxel of {path} is {x_CDHW.flat[0]:g}: the scan is empty; export it again"
         )
-    return x_DHW, grid
+    return x_CDHW, scan
 
 
-def read_label(path: Path, num_classes: int | None = None) -> tuple[np.ndarray, Grid]:
-    """Return the class of every voxel, int64, within 0 .. num_classes - 1."""
-    stored, grid = _read(path)
+def read_label(
+    path: Path, num_classes: int | None = None, values: Sequence[int] | None = None
+) -> tuple[np.ndarray, Grid]:
+    """Return the class of every voxel, (D, H, W) int64, within 0 .. num_classes - 1.
+
+    A file that scales integers holds class numbers if each value is at most half a step of the
+    scale away from one.
+
+    Args:
+        values: The values in the file that are the classes 0, 1, ...; by default the classes
+            themselves, or evenly spaced grey values from 0 to 255 for 0 .. num_classes - 1.
+    """
+    scan = open_scan(path)
+    stored = _voxels(scan, path)
+    if len(stored) != 1:
+        raise DataError(
+            f"{path} has {len(stored)} channels, and labels are one class number a voxel; "
+            "give one file with the classes 0, 1, 2, ..."
+        )
+    label_DHW = _whole_numbers(stored[0], path, scan.step)
+    if values is not None:
+        return _by_values(label_DHW, values, path), scan.grid
+    low, high = int(label_DHW.min()), int(label_DHW.max())
+    if low >= 0 and high < (np.inf if num_classes is None else num_classes):
+        return label_DHW, scan.grid
+    found = np.unique(label_DHW)
+    if num_classes is not None and (greys := grey_values(num_classes, found)) is not None:
+        LOG.warning("%s: %s", path, said_values(greys))
+        return _by_values(label_DHW, greys, path), scan.grid
+    shown = ", ".join(map(str, found[:12])) + (", ..." if len(found) > 12 else "")
+    allowed = "0 and above" if num_classes is None else f"0 to {num_classes - 1}"
+    raise DataError(
+        f"{path} holds the labels {shown} where {allowed} are expected; "
+        "renumber them or give another number of classes"
+    )
+
+
+def grey_values(num_classes: int, found: np.ndarray) -> tuple[int, ...] | None:
+    """Return the grey values of a mask in 8 or 16 bits, if all found are among them.
+
+    They are spread evenly from black to white, such as 0 and 255, or 0, 127 (or 128) and 255.
+    """
+    for white in (255, 65535):
+        for rounded in (np.floor, np.ceil):
+            greys = rounded(np.linspace(0, white, num_classes)).astype(int)
+            if found.max() <= white and np.isin(found, greys).all():
+                return tuple(greys.tolist())
+    return None
+
+
+def said_values(values: Sequence[int]) -> str:
+    """Say which values of a file are which classes."""
+    pairs = ", ".join(f"{value} as {number}" for number, value in enumerate(values))
+    return f"labels are grey values, read as classes: {pairs}"
+
+
+def _voxels(scan: Scan, path: Path) -> np.ndarray:
+    if scan.dtype.kind not in "iufb":
+        raise DataError(
+            f"{path} holds {scan.dtype} voxels, not single real numbers; "
+            "export it as one grey value a voxel"
+        )
+    # a NIfTI file is checked with its header, where it is read
+    if scan.source is None:
+        # as stored, and as they are returned
+        number = scan.channels * math.prod(scan.grid.shape)
+        check_memory(str(path), number * (scan.dtype.itemsize + 4), "crop or resample it first")
+    return scan.load(slice(None))
+
+
+def _whole_numbers(stored: np.ndarray, path: Path, step: float) -> np.ndarray:
+    if stored.dtype.kind in "iub":
+        return np.ascontiguousarray(stored, dtype=np.int64)
     with np.errstate(invalid="ignore"):
-        label_DHW = np.ascontiguousarray(stored, dtype=np.int64)
-    if stored.dtype.kind == "f" and not (label_DHW == stored).all():
-        odd = stored[label_DHW != stored].flat[0]
+        rounded = np.rint(stored)
+        # the values of a scale coarser than the classes are exact, but for the arithmetic
+        near = abs(stored - rounded) <= max(ROUNDED, step / 2 if step < 1 else 0)
+    if not near.all():
+        odd = stored[~near].flat[0]
         raise DataError(
             f"{path} holds the value {odd:g}, which is no class number; "
             "a label file holds whole numbers: was it interpolated, or is it the image?"
         )
-    top = np.inf if num_classes is None else num_classes - 1
-    if label_DHW.min() < 0 or label_DHW.max() > top:
-        found = np.unique(label_DHW)
-        shown = ", ".join(map(str, found[:12])) + (", ..." if len(found) > 12 else "")
-        allowed = "0 and above" if num_classes is None else f"0 to {num_classes - 1}"
+    return np.ascontiguousarray(rounded, dtype=np.int64)
+
+
+def _by_values(label_DHW: np.ndarray, values: Sequence[int], path: Path) -> np.ndarray:
+    """Return the place of each voxel's value among `values`."""
+    order = np.argsort(values)
+    ordered = np.asarray(values)[order]
+    place = np.searchsorted(ordered, label_DHW).clip(0, len(ordered) - 1)
+    if not (right := ordered[place] == label_DHW).all():
+        odd = label_DHW[~right].flat[0]
         raise DataError(
-            f"{path} holds the labels {shown} where {allowed} are expected; "
-            "renumber them or give another number of classes"
+            f"{path} holds the value {odd}, which is no class among "
+            f"{', '.join(map(str, values))}; add it to the label values or repair the file"
         )
-    return label_DHW, grid
+    return order[place]

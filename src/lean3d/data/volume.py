@@ -8,12 +8,11 @@ counts axial slices, H coronal ones and W sagittal ones.
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from lean3d.errors import ShapeError
 
-__all__ = ["Volume", "normalise"]
+__all__ = ["Volume"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +25,16 @@ class Volume:
         affine: 4 x 4, maps a (D, H, W) voxel index to RAS+ millimetres. An oblique scan keeps its
             angle: the axes point to the nearest of superior, anterior, right.
         name: Name in reports and output files.
+        modality: Such as "CT" or "MR", if the file says it.
+        placed: Whether the file says how large its voxels are; if not, they are 1 mm a side.
     """
 
     image: Tensor
     label: Tensor | None
     affine: np.ndarray
     name: str
+    modality: str | None = None
+    placed: bool = True
 
     def __post_init__(self) -> None:
         if self.image.ndim != 4:
@@ -68,27 +71,3 @@ class Volume:
         label = None if self.label is None else self.label.narrow(axis, start, stop - start)
         image = self.image.narrow(1 + axis, start, stop - start)
         return replace(self, image=image, label=label, affine=affine)
-
-
-def normalise(volume: Volume) -> Volume:
-    """Shift and scale every channel to zero mean and unit variance over its foreground.
-
-    The foreground is all voxels that differ from the background if the scan has one exactly
-    constant background (its eight corners are equal, as in a skull-stripped brain or around the
-    field of view of a CT), and all voxels otherwise. Background voxels get the same shift and
-    scale, so their contrast with the tissue is preserved.
-    """
-    return replace(volume, image=torch.stack([_standardise(x) for x in volume.image]))
-
-
-def _standardise(x_DHW: Tensor) -> Tensor:
-    if x_DHW.min() == x_DHW.max():
-        return torch.zeros_like(x_DHW)
-    corners = x_DHW[[0, -1]][:, [0, -1]][:, :, [0, -1]]
-    values = x_DHW
-    if corners.min() == corners.max():
-        foreground = x_DHW[x_DHW != corners[0, 0, 0]]
-        # a scan of only two values has no variance inside its foreground
-        values = foreground if foreground.min() < foreground.max() else x_DHW
-    variance, mean = torch.var_mean(values, correction=0)
-    return (x_DHW - mean) / variance.sqrt()

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scans import CT, SIZE, SPACING, blobs, dice, needs_ct, noise, oriented, write
 
-from lean3d.data.nifti import load_folder, load_volume
+from lean3d.data import load_folder, load_volume
 from lean3d.errors import DataError
 
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from lean3d.errors import DataError
 from lean3d.limits import check_memory, in_bytes
 
-__all__ = ["check_end", "check_extensions", "check_room"]
+__all__ = ["check_end", "check_extensions", "check_room", "is_packed"]
 
 # maximum bytes of header and extensions together, and of padding behind the voxels
 MOST_BEFORE, MOST_BEHIND = 1 << 26, 1 << 16
@@ -72,8 +72,9 @@ def check_room(path: Path, image: Any) -> None:
     """
     voxels, dtype = math.prod(image.shape), image.get_data_dtype()
     promised, there = voxels * dtype.itemsize, path.stat().st_size
-    most = there * RATIO if path.suffix == ".gz" else there
-    if path.suffix in ("", ".nii", ".gz") and promised > most:
+    most = there * RATIO if is_packed(path) else there
+    # the voxels of a pair are in another file
+    if path.suffix not in (".hdr", ".img") and promised > most:
         raise _damaged(path, f"it promises {in_bytes(promised)} of voxels, more than it can hold")
     # as stored, scaled in double precision, and as they are returned
     check_memory(str(path), promised + 16 * voxels, "crop or resample it first")
@@ -89,8 +90,14 @@ def check_end(path: Path, stream: gzip.GzipFile) -> None:
         raise _damaged(path, "it goes on behind the voxels that its header promises")
 
 
+def is_packed(path: Path) -> bool:
+    """Whether a file is compressed by gzip, whatever its name says."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
 def _opened(path: Path) -> BinaryIO:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+    return gzip.open(path) if is_packed(path) else path.open("rb")  # type: ignore[return-value]
 
 
 def _damaged(path: Path, why: str) -> DataError:

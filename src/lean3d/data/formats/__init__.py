@@ -1,0 +1,1 @@
+"""Formats of scans, one file each."""

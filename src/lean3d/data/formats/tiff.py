@@ -1,0 +1,153 @@
+"""TIFF stacks, through tifffile: plain, of ImageJ and of OME."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from lean3d.data.formats.registry import Scan, register_reader, register_writer
+from lean3d.data.grid import Grid
+from lean3d.errors import DataError
+from lean3d.optional import require
+
+__all__ = ["open_tiff", "write_tiff"]
+
+SUFFIXES = ".tif", ".tiff", ".ome.tif", ".ome.tiff"
+# millimetres in a unit of length
+UNITS = {"nm": 1e-6, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "microns": 1e-3}
+UNITS |= {"micrometer": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1e3, "inch": 25.4, "\\u00B5m": 1e-3}
+# axes of tifffile that are pages one behind the other
+DEPTH = "ZIQT"
+
+
+def _is_tiff(start: bytes) -> bool:
+    return start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+@register_reader("TIFF", *SUFFIXES, magic=_is_tiff)
+def open_tiff(path: Path, inside: str | None = None) -> Scan:
+    """Open a stack: pages are D, rows H and columns W; colours are channels."""
+    tifffile = require("tifffile", extra="volume")
+    if not path.is_file():
+        raise DataError(f"{path} does not exist or is not a file; check the path")
+    try:
+        with tifffile.TiffFile(path) as file:
+            series = _series(file, path)
+            axes, shape, dtype = series.axes, series.shape, series.dtype
+            spacing = _spacing(file)
+    except DataError:
+        raise
+    # a damaged file fails in whichever line of tifffile reads the damage first
+    except Exception as error:
+        raise _unreadable(path, error) from error
+    order, channels, sides = _layout(axes, shape, path)
+    grid = Grid.stack(sides, spacing)
+
+    def load(planes: slice) -> np.ndarray:
+        try:
+            with tifffile.TiffFile(path) as file:
+                stored = _series(file, path).asarray()
+        except Exception as error:
+            raise _unreadable(path, error) from error
+        x_CDHW = stored.transpose(order).reshape(channels, *sides)
+        return x_CDHW[:, planes]
+
+    return Scan(grid, channels, dtype, load)
+
+
+@register_writer(".tif", ".tiff")
+def write_tiff(
+    path: Path, mask_DHW: np.ndarray, grid: Grid, files: tuple[Path, ...], names: tuple[str, ...]
+) -> None:
+    """Write class numbers as a stack that ImageJ opens with its voxel sizes."""
+    tifffile = require("tifffile", extra="volume")
+    settings: dict[str, Any] = dict(imagej=True, metadata={"axes": "ZYX"})
+    if grid.known:
+        depth, height, width = (1000 * side for side in grid.spacing)
+        settings["resolution"] = 1 / width, 1 / height
+        settings["metadata"] |= {"spacing": depth, "unit": "um"}
+    tifffile.imwrite(path, mask_DHW.astype(np.uint8, copy=False), **settings)
+
+
+def _series(file: Any, path: Path) -> Any:
+    """Return the stack of a file; single pages of one size are one."""
+    series = [one for one in file.series if one.ndim > 1]
+    if not series:
+        raise DataError(f"{path} holds no image; export it again")
+    largest = max(series, key=lambda one: one.size)
+    others = [one.shape for one in series if one is not largest and one.size > largest.size // 8]
+    if others:
+        raise DataError(
+            f"{path} holds {len(series)} stacks ({_sizes(largest.shape)}, {_sizes(others[0])}, "
+            "...); save the one to be read as a file of its own"
+        )
+    return largest
+
+
+def _layout(axes: str, shape: Sequence[int], path: Path) -> tuple[list[int], int, Any]:
+    """Return the order of axes as channels, depth, rows, columns; the channels; (D, H, W)."""
+    long = [i for i, name in enumerate(axes) if shape[i] > 1 or name in "YX"]
+    depth = [i for i in long if axes[i] in DEPTH]
+    colour = [i for i in long if axes[i] in "CS"]
+    place = [axes.index("Y"), axes.index("X")]
+    odd = [axes[i] for i in long if i not in [*depth, *colour, *place]]
+    if len(depth) > 1 or len(colour) > 1 or odd:
+        raise DataError(
+            f"{path} has the axes {axes} ({_sizes(shape)}), not pages, rows and columns with "
+            "channels at most; save one time point, or one position, as a file of its own"
+        )
+    short = [i for i in range(len(axes)) if i not in [*depth, *colour, *place]]
+    count = shape[colour[0]] if colour else 1
+    sides = (shape[depth[0]] if depth else 1, shape[place[0]], shape[place[1]])
+    return [*short, *colour, *depth, *place], count, sides
+
+
+def _spacing(file: Any) -> tuple[float, float, float] | None:
+    """Millimetres along D, H, W; None if the file does not say, in a unit of length."""
+    if file.is_ome and (found := _ome(file.ome_metadata)):
+        return found
+    tags = file.pages[0].tags
+    given = [tags[name].value for name in ("YResolution", "XResolution") if name in tags]
+    pixels = [value[0] / value[1] if value[1] else 0 for value in given]
+    if len(pixels) < 2 or min(pixels) <= 0:
+        return None
+    about = file.imagej_metadata or {}
+    unit = UNITS.get(str(about.get("unit", "")).lower())
+    if unit is not None:
+        height, width = (unit / value for value in pixels)
+        return (float(about.get("spacing", unit / pixels[0] / unit)) * unit, height, width)
+    # dots in an inch are those of a printer; a centimetre is set on purpose
+    if tags.get("ResolutionUnit") is not None and int(tags["ResolutionUnit"].value) == 3:
+        height, width = (10 / value for value in pixels)
+        return (height, height, width)
+    return None
+
+
+def _ome(text: str | None) -> tuple[float, float, float] | None:
+    pixels = None
+    for element in ElementTree.fromstring(text or "<OME/>").iter():
+        if element.tag.rpartition("}")[2] == "Pixels":
+            pixels = element
+            break
+    if pixels is None or "PhysicalSizeX" not in pixels.attrib:
+        return None
+    sides = []
+    for axis in "ZYX":
+        value = pixels.get(f"PhysicalSize{axis}") or pixels.attrib["PhysicalSizeX"]
+        unit = pixels.get(f"PhysicalSize{axis}Unit", "µm")
+        if unit not in UNITS:
+            return None
+        sides.append(float(value) * UNITS[unit])
+    return (sides[0], sides[1], sides[2])
+
+
+def _sizes(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    why = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
+    return DataError(f"{path} cannot be read as TIFF ({why[:160]}); it is damaged: export it again")

@@ -1,0 +1,151 @@
+"""Read scans with their labels as volumes, resampled if asked.
+
+Axes: C channels, D depth (superior), H height (anterior), W width (right).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lean3d.data.folder import ImagePath, find_pairs
+from lean3d.data.formats.registry import stem
+from lean3d.data.grid import Grid
+from lean3d.data.read import read_label, read_scan
+from lean3d.data.resample import resample, resample_labels
+from lean3d.data.volume import Volume
+from lean3d.errors import DataError
+from lean3d.limits import check_memory
+
+__all__ = ["Spacing", "load_folder", "load_volume"]
+
+Spacing = float | Sequence[float]
+
+
+def load_volume(
+    image_path: str | ImagePath,
+    label_path: str | Path | None = None,
+    *,
+    spacing_mm: Spacing | None = None,
+    num_classes: int | None = None,
+    label_values: Sequence[int] | None = None,
+) -> Volume:
+    """Read a scan, and its labels, turned to (D, H, W) and resampled if asked.
+
+    A format is found by its suffix, or by its contents (docs/data.md). `scans.h5:raw` is a
+    dataset of a file, `folder:3` the third series of a folder of DICOM files.
+
+    Args:
+        image_path: One file or folder, or a sequence of them that are the channels of one scan; a
+            file may hold several channels, such as a NIfTI with a fourth axis.
+        spacing_mm: Millimetres per voxel, for all axes or for (D, H, W); None keeps the file's.
+            The image is interpolated linearly; a voxel's label is the class with the largest share.
+        num_classes: Labels must be within 0 .. num_classes - 1; None allows any whole number.
+            Evenly spaced grey values from 0 to 255, such as 0 and 255, are read as classes.
+        label_values: The values in the label file that are the classes 0, 1, ...
+
+    Raises:
+        DataError: a file is missing, damaged, of no known format, empty, holds NaN or infinity, or
+            does not fit the others.
+    """
+    paths = [Path(p) for p in ([image_path] if isinstance(image_path, str | Path) else image_path)]
+    files = [read_scan(path) for path in paths]
+    grid = files[0][1].grid
+    for path, (_, other) in zip(paths[1:], files[1:], strict=True):
+        _check_same_grid("channel", path, other.grid, paths[0], grid)
+    image = [x_DHW for x_CDHW, _ in files for x_DHW in x_CDHW]
+    label = None
+    if label_path is not None:
+        label, label_grid = read_label(Path(label_path), num_classes, label_values)
+        if not label_grid.known and label_grid.shape == grid.shape:
+            label_grid = grid
+        _check_same_grid("label", Path(label_path), label_grid, paths[0], grid)
+    name = stem(paths[0])
+    if spacing_mm is not None:
+        volume = _at_spacing(image, label, grid, _spacing(spacing_mm), name)
+    else:
+        x_CDHW = files[0][0] if len(files) == 1 else np.stack(image)
+        label_DHW = None if label is None else torch.from_numpy(label)
+        volume = Volume(torch.from_numpy(x_CDHW), label_DHW, grid.affine, name)
+    return replace(volume, modality=files[0][1].modality, placed=grid.known)
+
+
+def load_folder(
+    folder: str | Path,
+    num_classes: int | None = None,
+    spacing_mm: Spacing | None = None,
+    label_values: Sequence[int] | None = None,
+) -> list[Volume]:
+    """Read every labelled case of a folder (layouts: see lean3d.data.folder), sorted by name."""
+    volumes = []
+    for image, label, name in find_pairs(folder):
+        volume = load_volume(
+            image,
+            label,
+            spacing_mm=spacing_mm,
+            num_classes=num_classes,
+            label_values=label_values,
+        )
+        volumes.append(replace(volume, name=name))
+    return volumes
+
+
+def _check_same_grid(what: str, path: Path, grid: Grid, first: Path, expected: Grid) -> None:
+    if grid.shape != expected.shape:
+        got, want = (" x ".join(map(str, reversed(g.shape))) for g in (grid, expected))
+        raise DataError(
+            f"{what} {path} has {got} voxels (right, anterior, superior) where its image {first} "
+            f"has {want}; resample it onto the image's grid"
+        )
+    if (apart := grid.far_from(expected)) > 0.1:
+        raise DataError(
+            f"the affine of {what} {path} places it up to {apart:.2g} voxels away from its image "
+            f"{first}; resample it onto the image's grid or repair its header"
+        )
+
+
+def _spacing(spacing_mm: Spacing) -> list[float]:
+    given = [spacing_mm] * 3 if isinstance(spacing_mm, int | float) else list(spacing_mm)
+    if len(given) != 3 or not all(0 < value < np.inf for value in given):
+        raise DataError(
+            f"spacing_mm takes a positive number of millimetres, or three for (D, H, W), "
+            f"got {spacing_mm}"
+        )
+    return [float(value) for value in given]
+
+
+def _at_spacing(
+    image: list[np.ndarray], label: np.ndarray | None, grid: Grid, wanted: list[float], name: str
+) -> Volume:
+    step = np.array(wanted) / np.linalg.norm(grid.affine[:3, :3], axis=0)
+    # a header rounds its spacing; a difference of a thousandth does not justify resampling
+    step[abs(step - 1) < 1e-3] = 1
+    offset = (step - 1) / 2
+    depth, height, width = np.ceil(np.array(grid.shape) / step - 1e-6).astype(int).tolist()
+    size = (depth, height, width)
+    if 0 in size:
+        raise DataError(
+            f"{name} is smaller than a voxel of {' x '.join(f'{side:g}' for side in wanted)} mm; "
+            "choose a smaller spacing_mm"
+        )
+    # memory: one more channel, and the labels
+    resampled = 4 * math.prod(size) * (len(image) + 1 + (0 if label is None else 2))
+    what = f"{name} at {' x '.join(f'{side:g}' for side in wanted)} mm"
+    check_memory(what, resampled, "choose a larger spacing_mm")
+    affine = grid.affine @ _index_map(step, offset)
+    if (step == 1).all():
+        x_CDHW, label_DHW = np.stack(image), label
+    else:
+        x_CDHW = np.stack([resample(x_DHW, step, offset, size) for x_DHW in image])
+        label_DHW = None if label is None else resample_labels(label, step, offset, size)
+    labels = None if label_DHW is None else torch.from_numpy(label_DHW)
+    return Volume(torch.from_numpy(x_CDHW), labels, affine, name)
+
+
+def _index_map(step: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    matrix = np.diag([*step, 1.0])
+    matrix[:3, 3] = offset
+    return matrix

@@ -1,0 +1,103 @@
+"""Write masks on exactly the voxels of the scan they were predicted from.
+
+Axes: K classes, D depth, H height, W width.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from lean3d.data.folder import ImagePath
+from lean3d.data.formats.registry import find_writer
+from lean3d.data.grid import Grid
+from lean3d.data.read import open_scan
+from lean3d.data.resample import resample_classes, resample_labels
+from lean3d.data.volume import Volume
+from lean3d.errors import DataError, ShapeError
+from lean3d.files import write_whole
+
+__all__ = ["save_mask"]
+
+
+def save_mask(
+    path: str | Path,
+    mask: Tensor | np.ndarray,
+    volume: Volume,
+    like: str | ImagePath,
+    *,
+    names: Sequence[str] = (),
+) -> None:
+    """Write class numbers as uint8 on exactly the grid of `like`, atomically.
+
+    The suffix chooses the format: NIfTI, TIFF, NRRD, MetaImage, .npy, Zarr or DICOM-SEG (.dcm). The
+    header of a NIfTI scan is kept in a NIfTI mask: orientation, affine, voxel sizes, units and both
+    transforms; only the type, scaling and display range change. A mask on a resampled volume is
+    resampled back by class, linearly; voxels of `like` outside a cropped volume become class 0.
+
+    Args:
+        mask: (D, H, W) class numbers, or (K, D, H, W) probabilities or scores, on the grid of
+            `volume`.
+        like: The image `volume` was loaded from.
+        names: Of the classes, for formats that store them.
+    """
+    path = Path(path)
+    write = find_writer(path)
+    files = (like,) if isinstance(like, str | Path) else tuple(like)
+    grid = open_scan(Path(files[0])).grid
+    mask_DHW = _on_grid(_as_array(mask, volume), volume, grid, Path(files[0]))
+    with write_whole(path) as temporary:
+        write(
+            temporary,
+            mask_DHW.astype(np.uint8, copy=False),
+            grid,
+            tuple(map(Path, files)),
+            tuple(names),
+        )
+
+
+def _as_array(mask: Tensor | np.ndarray, volume: Volume) -> np.ndarray:
+    """Check a mask or its probabilities against the volume and the range of uint8."""
+    if isinstance(mask, Tensor):
+        # numpy has no bfloat16
+        mask = (mask.float() if mask.is_floating_point() else mask).detach().cpu().numpy()
+    array = np.asarray(mask)
+    shape = tuple(volume.image.shape[1:])
+    if array.ndim not in (3, 4) or array.shape[-3:] != shape:
+        raise ShapeError(
+            f"save_mask takes (D, H, W) or (K, D, H, W) with (D, H, W) = {shape} as volume "
+            f"{volume.name} has, got {array.shape}"
+        )
+    low, high = array.min(), array.max()
+    if array.ndim == 4 and len(array) <= 256 and np.isfinite([low, high]).all():
+        return array
+    if array.ndim == 3 and array.dtype.kind in "iub" and 0 <= low <= high <= 255:
+        return array
+    raise DataError(
+        f"a mask of {volume.name} holds whole class numbers from 0 to 255, or finite "
+        f"probabilities (K, D, H, W) of at most 256 classes, got {array.dtype} {array.shape} "
+        f"from {low:g} to {high:g}"
+    )
+
+
+def _on_grid(array: np.ndarray, volume: Volume, grid: Grid, source: Path) -> np.ndarray:
+    """Resample a mask or probabilities from the volume's grid to the file's, as class numbers."""
+    index_map = np.linalg.solve(volume.affine, grid.affine)
+    step, offset = np.diag(index_map)[:3], index_map[:3, 3]
+    if abs(index_map[:3, :3] - np.diag(step)).max() > 1e-3 or (step <= 0).any():
+        raise DataError(
+            f"volume {volume.name} lies at an angle to {source}; give the image it was loaded from"
+        )
+    shape = array.shape[-3:]
+    if shape == grid.shape and np.allclose(index_map, np.eye(4), atol=1e-3):
+        return array.argmax(0) if array.ndim == 4 else array
+    if array.ndim == 4:
+        mask_DHW = resample_classes(enumerate(array), step, offset, grid.shape)
+    else:
+        mask_DHW = resample_labels(array, step, offset, grid.shape)
+    for axis in range(3):
+        index = step[axis] * np.arange(grid.shape[axis]) + offset[axis]
+        outside = (index < -0.5 - 1e-3) | (index > shape[axis] - 0.5 + 1e-3)
+        np.moveaxis(mask_DHW, axis, 0)[outside] = 0
+    return mask_DHW
