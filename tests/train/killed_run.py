@@ -1,4 +1,4 @@
-"""A small run that can be killed: `python killed_run.py FOLDER [step | write]`."""
+"""A small run that can be killed: `python killed_run.py FOLDER step|write [LOGGER]`."""
 
 import os
 import signal
@@ -48,7 +48,8 @@ def task(learner=Segmentation, **learning):
 def train(folder, kind=TensorDataset, *, learning=None, **kwargs):
     model = task(**(learning or {}))
     loaders = DataLoader(samples(kind), 4, shuffle=True), DataLoader(samples(), 4)
-    settings = dict(epochs=EPOCHS, seed=7, accelerator="cpu", progress=False) | kwargs
+    settings = dict(epochs=EPOCHS, seed=7, accelerator="cpu", progress=False)
+    settings |= dict(settings={"lr": 0.01}) | kwargs
     return model, fit(model, *loaders, Path(folder), **settings)
 
 
@@ -66,7 +67,9 @@ def die_writing_the_third_last_checkpoint():
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    folder, when = sys.argv[1:]
+    folder, when, *logger = sys.argv[1:]
     if when == "write":
         die_writing_the_third_last_checkpoint()
-    train(folder, KilledInAnEpoch if when == "step" else TensorDataset)
+    train(
+        folder, KilledInAnEpoch if when == "step" else TensorDataset, logger=(logger or [None])[0]
+    )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lean3d.cli.parse import parse
 from lean3d.recipes import Recipe, get_recipe, list_recipes
@@ -23,12 +23,14 @@ class Train:
         out: The run folder; runs/RECIPE by default.
         resume: Resume the run in the folder.
         accelerator: Where to compute: auto, cpu, gpu.
+        logger: Where the metrics of each epoch go besides metrics.csv.
     """
 
     recipe: Recipe
     out: Path | None = None
     resume: bool = False
     accelerator: str = "auto"
+    logger: Literal["tensorboard", "wandb", "mlflow", "trackio"] | None = None
 
 
 def main(argv: list[str]) -> None:
@@ -41,7 +43,8 @@ def main(argv: list[str]) -> None:
     from lean3d.recipes.runs import run
 
     with advising(out, "recipe.json"):
-        results = run(train.recipe, out, resume=train.resume, accelerator=train.accelerator)
+        more: Any = dict(accelerator=train.accelerator, logger=train.logger)
+        results = run(train.recipe, out, resume=train.resume, **more)
     print(format_table(_table(results, train.recipe)))
     print(f"the run is in {out}")
     summary = {key: value for key, value in results.items() if key != "epochs"}

@@ -16,6 +16,7 @@ from lean3d.recipes.datasets import loaders, split_names
 from lean3d.recipes.load import load_run, read_record
 from lean3d.train.fit import check_settings, fit
 from lean3d.train.folder import last_checkpoint, run_folder
+from lean3d.train.loggers import LoggerName, check_logger
 from lean3d.train.provenance import other_machine, provenance
 
 __all__ = ["load_run", "run"]
@@ -31,6 +32,7 @@ def run(
     resume: bool = False,
     accelerator: str = "auto",
     progress: bool = True,
+    logger: LoggerName | None = None,
 ) -> dict[str, Any]:
     """Train a recipe in the folder `out`, and return the contents of its metrics.json.
 
@@ -39,14 +41,17 @@ def run(
 
     Args:
         resume: Continue the run in `out`, in whatever state it was killed.
+        logger: As `lean3d.train.fit.fit` takes it.
     """
     recipe.check()
+    if logger is not None:
+        check_logger(logger)
     out = Path(out)
     # before the folder is made
     _begun(recipe, out, resume)
     with run_folder(out):
         begun = _begun(recipe, out, resume)
-        return _run(recipe, out, begun, resume, accelerator, progress)
+        return _run(recipe, out, begun, resume, accelerator, progress, logger)
 
 
 def _run(
@@ -56,6 +61,7 @@ def _run(
     resume: bool,
     accelerator: str,
     progress: bool,
+    logger: LoggerName | None,
 ) -> dict[str, Any]:
     start = None
     if recipe.start_from is not None and not last_checkpoint(out).exists():
@@ -88,6 +94,8 @@ def _run(
         accelerator=accelerator,
         progress=progress,
         begin=begin,
+        logger=logger,
+        settings=recipe.to_dict(),
     )
 
 

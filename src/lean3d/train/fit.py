@@ -2,7 +2,7 @@
 
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from lean3d.train.checkpoints import (
 from lean3d.train.epochs import SeededEpochs
 from lean3d.train.folder import drop_leftovers, last_checkpoint, run_folder
 from lean3d.train.history import History
+from lean3d.train.loggers import LoggerName, LogRows, check_logger
 from lean3d.train.progress import progress_bar
 from lean3d.train.quiet import quiet_trainer
 from lean3d.train.steps import Begin, CheckStopped, StopEarly, TellEpoch
@@ -50,11 +51,13 @@ def fit(
     accelerator: str = "auto",
     progress: bool = True,
     begin: Callable[[], None] | None = None,
+    logger: LoggerName | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train `task` to its last epoch and return the contents of metrics.json.
 
-    The folder gets metrics.csv, metrics.json, checkpoints/best.ckpt, checkpoints/last.ckpt and
-    TensorBoard logs. A resumed run gives, bit for bit, the weights of one that was never stopped.
+    The folder gets metrics.csv, metrics.json, checkpoints/best.ckpt and checkpoints/last.ckpt. A
+    resumed run gives, bit for bit, the weights of one that was never stopped.
     An error before the end of the first epoch leaves the folder as it was.
 
     Args:
@@ -63,8 +66,13 @@ def fit(
         resume: Resume from last.ckpt if there is one; for a finished run its result is returned.
         begin: Called when all is read and checked, before the first step and before anything is
             written; not called for a run that is finished.
+        logger: Where the rows of metrics.csv go as well: "tensorboard" (the folder's tensorboard/),
+            "wandb", "mlflow" or "trackio". Logins, addresses and offline modes are theirs.
+        settings: Logged as hyperparameters.
     """
     folder = Path(folder)
+    if logger is not None:
+        check_logger(logger)
     check_settings(epochs, precision, accelerator)
     with run_folder(folder):
         last = last_checkpoint(folder)
@@ -81,7 +89,8 @@ def fit(
         first = Begin([lambda: drop_leftovers(folder), *([begin] if begin else []), history.begin])
         shown = [progress_bar()] if progress else []
         # last.ckpt last: the checkpoint of an epoch contains the results of the other callbacks
-        callbacks = [first, CheckStopped(), TellEpoch(loader), history, stop, *shown]
+        rows = [] if logger is None else [LogRows(logger, history, settings or {})]
+        callbacks = [first, CheckStopped(), TellEpoch(loader), history, *rows, stop, *shown]
         callbacks += [KeepBestAndLast(last.parent, history)]
         bar = any(isinstance(one, ProgressBar) for one in shown)
         with quiet_trainer():

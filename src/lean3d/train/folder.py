@@ -1,7 +1,7 @@
 """The folder of a run: locked while it trains, and restored if no epoch was finished."""
 
-import contextlib
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,15 +10,14 @@ from lean3d.errors import RunError
 from lean3d.files import write_whole
 from lean3d.lock import held
 
-__all__ = ["EVENTS", "drop_leftovers", "last_checkpoint", "run_folder"]
+__all__ = ["drop_leftovers", "last_checkpoint", "run_folder"]
 
 RECORD = "recipe.json"
-EVENTS = "tensorboard/events.out.tfevents.lean3d"
-FOLDERS = "checkpoints", "tensorboard"
+FOLDERS = "checkpoints", "tensorboard", "wandb", "mlruns"
 # files written at the end of the first epoch
 EPOCHS = "metrics.json", "checkpoints/last.ckpt"
 # temporary names of `write_whole`
-TEMPORARY = ".recipe.*", ".metrics.*", "tensorboard/.events.*", "checkpoints/.*.ckpt"
+TEMPORARY = ".recipe.*", ".metrics.*", "checkpoints/.*.ckpt"
 
 
 def last_checkpoint(folder: Path) -> Path:
@@ -39,11 +38,12 @@ def run_folder(folder: Path) -> Iterator[None]:
         _check_places(folder)
         record = folder / RECORD
         before = record.read_bytes() if record.is_file() else None
+        new = [name for name in FOLDERS if not (folder / name).exists()]
         try:
             yield
         except Exception:
             if not any((folder / name).exists() for name in EPOCHS):
-                _restore(folder, before)
+                _restore(folder, before, new)
             raise
 
 
@@ -64,14 +64,12 @@ def drop_leftovers(folder: Path, patterns: Sequence[str] = TEMPORARY) -> None:
             path.unlink(missing_ok=True)
 
 
-def _restore(folder: Path, before: bytes | None) -> None:
+def _restore(folder: Path, before: bytes | None, new: Sequence[str]) -> None:
     drop_leftovers(folder)
     record = folder / RECORD
-    for path in (folder / "metrics.csv", folder / EVENTS):
-        path.unlink(missing_ok=True)
-    for name in FOLDERS:
-        with contextlib.suppress(OSError):  # missing, or not empty
-            (folder / name).rmdir()
+    (folder / "metrics.csv").unlink(missing_ok=True)
+    for name in new:
+        shutil.rmtree(folder / name, ignore_errors=True)
     if before is None:
         record.unlink(missing_ok=True)
     elif record.read_bytes() != before:

@@ -1,4 +1,4 @@
-"""Metrics and times of each epoch: in memory, metrics.csv, metrics.json and for TensorBoard."""
+"""Metrics and times of each epoch: in memory, metrics.csv and metrics.json."""
 
 import csv
 import io
@@ -12,9 +12,7 @@ import lightning.pytorch as pl
 
 from lean3d.cost.peak import PeakMemory
 from lean3d.errors import RunError
-from lean3d.files import write_text, write_whole
-from lean3d.train.events import tensorboard_events
-from lean3d.train.folder import EVENTS
+from lean3d.files import write_text
 
 __all__ = ["History"]
 
@@ -33,23 +31,22 @@ class History(pl.Callback):
     def __init__(self, folder: Path, monitor: str):
         self.folder, self.monitor = folder, monitor
         self.rows: list[dict[str, Any]] = []
-        self.times: list[float] = []
+        # identifier of the run's record in a logger
+        self.record: str | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows, "times": self.times}
+        return {"rows": self.rows, "record": self.record}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.rows, self.times = list(state["rows"]), list(state["times"])
+        self.rows, self.record = list(state["rows"]), state.get("record")
 
     def can_load(self, state: dict[str, Any]) -> bool:
         """Whether this is a state of such a history, of one epoch or more."""
-        rows, times = state.get("rows"), state.get("times")
-        if not isinstance(rows, list) or not isinstance(times, list):
+        rows = state.get("rows")
+        if not isinstance(rows, list) or not rows:
             return False
         keys = {"epoch", self.monitor, "train_loss", "seconds", "peak_memory_mib"}
-        return 0 < len(rows) == len(times) and all(
-            isinstance(row, dict) and keys <= row.keys() for row in rows
-        )
+        return all(isinstance(row, dict) and keys <= row.keys() for row in rows)
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.memory = PeakMemory(module.device)
@@ -74,7 +71,6 @@ class History(pl.Callback):
         before = [old["peak_memory_mib"] for old in self.rows]
         row["peak_memory_mib"] = max([*before, self.memory.mib()])
         self.rows.append(row)
-        self.times.append(time.time())
         self.write(finished=False)
 
     def begin(self) -> None:
@@ -98,16 +94,12 @@ class History(pl.Callback):
         return -math.inf if math.isnan(score) else score
 
     def write(self, finished: bool) -> dict[str, Any]:
-        """Write all three files and return the contents of metrics.json."""
+        """Write both files and return the contents of metrics.json."""
         table = io.StringIO()
         writer = csv.DictWriter(table, list(self.rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         write_text(self.folder / "metrics.csv", table.getvalue())
-        events = self.folder / EVENTS
-        events.parent.mkdir(exist_ok=True)
-        with write_whole(events) as temporary:
-            temporary.write_bytes(tensorboard_events(self.rows, self.times))
         results = self.results(finished)
         write_text(self.folder / "metrics.json", json.dumps(results, indent=1) + "\n")
         return results
