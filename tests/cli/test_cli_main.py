@@ -1,3 +1,4 @@
+import contextlib
 import logging
 import os
 import signal
@@ -48,9 +49,9 @@ def test_an_unknown_flag_is_one_sentence(refused, name):
     ("flags", "sentence"),
     [
         (["train", "brain3d", "--epoch", 3], "--epoch, 3; did you mean --epochs?"),
-        (["train", "brain3d", "--epochs", "x"], "Error parsing --epochs: invalid literal"),
+        (["train", "brain3d", "--epochs", "x"], "--epochs: invalid literal"),
         (["predict"], "required: --run PATH, --out PATH; see lean3d predict --help"),
-        (["demo", "--task", "brian"], "'brian' for argument '--task'. Expected one of ('brain'"),
+        (["demo", "--task", "brian"], "--task is one of brain, shapes, got 'brian'"),
     ],
 )
 def test_flags_that_cannot_be_read_are_one_sentence(refused, flags, sentence):
@@ -62,6 +63,14 @@ def test_a_terminal_sees_no_box_either(monkeypatch, refused):
     monkeypatch.setattr("tyro._fmtlib._FORCE_UTF8_BOXES", True)
     assert refused("count").isascii()
     assert "\x1b" not in refused("train", "brain3d", "--epoch", 3)
+
+
+def test_another_parser_is_quoted_without_its_frame(refused, monkeypatch):
+    monkeypatch.setattr("lean3d.cli.parse._events", lambda *_: contextlib.nullcontext())
+    sentence = refused("predict", "--run")
+    assert "Missing value for argument '--run'" in sentence
+    assert sentence.isascii()
+    assert "---" not in sentence
 
 
 def test_a_disk_that_fails_outside_our_own_writing_is_one_sentence(refused, monkeypatch):

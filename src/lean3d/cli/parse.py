@@ -1,10 +1,13 @@
 """Parse flags into a dataclass."""
 
 import contextlib
+import difflib
 import io
 import re
 import sys
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any, NoReturn, TypeVar
 
 import tyro
 
@@ -13,10 +16,6 @@ from lean3d.errors import RunError
 __all__ = ["parse"]
 
 Arguments = TypeVar("Arguments")
-
-# characters of a box's frame: ASCII or, if the terminal has them, lines and corners
-FRAME = "│|╭╮╰╯─"
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def parse(
@@ -29,42 +28,74 @@ def parse(
     """
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     more: Any = {} if default is None else {"default": default}
-    said = io.StringIO()
+
+    def refuse(why: str) -> NoReturn:
+        raise RunError(f"{why.rstrip('.')}; see lean3d {command} --help")
+
+    printed = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(printed), _events(kind, default, refuse):
             return tyro.cli(kind, prog=f"lean3d {command}", args=argv, config=config, **more)
     except SystemExit as stopped:
         if stopped.code != 2:
-            sys.stderr.write(said.getvalue())
+            sys.stderr.write(printed.getvalue())
             raise
-        raise RunError(f"{_sentence(said.getvalue())}; see lean3d {command} --help") from None
+        # an error of another tyro: its text without the frame around it
+        refuse(
+            " ".join(
+                re.sub(r"\x1b\[\d*m|[^\x20-\x7e]|[-+]{3,}|[|]", " ", printed.getvalue()).split()
+            )
+        )
 
 
-def _sentence(box: str) -> str:
-    """Return the error in tyro's box: title, rule, error, rule, similar flags, ..."""
-    title, *blocks = _blocks(box)
-    if title[0].strip().startswith("Required"):
-        wrong = f"required: {', '.join(_flags(blocks[0][1:]))}"
-    else:
-        wrong = " ".join(line.strip() for line in blocks[0])
-    near = [flag for block in blocks[1:] if "Perhaps" in block[0] for flag in _flags(block[1:])]
-    names = [flag.split()[0] for flag in near[:2]]
-    return f"{wrong}; did you mean {' or '.join(names)}?" if names else wrong.rstrip(".")
+@contextlib.contextmanager
+def _events(kind: Any, default: Any, refuse: Any) -> Iterator[None]:
+    """Turn the parser's events into sentences, where this tyro has them."""
+    try:
+        from tyro import _errors as errors
+    except ImportError:
+        yield
+        return
+
+    def hook(event: Any) -> None:
+        match event:
+            case errors.MissingArgs():
+                refuse(f"required: {', '.join(_flag(m.arg) for m in event.missing_arguments)}")
+            case errors.UnrecognizedArgs():
+                unknown = [token for token in event.tokens if token.startswith("-")]
+                near = difflib.get_close_matches((unknown or [""])[0], _names(default or kind), n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                refuse(f"unrecognized options: {', '.join(event.tokens)}{hint}")
+            case errors.InvalidChoice():
+                choices = ", ".join(event.choices)
+                refuse(f"{_name(event.argument)} is one of {choices}, got {event.value!r}")
+            case errors.InstantiationFailure():
+                where = _name(event.argument) if event.argument else "the arguments"
+                refuse(f"{where}: {event.message}")
+            case errors.BadValue():
+                refuse(f"{_name(event.argument)} needs a value")
+
+    with errors.on_parse_error(hook):
+        yield
 
 
-def _blocks(box: str) -> list[list[str]]:
-    """Return the lines of a box without its frame, split at its rules."""
-    blocks: list[list[str]] = [[]]
-    for line in COLOUR.sub("", box).splitlines():
-        inside = line.strip(FRAME).rstrip()
-        if inside.strip(" -─"):
-            blocks[-1].append(inside)
-        if not inside.strip(" -─") or "─" in line:
-            blocks.append([])
-    return [block for block in blocks if block]
+def _name(argument: Any) -> str:
+    return (
+        argument.lowered.metavar if argument.is_positional() else argument.lowered.name_or_flags[-1]
+    )
 
 
-def _flags(lines: list[str]) -> list[str]:
-    """Return lines that name a flag; explanations are indented further."""
-    depths = [len(line) - len(line.lstrip()) for line in lines]
-    return [line.strip() for line, d in zip(lines, depths, strict=True) if d == min(depths)]
+def _flag(argument: Any) -> str:
+    name = _name(argument)
+    return name if argument.is_positional() else f"{name} {argument.lowered.metavar}"
+
+
+def _names(settings: Any) -> list[str]:
+    """Return the flags of a dataclass, or of one of its values, and of the dataclasses in it."""
+    names = []
+    for field in fields(settings):
+        inner = getattr(settings, field.name, field.type)
+        inside = is_dataclass(inner) or is_dataclass(field.type)
+        part = inner if is_dataclass(inner) else field.type
+        names += _names(part) if inside else [f"--{field.name.replace('_', '-')}"]
+    return names
