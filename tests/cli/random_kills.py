@@ -27,7 +27,7 @@ def run(argv, said, tiny_demo=False):
 
 
 def make_demo_tiny():
-    from lean3d.recipes import compare
+    from examples.demo import compare
 
     whole = compare.METHODS["brain"]
 

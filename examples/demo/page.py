@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Literal
 
+from examples.demo.compare import Result
 from lean3d.data import brain_slabs, load_volume, mni152
 from lean3d.recipes import SegmentationRecipe
-from lean3d.recipes.compare import Result
 from lean3d.report import (
     Code,
     Picture,

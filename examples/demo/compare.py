@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from examples.demo.own_process import in_own_process
 from lean3d.cost import count
 from lean3d.metrics import confusion_counts, dice_of_counts
 from lean3d.recipes.catalogue.brain import brain2d, brain3d
 from lean3d.recipes.catalogue.shapes import shapes2d, shapes3d
 from lean3d.recipes.datasets import SHAPES, datasets, volumes
-from lean3d.recipes.own_process import in_own_process
 from lean3d.recipes.predict import predict
 from lean3d.recipes.runs import load_run, run
 from lean3d.recipes.segmentation import SegmentationRecipe

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from examples.demo.own_process import in_own_process
 from lean3d.errors import DataError, RunError
-from lean3d.recipes.own_process import in_own_process
+
+HOME = Path(__file__).parents[2]
 
 
 def add(left, right):
@@ -51,9 +53,10 @@ def test_errors_and_deaths_of_the_process_are_errors_here(function, kind, messag
         in_own_process("sums", function)
 
 
-CODE = """
+CODE = f"""
 import os, sys, time
-from lean3d.recipes.own_process import in_own_process
+sys.path.insert(0, {str(HOME)!r})
+from examples.demo.own_process import in_own_process
 from lean3d.signals import stoppable
 def work():
     print(os.getpid(), flush=True)

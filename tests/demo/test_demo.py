@@ -4,8 +4,8 @@ from dataclasses import replace
 import nibabel
 import pytest
 
+from examples.demo import compare
 from lean3d.cli.main import main
-from lean3d.recipes import compare
 
 
 @pytest.fixture
@@ -35,3 +35,9 @@ def test_the_demo_ends_with_the_report_and_the_table_as_json(tiny, tmp_path, cap
     # finished: refused without --resume, given again with it
     assert main(["demo", "--out", str(out)]) == 2
     assert "pass --resume" in capsys.readouterr().err
+
+
+def test_without_a_checkout_the_demo_says_where_it_is(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("lean3d.cli.demo.HOME", tmp_path)
+    assert main(["demo"]) == 2
+    assert "git clone https://github.com/lean3d/lean3d" in capsys.readouterr().err

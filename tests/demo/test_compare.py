@@ -3,11 +3,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from examples.demo.compare import METHODS, compare
 from lean3d.data import Shapes3D
 from lean3d.metrics import confusion_counts, dice_of_counts
 from lean3d.models import create_model
 from lean3d.ops import ACSConv3d
-from lean3d.recipes.compare import METHODS, compare
 from lean3d.recipes.runs import load_run
 
 TINY = dict(widths=(4, 6), epochs=2, train_samples=2, val_samples=5, batch_size=2)
