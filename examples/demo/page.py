@@ -87,7 +87,7 @@ def _tables(results: list[Result], recipe: SegmentationRecipe) -> list[Table]:
 
 
 def _overlay(mask: Path, recipe: SegmentationRecipe):
-    slab = brain_slabs(mni152(recipe.spacing_mm or 1))[1]
+    slab = brain_slabs(mni152((recipe.sides_mm or (1.0,))[0]))[1]
     predicted = load_volume(mask.with_name("held_out_t1.nii.gz"), mask).label
     names = recipe.names
     return draw_overlay(

@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import nibabel as nib
@@ -46,11 +47,14 @@ def test_writes_the_mask_on_the_grid_of_the_image(lean3d, trained, image, cases,
     assert "volume (mL)" in printed.splitlines()[0]
 
 
-def test_the_spacing_of_the_run_is_applied_and_undone(lean3d, trained, image, tmp_path):
+@pytest.mark.parametrize("spacing_mm", [1.5, [2, 1, 1.5], None])
+def test_the_spacing_of_the_run_is_applied_and_undone(lean3d, trained, image, tmp_path, spacing_mm):
     run = tmp_path / "run"
     shutil.copytree(trained, run)
-    text = (run / "recipe.json").read_text()
-    (run / "recipe.json").write_text(text.replace('"spacing_mm": null', '"spacing_mm": 1.5'))
+    record = json.loads((run / "recipe.json").read_text())
+    assert record["recipe"]["spacing_mm"] == [1, 1, 1]
+    record["recipe"]["spacing_mm"] = spacing_mm
+    (run / "recipe.json").write_text(json.dumps(record))
     code, _, _ = lean3d("predict", image, "--run", run, "--out", tmp_path / "mask.nii")
     assert code == 0
     assert nib.load(tmp_path / "mask.nii").shape == nib.load(image).shape

@@ -26,7 +26,9 @@ def cases(tmp_path):
 
 @pytest.fixture
 def recipe(cases):
-    small = dict(patch=(4, 4, 4), train_samples=6, val_samples=4, batch_size=2)
+    small = dict(
+        num_classes=2, in_channels=1, patch=(4, 4, 4), train_samples=6, val_samples=4, batch_size=2
+    )
     return replace(get_recipe("folder"), data=str(cases), **small)
 
 

@@ -48,7 +48,7 @@ def test_no_value_of_any_field_is_anything_but_taken_or_refused(kind):
         ("lr", 1e38, "lr must be from 0 to 1,000,000"),
         ("channels_last", 1, "channels_last is true or false, got 1"),
         ("optimizer", "adm", "optimizer is one of adam, sgd, got 'adm'"),
-        ("spacing_mm", 0, "spacing_mm must be above 0"),
+        ("spacing_mm", 0, "spacing_mm is one number above 0, or three"),
         ("train_samples", 10**12, "train_samples must be at most 10,000,000"),
         ("workers", 10**6, "workers must be at most 512"),
         ("task", {}, "no task {}"),

@@ -10,7 +10,7 @@ import tyro
 from lean3d.cli.device import find_device
 from lean3d.cli.parse import parse
 from lean3d.cli.sources import run_files
-from lean3d.data import Volume, load_volume, normalise, save_mask
+from lean3d.data import Volume, load_volume, save_mask
 from lean3d.errors import RunError
 from lean3d.files import check_outputs, write_whole
 from lean3d.report import format_table, json_line
@@ -55,6 +55,7 @@ def main(argv: list[str]) -> None:
 
 def segment(image: tuple[Path, ...], run: Path, out: Path, **settings: Any) -> tuple[str, ...]:
     """Segment image files into a mask file by a run's best weights; return the class names."""
+    from lean3d.recipes.intensity import scaled
     from lean3d.recipes.predict import predict
     from lean3d.recipes.runs import load_run
     from lean3d.recipes.segmentation import SegmentationRecipe
@@ -62,7 +63,7 @@ def segment(image: tuple[Path, ...], run: Path, out: Path, **settings: Any) -> t
     model, recipe = load_run(run)
     if not isinstance(recipe, SegmentationRecipe):
         raise RunError(f"{run} learnt {recipe.task} and predict segments; use lean3d stream")
-    volume = normalise(load_volume(image, spacing_mm=recipe.spacing_mm))
+    volume = scaled(recipe, load_volume(image, spacing_mm=recipe.sides_mm))
     save_mask(out, predict(model, recipe, volume, **settings), volume, like=image)
     return recipe.names
 

@@ -40,12 +40,15 @@ def main(argv: list[str]) -> None:
         return
     train = parse(Train, f"train {name}", rest, default=Train(get_recipe(name)))
     out = train.out or Path("runs") / train.recipe.name
+    from lean3d.recipes.load import read_record
     from lean3d.recipes.runs import run
 
     with advising(out, "recipe.json"):
         more: Any = dict(accelerator=train.accelerator, logger=train.logger)
         results = run(train.recipe, out, resume=train.resume, **more)
-    print(format_table(_table(results, train.recipe)))
+    # with the settings that its data decided
+    recipe = Recipe.from_dict(read_record(out)["recipe"])
+    print(format_table(_table(results, recipe)))
     print(f"the run is in {out}")
     summary = {key: value for key, value in results.items() if key != "epochs"}
     print(json_line({"run": str(out), "recipe": train.recipe.name, **summary, **_best(results)}))

@@ -8,6 +8,7 @@ from lean3d.data.folder import find_pairs
 from lean3d.data.formats.registry import Scan, register_reader, register_writer
 from lean3d.data.grid import Grid
 from lean3d.data.intensity import Scale, is_ct, normalise, window
+from lean3d.data.layouts.registry import Found, Item, find_items, list_layouts, register_layout
 from lean3d.data.load import load_folder, load_volume
 from lean3d.data.mask import save_mask
 from lean3d.data.motions import MOTIONS
@@ -25,7 +26,9 @@ __all__ = [
     "SHAPES_3D",
     "TISSUES",
     "EpochSampler",
+    "Found",
     "Grid",
+    "Item",
     "MovingDigits",
     "PatchDataset",
     "Prefetch",
@@ -38,13 +41,16 @@ __all__ = [
     "Volume",
     "brain_slabs",
     "cut_blocks",
+    "find_items",
     "find_pairs",
     "is_ct",
+    "list_layouts",
     "load_folder",
     "load_volume",
     "mni152",
     "normalise",
     "open_frames",
+    "register_layout",
     "register_reader",
     "register_writer",
     "save_image",

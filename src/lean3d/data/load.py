@@ -20,7 +20,7 @@ from lean3d.data.volume import Volume
 from lean3d.errors import DataError
 from lean3d.limits import check_memory
 
-__all__ = ["Spacing", "load_folder", "load_volume"]
+__all__ = ["Spacing", "load_folder", "load_volume", "resampled"]
 
 Spacing = float | Sequence[float]
 
@@ -93,6 +93,16 @@ def load_folder(
     return volumes
 
 
+def resampled(volume: Volume, spacing_mm: Spacing) -> Volume:
+    """Resample a volume as `load_volume` does."""
+    grid = Grid.stack(volume.image.shape[1:], volume.spacing)
+    label = None if volume.label is None else volume.label.numpy()
+    image = [x_DHW.numpy() for x_DHW in volume.image]
+    placed = replace(grid, affine=volume.affine)
+    changed = _at_spacing(image, label, placed, _spacing(spacing_mm), volume.name)
+    return replace(changed, modality=volume.modality, placed=volume.placed)
+
+
 def _check_same_grid(what: str, path: Path, grid: Grid, first: Path, expected: Grid) -> None:
     if grid.shape != expected.shape:
         got, want = (" x ".join(map(str, reversed(g.shape))) for g in (grid, expected))
@@ -108,7 +118,8 @@ def _check_same_grid(what: str, path: Path, grid: Grid, first: Path, expected: G
 
 
 def _spacing(spacing_mm: Spacing) -> list[float]:
-    given = [spacing_mm] * 3 if isinstance(spacing_mm, int | float) else list(spacing_mm)
+    given = [spacing_mm] if isinstance(spacing_mm, int | float) else list(spacing_mm)
+    given = given * 3 if len(given) == 1 else given
     if len(given) != 3 or not all(0 < value < np.inf for value in given):
         raise DataError(
             f"spacing_mm takes a positive number of millimetres, or three for (D, H, W), "

@@ -53,6 +53,8 @@ class Recipe:
     sample: ClassVar[str]
     # prefixes of weights that the run it starts from may lack
     new_parts: ClassVar[tuple[str, ...]] = ()
+    # fields that are 0 until they are read from the data
+    measured: ClassVar[tuple[str, ...]] = ()
 
     name: str
     data: str
@@ -103,12 +105,12 @@ class Recipe:
         owner = f"recipe {self.name}"
         typed(type(self), {f.name: getattr(self, f.name) for f in fields(self)}, owner)
         for name in ("train_samples", "val_samples", "batch_size", "epochs", "in_channels"):
-            if getattr(self, name) < 1:
+            if getattr(self, name) < (name not in self.measured):
                 self.refuse(name, "must be 1 or more")
         for name in ("train_samples", "val_samples"):
             if getattr(self, name) > MOST_SAMPLES:
                 self.refuse(name, f"must be at most {MOST_SAMPLES:,}")
-        if self.num_classes < 2:
+        if self.num_classes < 2 and (self.num_classes or "num_classes" not in self.measured):
             self.refuse("num_classes", "must be 2 or more")
         if self.class_names and len(self.class_names) != self.num_classes:
             self.refuse("class_names", f"must name {self.num_classes} classes")
@@ -134,6 +136,11 @@ class Recipe:
         """Raise RunError on the value of a field."""
         raise RunError(f"recipe {self.name}: {name} {what}, got {getattr(self, name)}")
 
+    @classmethod
+    def renewed(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the values of a stored run, with those of fields that it did not have yet."""
+        return values
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
         return {"task": self.task, **asdict(self)}
@@ -153,6 +160,7 @@ class Recipe:
         kind = KINDS[task]
         if unknown := given.keys() - {f.name for f in fields(kind)}:
             raise RunError(f"a recipe has no {', '.join(sorted(unknown))}; use this run's lean3d")
+        given = kind.renewed(given)
         try:
             recipe = kind(**typed(kind, given, "the recipe"))
         except TypeError as error:

@@ -6,12 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lean3d.data import Volume, brain_slabs, find_pairs, load_volume, mni152
+from lean3d.data import Volume, brain_slabs, load_volume, mni152
 from lean3d.data.folder import ImagePath
+from lean3d.data.layouts.registry import Item, find_items
+from lean3d.data.load import Spacing, resampled
+from lean3d.data.slabs import split_slabs
 from lean3d.errors import RunError
 from lean3d.recipes.segmentation import SegmentationRecipe
 
-__all__ = ["Case", "Split", "folder_cases", "split_cases"]
+__all__ = ["Case", "Split", "data_cases", "is_generated", "split_cases"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Case:
     """
 
     name: str
-    read: Callable[[float | None], Volume]
+    read: Callable[[Spacing | None], Volume]
     image: ImagePath | None = None
     label: Path | None = None
 
@@ -50,12 +53,16 @@ class Split:
         }
 
 
-def folder_cases(folder: str | Path, num_classes: int) -> list[Case]:
-    """Return every labelled case of a folder, sorted by name."""
-    return [
-        Case(name, _reader(image, label, name, num_classes), image, label)
-        for image, label, name in find_pairs(folder)
-    ]
+def is_generated(recipe: SegmentationRecipe) -> bool:
+    """Whether the data are drawn, or come with a package, and are no files."""
+    return recipe.data in ("mni152", "shapes2d", "shapes3d")
+
+
+def data_cases(recipe: SegmentationRecipe) -> list[Case]:
+    """Return every labelled case of a recipe's folder or layout, sorted by name."""
+    found = find_items(recipe.data)
+    values = recipe.label_values or found.label_values
+    return [_case(item, recipe.num_classes or None, values) for item in found.items]
 
 
 def split_cases(
@@ -75,7 +82,10 @@ def split_cases(
         return Split([back], [front])
     if not recipe.data:
         raise RunError(f"recipe {recipe.name} needs data; pass --data with a folder of scans")
-    cases = folder_cases(recipe.data, recipe.num_classes)
+    cases = data_cases(recipe)
+    if len(cases) == 1 and recipe.fold is None:
+        cases = _slabs_of(cases[0], recipe.held_out)
+        return Split(*([case] for case in cases))
     if stored is not None:
         return _stored(cases, stored, recipe.data)
     if recipe.fold is not None:
@@ -124,21 +134,52 @@ def _is_split(stored: Any) -> bool:
     return all(isinstance(p, list) and all(isinstance(n, str) for n in p) for p in parts)
 
 
-def _reader(image: Any, label: Path, name: str, num_classes: int) -> Callable[..., Volume]:
-    def read(spacing_mm: float | None) -> Volume:
-        volume = load_volume(image, label, spacing_mm=spacing_mm, num_classes=num_classes)
-        return replace(volume, name=name)
+def _case(item: Item, num_classes: int | None, values: Sequence[int] | None) -> Case:
+    def read(spacing_mm: Spacing | None) -> Volume:
+        if item.read is not None:
+            volume = item.read() if spacing_mm is None else resampled(item.read(), spacing_mm)
+        else:
+            volume = load_volume(
+                item.image,
+                item.label,
+                spacing_mm=spacing_mm,
+                num_classes=num_classes,
+                label_values=values,
+            )
+        return replace(volume, name=item.name)
 
-    return read
+    return Case(item.name, read, item.image, item.label)
 
 
-def _slabs(spacing_mm: float | None) -> list[Case]:
+def _slabs_of(case: Case, held_out: float) -> list[Case]:
+    """Return two slabs of the only case, to train on and to hold out."""
+
+    def slab(part: int) -> Case:
+        name = f"{case.name}_{('train', 'held_out')[part]}"
+
+        def read(spacing_mm: Spacing | None) -> Volume:
+            return replace(split_slabs(case.read(spacing_mm), held_out)[part], name=name)
+
+        return Case(name, read)
+
+    return [slab(0), slab(1)]
+
+
+def _slabs(spacing_mm: Spacing | None) -> list[Case]:
     """Return the back and the front of the MNI152 brain."""
 
     def slab(part: int) -> Case:
-        def read(wanted: float | None) -> Volume:
-            return brain_slabs(mni152(wanted or spacing_mm or 1))[part]
+        def read(wanted: Spacing | None) -> Volume:
+            return brain_slabs(mni152(_one(wanted or spacing_mm or 1)))[part]
 
         return Case(f"mni152_{('back', 'front')[part]}", read)
 
     return [slab(0), slab(1)]
+
+
+def _one(spacing_mm: Spacing) -> float:
+    """The spacing of a template, which is equal along all axes."""
+    sides = {spacing_mm} if isinstance(spacing_mm, int | float) else set(spacing_mm)
+    if len(sides) > 1:
+        raise RunError(f"mni152 has one spacing for all axes, got {spacing_mm}; give one number")
+    return float(sides.pop())

@@ -16,7 +16,6 @@ from lean3d.data import (
     SliceDataset,
     Volume,
     cut_blocks,
-    normalise,
 )
 from lean3d.data.shapes import SIZE
 from lean3d.errors import RunError
@@ -26,6 +25,7 @@ from lean3d.recipes.cases import split_cases
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.clips import clips
 from lean3d.recipes.features import feature_clips
+from lean3d.recipes.intensity import scaled
 from lean3d.recipes.recurrence import RecurrenceRecipe
 from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.shape import triple
@@ -108,10 +108,10 @@ def volumes(
         raise RunError(f"recipe {recipe.name} draws {recipe.data}; it has no volumes")
     split = split_cases(recipe, stored)
     train, held_out = (
-        [case.read(recipe.spacing_mm) for case in part] for part in (split.train, split.held_out)
+        [case.read(recipe.sides_mm) for case in part] for part in (split.train, split.held_out)
     )
     _check_channels(recipe, train[0])
-    train, held_out = ([normalise(v) for v in part] for part in (train, held_out))
+    train, held_out = ([scaled(recipe, v) for v in part] for part in (train, held_out))
     if recipe.blocks is not None:
         size = triple(recipe.patch, "patch")
         train = [b for v in train for b in cut_blocks(v, size, recipe.blocks, recipe.seed)]

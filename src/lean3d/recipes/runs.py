@@ -14,6 +14,7 @@ from lean3d.recipes.base import Recipe
 from lean3d.recipes.build import Start, build_model, build_task
 from lean3d.recipes.datasets import loaders, split_names
 from lean3d.recipes.load import load_run, read_record
+from lean3d.recipes.resolve import adopt, resolve
 from lean3d.train.fit import check_settings, fit
 from lean3d.train.folder import last_checkpoint, run_folder
 from lean3d.train.loggers import LoggerName, check_logger
@@ -63,6 +64,14 @@ def _run(
     progress: bool,
     logger: LoggerName | None,
 ) -> dict[str, Any]:
+    stored = begun.get("split")
+    found: list[str] = []
+    # a refusal is one sentence, so other programs are told what was found when all is checked
+    say = _say if progress and sys.stderr.isatty() else found.append
+    if begun:
+        recipe = adopt(recipe, Recipe.from_dict(begun["recipe"]))
+    else:
+        recipe = resolve(recipe, stored, say)
     start = None
     if recipe.start_from is not None and not last_checkpoint(out).exists():
         start = _start(recipe.start_from)
@@ -70,13 +79,14 @@ def _run(
     task = build_task(recipe, model)
     _check_input(recipe, model)
     check_settings(recipe.epochs, recipe.precision, accelerator)
-    stored = begun.get("split")
     train, val = loaders(recipe, stored)
     record = begun | {"recipe": recipe.to_dict(), "split": split_names(recipe, stored)}
     record |= {"fresh_weights": fresh} if start is not None else {}
     record["sessions"] = [*begun.get("sessions", []), provenance()]
 
     def begin() -> None:
+        for line in found if progress else ():
+            _say(line)
         if last_checkpoint(out).exists() and (sentence := other_machine(record["sessions"])):
             print(f"lean3d: {out}: {sentence}", file=sys.stderr)
         write_text(out / "recipe.json", json.dumps(record, indent=1) + "\n")
@@ -97,6 +107,10 @@ def _run(
         logger=logger,
         settings=recipe.to_dict(),
     )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _check_input(recipe: Recipe, model: nn.Module) -> None:
@@ -125,7 +139,8 @@ def _begun(recipe: Recipe, out: Path, resume: bool) -> dict[str, Any]:
     if out.is_dir() and not trained and not (out / "recipe.json").exists():
         return {}  # killed before its first step
     record = read_record(out)
-    old, new = Recipe.from_dict(record["recipe"]).to_dict(), recipe.to_dict()
+    before = Recipe.from_dict(record["recipe"])
+    old, new = before.to_dict(), adopt(recipe, before).to_dict()
     other = [name for name in new if name not in FREE and new[name] != old.get(name)]
     if other:
         name = other[0]

@@ -1,7 +1,7 @@
 """The settings of a segmentation run."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from lean3d.recipes.base import Recipe
 
@@ -13,17 +13,30 @@ class SegmentationRecipe(Recipe):
     """A segmentation run on volumes or slices; class 0 is the background.
 
     Attributes:
-        data: mni152, shapes2d, shapes3d, or a folder of NIfTI images and labels.
-        num_classes: Classes, background included.
-        class_names: Names of all classes, background first; their numbers by default.
+        data: mni152, shapes2d, shapes3d, a folder of images and labels, or LAYOUT:DIR, such as
+            lits:DIR (docs/data.md).
+        num_classes: Classes, background included; 0 takes them from the data.
+        class_names: Names of all classes, background first; those of the data, or their numbers.
+        in_channels: Channels of the images; 0 takes them from the data.
         train_samples: Crops per epoch, or shapes in the training set.
         val_samples: Crops, or shapes, to validate on; the same in every epoch.
-        spacing_mm: Resample to voxels of this size; the files' own by default.
+        spacing_mm: Resample to voxels of this size, one number or three for d h w; by default the
+            files' own, or their median where they differ.
+        intensity: How the voxels of each channel, or of all, become inputs: percentiles (clipped to
+            those of the training set's foreground, less its mean, by its deviation), window (see
+            hu), zscore (zero mean and unit variance in every scan), or none; auto is percentiles
+            for CT and zscore for others.
+        hu: Lower and upper value of a window that is scaled to 0 .. 1, such as -200 250.
+        scaling: Lower and upper value, mean and deviation of each channel; four zeros for zscore.
+            Measured on the training set by default, and stored in the run.
+        label_values: The values in the label files that are the classes 0, 1, ...; by default the
+            classes themselves, or grey values such as 0 and 255.
         held_out: Share of a folder's cases that are kept for validation.
         fold: Of cross-validation: hold out this one of `folds` equal parts of the cases instead.
         folds: Parts of a cross-validation.
         blocks: Volumes only: train on this many patch-sized blocks; all data by default.
-        patch: Size of a training crop: d h w for volumes, h w for slices.
+        patch: Size of a training crop: d h w for volumes, h w for slices; for volumes by default of
+            equal lengths along all axes.
         axes: Slices only: cut across 0 (axial), 1 (coronal), 2 (sagittal).
         flips: Volumes only: axes along which every second crop is mirrored.
         min_foreground: Minimum share of a training crop that is not background.
@@ -33,9 +46,14 @@ class SegmentationRecipe(Recipe):
 
     task: ClassVar[str] = "segmentation"
     sample: ClassVar[str] = "crops"
+    measured: ClassVar[tuple[str, ...]] = ("num_classes", "in_channels")
 
-    patch: tuple[int, ...]
-    spacing_mm: float | None = None
+    patch: tuple[int, ...] = ()
+    spacing_mm: float | tuple[float, ...] | None = None
+    intensity: tuple[Literal["auto", "percentiles", "window", "zscore", "none"], ...] = ("auto",)
+    hu: tuple[float, ...] | None = None
+    scaling: tuple[float, ...] | None = None
+    label_values: tuple[int, ...] | None = None
     held_out: float = 0.2
     fold: int | None = None
     folds: int = 5
@@ -54,7 +72,24 @@ class SegmentationRecipe(Recipe):
     def names(self) -> tuple[str, ...]:
         """A name for every class, background first."""
         numbers = tuple(str(number) for number in range(1, self.num_classes))
-        return self.class_names or ("background", *numbers)
+        return self.class_names or ("background", *numbers)[: self.num_classes]
+
+    @property
+    def sides_mm(self) -> tuple[float, float, float] | None:
+        """The spacing along d, h, w."""
+        if self.spacing_mm is None:
+            return None
+        given = self.spacing_mm
+        sides = (given,) * 3 if isinstance(given, int | float) else tuple(given)
+        depth, height, width = sides * 3 if len(sides) == 1 else sides
+        return (depth, height, width)
+
+    @classmethod
+    def renewed(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Runs that store no scale were trained with zero mean and unit variance in every scan."""
+        channels = values.get("in_channels", 1)
+        old = "intensity" not in values and isinstance(channels, int) and 0 < channels < 10_000
+        return values | {"scaling": [0.0] * 4 * channels} if old else values
 
     def check(self) -> None:
         """Refuse invalid values."""
@@ -63,10 +98,9 @@ class SegmentationRecipe(Recipe):
             self.refuse("num_classes", "counts the background and must be from 2 to 256")
         if self.blocks is not None and (self.blocks < 1 or len(self.patch) != 3):
             self.refuse("blocks", "is 1 or more, and only volumes have them")
-        if len(self.patch) not in (2, 3) or min(self.patch) < 1:
+        if self.patch and (len(self.patch) not in (2, 3) or min(self.patch) < 1):
             self.refuse("patch", "is h w for slices or d h w for volumes")
-        if self.spacing_mm is not None and not self.spacing_mm > 0:
-            self.refuse("spacing_mm", "must be above 0")
+        self._check_scales()
         if self.folds < 2:
             self.refuse("folds", "must be 2 or more")
         if self.fold is not None and not 0 <= self.fold < self.folds:
@@ -74,3 +108,24 @@ class SegmentationRecipe(Recipe):
         if not 0 <= self.min_foreground <= 1:
             self.refuse("min_foreground", "is a share from 0 to 1")
         super().check()
+
+    def _check_scales(self) -> None:
+        sides = self.spacing_mm if isinstance(self.spacing_mm, tuple) else (self.spacing_mm or 1,)
+        if len(sides) not in (1, 3) or self.spacing_mm == 0 or not min(sides) > 0:
+            self.refuse("spacing_mm", "is one number above 0, or three for d h w")
+        if self.hu is not None and (len(self.hu) != 2 or not self.hu[0] < self.hu[1]):
+            self.refuse("hu", "is a lower and an upper value, such as -200 250")
+        if self.hu is None and "window" in self.intensity:
+            self.refuse("intensity", "window needs hu, its lower and upper value")
+        if not self.intensity:
+            self.refuse("intensity", "has one value, or one for each channel")
+        values = self.scaling
+        if values is not None and (len(values) % 4 or len(values) != 4 * self.in_channels):
+            self.refuse("scaling", f"has four values for each of {self.in_channels} channels")
+        if values is not None and any(
+            not (values[i + 3] > 0 and values[i] < values[i + 1]) and any(values[i : i + 4])
+            for i in range(0, len(values), 4)
+        ):
+            self.refuse("scaling", "is lower < upper, mean, deviation > 0, or four zeros")
+        if self.label_values is not None and len(set(self.label_values)) != self.num_classes:
+            self.refuse("label_values", f"has a value for each of {self.num_classes} classes")

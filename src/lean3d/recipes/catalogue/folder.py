@@ -8,12 +8,12 @@ __all__ = ["folder"]
 
 @register_recipe
 def folder() -> SegmentationRecipe:
-    """A 3D UNet with ACS convolutions on your images and labels: give --data and --num-classes."""
+    """A 3D UNet with ACS convolutions on your images and labels: give --data."""
     return SegmentationRecipe(
         name="folder",
         data="",
-        num_classes=2,
-        patch=(64, 64, 64),
+        num_classes=0,
+        in_channels=0,
         train_samples=200,
         val_samples=50,
         model="unet3d",

@@ -1,0 +1,31 @@
+"""Scale a volume as the run that a recipe belongs to was trained."""
+
+from lean3d.data import Scale, Volume, normalise
+from lean3d.errors import RunError
+from lean3d.recipes.segmentation import SegmentationRecipe
+
+__all__ = ["scaled", "scales"]
+
+
+def scales(recipe: SegmentationRecipe) -> list[Scale | None] | None:
+    """Return the scale of each channel, None for its own mean and deviation; None if not stored."""
+    if recipe.scaling is None:
+        return None
+    values = recipe.scaling
+    fours = [values[i : i + 4] for i in range(0, len(values), 4)]
+    return [Scale(*four) if any(four) else None for four in fours]
+
+
+def scaled(recipe: SegmentationRecipe, volume: Volume) -> Volume:
+    """Return the volume as the network takes it: with the scale that the run stores.
+
+    Raises:
+        RunError: it has other channels than the run.
+    """
+    found = len(volume.image)
+    if recipe.in_channels not in (0, found):
+        raise RunError(
+            f"{volume.name} has {found} channels and the run was trained on {recipe.in_channels}; "
+            "give the images of all channels in order"
+        )
+    return normalise(volume, scales(recipe))

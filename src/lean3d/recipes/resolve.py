@@ -1,0 +1,199 @@
+"""Fill in the settings of a run that its data decide, and say what was found."""
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+
+from lean3d.data.intensity import Scale
+from lean3d.data.layouts.registry import Found, find_items
+from lean3d.data.read import grey_values, said_values
+from lean3d.data.survey import Survey, survey
+from lean3d.errors import RunError
+from lean3d.recipes import plan
+from lean3d.recipes.base import Recipe
+from lean3d.recipes.cases import is_generated, split_cases
+from lean3d.recipes.intensity import scales
+from lean3d.recipes.segmentation import SegmentationRecipe
+
+__all__ = ["adopt", "resolve"]
+
+Say = Callable[[str], None]
+Stored = Mapping[str, Sequence[str]]
+
+# field -> the value that leaves it to the data
+OPEN: dict[str, Any] = dict(
+    num_classes=0,
+    class_names=None,
+    in_channels=0,
+    patch=(),
+    spacing_mm=None,
+    scaling=None,
+    label_values=None,
+)
+COLUMNS = 80
+UNBROKEN: dict[str, Any] = dict(break_on_hyphens=False, break_long_words=False)
+
+
+def adopt(recipe: Recipe, old: Recipe) -> Recipe:
+    """Return the recipe with the old run's values where it leaves them to the data."""
+    given = {name: getattr(recipe, name) for name in OPEN if hasattr(recipe, name)}
+    taken = [name for name, value in given.items() if value == OPEN[name] and hasattr(old, name)]
+    return replace(recipe, **{name: getattr(old, name) for name in taken})
+
+
+@singledispatch
+def resolve(recipe: Recipe, stored: Stored | None = None, say: Say | None = None) -> Recipe:
+    """Return the recipe with every setting that it leaves to its data, from the data.
+
+    Args:
+        stored: The split in the record of the run.
+        say: Called with each line on what was found.
+
+    Raises:
+        RunError: the data do not say it.
+    """
+    for name in ("num_classes", "in_channels"):
+        if not getattr(recipe, name):
+            flag = name.replace("_", "-")
+            raise RunError(f"recipe {recipe.name} needs {name}; pass --{flag}")
+    return recipe
+
+
+@resolve.register
+def _(
+    recipe: SegmentationRecipe, stored: Stored | None = None, say: Say | None = None
+) -> SegmentationRecipe:
+    if is_generated(recipe):
+        resolve.dispatch(Recipe)(recipe)
+        return recipe
+    tell = _lines(say)
+    about = find_items(recipe.data) if recipe.data else Found(())
+    recipe = _named(recipe, about)
+    split = split_cases(recipe, stored)
+    tell(
+        f"{len(split.train) + len(split.held_out)} cases in {recipe.data}: {len(split.train)} to "
+        f"train on, {len(split.held_out)} held out ({_few([c.name for c in split.held_out])})"
+    )
+    cases = [*split.train, *split.held_out]
+    found = survey(replace(case.read(None), name=case.name) for case in cases)
+    recipe = _channels(_classes(recipe, found, tell), found)
+    recipe = replace(recipe, spacing_mm=recipe.spacing_mm or plan.spacing(found))
+    recipe = _sizes(recipe, found, about, tell)
+    if recipe.scaling is None:
+        train = [case.name for case in split.train]
+        recipe = replace(recipe, scaling=plan.scaling(recipe, found, train, about.channel_names))
+    _tell_settings(recipe, tell)
+    recipe.check()
+    return recipe
+
+
+def _named(recipe: SegmentationRecipe, about: Found) -> SegmentationRecipe:
+    """Take class names and the values of labels from the layout."""
+    names = recipe.class_names
+    if names is None and recipe.num_classes in (0, len(about.class_names or ())):
+        names = about.class_names
+    return replace(
+        recipe,
+        class_names=names,
+        num_classes=recipe.num_classes or len(names or ()),
+        label_values=recipe.label_values or about.label_values,
+    )
+
+
+def _classes(recipe: SegmentationRecipe, found: Survey, tell: Say) -> SegmentationRecipe:
+    counts = found.counts
+    if not recipe.num_classes:
+        values = np.array(list(counts))
+        greys = grey_values(len(values), values) if values.max() >= 255 else None
+        if greys is not None:
+            tell(said_values(greys))
+            recipe = replace(recipe, num_classes=len(greys), label_values=greys)
+            counts = {greys.index(value): count for value, count in counts.items()}
+        elif values.max() >= 256 or len(values) < 2:
+            raise RunError(
+                f"the labels of {recipe.data} are {_few(list(map(str, values)))}; pass "
+                "--label-values with the values that are the classes 0, 1, 2, ..."
+            )
+        else:
+            recipe = replace(recipe, num_classes=int(values.max()) + 1)
+    total, names = sum(counts.values()), recipe.names
+    shares = [f"{name} {_percent(counts.get(i, 0) / total)}" for i, name in enumerate(names)]
+    tell(f"classes: {', '.join(shares)}")
+    return recipe
+
+
+def _channels(recipe: SegmentationRecipe, found: Survey) -> SegmentationRecipe:
+    channels = found.channels
+    if recipe.in_channels not in (0, channels):
+        raise RunError(
+            f"the images of {recipe.data} have {channels} channels and the recipe "
+            f"{recipe.in_channels}; pass --in-channels {channels}"
+        )
+    return replace(recipe, in_channels=channels)
+
+
+def _sizes(
+    recipe: SegmentationRecipe, found: Survey, about: Found, tell: Say
+) -> SegmentationRecipe:
+    shapes = sorted({case.shape for case in found.cases}, key=np.prod)
+    sides = sorted({tuple(round(s, 7) for s in case.spacing) for case in found.cases}, key=np.prod)
+    named = f" ({', '.join(about.channel_names)})" if about.channel_names else ""
+    many = f"{found.channels} channel{'s' * (found.channels > 1)}{named}"
+    ends = " to ".join(_by(shape) for shape in dict.fromkeys((shapes[0], shapes[-1])))
+    placed = all(case.placed for case in found.cases)
+    lengths = " to ".join(_by(side) for side in dict.fromkeys((sides[0], sides[-1])))
+    tell(f"{many}; {ends} voxels of {f'{lengths} mm' if placed else 'a size no file says'}")
+    own = np.median([case.spacing for case in found.cases], axis=0).tolist()
+    if kept := plan.keep_depth(recipe.sides_mm or own):
+        tell(
+            f"depth is {own[0] / max(own[1:]):.1f} times as coarse as a slice; a network with "
+            f"--convert takes --keep-depth {kept} for it"
+        )
+    if not recipe.patch:
+        pools = len(recipe.widths) - 1 if recipe.widths else 4
+        recipe = replace(recipe, patch=plan.patch(found, recipe.sides_mm, pools))
+    return recipe
+
+
+def _tell_settings(recipe: SegmentationRecipe, tell: Say) -> None:
+    sides = recipe.sides_mm
+    where = "of the files" if sides is None else f"of {_by(sides)} mm"
+    tell(f"crops of {_by(recipe.patch)} voxels {where}")
+    for channel, scale in enumerate(scales(recipe) or ()):
+        whose = "intensities" if recipe.in_channels == 1 else f"channel {channel}"
+        tell(f"{whose}: {_said(scale)}")
+
+
+def _said(scale: Scale | None) -> str:
+    if scale is None:
+        return "zero mean and unit variance in every scan"
+    if scale.high > 1e38:
+        return "as they are in the files"
+    return (
+        f"clipped to {scale.low:g} .. {scale.high:g}, less {scale.mean:.4g}, "
+        f"divided by {scale.deviation:.4g}"
+    )
+
+
+def _lines(say: Say | None) -> Say:
+    def tell(line: str) -> None:
+        if say is not None:
+            say("\n".join(textwrap.wrap(line, COLUMNS - 1, subsequent_indent="  ", **UNBROKEN)))
+
+    return tell
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def _by(sizes: Sequence[float]) -> str:
+    return " x ".join(f"{size:g}" for size in sizes)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if share >= 5e-4 or not share else f"{100 * share:.2g} %"
