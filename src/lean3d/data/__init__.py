@@ -1,5 +1,12 @@
 """Data on disk, or generated data, as tensors and targets."""
 
+from lean3d.data.affinities import (
+    affinity_targets,
+    balanced_weights,
+    instances_of_membranes,
+    read_channels,
+    shrink_labels,
+)
 from lean3d.data.blocks import cut_blocks
 from lean3d.data.brain import TISSUES, brain_slabs, mni152
 from lean3d.data.digits import MovingDigits
@@ -12,6 +19,7 @@ from lean3d.data.layouts.registry import Found, Item, find_items, list_layouts, 
 from lean3d.data.load import load_folder, load_volume
 from lean3d.data.mask import save_mask
 from lean3d.data.motions import MOTIONS
+from lean3d.data.neurites import Neurites
 from lean3d.data.patches import EpochSampler, PatchDataset, SliceDataset
 from lean3d.data.prefetch import Prefetch
 from lean3d.data.shapes import SHAPES_2D, SHAPES_3D, Shapes2D, Shapes3D
@@ -30,6 +38,7 @@ __all__ = [
     "Grid",
     "Item",
     "MovingDigits",
+    "Neurites",
     "PatchDataset",
     "Prefetch",
     "Scale",
@@ -39,10 +48,13 @@ __all__ = [
     "SliceDataset",
     "VideoClips",
     "Volume",
+    "affinity_targets",
+    "balanced_weights",
     "brain_slabs",
     "cut_blocks",
     "find_items",
     "find_pairs",
+    "instances_of_membranes",
     "is_ct",
     "list_layouts",
     "load_folder",
@@ -50,11 +62,13 @@ __all__ = [
     "mni152",
     "normalise",
     "open_frames",
+    "read_channels",
     "register_layout",
     "register_reader",
     "register_writer",
     "save_image",
     "save_mask",
+    "shrink_labels",
     "window",
     "write_video",
 ]

@@ -1,5 +1,11 @@
 """Metrics of outputs."""
 
+from lean3d.metrics.instances import (
+    InstanceScores,
+    OverlapTable,
+    instance_scores,
+    overlap_table,
+)
 from lean3d.metrics.intervals import Difference, Interval, bootstrap_interval, compare_pairs
 from lean3d.metrics.lesions import Lesions, match_lesions
 from lean3d.metrics.masks import MaskScores, score_mask
@@ -7,14 +13,18 @@ from lean3d.metrics.overlap import confusion_counts, dice_of_counts, iou_of_coun
 
 __all__ = [
     "Difference",
+    "InstanceScores",
     "Interval",
     "Lesions",
     "MaskScores",
+    "OverlapTable",
     "bootstrap_interval",
     "compare_pairs",
     "confusion_counts",
     "dice_of_counts",
+    "instance_scores",
     "iou_of_counts",
     "match_lesions",
+    "overlap_table",
     "score_mask",
 ]
