@@ -1,6 +1,19 @@
 """Prediction on whole volumes and live videos."""
 
+from lean3d.infer.decoding import components, decode, drop_small, mutex_watershed
 from lean3d.infer.live import Session
+from lean3d.infer.merging import agglomerate
 from lean3d.infer.sliding import predict_slices, predict_volume
+from lean3d.infer.watershed import Watershed
 
-__all__ = ["Session", "predict_slices", "predict_volume"]
+__all__ = [
+    "Session",
+    "Watershed",
+    "agglomerate",
+    "components",
+    "decode",
+    "drop_small",
+    "mutex_watershed",
+    "predict_slices",
+    "predict_volume",
+]

@@ -194,7 +194,7 @@ def _entropy(p: np.ndarray) -> float:
 
 def _share(shared: float, whole: float) -> float:
     # a single segment has no entropy, and nothing is lost
-    return min(1.0, max(0.0, shared / whole)) if whole > 0 else 1.0
+    return min(1.0, max(0.0, float(shared / whole))) if whole > 0 else 1.0
 
 
 def _harmonic(a: float, b: float) -> float:
