@@ -130,10 +130,18 @@ def test_numbers_that_are_no_classes_are_refused_and_can_be_named(recipe, tmp_pa
     for case in range(4):
         image, label = ct(case)
         put(tmp_path, f"c{case}", image, np.int16(label) * 700)
-    with pytest.raises(RunError, match="are 0, 700; pass --label-values"):
+    with pytest.raises(RunError, match=r"are 0, 700 \(700 in c.\).* --label-values 0 700"):
         resolve(recipe)
     done = resolve(replace(recipe, num_classes=2, label_values=(0, 700)))
     assert volumes(done)[0][0].label.max() == 1
+
+
+def test_a_number_without_those_before_it_is_refused(recipe, tmp_path):
+    image, label = ct()
+    put(tmp_path, "c3", image, label * 7)
+    with pytest.raises(RunError, match=r"\(7 in c3\), not 0, 1, 2, .*--num-classes 8 if"):
+        resolve(recipe)
+    assert resolve(replace(recipe, num_classes=8)).num_classes == 8
 
 
 def test_the_only_case_is_split_into_slabs(tmp_path):

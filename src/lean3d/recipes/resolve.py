@@ -113,17 +113,26 @@ def _classes(recipe: SegmentationRecipe, found: Survey, tell: Say) -> Segmentati
             tell(said_values(greys))
             recipe = replace(recipe, num_classes=len(greys), label_values=greys)
             counts = {greys.index(value): count for value, count in counts.items()}
-        elif values.max() >= 256 or len(values) < 2:
-            raise RunError(
-                f"the labels of {recipe.data} are {_few(list(map(str, values)))}; pass "
-                "--label-values with the values that are the classes 0, 1, 2, ..."
-            )
+        elif values.max() >= 256 or len(values) != values.max() + 1 or len(values) < 2:
+            raise RunError(_unclear(recipe, found, values.tolist()))
         else:
             recipe = replace(recipe, num_classes=int(values.max()) + 1)
     total, names = sum(counts.values()), recipe.names
     shares = [f"{name} {_percent(counts.get(i, 0) / total)}" for i, name in enumerate(names)]
     tell(f"classes: {', '.join(shares)}")
     return recipe
+
+
+def _unclear(recipe: SegmentationRecipe, found: Survey, values: list[int]) -> str:
+    """Say why the values of the labels are not taken as classes, and in which case."""
+    odd = next(case.name for case in found.cases if values[-1] in case.counts)
+    listed = " ".join(map(str, values))
+    how = f"--num-classes {values[-1] + 1} if some classes are rare, or "
+    return (
+        f"the labels of {recipe.data} are {_few(list(map(str, values)))} ({values[-1]} in {odd}), "
+        f"not 0, 1, 2, ...; pass {how if values[-1] < 256 else ''}--label-values "
+        f"{listed if len(values) < 12 else '0 ...'} if these are the classes"
+    )
 
 
 def _channels(recipe: SegmentationRecipe, found: Survey) -> SegmentationRecipe:
