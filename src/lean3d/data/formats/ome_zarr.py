@@ -1,0 +1,104 @@
+"""Zarr 2 and 3, and OME-Zarr with its scales, through zarr: `store.zarr:path/in/it`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lean3d.data.formats.arrays import array_scan, only
+from lean3d.data.formats.registry import Scan, register_reader
+from lean3d.errors import DataError
+from lean3d.optional import require
+
+__all__ = ["open_zarr"]
+
+# millimetres in a unit of OME-Zarr
+UNITS = {"nanometer": 1e-6, "micrometer": 1e-3, "millimeter": 1.0, "centimeter": 10.0, "meter": 1e3}
+UNITS |= {"angstrom": 1e-7, "nanometers": 1e-6, "micrometers": 1e-3, "um": 1e-3, "nm": 1e-6}
+META = "zarr.json", ".zarray", ".zgroup"
+
+
+def _is_zarr(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in META)
+
+
+@register_reader("Zarr", ".zarr", folder=_is_zarr, inside=True)
+def open_zarr(path: Path, inside: str | None = None) -> Scan:
+    """Open an array, or a scale of an OME-Zarr image: the finest, or the one named."""
+    zarr = require("zarr", extra="volume")
+    if not path.exists():
+        raise DataError(f"{path} does not exist; check the path")
+    try:
+        node = zarr.open(path, mode="r")
+        whole = node
+        if inside:
+            node = whole[inside]
+    except Exception as error:
+        what = f"{path}:{inside}" if inside else str(path)
+        raise DataError(f"{what} cannot be read as Zarr ({error}); check the path") from error
+    image, sides, channel = None, None, None
+    if isinstance(node, zarr.Group):
+        image, sides, channel = _ome(node, path)
+    elif inside and "/" not in inside and isinstance(whole, zarr.Group):
+        image, sides, channel = _ome(whole, path, inside)
+    array = image if image is not None else node
+    if isinstance(array, zarr.Group):
+        array = only(path, _arrays(array))
+    if sides is None:
+        sides = _attribute(array)
+    shape = tuple(array.shape)
+    # time, of length 1, and other axes of OME-Zarr in front
+    lead = max(0, len(shape) - 3 - (channel is not None))
+    if len(shape) == 5 and channel is None:
+        lead = 1
+    if any(size != 1 for size in shape[:lead]) and len(shape) > 4:
+        raise DataError(
+            f"{path} has {len(shape)} axes ({' x '.join(map(str, shape))}); save one time point"
+        )
+    lead = lead if len(shape) > 4 or (channel is not None and shape[0] == 1) else 0
+
+    def read(part: tuple[slice, ...]) -> np.ndarray:
+        return np.asarray(array[(0,) * lead + part])
+
+    place = None if channel is None else channel - lead
+    return array_scan(path, shape[lead:], np.dtype(array.dtype), read, sides, place)
+
+
+def _ome(
+    group: Any, path: Path, level: str | None = None
+) -> tuple[Any, list[float] | None, int | None]:
+    """The array of a scale, its spacing along D, H, W, and the place of its channels."""
+    about = group.attrs.get("ome", group.attrs).get("multiscales")
+    if not about:
+        return None, None, None
+    axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in about[0].get("axes", ())]
+    axes = axes or [{"name": name} for name in "tczyx"]
+    names = [str(axis.get("name")) for axis in axes]
+    scales = {str(one["path"]): one for one in about[0]["datasets"]}
+    one = scales.get(level or next(iter(scales)))
+    if one is None:
+        return None, None, None
+    array = group[one["path"]]
+    steps = next(
+        (t["scale"] for t in one.get("coordinateTransformations", ()) if "scale" in t), None
+    )
+    sides = None
+    if steps is not None and {"z", "y", "x"} <= set(names):
+        units = [UNITS.get(str(axes[names.index(n)].get("unit")), 0.0) for n in "zyx"]
+        sides = [steps[names.index(n)] * unit for n, unit in zip("zyx", units, strict=True)]
+        sides = sides if min(sides) > 0 else None
+    return array, sides, names.index("c") if "c" in names else None
+
+
+def _arrays(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, one in sorted(group.members()):
+        if hasattr(one, "members"):
+            yield from _arrays(one, f"{above}{name}/")
+        elif one.ndim >= 3:
+            yield above + name, one
+
+
+def _attribute(array: Any) -> list[float] | None:
+    sides = array.attrs.get("spacing_mm")
+    return sides if isinstance(sides, list) and len(sides) == 3 else None
