@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import lean3d
+from lean3d.conversion.methods import table
 
 HOME = Path(__file__).parents[1]
 DOCS, SOURCE = HOME / "docs", Path(lean3d.__file__).parent
@@ -166,6 +167,12 @@ def test_every_refusal_is_found_by_its_words():
     assert len(found) > 50
     missing = [(place, words) for place, words in found if words not in page]
     assert not missing
+
+
+def test_the_methods_of_the_docs_are_those_registered():
+    page = (DOCS / "commands.md").read_text().split("## Methods by name")[1]
+    said = re.findall(r"^\| `(\w+)` \| `(.*)` \| (.*) \|$", page, re.M)
+    assert said == [tuple(row.values()) for row in table()]
 
 
 def test_the_first_page_prints_what_it_says(capsys):

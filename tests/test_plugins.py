@@ -37,15 +37,15 @@ def plugin(tmp_path_factory):
     return install(tmp_path_factory.mktemp("site"), "mine", "\n".join(blocks))
 
 
-def run(code, *paths):
-    """Run a program in a new process, with some folders on its path."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (SOURCE, *paths)))}
-    command = [sys.executable, "-c", code]
+def run(code, path, arguments=()):
+    """Run a program in a new process, with a folder on its path."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (SOURCE, path)))}
+    command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
-def output(code, *paths):
-    done = run(code, *paths)
+def output(code, path, arguments=()):
+    done = run(code, path, arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -62,13 +62,78 @@ main(["train", "mine", "--out", {str(tmp_path / "run")!r}, *{small!r}])
     assert json.loads(said.splitlines()[-1])["recipe"] == "mine"
 
 
-def test_a_format_of_a_plugin_is_recognised(plugin, tmp_path):
-    build = 'lean3d.create_model("unet3d", widths=(4, 8))'
+PARTS = """
+import sys
+import torch
+from torch import nn
+import lean3d
+from lean3d.cli.main import main
+from lean3d_mine import Middle, TwoViews
+
+torch.manual_seed(0)
+flat, x = lean3d.create_model("unet2d", widths=(4, 8)).eval(), torch.randn(1, 1, 8, 12, 16)
+deep = lean3d.convert(flat, TwoViews())
+print("grade", deep.conversion.grade)
+with torch.no_grad():
+    back = lean3d.unconvert(deep)(x[:, :, 0])
+    print("back", torch.equal(back, flat(x[:, :, 0])))
+    print("fold", torch.allclose(lean3d.fold(deep)(x), deep(x), atol=1e-5))
+lean = lean3d.convert(lean3d.create_model("unet3d", widths=(4, 8)), Middle(), example=x)
+print("lean", {type(module).__name__ for module in lean.modules()} >= {"PlanarConv3d"})
+conv = torch.nn.Conv3d(4, 8, 3)
+print("decompose", *(round(lean3d.decompose(conv, how())[1], 3) for how in (Middle, TwoViews)))
+main(["convert", "--help"])
+for model, name in (("unet2d", "two_views"), ("unet3d", "middle")):
+    main(["convert", model, "--widths", "4", "8", "--how", name])
+try:
+    lean3d.convert(flat, TwoViews)
+except lean3d.ConversionError as error:
+    print(error)
+
+class Rolls(nn.Module):
+    def forward(self, x):
+        return torch.roll(x, (1, 2), (2, 3))
+
+flat = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), Rolls(), nn.Conv2d(4, 2, 1)).eval()
+deep = lean3d.convert(flat, lean3d.ACS())
+x = torch.randn(2, 4, 5, 6, 7)
+print("rolled", torch.equal(deep[1](x), torch.roll(x, (1, 1, 2), (2, 3, 4))))
+
+model = lean3d.create_model("unet3d", widths=(4, 8))
+print(lean3d.load_checkpoint(model, sys.argv[1]))
+"""
+
+
+@pytest.fixture(scope="module")
+def said(plugin, tmp_path_factory):
+    file = tmp_path_factory.mktemp("weights") / "mine.pth"
     state = lean3d.create_model("unet3d", widths=(4, 8)).state_dict()
-    torch.save({f"backbone.{key}": value for key, value in state.items()}, tmp_path / "mine.pth")
-    code = f"import lean3d; print(lean3d.load_checkpoint({build}, {str(tmp_path / 'mine.pth')!r}))"
-    said = output(code, plugin)
-    assert f"the networks of my group (format mine), {len(state)} tensors" in said
+    torch.save({f"backbone.{key}": value for key, value in state.items()}, file)
+    return output(PARTS, plugin, arguments=[str(file)])
+
+
+def test_a_method_of_a_plugin_converts_and_goes_back(said):
+    for line in ("grade isotropic", "back True", "fold True", "lean True"):
+        assert f"\n{line}\n" in f"\n{said}"
+    missed = [float(word) for word in re.search(r"^decompose (.*)$", said, re.M)[1].split()]
+    assert len(missed) == 2
+    assert all(0 < error < 1 for error in missed)
+
+
+def test_a_method_of_a_plugin_has_a_name_and_a_line(said):
+    for row in ("two_views +half of the outputs on the axial", "middle +its middle slice alone"):
+        assert re.search(f"^{row}", said, re.M)
+    lines = [json.loads(line) for line in said.splitlines() if line.startswith('{"model"')]
+    assert [line["how"] for line in lines] == ["two_views", "middle"]
+    assert re.search(r"how must be ACS\(\), .*TwoViews\(\) for a 2D model, .*Middle\(\),", said)
+
+
+def test_a_rule_of_a_plugin_converts_a_function(said):
+    assert "\nrolled True\n" in said
+
+
+def test_a_format_of_a_plugin_is_recognised(said):
+    assert "the networks of my group (format mine), " in said
     assert "batch norm epsilon 0.001" in said
 
 

@@ -120,7 +120,7 @@ def test_more_filters_bring_the_operator_nearer_to_what_the_run_computes():
 
 def test_runs_need_an_example():
     picky = nn.Sequential(nn.Conv3d(2, 4, 3), nn.Flatten(), nn.Linear(77, 2))
-    with pytest.raises(ConversionError, match="depth joins consecutive convolutions"):
+    with pytest.raises(ConversionError, match="joins consecutive convolutions"):
         convert(picky, ParallelSeparable(1, 2))
 
 

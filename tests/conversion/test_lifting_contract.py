@@ -1,5 +1,7 @@
 """Every way of lifting, for every way of running a forward on volumes."""
 
+from inspect import isabstract
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,7 +19,7 @@ HOWS = [ACS(), MeanACS(), SoftACS(), *[Planar(axis=axis) for axis in (0, 1, 2)],
 def test_every_method_is_under_contract():
     public = (getattr(conversion, name) for name in conversion.__all__)
     methods = {kind for kind in public if isinstance(kind, type) and issubclass(kind, Lift)}
-    assert {type(how) for how in HOWS} == methods
+    assert {type(how) for how in HOWS} == {kind for kind in methods if not isabstract(kind)}
 
 
 class Modules(nn.Sequential):

@@ -24,15 +24,14 @@ from lean3d.conversion import (
     convert,
 )
 from lean3d.conversion.to3d import keep_depth as keep
-from lean3d.conversion.to3d.acs import Views
 from lean3d.conversion.to3d.base import Lift
 from lean3d.conversion.to3d.merged import intercept as functional
-from lean3d.conversion.to3d.merged.intercept import MEANINGS
+from lean3d.conversion.to3d.merged.intercept import FUNCTION_RULES
 from lean3d.conversion.to3d.rules import registry as rules
 from lean3d.conversion.trace import ops_table as sentences
 
-HOWS = {Lift: ACS(), Views: MeanACS(), Planar: Planar(), Inflate: Inflate()}
-HOWS |= {ACS: ACS(), MeanACS: MeanACS(), SoftACS: SoftACS()}
+HOWS = {Lift: ACS()}
+METHODS = [ACS(), MeanACS(), SoftACS(), Planar(), Inflate()]
 
 PERMUTE = "torchvision.ops.misc.Permute"
 SPACE_TO_DEPTH = "timm.layers.space_to_depth.SpaceToDepth"
@@ -142,14 +141,25 @@ def test_a_rule_that_forgets_depth_is_refused(monkeypatch, key):
         convert(around(MODULES[key[1]]), HOWS[key[0]], accept="isotropic")
 
 
+@pytest.mark.parametrize("how", METHODS, ids=str)
+@pytest.mark.parametrize("kind", CONVOLUTIONS[:2])
+def test_a_method_that_forgets_depth_is_refused(monkeypatch, kind, how):
+    name = "conv" if kind is nn.Conv2d else "transposed"
+    right = getattr(type(how), name)
+
+    def forgetful(self, module, site):
+        return right(self, module, replace(site, keep=True))
+
+    monkeypatch.setattr(type(how), name, forgetful)
+    with pytest.raises(ConversionError, match=r"self-check|depth cannot be kept"):
+        convert(around(MODULES[kind]), how, accept="isotropic")
+
+
 @pytest.mark.parametrize("kind", CONVOLUTIONS[:2])
 def test_a_kernel_that_stays_on_its_plane_is_refused(monkeypatch, kind):
-    right = rules._RULES[Planar, kind]
-    monkeypatch.setitem(
-        rules._RULES,
-        (Planar, kind),
-        lambda module, site: right(module, replace(site, how=Planar())),
-    )
+    right = rules._RULES[Lift, kind]
+    flat = lambda module, site: right(module, replace(site, how=Planar()))  # noqa: E731
+    monkeypatch.setitem(rules._RULES, (Lift, kind), flat)
     with pytest.raises(ConversionError, match=r"self-check \(c\)"):
         convert(around(MODULES[kind]), ACS())
 
@@ -193,8 +203,8 @@ OF_HEADS = {
     "view": lambda f, x: f(x, (len(x), -1)),
     "reshape": lambda f, x: f(x, (len(x), -1)),
 }
-HEADS = [function for function in MEANINGS if function.__name__ in OF_HEADS]
-OTHERS = [f for f in MEANINGS if f.__name__ not in {*OF_HEADS, *OF_TRAINING}]
+HEADS = [function for function in FUNCTION_RULES if function.__name__ in OF_HEADS]
+OTHERS = [f for f in FUNCTION_RULES if f.__name__ not in {*OF_HEADS, *OF_TRAINING}]
 
 
 def whose(function):
@@ -214,7 +224,7 @@ class Forward(nn.Module):
 def test_without_its_meaning_a_function_is_refused(monkeypatch, function):
     flat = around(Forward(lambda x: FORWARDS[function.__name__](function, x)))
     convert(flat, ACS())
-    monkeypatch.delitem(functional.MEANINGS, function)
+    monkeypatch.delitem(functional.FUNCTION_RULES, function)
     with pytest.raises(ConversionError, match="Forward at '1'"):
         convert(flat, ACS())
 
@@ -230,7 +240,7 @@ def test_a_head_of_a_fixed_size_sees_the_mean_of_the_slices(monkeypatch, functio
     maps = F.adaptive_avg_pool3d(deep[0](x), (3, 3, 3))
     torch.testing.assert_close(deep(x), maps.mean(2).flatten(1).square())
     # slice by slice it keeps the 2D answer too, so that no check tells them apart
-    monkeypatch.delitem(functional.MEANINGS, function)
+    monkeypatch.delitem(functional.FUNCTION_RULES, function)
     assert not torch.allclose(deep(x), maps.mean(2).flatten(1).square())
 
 

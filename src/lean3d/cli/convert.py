@@ -1,5 +1,6 @@
 """lean3d convert MODEL --how HOW"""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from lean3d.cli.model import ModelFlags
 from lean3d.cli.parse import parse
 from lean3d.cli.weights import save_weights
 from lean3d.conversion import convert
+from lean3d.conversion.methods import table
 from lean3d.files import check_outputs
 from lean3d.limits import check_number
 from lean3d.recipes.operators import conversion
-from lean3d.report import json_line
+from lean3d.report import format_table, json_line
 
 __all__ = ["main"]
 
@@ -28,8 +30,7 @@ class Convert:
     """Turn a 2D model into 3D, a 3D one into a lean or causal one; print each change.
 
     Attributes:
-        how: From 2D acs, mean_acs, soft_acs, planar or inflate; from 3D space_time, rank1, csn_ip,
-            csn_ir, atoms, p2sc1 for two parallel streams of one convolution, or dissect.
+        how: The name of a method, listed below.
         in_channels: The model's own default if not given.
         volume_channels: From 2D: of the volume, if not those of the image; filters are summed.
         volume_classes: From 2D: outputs, if others; the last layer is re-initialised.
@@ -53,6 +54,11 @@ class Convert:
 
 
 def main(argv: list[str]) -> None:
+    if {"-h", "--help"} & set(argv):
+        with suppress(SystemExit):
+            parse(Convert, "convert", argv)
+        print(format_table(table(), ("--how", "a kernel becomes")))
+        return
     asked = parse(Convert, "convert", argv)
     how = conversion(asked.how)
     if asked.budget is not None:

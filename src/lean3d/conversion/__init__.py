@@ -1,44 +1,59 @@
 """Convert 2D networks to 3D with their weights and 3D ones to lean ones, with a self-check."""
 
-# the rules register themselves
+from importlib import import_module
+from pkgutil import iter_modules
+
 from lean3d.conversion.api import convert
 from lean3d.conversion.causal import Dissect
 from lean3d.conversion.fuse import fold
 from lean3d.conversion.lean import Atoms, ChannelSeparated, ParallelSeparable, SpaceTime, decompose
+from lean3d.conversion.lean.base import Lean, place
+from lean3d.conversion.methods import register_method
 from lean3d.conversion.record import Check, Conversion, Row
+from lean3d.conversion.to3d import rules
 from lean3d.conversion.to3d.acs import ACS, MeanACS, SoftACS
+from lean3d.conversion.to3d.base import Lift, Lifted, Site
+from lean3d.conversion.to3d.geometry import conv_arguments, like_height, transposed_arguments
 from lean3d.conversion.to3d.inflate import Inflate
+from lean3d.conversion.to3d.merged.intercept import Call, function_rule
 from lean3d.conversion.to3d.planar import Planar
-from lean3d.conversion.to3d.rules import (  # noqa: F401
-    cond_conv,
-    functions,
-    norm,
-    pad,
-    pixel_shuffle,
-    pool,
-    resize,
-    zoo,
-)
+from lean3d.conversion.to3d.rules.registry import module_rule
 from lean3d.conversion.to3d.undo import unconvert
 from lean3d.errors import ConversionError
 
 __all__ = [
     "ACS",
     "Atoms",
+    "Call",
     "ChannelSeparated",
     "Check",
     "Conversion",
     "ConversionError",
     "Dissect",
     "Inflate",
+    "Lean",
+    "Lift",
+    "Lifted",
     "MeanACS",
     "ParallelSeparable",
     "Planar",
     "Row",
+    "Site",
     "SoftACS",
     "SpaceTime",
+    "conv_arguments",
     "convert",
     "decompose",
     "fold",
+    "function_rule",
+    "like_height",
+    "module_rule",
+    "place",
+    "register_method",
+    "transposed_arguments",
     "unconvert",
 ]
+
+# every file there registers its own rules
+for module in iter_modules(rules.__path__):
+    import_module(f"{rules.__name__}.{module.name}")

@@ -14,12 +14,13 @@ from lean3d.conversion.causal.method import Dissect
 from lean3d.conversion.lean.base import Lean
 from lean3d.conversion.lean.dense import is_dense
 from lean3d.conversion.lean.engine import make_lean
+from lean3d.conversion.methods import named, names_of
 from lean3d.conversion.quiet import OwnRandomNumbers, quietly
 from lean3d.conversion.record import Conversion, Grade
 from lean3d.conversion.surgery.copies import duplicate
 from lean3d.conversion.surgery.fx import keep_with_copies
 from lean3d.conversion.to3d.analyse import Need, survey
-from lean3d.conversion.to3d.base import Lift, Site
+from lean3d.conversion.to3d.base import Lift, Site, refusal_at
 from lean3d.conversion.to3d.engine import Plan, Where, flat_paths, refuse_what_has_no_rule, rewrite
 from lean3d.conversion.to3d.io_channels import with_ends
 from lean3d.conversion.to3d.keep_depth import kept_calls
@@ -30,6 +31,7 @@ from lean3d.conversion.trace.ops_table import NATIVE
 from lean3d.conversion.trace.trial_run import run_lightly
 from lean3d.errors import ConversionError
 from lean3d.ops.base import Conv3dLike
+from lean3d.plugins import load_plugins
 from lean3d.weights import check_model
 
 __all__ = ["convert"]
@@ -81,6 +83,7 @@ def convert(
         ConversionError: a module has no 3D or lean form, a forward treats the tensor as 2D, or the
             budget cannot be met.
     """
+    load_plugins()
     _check_arguments(model, how, accept, budget)
     if isinstance(how, (Lean, Dissect)):
         if (in_channels, num_classes) != (None, None):
@@ -154,11 +157,9 @@ def _check_arguments(
     if accept not in (None, *get_args(Grade)):
         raise ConversionError(f"accept is one of {get_args(Grade)} or None, got {accept!r}")
     if not isinstance(how, (Lift, Lean, Dissect)):
-        named = how.__name__ if isinstance(how, type) else repr(how)
         raise ConversionError(
-            "how must be ACS(), MeanACS(), SoftACS(), Planar() or Inflate() for a 2D model, "
-            "SpaceTime(), ParallelSeparable(), ChannelSeparated(), Atoms() or Dissect() for a 3D "
-            f"one, got {named}"
+            f"how must be {names_of(Lift)} for a 2D model, {names_of(Lean, Dissect)} for a 3D one, "
+            f"got {named(how)}"
         )
     if budget is not None and (not isinstance(how, Lean) or not 0 < budget < math.inf):
         raise ConversionError(f"budget is a positive number of MACs for a lean form, got {budget}")
@@ -177,9 +178,7 @@ def _check_arguments(
         _check_deep(model, how)
     for path, module in model.named_modules():
         if _is_lazy(module):
-            raise Site(path, how).refuse(
-                module, "it has no weights yet; run the 2D model once first"
-            )
+            raise refusal_at(path, module, "it has no weights yet; run the 2D model once first")
     check_model("convert", model, ConversionError, meta=True)
     if not isinstance(getattr(model, "conversion", None), (Conversion, type(None))):
         raise ConversionError(

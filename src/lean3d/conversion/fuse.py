@@ -18,22 +18,15 @@ from lean3d.conversion.trace.compare import tensors
 from lean3d.conversion.trace.graph import Flow, trace
 from lean3d.conversion.trace.inputs_3d import example_for
 from lean3d.errors import ConversionError
-from lean3d.ops import (
-    ACSConv3d,
-    AtomConv3d,
-    CausalConv3d,
-    MeanACSConv3d,
-    PlanarConv3d,
-    SoftACSConv3d,
-)
+from lean3d.ops.base import Conv3dLike
 from lean3d.ops.dense import DenseConv3d
 from lean3d.ops.inflated import InflatedConv3d
+from lean3d.ops.kernel import KernelConv3d
 
 __all__ = ["fold"]
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 TORCHS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-OURS = (ACSConv3d, CausalConv3d, MeanACSConv3d, PlanarConv3d, SoftACSConv3d)
 TOLERANCE = 1e-5
 
 
@@ -91,9 +84,11 @@ def _scales(module: Any) -> bool:
     """Whether each output can be scaled in the weights."""
     if is_dense(module):
         return not refusal(module)
-    kind = own_class(module) if isinstance(module, nn.Module) else None
-    plain = kind in TORCHS and "weight" in module._parameters
-    return plain or kind in (*OURS, AtomConv3d)
+    if not isinstance(module, nn.Module) or "weight" not in module._parameters:
+        return False
+    kind = own_class(module)
+    ours = isinstance(module, KernelConv3d) and kind.forward is Conv3dLike.forward
+    return ours or kind in TORCHS
 
 
 def _absorb(conv: Any, norm: Any) -> None:
@@ -112,9 +107,7 @@ def _absorb(conv: Any, norm: Any) -> None:
 
 def _materialised(module: Any) -> nn.Module | None:
     """Return the materialised kernel of an operator that mixes one at every call, else None."""
-    mixes = isinstance(module, (MeanACSConv3d, SoftACSConv3d))
-    mixes |= isinstance(module, AtomConv3d) and module.path in (None, "reconstruct")
-    mixes |= isinstance(module, ACSConv3d) and (module.path == "dense" or _few(module))
+    mixes = isinstance(module, KernelConv3d) and module.mixes_kernel
     plain = is_dense(module) and not isinstance(module, InflatedConv3d)
     if not mixes and not (plain and not refusal(module)):
         return None
@@ -126,10 +119,6 @@ def _materialised(module: Any) -> nn.Module | None:
     dense.weight = nn.Parameter(kernel, requires_grad=False)
     dense.bias = module.bias
     return dense
-
-
-def _few(conv: ACSConv3d) -> bool:
-    return conv.path is None and conv.weight.device.type == "cpu" and conv.dense_pays()
 
 
 def _check(model: nn.Module, result: nn.Module, arguments: tuple[Tensor, ...]) -> None:

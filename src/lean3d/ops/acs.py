@@ -91,6 +91,11 @@ class ACSConv3d(ViewsConv3d):
             return self.convolve(x_BCDHW, self.kernel(weight), bias)
         return self._by_views(x_BCDHW, weight, bias)
 
+    @property
+    def mixes_kernel(self) -> bool:
+        on_cpu = self.path is None and self.weight.device.type == "cpu"
+        return self.path == "dense" or (on_cpu and self.dense_pays())
+
     def dense_pays(self) -> bool:
         """Whether one block-sparse kernel was measured faster than three views, on a CPU."""
         if max(self.split) == self.out_channels:

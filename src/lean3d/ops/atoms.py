@@ -102,6 +102,10 @@ class AtomConv3d(KernelConv3d):
         nn.init.uniform_(self.weight, -bound, bound)
         self.reset_bias(self.weight.shape[1] * math.prod(self.kernel_size))
 
+    @property
+    def mixes_kernel(self) -> bool:
+        return self.path in (None, "reconstruct")
+
     def dilate(self, *, space: int | None = None, time: int | None = None) -> "AtomConv3d":
         """Dilate the atoms' taps (Sec 2.3); 1 restores them. The output size is unchanged."""
         for name, factor in (("space", space), ("time", time)):

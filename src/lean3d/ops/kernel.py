@@ -32,6 +32,11 @@ class KernelConv3d(Conv3dLike, nn.Conv3d):  # type: ignore[misc]
             bound = 1 / math.sqrt(fan_in)
             nn.init.uniform_(self.bias, -bound, bound)
 
+    @property
+    def mixes_kernel(self) -> bool:
+        """Whether it makes its dense kernel anew at every call, which `fold` does once."""
+        return False
+
     def compute(self, x_BCDHW: Tensor) -> Tensor:
         return self._conv_forward(x_BCDHW, self.weight, self.bias)
 

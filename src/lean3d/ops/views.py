@@ -73,6 +73,10 @@ class ViewsConv3d(PlaneConv3d):
         self.make_weight(**like)
 
     @property
+    def mixes_kernel(self) -> bool:
+        return True
+
+    @property
     def extent(self) -> tuple[int, int, int]:
         """Return the box of all three views: larger than `kernel_size` only if k is not square."""
         height, width = self.kernel_size[1:]

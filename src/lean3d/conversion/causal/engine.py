@@ -34,7 +34,7 @@ from lean3d.conversion.record import Conversion, Row
 from lean3d.conversion.surgery.copies import duplicate
 from lean3d.conversion.surgery.take_over import take_over
 from lean3d.conversion.surgery.ties import check_tied, tied
-from lean3d.conversion.to3d.base import Site
+from lean3d.conversion.to3d.base import refusal_at
 from lean3d.conversion.trace.graph import trace
 from lean3d.conversion.trace.inputs_3d import example_for, runs
 from lean3d.errors import ConversionError
@@ -136,27 +136,27 @@ def _change(path: str, module: Any, how: Dissect, plan: Plan) -> Row | None:
         return Row(path, before, f"{before} over {how.window} frames", False, True)
     enlarges = isinstance(module, nn.ConvTranspose3d) and not isinstance(module, Holds4d)
     if enlarges and module.stride[0] * module.kernel_size[0] > 1:
-        raise Site(path, how).refuse(module, "it makes frames of frames; make it (1, k, k)")
+        raise refusal_at(path, module, "it makes frames of frames; make it (1, k, k)")
     if is_kernel(module):
-        return _cut(Site(path, how), module, plan)
+        return _cut(path, module, how, plan)
     return _stop_striding(path, module)
 
 
-def _cut(site: Site, conv: Any, plan: Plan) -> Row | None:
+def _cut(path: str, conv: Any, how: Dissect, plan: Plan) -> Row | None:
     """Whether it has a temporal kernel or stride, or a plane that CausalConv3d computes faster."""
     before = type(conv).__name__
     if isinstance(conv, CausalConv3d):
-        return _stop_striding(site.path, conv)
+        return _stop_striding(path, conv)
     if not isinstance(conv, Conv3dLike) and (why := refusal(conv)):
-        raise site.refuse(conv, why)
+        raise refusal_at(path, conv, why)
     extent, stride = time_extent(conv), conv.stride[0]
     if extent == 1 and (max(conv.kernel_size) == 1 or isinstance(conv, Conv3dLike)):
-        return _stop_striding(site.path, conv)
-    causal, moved = causal_form(conv, site, min(plan.depths.get(site.path, LINKED), extent))
+        return _stop_striding(path, conv)
+    causal, moved = causal_form(path, conv, how, min(plan.depths.get(path, LINKED), extent))
     after = f"{type(causal).__name__}, {extent} frames to {_frames(causal)}"
     after += "" if stride == 1 else f", stride {stride} in time to 1"
     take_over(conv, causal)
-    return Row(site.path, before, after, moved or stride == 1, True)
+    return Row(path, before, after, moved or stride == 1, True)
 
 
 def _frames(causal: Any) -> int:

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from lean3d.conversion.causal.method import Dissect
 from lean3d.conversion.causal.pools import pool_over_clip
 from lean3d.conversion.surgery.subclass import Mixed, mixed
-from lean3d.conversion.to3d.base import Site
+from lean3d.conversion.to3d.base import refusal_at
 from lean3d.conversion.to3d.merged.modules import Crossing, innermost, volume
 from lean3d.ops.causal_pools import RunningMean
 
@@ -78,7 +78,7 @@ def follow_frames(module: nn.Module, how: Dissect, is_end: bool) -> tuple[str, s
     """
     kind = type(module)
     if isinstance(module, GraphModule):
-        raise Site("", how).refuse(module, "its graph averages time; use nn.AdaptiveAvgPool3d")
+        raise refusal_at("", module, "its graph averages time; use nn.AdaptiveAvgPool3d")
     pool = pool_over_clip(nn.AdaptiveAvgPool3d(1), how, is_end)
     module.add_module("frames_so_far", pool.train(module.training))
     kinds = kind.__bases__ if isinstance(module, Crossing) else (kind,)

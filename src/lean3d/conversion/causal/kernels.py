@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lean3d.conversion.causal.method import Dissect
 from lean3d.conversion.lean.dense import is_dense
-from lean3d.conversion.to3d.base import Site
+from lean3d.conversion.to3d.base import refusal_at
 from lean3d.conversion.trace.graph import Flow
 from lean3d.ops import CausalConv3d
 from lean3d.ops.base import Conv3dLike
@@ -84,20 +84,19 @@ def moved(kernel: Tensor, depth: int) -> float:
 
 
 @torch.no_grad()
-def causal_form(conv: Any, site: Site, depth: int) -> tuple[nn.Module, float]:
+def causal_form(path: str, conv: Any, how: Dissect, depth: int) -> tuple[nn.Module, float]:
     """Return the causal operator for a convolution, and the part of its kernel that moved.
 
     Args:
         depth: Frames of its kernel; LINKED frames are combined as `skip` says.
     """
-    how: Dissect = site.how
     kernel = dense(conv).detach()
     linked = depth == LINKED
     depth = 1 if linked and how.skip != "concat" else depth
     arguments: dict[str, Any] = dict(
         kernel_size=(depth, *kernel.shape[3:]),
         stride=(1, *conv.stride[1:]),
-        padding=(0, *plane_padding(conv, kernel, site)),
+        padding=(0, *plane_padding(path, conv, kernel)),
         dilation=tuple(getattr(conv, "spread", conv.dilation)),
         groups=conv.groups,
         bias=conv.bias is not None,
@@ -118,7 +117,7 @@ def causal_form(conv: Any, site: Site, depth: int) -> tuple[nn.Module, float]:
     return causal, moved(kernel, depth)
 
 
-def plane_padding(conv: Any, kernel: Tensor, site: Site) -> tuple[int, int]:
+def plane_padding(path: str, conv: Any, kernel: Tensor) -> tuple[int, int]:
     """Return the padding of height and width, equal on both sides."""
     if isinstance(conv, Conv3dLike):
         extent: Any = tuple(kernel.shape[2:])
@@ -133,5 +132,5 @@ def plane_padding(conv: Any, kernel: Tensor, site: Site) -> tuple[int, int]:
     else:
         sides = tuple((pad, pad) for pad in conv.padding[1:])  # type: ignore[assignment]
     if any(before != after or before < 0 for before, after in sides):
-        raise site.refuse(conv, f"its padding of height and width is not even, {sides}")
+        raise refusal_at(path, conv, f"its padding of height and width is not even, {sides}")
     return sides[0][0], sides[1][0]

@@ -6,6 +6,7 @@ Paper: Köpüklü et al., Dissected 3D CNNs (D3D), arXiv:2009.14639, Sec 3.1
 from dataclasses import dataclass
 from typing import Literal
 
+from lean3d.conversion.methods import register_method
 from lean3d.errors import ConversionError
 from lean3d.typed import check_types
 
@@ -16,6 +17,7 @@ Head = Literal["mean", "window"]
 First = Literal["replicate", "zeros"]
 
 
+@register_method("dissect", "a causal one, which frame-by-frame streams need (D3D)")
 @dataclass(frozen=True)
 class Dissect:
     """Make a 3D network causal and keep the number of frames.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lean3d.conversion.lean.base import Lean, place
 from lean3d.conversion.lean.factor import shared_atoms
+from lean3d.conversion.methods import register_method
 from lean3d.errors import ConversionError
 from lean3d.ops import AtomConv3d
 
@@ -20,6 +21,7 @@ __all__ = ["Atoms"]
 MOST_SPATIAL = 12
 
 
+@register_method("atoms", "mixtures of atoms that all filters share (STDCF)")
 @dataclass(frozen=True)
 class Atoms(Lean):
     """Write the kernels of 3D convolutions as mixtures of shared spatial and temporal atoms.

@@ -4,12 +4,14 @@ Axes: G groups, O outputs and I inputs of a group, then the kernel's depth, heig
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
 from lean3d.conversion.lean.dense import settings
+from lean3d.conversion.lean.runs import Run
 from lean3d.errors import ConversionError
 from lean3d.typed import check_types
 
@@ -25,7 +27,25 @@ class Fit:
 
 
 class Lean(ABC):
-    """A way to turn a dense 3D convolution into a lean one, fitted to its kernel."""
+    """A lean form: the operator that replaces a dense 3D convolution, and its fit to the kernel.
+
+    Extend it by a frozen dataclass under `register_method`; `build` and `fill` have to be written,
+    the others have defaults.
+    """
+
+    @property
+    def takes_stem(self) -> bool:
+        """Whether the first convolution of a network is replaced too."""
+        return True
+
+    @property
+    def longest_run(self) -> int:
+        """The most consecutive convolutions that become one operator, see `fit_run`."""
+        return 1
+
+    def alone(self) -> "Lean":
+        """Return the form for a convolution outside of runs."""
+        return self
 
     def __post_init__(self) -> None:
         check_types(self, ConversionError)
@@ -54,6 +74,18 @@ class Lean(ABC):
             fitted = choice.fill(operator.to_empty(device="cpu"), kernel, None)
             found.append(float((fitted - kernel).square().sum()))
         return found
+
+    def build_run(self, model: nn.Module, run: Run) -> nn.Module:
+        """Return the operator that replaces consecutive convolutions, not yet fitted."""
+        raise NotImplementedError
+
+    def fit_run(self, model: nn.Module, run: Run) -> tuple[nn.Module, float]:
+        """Return that operator fitted, and the relative error of its output on the example."""
+        raise NotImplementedError
+
+    def calibrate(self, operators: list[nn.Module], run: Callable[[], object]) -> None:
+        """Adjust fitted operators on the inputs they get while `run` runs the network."""
+        return
 
     def arguments(self, conv: nn.Conv3d, like: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of nn.Conv3d that are passed to the operator."""

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lean3d.conversion.lean.base import Lean
-from lean3d.conversion.lean.runs import Run, build_run, fit_run
+from lean3d.conversion.lean.runs import Run
 from lean3d.conversion.trace.inputs_3d import run as run_model
 from lean3d.cost import count
 from lean3d.errors import ConversionError
@@ -42,7 +42,7 @@ def choose_ranks(
     sites: dict[str, nn.Conv3d],
     singles: dict[str, Lean],
     runs: list[Run],
-    how: Any,
+    how: Lean,
     arguments: tuple[Any, ...],
     budget: float,
 ) -> tuple[dict[str, Lean | None], list[Lean | None]]:
@@ -110,13 +110,13 @@ def _options(conv: nn.Conv3d, how: Lean, shapes: list[tuple[int, ...]], dense: i
     return options
 
 
-def _run_options(model: nn.Module, run: Run, how: Any, dense: int) -> list[Option]:
+def _run_options(model: nn.Module, run: Run, how: Lean, dense: int) -> list[Option]:
     last: Any = model.get_submodule(run.convs[-1])
     options = [Option(None, dense, 0.0)]
     for choice in how.choices(last)[::RUN_STEP]:
-        macs = count(build_run(model, run, choice), tuple(run.given.shape)).macs
+        macs = count(choice.build_run(model, run), tuple(run.given.shape)).macs
         if macs < dense:
-            options.append(Option(choice, macs, fit_run(model, run, choice)[1] ** 2))
+            options.append(Option(choice, macs, choice.fit_run(model, run)[1] ** 2))
     return options
 
 

@@ -12,12 +12,17 @@ from torch import Tensor, nn
 
 from lean3d.conversion.lean.base import Lean, place
 from lean3d.conversion.lean.factor import Spectrum
+from lean3d.conversion.methods import register_method
 from lean3d.errors import ConversionError
 from lean3d.ops import ChannelSeparatedConv3d
 
 __all__ = ["ChannelSeparated"]
 
 
+@register_method(
+    {"csn_ip": {}, "csn_ir": {"mode": "ir"}},
+    "a 1x1x1 and a depthwise kernel; with ir the latter alone (CSN)",
+)
 @dataclass(frozen=True)
 class ChannelSeparated(Lean):
     """Replace 3D convolutions by a 1x1x1 and a depthwise one ("ip"), or a depthwise one ("ir").
@@ -42,6 +47,10 @@ class ChannelSeparated(Lean):
             raise ConversionError(
                 f"ChannelSeparated: mode is 'ip' or 'ir' and group_width at least 1, got {self}"
             )
+
+    @property
+    def takes_stem(self) -> bool:
+        return self.stem
 
     def takes(self, conv: nn.Conv3d) -> bool:
         wide = conv.in_channels // conv.groups > self.group_width

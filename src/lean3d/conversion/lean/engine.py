@@ -1,7 +1,9 @@
 """Make the 3D convolutions of a network lean, their kernels fitted."""
 
+import inspect
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,15 +12,13 @@ from lean3d.conversion.lean.base import Lean
 from lean3d.conversion.lean.budget import choose_ranks
 from lean3d.conversion.lean.dense import is_dense, own_padding, refusal
 from lean3d.conversion.lean.fit import distance, fit
-from lean3d.conversion.lean.parallel import ParallelSeparable
 from lean3d.conversion.lean.proof import compare
-from lean3d.conversion.lean.runs import Run, find_runs, fit_run
-from lean3d.conversion.lean.space_time import calibrate
+from lean3d.conversion.lean.runs import Run, find_runs
 from lean3d.conversion.record import Check, Conversion, Row
 from lean3d.conversion.surgery.copies import duplicate
 from lean3d.conversion.surgery.take_over import take_over
 from lean3d.conversion.surgery.ties import check_tied, tied
-from lean3d.conversion.to3d.base import Site
+from lean3d.conversion.to3d.base import refusal_at
 from lean3d.conversion.trace.inputs_3d import example_for
 from lean3d.conversion.trace.inputs_3d import run as run_model
 from lean3d.errors import ConversionError
@@ -26,6 +26,9 @@ from lean3d.errors import ConversionError
 __all__ = ["make_lean"]
 
 Where = Callable[[str, nn.Module], bool]
+# an option as `extra_repr` shows it, and those that nn.Conv3d has too
+OPTION = re.compile(r"(\w+)=(\([^)]*\)|[^,]+)")
+PLAIN = inspect.signature(nn.Conv3d).parameters.keys()
 
 
 def make_lean(
@@ -45,12 +48,13 @@ def make_lean(
     sites = _sites(result, how, where)
     runs = _runs(result, how, sites, arguments)
     taken = {path for run in runs for path in run.convs}
-    singles: dict[str, Any] = {path: _alone(how) for path in sites if path not in taken}
-    joined: list[Any] = [how] * len(runs)
+    alone = {path: how.alone() for path in sites if path not in taken}
+    singles: dict[str, Lean | None] = dict(alone)
+    joined: list[Lean | None] = [how] * len(runs)
     if budget is not None:
         if arguments is None:
             raise ConversionError("budget= needs example=, an input (B, C, D, H, W) of the model")
-        singles, joined = choose_ranks(result, sites, singles, runs, how, arguments, budget)
+        singles, joined = choose_ranks(result, sites, alone, runs, how, arguments, budget)
     ties = tied(result)
     work = _Work(kernels={}, made={})
     rows = [
@@ -67,7 +71,7 @@ def make_lean(
     check_tied(result, ties)
     if example is not None and not _is_on_meta(model):
         fitted = [part for row in rows for part in result.get_submodule(row.path).modules()]
-        calibrate(fitted, lambda: run_model(result, arguments or ()))
+        how.calibrate(fitted, lambda: run_model(result, arguments or ()))
     checks, note = _checks(model, result, None if any(joined) else work.kernels, arguments)
     vars(result)["conversion"] = Conversion(how, "fitted", tuple(rows), checks, note)
     return result
@@ -76,13 +80,13 @@ def make_lean(
 def _sites(model: nn.Module, how: Lean, where: Where | None) -> dict[str, nn.Conv3d]:
     """Return the convolutions to replace, by path, in the order of the model."""
     convs = [(p, m) for p, m in model.named_modules() if is_dense(m)]
-    stem = convs[0][0] if convs and not getattr(how, "stem", True) else None
+    stem = convs[0][0] if convs and not how.takes_stem else None
     sites = {}
     for path, conv in convs:
         if path == stem or not how.takes(conv) or not (where is None or where(path, conv)):
             continue
         if why := refusal(conv):
-            raise Site(path, how).refuse(conv, why)
+            raise refusal_at(path, conv, why)
         sites[path] = conv
     return sites
 
@@ -94,28 +98,23 @@ def _runs(
     arguments: tuple[Tensor, ...] | None,
 ) -> list[Run]:
     """Return the runs of convolutions that become one operator."""
-    if not isinstance(how, ParallelSeparable) or how.depth == 1:
+    if how.longest_run == 1:
         return []
     if arguments is None:
         raise ConversionError(
-            f"{how}: depth joins consecutive convolutions, for which it needs example=, an input "
+            f"{how} joins consecutive convolutions, for which it needs example=, an input "
             "(B, C, D, H, W) of the model"
         )
-    return find_runs(model, how, sites, arguments)
-
-
-def _alone(how: Lean) -> Lean:
-    """Return the form for a convolution outside of runs."""
-    return replace(how, depth=1) if isinstance(how, ParallelSeparable) else how
+    return find_runs(model, how.longest_run, sites, arguments)
 
 
 def _is_on_meta(model: nn.Module) -> bool:
     return any(tensor.is_meta for tensor in model.parameters())
 
 
-def _replace_run(model: nn.Module, run: Run, how: Any) -> list[Row]:
+def _replace_run(model: nn.Module, run: Run, how: Lean) -> list[Row]:
     """Put the operator in the place of the last convolution; remove the modules before it."""
-    operator, missed = fit_run(model, run, how)
+    operator, missed = how.fit_run(model, run)
     *first, last = run.convs
     convs: list[Any] = [model.get_submodule(path) for path in run.convs]
     for parameter in operator.parameters():
@@ -148,7 +147,7 @@ def _replace(path: str, conv: nn.Conv3d, how: Lean, work: _Work) -> Row:
     try:
         found = fit(conv, how)
     except ConversionError as error:
-        raise Site(path, how).refuse(conv, str(error)) from error
+        raise refusal_at(path, conv, str(error)) from error
     missed = False if conv.weight.is_meta else distance(conv.weight, found.kernel)
     work.kernels[path] = found.kernel
     first = work.made.setdefault((id(conv.weight), conv.groups, how), found.operator)
@@ -168,10 +167,9 @@ def _share(first: nn.Module, operator: nn.Module) -> None:
 
 def _says(operator: Any) -> str:
     """Return the class and its options beyond those of nn.Conv3d."""
-    shown = operator.extra_repr().split(", ")
-    own = {"streams", "depth", "filters", "join", "relu", "form", "mid_channels", "mode"}
-    own |= {"group_width", "spatial", "temporal"}
-    return f"{type(operator).__name__}({', '.join(s for s in shown if s.split('=')[0] in own)})"
+    shown = OPTION.findall(operator.extra_repr())
+    own = ", ".join(f"{name}={value}" for name, value in shown if name not in PLAIN)
+    return f"{type(operator).__name__}({own})"
 
 
 def _checks(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lean3d.conversion.lean.base import Fit, Lean
 from lean3d.conversion.lean.dense import check_dense, own_padding
 from lean3d.conversion.lean.views import fit_views
+from lean3d.conversion.methods import named, names_of
 from lean3d.conversion.to3d.base import Lift
 from lean3d.errors import ConversionError
 
@@ -49,10 +50,8 @@ def decompose(conv3d: nn.Conv3d, how: Lean | Lift) -> tuple[nn.Module, float]:
 def fit(conv: nn.Conv3d, how: Lean | Lift) -> Fit:
     """Return the operator on the device of `conv`, its bias the same parameter if it stays one."""
     if not isinstance(how, (Lean, Lift)):
-        named = how.__name__ if isinstance(how, type) else repr(how)
         raise ConversionError(
-            "how must be SpaceTime(), ParallelSeparable(), ChannelSeparated(), Atoms() or a way "
-            f"of ACS, got {named}"
+            f"how must be {names_of(Lean)} or a method from 2D, such as ACS(), got {named(how)}"
         )
     try:
         if conv.weight.is_meta and isinstance(how, Lean):

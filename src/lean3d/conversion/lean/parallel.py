@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from lean3d.conversion.lean.base import Lean, place
 from lean3d.conversion.lean.factor import Spectrum, as_pairs, fold, unfold
+from lean3d.conversion.lean.joined import fit_joined
 from lean3d.conversion.lean.ranks import ladder
+from lean3d.conversion.lean.runs import Run
+from lean3d.conversion.methods import register_method
 from lean3d.errors import ConversionError
 from lean3d.ops import ParallelSeparableConv3d
 
@@ -23,6 +26,14 @@ SWEEPS, GAIN = 20, 1e-4
 FEW = 8  # a sum is fitted again at each rank
 
 
+NAMES = {
+    f"p{streams}sc{depth}": {"streams": streams, "depth": depth}
+    for streams in (1, 2, 3)
+    for depth in (1, 2)
+}
+
+
+@register_method(NAMES, "parallel streams of 2D, ReLU, 1D (PmSCn)")
 @dataclass(frozen=True)
 class ParallelSeparable(Lean):
     """Replace 3D convolutions by parallel streams of 2D and 1D ones, fitted by SVD.
@@ -51,6 +62,13 @@ class ParallelSeparable(Lean):
                 "ParallelSeparable: streams is 1, 2 or 3, depth at least 1 and join 'concat' or "
                 f"'sum', got {self}"
             )
+
+    @property
+    def longest_run(self) -> int:
+        return self.depth
+
+    def alone(self) -> Lean:
+        return replace(self, depth=1)
 
     def takes(self, conv: nn.Conv3d) -> bool:
         enough = self.join == "sum" or conv.out_channels // conv.groups >= self.streams
@@ -115,6 +133,14 @@ class ParallelSeparable(Lean):
         parts = bias.detach().unflatten(0, (operator.groups, -1)).split(operator.shares, dim=1)
         for line, part in zip(lines, parts, strict=True):
             place(line, "bias", part.flatten())
+
+    def build_run(self, model: nn.Module, run: Run) -> ParallelSeparableConv3d:
+        convs: list[Any] = [model.get_submodule(path) for path in run.convs]
+        own = replace(self, depth=len(convs), join="concat")
+        return own.build(convs[0], out_channels=convs[-1].out_channels, bias=True)
+
+    def fit_run(self, model: nn.Module, run: Run) -> tuple[nn.Module, float]:
+        return fit_joined(model, run, self.build_run(model, run))
 
     def choices(self, conv: nn.Conv3d) -> list[Lean]:
         full = self._full(replace(self, filters=None).build(conv))

@@ -14,12 +14,16 @@ from torch import Tensor, nn
 from lean3d.conversion.lean.base import Lean, place
 from lean3d.conversion.lean.factor import Spectrum, as_pairs, fold, unfold
 from lean3d.conversion.lean.ranks import ladder
+from lean3d.conversion.methods import register_method
 from lean3d.errors import ConversionError
 from lean3d.ops import SpaceTimeConv3d
 
-__all__ = ["SpaceTime", "calibrate"]
+__all__ = ["SpaceTime"]
 
 
+@register_method(
+    {"space_time": {}, "rank1": {"form": "rank1"}}, "(1,k,k) and (k,1,1) kernels, by SVD"
+)
 @dataclass(frozen=True)
 class SpaceTime(Lean):
     """Replace 3D convolutions by a (1, k, k) and a (k, 1, 1) one, fitted by SVD.
@@ -66,6 +70,9 @@ class SpaceTime(Lean):
         place(operator.temporal, "bias", bias)
         return fitted
 
+    def calibrate(self, operators: list[nn.Module], run: Callable[[], object]) -> None:
+        keep_identities(operators, run)
+
     def choices(self, conv: nn.Conv3d) -> list[Lean]:
         pair = 2 if self.form == "2plus1d" else 1
         ranks = ladder(self._full(conv), pair * conv.groups)
@@ -84,7 +91,7 @@ def pass_through(norm: nn.BatchNorm3d) -> None:
 
 
 @torch.no_grad()
-def calibrate(operators: list[nn.Module], run: Callable[[], Any]) -> None:
+def keep_identities(operators: list[nn.Module], run: Callable[[], object]) -> None:
     """Keep batch norms in between the identity in train mode too, on the inputs of `run`."""
 
     def look(norm: Any, inputs: tuple[Tensor, ...]) -> None:

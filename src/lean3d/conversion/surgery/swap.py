@@ -11,7 +11,7 @@ from typing import Any
 from torch import Size, Tensor, nn
 from torch.nn.utils import parametrize
 
-from lean3d.conversion.to3d.base import Site
+from lean3d.conversion.to3d.base import Lift, Site
 
 __all__ = ["Was", "become", "remember"]
 
@@ -26,16 +26,21 @@ class Was:
         settings: The settings that were replaced.
         added: Names of new settings.
         sizes: Of the parameters that were replaced; None for new ones.
+        how: The method that made it 3D.
     """
 
     kind: type[nn.Module]
     settings: dict[str, Any]
     added: frozenset[str]
     sizes: dict[str, Size | None]
+    how: Lift
 
 
 def remember(
-    module: nn.Module, settings: Iterable[str], parameters: Mapping[str, Tensor | None]
+    module: nn.Module,
+    settings: Iterable[str],
+    parameters: Mapping[str, Tensor | None],
+    site: Site,
 ) -> None:
     """Record on a module what is about to be replaced, so that it can be undone."""
     own = vars(module)
@@ -46,7 +51,7 @@ def remember(
     }
     names = set(settings)
     replaced = {name: own[name] for name in names & own.keys()}
-    own["_was"] = Was(type(module), replaced, frozenset(names - own.keys()), sizes)
+    own["_was"] = Was(type(module), replaced, frozenset(names - own.keys()), sizes, site.how)
 
 
 def become(module: nn.Module, template: nn.Module | type[nn.Module], site: Site) -> None:
@@ -58,7 +63,7 @@ def become(module: nn.Module, template: nn.Module | type[nn.Module], site: Site)
     settings: dict[str, Any] = {}
     if isinstance(template, nn.Module):
         settings = {name: value for name, value in vars(template).items() if name not in STATE}
-    remember(module, settings, {} if isinstance(template, type) else template._parameters)
+    remember(module, settings, {} if isinstance(template, type) else template._parameters, site)
     if isinstance(template, nn.Module):
         assert not template._modules, f"{kind.__name__} would bring submodules"
         for name, parameter in template._parameters.items():

@@ -4,15 +4,16 @@ Paper: Yang et al., Reinventing 2D Convolutions for 3D Images (ACS), arXiv:1911.
 Differs from the paper: transposed convolutions are split over the views too.
 """
 
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 
+from lean3d.conversion.methods import register_method
 from lean3d.conversion.to3d.base import Lift, Lifted, Site
 from lean3d.conversion.to3d.geometry import conv_arguments, like_height, transposed_arguments
-from lean3d.conversion.to3d.rules.registry import rule
 from lean3d.errors import ConversionError
 from lean3d.ops import ACSConv3d, MeanACSConv3d, PlanarConv3d, SoftACSConv3d
 from lean3d.ops.transposed import (
@@ -26,10 +27,40 @@ from lean3d.shape import Triple
 __all__ = ["ACS", "MeanACS", "SoftACS"]
 
 
+@dataclass(frozen=True)
 class Views(Lift):
-    """A conversion that places each kernel on the axial, coronal and sagittal planes."""
+    """A method that places each kernel on the axial, coronal and sagittal planes."""
+
+    enlarging: ClassVar[type[nn.Module]]  # the transposed operator
+
+    def conv(self, conv: nn.Conv2d, site: Site) -> Lifted:
+        depth = like_height(conv, site)
+        arguments = conv_arguments(conv, depth)
+        if depth[0] != conv.kernel_size[0] or conv.kernel_size == (1, 1):
+            return Lifted(PlanarConv3d(**arguments))  # one voxel deep: all its views are equal
+        return Lifted(self.prepared(self.operator(arguments), conv), exact=False)
+
+    def transposed(self, conv: nn.ConvTranspose2d, site: Site) -> Lifted:
+        depth = like_height(conv, site)
+        arguments = transposed_arguments(conv, depth, site)
+        if depth[0] != conv.kernel_size[0]:
+            return Lifted(PlanarConvTranspose3d(**arguments))
+        operator = self.enlarging(**arguments, **self.options(conv.out_channels))
+        return Lifted(self.prepared(operator, conv), exact=False)
+
+    @abstractmethod
+    def operator(self, arguments: Mapping[str, Any]) -> nn.Module: ...
+
+    def options(self, out_channels: int) -> dict[str, Any]:
+        """Return the arguments of its operators beyond those of torch's."""
+        return {}
+
+    def prepared(self, operator: nn.Module, conv: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
+        """Return the operator with values for parameters that the 2D one does not have."""
+        return operator
 
 
+@register_method("acs", "a third of the outputs on each view")
 @dataclass(frozen=True)
 class ACS(Views):
     """Split the outputs of every 2D kernel over the three planes.
@@ -40,6 +71,7 @@ class ACS(Views):
     """
 
     split: Triple | None = None
+    enlarging = ACSConvTranspose3d
 
     def __post_init__(self) -> None:
         if isinstance(self.split, Sequence) and not isinstance(self.split, str):
@@ -50,15 +82,38 @@ class ACS(Views):
         if min(self.split) < 0 or sum(self.split) <= 0:
             raise ConversionError(f"ACS: split gives three shares, not all zero, got {self.split}")
 
+    def operator(self, arguments: Mapping[str, Any]) -> nn.Module:
+        return ACSConv3d(**arguments, **self.options(arguments["out_channels"]))
 
+    def options(self, out_channels: int) -> dict[str, Any]:
+        return {"split": None if self.split is None else share_out(out_channels, self.split)}
+
+
+@register_method("mean_acs", "the mean of its three views")
 @dataclass(frozen=True)
 class MeanACS(Views):
     """Use the mean of each 2D kernel's three planes."""
 
+    enlarging = MeanACSConvTranspose3d
 
+    def operator(self, arguments: Mapping[str, Any]) -> nn.Module:
+        return MeanACSConv3d(**arguments)
+
+
+@register_method("soft_acs", "a learnt mixture of its three views")
 @dataclass(frozen=True)
 class SoftACS(Views):
     """Use a learnt softmax-weighted sum of each 2D kernel's three planes, initially equal."""
+
+    enlarging = SoftACSConvTranspose3d
+
+    def operator(self, arguments: Mapping[str, Any]) -> nn.Module:
+        return SoftACSConv3d(**arguments)
+
+    def prepared(self, operator: nn.Module, conv: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
+        zeros = conv.weight.detach().new_zeros(conv.out_channels, 3)
+        operator.views = nn.Parameter(zeros, requires_grad=conv.weight.requires_grad)
+        return operator
 
     def weights(self, module: nn.Module, weight: Tensor, owner: nn.Module) -> dict[str, Tensor]:
         if "views" not in module._parameters:
@@ -66,52 +121,9 @@ class SoftACS(Views):
         own = owner._parameters.get("views")
         return {"weight": weight, "views": weight.new_zeros(len(weight), 3) if own is None else own}
 
-
-CONV: dict[type, Callable[..., nn.Module]] = {
-    ACS: ACSConv3d,
-    MeanACS: MeanACSConv3d,
-    SoftACS: SoftACSConv3d,
-}
-TRANSPOSED: dict[type, Callable[..., nn.Module]] = {
-    ACS: ACSConvTranspose3d,
-    MeanACS: MeanACSConvTranspose3d,
-    SoftACS: SoftACSConvTranspose3d,
-}
-
-
-@rule(Views, nn.Conv2d)
-def views_conv(conv: nn.Conv2d, site: Site) -> Lifted:
-    depth = like_height(conv, site)
-    arguments = conv_arguments(conv, depth)
-    if depth[0] != conv.kernel_size[0] or conv.kernel_size == (1, 1):
-        return Lifted(PlanarConv3d(**arguments))  # one voxel deep: all its views are equal
-    return Lifted(_build(CONV, conv, arguments, site), exact=False)
-
-
-@rule(Views, nn.ConvTranspose2d)
-def views_transposed(conv: nn.ConvTranspose2d, site: Site) -> Lifted:
-    depth = like_height(conv, site)
-    arguments = transposed_arguments(conv, depth, site)
-    if depth[0] != conv.kernel_size[0]:
-        return Lifted(PlanarConvTranspose3d(**arguments))
-    return Lifted(_build(TRANSPOSED, conv, arguments, site), exact=False)
-
-
-def _build(
-    table: dict[type, Callable[..., nn.Module]],
-    conv: nn.Conv2d | nn.ConvTranspose2d,
-    arguments: dict[str, Any],
-    site: Site,
-) -> nn.Module:
-    how = site.how
-    if isinstance(how, ACS):
-        split = None if how.split is None else share_out(conv.out_channels, how.split)
-        return table[ACS](**arguments, split=split)
-    operator = table[type(how)](**arguments)
-    if isinstance(how, SoftACS):
-        zeros = conv.weight.detach().new_zeros(conv.out_channels, 3)
-        operator.views = nn.Parameter(zeros, requires_grad=conv.weight.requires_grad)
-    return operator
+    def loses(self, module: nn.Module, parameter: Tensor, size: Size | None) -> bool:
+        # the softmax of equal columns gives each view a third
+        return size is None and bool((parameter - parameter[:, :1]).abs().max() > 0)
 
 
 def share_out(channels: int, shares: Triple) -> Triple:

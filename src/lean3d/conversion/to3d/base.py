@@ -1,22 +1,29 @@
-"""Base class of the 2D-to-3D conversion methods.
+"""Base class of the 2D-to-3D methods, and the place in a model that a rule converts.
 
 Axes: B batch, C channels, D depth, H height, W width.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 
 from lean3d.errors import ConversionError
 from lean3d.typed import check_types
 
-__all__ = ["Folding", "Lift", "Lifted", "Site"]
+__all__ = ["Folding", "Lift", "Lifted", "Site", "refusal_at"]
+
+APART = 1e-5  # relative difference at which two kernels count as different
 
 
 @dataclass(frozen=True)
-class Lift:
-    """A 2D-to-3D conversion method: depth is treated as height unless a subclass differs.
+class Lift(ABC):
+    """A 2D-to-3D method: what its operators are, and how their weights come from 2D and go back.
+
+    Depth is treated as height unless a method differs. Extend it by a frozen dataclass under
+    `register_method`; `conv` and `transposed` have to be written, the others have defaults.
 
     Args:
         keep_depth: How many of the first downsamplings (and the upsamplings that undo them)
@@ -36,6 +43,35 @@ class Lift:
                 f"got {keep!r}"
             )
 
+    @abstractmethod
+    def conv(self, conv: nn.Conv2d, site: "Site") -> "Lifted":
+        """Return the 3D operator for a convolution, its own parameters on the meta device."""
+
+    @abstractmethod
+    def transposed(self, conv: nn.ConvTranspose2d, site: "Site") -> "Lifted":
+        """Return the 3D operator for a transposed convolution, as `conv` does."""
+
+    @property
+    def plane_axis(self) -> int:
+        """The axis (0 D, 1 H, 2 W) normal to the plane of what stays on one, as pixel shuffles."""
+        return 0
+
+    @property
+    def depth_padding(self) -> Literal["zeros", "replicate"]:
+        """What is beyond the first and the last slice."""
+        return "zeros"
+
+    def in_check(self, axis: int) -> "Lift | None":
+        """Return the method with which the self-check compares with 2D.
+
+        Args:
+            axis: Of the volume along which it is constant.
+
+        Returns:
+            None for `Planar(axis=axis)`, whose kernels do not extend along that axis.
+        """
+        return None
+
     def weights(self, module: nn.Module, weight: Tensor, owner: nn.Module) -> dict[str, Tensor]:
         """Return parameters for a 3D operator whose 2D kernel a forward has computed.
 
@@ -44,6 +80,52 @@ class Lift:
             owner: The module whose forward convolves.
         """
         return {"weight": weight}
+
+    def kernel_2d(self, module: nn.Module, weight: Tensor) -> Tensor:
+        """Return the 2D kernel of a 5-D weight: by default its effect on a repeated slice."""
+        flat = weight.sum(2)
+        return flat / int(module.stride[0]) if isinstance(module, nn.ConvTranspose3d) else flat
+
+    def loses(self, module: nn.Module, parameter: Tensor, size: Size | None) -> bool:
+        """Whether a trained parameter says what the 2D model cannot.
+
+        Args:
+            module: The 3D operator that has it.
+            size: Of the 2D parameter; None if there is none.
+        """
+        if size is None:
+            return bool(parameter.abs().max() > 0)
+        if not isinstance(module, nn.ConvTranspose3d) or parameter.ndim == len(size):
+            return False
+        flat = self.kernel_2d(module, parameter)
+        phases = [_phase(module, parameter, phase) for phase in range(int(module.stride[0]))]
+        return any(bool((one - flat).abs().max() > APART * flat.abs().max()) for one in phases)
+
+    def operator(self, arguments: Mapping[str, Any]) -> nn.Module:
+        """Return an operator that `decompose` fits to a 3D kernel.
+
+        Args:
+            arguments: Of nn.Conv3d, by name.
+
+        Raises:
+            ConversionError: the method has none.
+        """
+        raise ConversionError(
+            f"{type(self).__name__} makes no leaner kernel of one that is 3D already"
+        )
+
+
+def _phase(module: nn.ConvTranspose3d, weight: Tensor, phase: int) -> Tensor:
+    """Return the kernel's effect on a repeated slice in the output slices of one stride phase."""
+    dilation, stride = int(module.dilation[0]), int(module.stride[0])
+    taps = [tap for tap in range(weight.shape[2]) if tap * dilation % stride == phase]
+    return weight[:, :, taps].sum(2)
+
+
+def refusal_at(path: str, module: nn.Module, why: str) -> ConversionError:
+    """Return an error that names a module."""
+    where = f"at {path!r}" if path else "(the model itself)"
+    return ConversionError(f"{type(module).__name__} {where} cannot be converted: {why}")
 
 
 @dataclass(frozen=True)
@@ -56,14 +138,13 @@ class Site:
     """
 
     path: str
-    how: Any
+    how: Lift
     keep: bool = False
-    made: dict[Any, nn.Parameter] = field(default_factory=dict)
+    made: dict[tuple[Any, ...], nn.Parameter] = field(default_factory=dict)
 
     def refuse(self, module: nn.Module, why: str) -> ConversionError:
         """Return an error that names this module."""
-        where = f"at {self.path!r}" if self.path else "(the model itself)"
-        return ConversionError(f"{type(module).__name__} {where} cannot be converted: {why}")
+        return refusal_at(self.path, module, why)
 
 
 @dataclass(frozen=True)
@@ -93,7 +174,7 @@ class Folding:
         channels_last_out: It returns (B, H, W, C) in 2D.
     """
 
-    how: Any
+    how: Lift
     stack: bool
     same: bool = False
     keep: tuple[bool, ...] = (False,)

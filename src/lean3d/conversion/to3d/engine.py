@@ -11,7 +11,7 @@ from torch import nn
 from lean3d.conversion.record import Row
 from lean3d.conversion.surgery.swap import become, remember
 from lean3d.conversion.to3d.analyse import Need
-from lean3d.conversion.to3d.base import Folding, Lifted, Site
+from lean3d.conversion.to3d.base import Folding, Lift, Lifted, Site
 from lean3d.conversion.to3d.merged.modules import cross, fold
 from lean3d.conversion.to3d.merged.slices import slice_by_slice
 from lean3d.conversion.to3d.proof.replicate_axis import hold_still
@@ -33,7 +33,7 @@ class Plan:
         needs: The needs of the modules' own forwards, by path.
     """
 
-    how: Any
+    how: Lift
     where: Where | None = None
     kept: Mapping[str, tuple[bool, ...]] = field(default_factory=dict)
     needs: Mapping[str, Need] = field(default_factory=dict)
@@ -52,7 +52,7 @@ def rewrite(model: nn.Module, plan: Plan, still: int | None = None) -> list[Row]
         still: In a self-check, the axis along which the volume is constant.
     """
     rows: list[Row] = []
-    made: dict[Any, nn.Parameter] = {}
+    made: dict[tuple[Any, ...], nn.Parameter] = {}
     changed: set[nn.Module] = set()
     left = {model.get_submodule(path) for path in flat_paths(model, plan)}
     tied = _tied(model)
@@ -151,7 +151,7 @@ def _adopt(conv: nn.Conv2d, site: Site, need: Need) -> None:
     }
     if template.weight.ndim == 5 and not need.computed:
         taken["weight"] = template.weight
-    remember(conv, (), taken)
+    remember(conv, (), taken, site)
     conv._parameters.update(taken)
 
 
@@ -181,7 +181,7 @@ def _tied(model: nn.Module) -> list[list[str]]:
     return [group for group in names.values() if len(group) > 1]
 
 
-def _check_tied(model: nn.Module, tied: list[list[str]], how: Any) -> None:
+def _check_tied(model: nn.Module, tied: list[list[str]], how: Lift) -> None:
     now = dict(model.named_parameters(remove_duplicate=False))
     for group in tied:
         if len({id(now[name]) for name in group}) > 1:

@@ -7,20 +7,21 @@ image gives the 2D output up to its ends (zeros on request).
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from lean3d.conversion.methods import register_method
 from lean3d.conversion.to3d.base import Lift, Lifted, Site
 from lean3d.conversion.to3d.geometry import like_height, transposed_arguments
-from lean3d.conversion.to3d.rules.registry import rule
 from lean3d.errors import ConversionError
 from lean3d.ops.inflated import InflatedConv3d, InflatedConvTranspose3d
 
 __all__ = ["Inflate"]
 
 
+@register_method("inflate", "a 3D kernel, the 2D one repeated along depth")
 @dataclass(frozen=True)
 class Inflate(Lift):
     """Repeat every 2D kernel along depth.
@@ -63,32 +64,35 @@ class Inflate(Lift):
             return [1 / depth] * depth
         return [float(tap == depth // 2) for tap in range(depth)]
 
+    @property
+    def depth_padding(self) -> Literal["replicate", "zeros"]:
+        return self.pad
 
-@rule(Inflate, nn.Conv2d)
-def inflate_conv(conv: nn.Conv2d, site: Site) -> Lifted:
-    how = site.how
-    depth = 1 if conv.kernel_size == (1, 1) else how.depth or conv.kernel_size[0]
-    pads = (_depth_pads(conv, site, depth), *_plane_pads(conv))
-    template = InflatedConv3d(conv, depth, 1 if site.keep else conv.stride[0], pads, how.pad)
-    template.weight = _inflated(conv, how.taps(depth), site)
-    sees_border = how.fill == "mean" and depth > 1
-    middle, step = depth // 2, conv.dilation[0]
-    spills = pads[0][0] > step * middle or pads[0][1] > step * (depth - 1 - middle)
-    exact = how.pad == "replicate" or not (sees_border or spills)
-    return Lifted(template.plain(), exact)
+    def in_check(self, axis: int) -> Lift | None:
+        # along depth its own kernels give the 2D output
+        return replace(self, pad="replicate") if axis == 0 else None
 
+    def conv(self, conv: nn.Conv2d, site: Site) -> Lifted:
+        depth = 1 if conv.kernel_size == (1, 1) else self.depth or conv.kernel_size[0]
+        pads = (_depth_pads(conv, site, depth), *_plane_pads(conv))
+        template = InflatedConv3d(conv, depth, 1 if site.keep else conv.stride[0], pads, self.pad)
+        template.weight = _inflated(conv, self.taps(depth), site)
+        sees_border = self.fill == "mean" and depth > 1
+        middle, step = depth // 2, conv.dilation[0]
+        spills = pads[0][0] > step * middle or pads[0][1] > step * (depth - 1 - middle)
+        exact = self.pad == "replicate" or not (sees_border or spills)
+        return Lifted(template.plain(), exact)
 
-@rule(Inflate, nn.ConvTranspose2d)
-def inflate_transposed(conv: nn.ConvTranspose2d, site: Site) -> Lifted:
-    kernel, stride, _, dilation = along = like_height(conv, site)
-    phases = [tap * dilation % stride for tap in range(kernel)]
-    if len(set(phases)) < stride:
-        raise site.refuse(conv, f"{kernel} taps cannot cover a stride of {stride} along depth")
-    replicate = site.how.pad == "replicate"
-    kind = InflatedConvTranspose3d if replicate else nn.ConvTranspose3d
-    template = kind(**transposed_arguments(conv, along, site))
-    template.weight = _inflated(conv, _shares(phases, site.how.fill), site)
-    return Lifted(template, replicate or kernel == stride)
+    def transposed(self, conv: nn.ConvTranspose2d, site: Site) -> Lifted:
+        kernel, stride, _, dilation = along = like_height(conv, site)
+        phases = [tap * dilation % stride for tap in range(kernel)]
+        if len(set(phases)) < stride:
+            raise site.refuse(conv, f"{kernel} taps cannot cover a stride of {stride} along depth")
+        replicate = self.pad == "replicate"
+        kind = InflatedConvTranspose3d if replicate else nn.ConvTranspose3d
+        template = kind(**transposed_arguments(conv, along, site))
+        template.weight = _inflated(conv, _shares(phases, self.fill), site)
+        return Lifted(template, replicate or kernel == stride)
 
 
 def _shares(phases: list[int], fill: str) -> list[float]:

@@ -4,14 +4,15 @@ Paper: the 2.5D baseline of Yang et al. (ACS), arXiv:1911.10477, Sec 3.3. Stride
 all three axes there, so depth shrinks as height does; `keep_depth` changes that.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import nn
 
+from lean3d.conversion.methods import register_method
 from lean3d.conversion.to3d.base import Lift, Lifted, Site
 from lean3d.conversion.to3d.geometry import conv_arguments, like_height, transposed_arguments
-from lean3d.conversion.to3d.rules.registry import rule
 from lean3d.errors import ConversionError
 from lean3d.ops import PlanarConv3d
 from lean3d.ops.transposed import PlanarConvTranspose3d
@@ -19,6 +20,7 @@ from lean3d.ops.transposed import PlanarConvTranspose3d
 __all__ = ["Planar"]
 
 
+@register_method("planar", "the same kernel on one plane")
 @dataclass(frozen=True)
 class Planar(Lift):
     """Place every 2D kernel on one plane; pools and strides act on depth as on height.
@@ -37,28 +39,32 @@ class Planar(Lift):
                 f"Planar: axis is 0 depth, 1 height or 2 width, got {self.axis!r}"
             )
 
+    @property
+    def plane_axis(self) -> int:
+        return self.axis
 
-@rule(Planar, nn.Conv2d)
-def planar_conv(conv: nn.Conv2d, site: Site) -> Lifted:
-    depth = like_height(conv, site)
-    _check_plane(conv, site, depth[0])
-    arguments = conv_arguments(conv, depth)
-    exact = site.how.axis == 0 or max(conv.kernel_size) == 1
-    return Lifted(PlanarConv3d(**arguments, axis=site.how.axis), exact)
+    def conv(self, conv: nn.Conv2d, site: Site) -> Lifted:
+        depth = like_height(conv, site)
+        self._check_plane(conv, site, depth[0])
+        operator = self.operator(conv_arguments(conv, depth))
+        return Lifted(operator, exact=self.axis == 0 or max(conv.kernel_size) == 1)
 
+    def transposed(self, conv: nn.ConvTranspose2d, site: Site) -> Lifted:
+        depth = like_height(conv, site)
+        self._check_plane(conv, site, depth[0])
+        arguments = transposed_arguments(conv, depth, site)
+        return Lifted(PlanarConvTranspose3d(**arguments, axis=self.axis), exact=self.axis == 0)
 
-@rule(Planar, nn.ConvTranspose2d)
-def planar_transposed(conv: nn.ConvTranspose2d, site: Site) -> Lifted:
-    depth = like_height(conv, site)
-    _check_plane(conv, site, depth[0])
-    arguments = transposed_arguments(conv, depth, site)
-    return Lifted(PlanarConvTranspose3d(**arguments, axis=site.how.axis), site.how.axis == 0)
+    def operator(self, arguments: Mapping[str, Any]) -> nn.Module:
+        return PlanarConv3d(**arguments, axis=self.axis)
 
-
-def _check_plane(conv: nn.Conv2d | nn.ConvTranspose2d, site: Site, kernel: int) -> None:
-    axis = site.how.axis
-    if axis != 0 and kernel != conv.kernel_size[0]:
-        raise site.refuse(conv, f"depth cannot be kept by a kernel along it; axis={axis} needs one")
-    settings = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
-    if axis == 2 and any(not isinstance(s, str) and s[0] != s[1] for s in settings):
-        raise site.refuse(conv, "it is not square, and Planar(axis=2) lays its width along height")
+    def _check_plane(self, conv: nn.Conv2d | nn.ConvTranspose2d, site: Site, kernel: int) -> None:
+        if self.axis != 0 and kernel != conv.kernel_size[0]:
+            raise site.refuse(
+                conv, f"depth cannot be kept by a kernel along it; axis={self.axis} needs one"
+            )
+        settings = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
+        if self.axis == 2 and any(not isinstance(s, str) and s[0] != s[1] for s in settings):
+            raise site.refuse(
+                conv, "it is not square, and Planar(axis=2) lays its width along height"
+            )

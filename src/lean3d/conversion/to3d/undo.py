@@ -1,8 +1,6 @@
 """The 2D model back from a converted one."""
 
-from typing import Any
-
-from torch import Tensor, nn
+from torch import nn
 
 from lean3d.conversion.surgery.copies import duplicate
 from lean3d.conversion.surgery.fx import forget_in_copies
@@ -11,8 +9,6 @@ from lean3d.conversion.to3d.merged.modules import unfold_class
 from lean3d.errors import ConversionError
 
 __all__ = ["unconvert"]
-
-APART = 1e-5  # relative difference at which two kernels count as different
 
 
 def unconvert(model: nn.Module, *, lossy: bool = False) -> nn.Module:
@@ -57,18 +53,10 @@ def unconvert(model: nn.Module, *, lossy: bool = False) -> nn.Module:
 
 def _loses(module: nn.Module) -> bool:
     was = vars(module).get("_was")
-    for name, size in was.sizes.items() if was is not None else ():
-        parameter = module._parameters[name]
-        if parameter is None:
-            continue
-        if size is None and (parameter - parameter[:, :1]).abs().max() > 0:
-            return True
-        if size is not None and isinstance(module, nn.ConvTranspose3d):
-            flat = _summed(module, parameter)
-            phases = [_phase(module, parameter, phase) for phase in range(int(module.stride[0]))]
-            if any((one - flat).abs().max() > APART * flat.abs().max() for one in phases):
-                return True
-    return False
+    if not isinstance(was, Was):
+        return False
+    both = ((module._parameters[name], size) for name, size in was.sizes.items())
+    return any(p is not None and was.how.loses(module, p, size) for p, size in both)
 
 
 def _flatten(module: nn.Module, made: dict[int, nn.Parameter]) -> None:
@@ -82,26 +70,10 @@ def _flatten(module: nn.Module, made: dict[int, nn.Parameter]) -> None:
             del module._parameters[name]
         elif parameter.ndim > len(size):
             if id(parameter) not in made:
-                flat = _summed(module, parameter.detach())
+                flat = was.how.kernel_2d(module, parameter.detach())
                 made[id(parameter)] = nn.Parameter(flat, requires_grad=parameter.requires_grad)
             module._parameters[name] = made[id(parameter)]
     for name in was.added:
         del vars(module)[name]
     vars(module).update(was.settings)
     module.__class__ = was.kind
-
-
-def _summed(module: Any, weight: Tensor) -> Tensor:
-    """Return the kernel's effect on a repeated slice."""
-    flat = weight.sum(2)
-    return flat / module.stride[0] if isinstance(module, nn.ConvTranspose3d) else flat
-
-
-def _phase(module: Any, weight: Tensor, phase: int) -> Tensor:
-    """Return the kernel's effect on a repeated slice in the output slices of one stride phase."""
-    taps = [
-        tap
-        for tap in range(weight.shape[2])
-        if tap * module.dilation[0] % module.stride[0] == phase
-    ]
-    return weight[:, :, taps].sum(2)

@@ -13,6 +13,7 @@ Unknown functions default to the second kind; the self-check confirms or rejects
 Axes: B batch, C channels, D depth, H height, W width.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -47,6 +48,8 @@ LOCAL = _words("""
     pixel_shuffle pixel_unshuffle unfold fold grid_sample fractional_max_pool2d
     fractional_max_pool2d_with_indices max_unpool2d roll flip
 """)
+# functions that a 3D rule says use neighbours
+NEIGHBOURS: set[Callable[..., Any]] = set()
 ADAPTIVE = _words("adaptive_avg_pool2d adaptive_max_pool2d adaptive_max_pool2d_with_indices")
 
 
@@ -59,7 +62,7 @@ def kind_of(
         return SPREAD if owner in ("shape", "ndim", "T", "mT") else NATIVE
     if name in HARMLESS or name in ANY_AXES:
         return NATIVE
-    if name in LOCAL:
+    if name in LOCAL or function in NEIGHBOURS:
         return SPREAD if name == "conv2d" and _is_pointwise(args, kwargs) else STACK
     if name in ADAPTIVE:
         size = args[1] if len(args) > 1 else kwargs["output_size"]

@@ -20,12 +20,13 @@ from lean3d.conversion.to3d.keep_depth import resamples
 from lean3d.conversion.to3d.proof.replicate_axis import hold_still
 from lean3d.conversion.to3d.rules.registry import find_rule
 from lean3d.conversion.trace.compare import tensors
+from lean3d.conversion.trace.ops_table import ADAPTIVE, LOCAL, NEIGHBOURS
 from lean3d.errors import ShapeError
 
-__all__ = ["Call", "Intercept", "meaning", "static"]
+__all__ = ["FUNCTION_RULES", "Call", "Intercept", "function_rule", "static"]
 
-Meaning = Callable[["Call"], Any]
-MEANINGS: dict[Any, Meaning] = {}
+FunctionRule = Callable[["Call"], Any]
+FUNCTION_RULES: dict[Callable[..., Any], FunctionRule] = {}
 # elementwise: sizes must agree, or be 1
 JOINING = {"add", "add_", "__add__", "__iadd__", "__radd__", "mul", "__mul__", "__imul__", "sub"}
 # of each thread: 3D modules without weights, by the 2D settings they were made from, most recent
@@ -46,8 +47,8 @@ class Intercept(TorchFunctionMode):
         kwargs = kwargs or {}
         if not self.here():
             return function(*args, **kwargs)
-        meaning = MEANINGS.get(function, Call.plainly)
-        return meaning(Call(self.stack, self.module, function, args, kwargs))
+        rule = FUNCTION_RULES.get(function, Call.plainly)
+        return rule(Call(self.stack, self.module, function, args, kwargs))
 
 
 def _of_one_depth(args: tuple[Any, ...], batch: int) -> tuple[Any, ...]:
@@ -82,7 +83,7 @@ class Call:
     @property
     def repeats(self) -> bool:
         """Whether depth is padded by its border slices."""
-        return getattr(self.folding.how, "pad", "zeros") == "replicate"
+        return self.folding.how.depth_padding == "replicate"
 
     def read(self, names: str, **defaults: Any) -> dict[str, Any]:
         """The arguments by name."""
@@ -140,10 +141,29 @@ def _lifted(module: nn.Module, folding: Folding, keep: bool) -> nn.Module:
     return module
 
 
-def meaning(*functions: Any) -> Callable[[Meaning], Meaning]:
-    def register(rule: Meaning) -> Meaning:
+def function_rule(
+    *functions: Callable[..., Any], neighbours: bool = True
+) -> Callable[[FunctionRule], FunctionRule]:
+    """Decorate the 3D rule of some torch functions that a forward may call on images.
+
+    The rule is given a `Call` and returns what the call returns: `call.read` gives the arguments by
+    name, `call.volume` the tensor as (B, C, D, H, W), `call.lifted` the 3D form of the module that
+    computes the same, and `call.stack.fold` merges depth into the batch again. It may be in another
+    package, see `lean3d.plugins`.
+
+    Args:
+        neighbours: They use neighbouring pixels, so that a forward with one runs with depth merged
+            into the batch. Without, depth is merged into height if nothing else needs an axis of
+            its own, and they run as they are.
+    """
+
+    def register(rule: FunctionRule) -> FunctionRule:
         for function in functions:
-            MEANINGS[function] = rule
+            if function in FUNCTION_RULES:
+                raise ValueError(f"{function.__name__} already has a 3D rule")
+            FUNCTION_RULES[function] = rule
+            if neighbours and function.__name__ not in ADAPTIVE | LOCAL | {"pad", "__getitem__"}:
+                NEIGHBOURS.add(function)
         return rule
 
     return register

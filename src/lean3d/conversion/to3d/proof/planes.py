@@ -22,7 +22,6 @@ from lean3d.conversion.record import Check
 from lean3d.conversion.surgery.copies import duplicate, for_a_while
 from lean3d.conversion.to3d.base import Lift
 from lean3d.conversion.to3d.engine import Plan, flat_paths, rewrite
-from lean3d.conversion.to3d.inflate import Inflate
 from lean3d.conversion.to3d.planar import Planar
 from lean3d.conversion.to3d.proof.reference import Answer, Flat, with_values
 from lean3d.conversion.trace.compare import difference, same_sizes
@@ -117,9 +116,7 @@ def _planes(model: nn.Module, plan: Plan, axis: int) -> Iterator[None]:
 
 def _planar_twin(how: Lift, axis: int) -> Lift:
     """Return the same conversion with kernels that do not extend along `axis`."""
-    if isinstance(how, Inflate) and axis == 0:
-        return replace(how, pad="replicate")  # its own kernels must give the 2D output
-    return Planar(axis=axis, keep_depth=how.keep_depth)
+    return how.in_check(axis) or Planar(axis=axis, keep_depth=how.keep_depth)
 
 
 def compare_sizes(flat: Flat, plan: Plan) -> Result:

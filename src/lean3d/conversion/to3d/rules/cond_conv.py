@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lean3d.conversion.to3d.base import Lift, Lifted, Site
 from lean3d.conversion.to3d.geometry import like_height, same_padding
-from lean3d.conversion.to3d.rules.registry import find_rule, rule
+from lean3d.conversion.to3d.rules.registry import find_rule, module_rule
 from lean3d.ops.base import pad_or_crop
 from lean3d.ops.leaf import Leaf
 from lean3d.ops.views import LearntViews
@@ -70,7 +70,7 @@ class RoutedConv3d(LearntViews, Leaf):
         return _with(self.operator, weights)(x_1CDHW)
 
     def _padded(self, x_BCDHW: Tensor) -> Tensor:
-        modes = [getattr(self.how, "pad", "zeros"), "zeros", "zeros"]
+        modes: list[str] = [self.how.depth_padding, "zeros", "zeros"]
         if self.still is not None:
             modes[self.still] = "replicate"
         for axis, window in enumerate(zip(*self.same, strict=True) if self.same else ()):
@@ -90,7 +90,7 @@ def _with(operator: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
     return other
 
 
-@rule(Lift, "timm.layers.cond_conv2d.CondConv2d")
+@module_rule(Lift, "timm.layers.cond_conv2d.CondConv2d")
 def routed(conv: Any, site: Site) -> Lifted:
     sizes: Any = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups)
     like: Any = dict(bias=conv.bias is not None, device="meta", dtype=conv.weight.dtype)

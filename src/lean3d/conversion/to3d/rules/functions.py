@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lean3d.conversion.to3d.geometry import every_axis, pair, same_padding
-from lean3d.conversion.to3d.merged.intercept import Call, meaning, static
+from lean3d.conversion.to3d.merged.intercept import Call, function_rule, static
 from lean3d.conversion.to3d.rules.resize import resize
 from lean3d.errors import ConversionError
 
@@ -25,7 +25,7 @@ OVER_ALL: dict[Any, Any] = {
 BOTH = ([2, 3], [-2, -1])
 
 
-@meaning(F.conv2d)
+@function_rule(F.conv2d)
 def conv2d(call: Call) -> Tensor:
     given = call.read(
         "input weight bias stride padding dilation groups",
@@ -46,7 +46,7 @@ def conv2d(call: Call) -> Tensor:
     return call.stack.fold(torch.func.functional_call(module, weights, (x,)))
 
 
-@meaning(F.conv_transpose2d)
+@function_rule(F.conv_transpose2d)
 def conv_transpose2d(call: Call) -> Tensor:
     given = call.read(
         "input weight bias stride padding output_padding groups dilation",
@@ -82,7 +82,7 @@ def _same_depth(
     return F.pad(x_BCDHW, pads, value=value)
 
 
-@meaning(torch.max_pool2d, F.max_pool2d)
+@function_rule(torch.max_pool2d, F.max_pool2d)
 def max_pool2d(call: Call) -> Tensor:
     given = call.read(
         "input kernel_size stride padding dilation ceil_mode",
@@ -91,7 +91,7 @@ def max_pool2d(call: Call) -> Tensor:
     return _pool(call, nn.MaxPool2d, given, -math.inf)
 
 
-@meaning(F.avg_pool2d)
+@function_rule(F.avg_pool2d)
 def avg_pool2d(call: Call) -> Tensor:
     given = call.read(
         "input kernel_size stride padding ceil_mode count_include_pad divisor_override",
@@ -100,7 +100,7 @@ def avg_pool2d(call: Call) -> Tensor:
     return _pool(call, nn.AvgPool2d, given, 0.0)
 
 
-@meaning(F.lp_pool2d)
+@function_rule(F.lp_pool2d)
 def lp_pool2d(call: Call) -> Tensor:
     given = call.read("input norm_type kernel_size stride ceil_mode", stride=None, ceil_mode=False)
     return _pool(call, nn.LPPool2d, given, 0.0)
@@ -120,7 +120,7 @@ def _pool(call: Call, kind: Any, given: dict[str, Any], beyond: float) -> Tensor
     return call.stack.fold(call.lifted(kind, **settings)(x))
 
 
-@meaning(F.adaptive_avg_pool2d, F.adaptive_max_pool2d)
+@function_rule(F.adaptive_avg_pool2d, F.adaptive_max_pool2d)
 def adaptive_pool2d(call: Call) -> Tensor:
     given = call.read("input output_size")
     average = call.function is F.adaptive_avg_pool2d
@@ -129,7 +129,7 @@ def adaptive_pool2d(call: Call) -> Tensor:
     return call.stack.fold(module(call.volume(given["input"])))
 
 
-@meaning(F.interpolate)
+@function_rule(F.interpolate)
 def interpolate(call: Call) -> Tensor:
     given = call.read(
         "input size scale_factor mode align_corners recompute_scale_factor antialias",
@@ -155,7 +155,7 @@ def _depth_for(call: Call, x_BCDHW: Tensor, height: int, width: int) -> int:
     return depth if call.keep else max(round(depth * height / x_BCDHW.shape[3]), 1)
 
 
-@meaning(F.pixel_shuffle, F.pixel_unshuffle)
+@function_rule(F.pixel_shuffle, F.pixel_unshuffle)
 def pixel_shuffle(call: Call) -> Tensor:
     kind = nn.PixelShuffle if call.function is F.pixel_shuffle else nn.PixelUnshuffle
     given = call.read("input factor")
@@ -163,7 +163,9 @@ def pixel_shuffle(call: Call) -> Tensor:
     return call.stack.fold(call.lifted(kind, *given.values())(call.volume(x)))
 
 
-@meaning(F.group_norm, F.instance_norm, F.dropout2d, F.feature_alpha_dropout)
+@function_rule(
+    F.group_norm, F.instance_norm, F.dropout2d, F.feature_alpha_dropout, neighbours=False
+)
 def over_the_volume(call: Call) -> Tensor:
     """Rule of functions that take any number of axes and use all voxels of a sample."""
     name = next(iter(call.kwargs.keys() & {"input"}), None)
@@ -174,9 +176,10 @@ def over_the_volume(call: Call) -> Tensor:
     return call.stack.fold(function(call.volume(x), *call.args[1:], **call.kwargs))
 
 
-@meaning(
+@function_rule(
     torch.mean, Tensor.mean, torch.sum, Tensor.sum, torch.amax, Tensor.amax, torch.amin,
     Tensor.amin, torch.var, Tensor.var, torch.std, Tensor.std, torch.logsumexp, Tensor.logsumexp,
+    neighbours=False,
 )  # fmt: skip
 def reduction(call: Call) -> Any:
     """A reduction over height and width is one over depth too."""
@@ -187,7 +190,7 @@ def reduction(call: Call) -> Any:
     return call.stack.fold(call.function(call.volume(x), dim=(2, 3, 4), **given))
 
 
-@meaning(Tensor.__getitem__)
+@function_rule(Tensor.__getitem__)
 def crop(call: Call) -> Any:
     """Slice depth as height; a slice that ends at the size of another tensor ends at its depth."""
     x, index = call.args
@@ -218,7 +221,9 @@ def _depth_cut(call: Call, x_BCDHW: Tensor, rows: slice, columns: slice) -> slic
     return slice(start, start + known, rows.step)
 
 
-@meaning(torch.flatten, Tensor.flatten, Tensor.view, Tensor.reshape, torch.reshape)
+@function_rule(
+    torch.flatten, Tensor.flatten, Tensor.view, Tensor.reshape, torch.reshape, neighbours=False
+)
 def flatten(call: Call) -> Tensor:
     """Average the rows of all slices, for a head of a fixed image size."""
     x, y = call.args[0] if call.args else call.kwargs["input"], call.plainly()

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lean3d.conversion.to3d.base import Lift, Site
-from lean3d.conversion.to3d.merged.intercept import Call, meaning
-from lean3d.conversion.to3d.rules.registry import rule
+from lean3d.conversion.to3d.merged.intercept import Call, function_rule
+from lean3d.conversion.to3d.rules.registry import module_rule
 from lean3d.ops.base import pad_or_crop
 from lean3d.ops.leaf import Leaf
 from lean3d.ops.recorded import holds
@@ -53,13 +53,13 @@ MODES: dict[str, Any] = {
 }
 
 
-@rule(Lift, *PADS)
+@module_rule(Lift, *PADS)
 def module_pad(module: Any, site: Site) -> nn.Module:
     kind = next(PADS[base] for base in type(module).__mro__ if base in PADS)
     return kind(_with_depth(module))
 
 
-@rule(Lift, nn.ConstantPad2d)
+@module_rule(Lift, nn.ConstantPad2d)
 def constant_pad(module: nn.ConstantPad2d, site: Site) -> nn.Module:
     return nn.ConstantPad3d(_with_depth(module), module.value)
 
@@ -69,7 +69,7 @@ def _with_depth(module: Any) -> tuple[int, int, int, int, int, int]:
     return (left, right, top, bottom, top, bottom)
 
 
-@meaning(F.pad)
+@function_rule(F.pad)
 def pad(call: Call) -> Any:
     """Pad to another map's depth too, if the sides are padded to those, as in a U-Net."""
     given = call.read("input pad mode value", mode="constant", value=None)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lean3d.conversion.to3d.base import Lift, Lifted, Site
-from lean3d.conversion.to3d.rules.registry import rule
+from lean3d.conversion.to3d.rules.registry import module_rule
 from lean3d.errors import ShapeError
 from lean3d.ops.leaf import Leaf
 from lean3d.shape import check_axes, sizes
@@ -69,13 +69,13 @@ class PlanarPixelUnshuffle(Leaf):
         return f"{self.downscale_factor}, pool={self.pool}, axis={self.axis}"
 
 
-@rule(Lift, nn.PixelShuffle)
+@module_rule(Lift, nn.PixelShuffle)
 def pixel_shuffle(module: nn.PixelShuffle, site: Site) -> Lifted:
-    factor, axis = module.upscale_factor, getattr(site.how, "axis", 0)
+    factor, axis = module.upscale_factor, site.how.plane_axis
     return Lifted(PlanarPixelShuffle(factor, 1 if site.keep else factor, axis), exact=axis == 0)
 
 
-@rule(Lift, nn.PixelUnshuffle)
+@module_rule(Lift, nn.PixelUnshuffle)
 def pixel_unshuffle(module: nn.PixelUnshuffle, site: Site) -> Lifted:
-    factor, axis = module.downscale_factor, getattr(site.how, "axis", 0)
+    factor, axis = module.downscale_factor, site.how.plane_axis
     return Lifted(PlanarPixelUnshuffle(factor, 1 if site.keep else factor, axis), exact=axis == 0)

@@ -8,7 +8,7 @@ from torch.nn.utils import parametrize
 
 from lean3d.conversion.to3d.base import Lifted, Site
 
-__all__ = ["Rule", "find_rule", "rule"]
+__all__ = ["Rule", "find_rule", "module_rule"]
 
 # a rule returns the new class, or a new module on the meta device as a template
 Rule: TypeAlias = Callable[[Any, Site], nn.Module | Lifted | type[nn.Module]]
@@ -28,12 +28,16 @@ HARMLESS |= {"__annotate_func__", "__annotations_cache__", "__firstlineno__"}
 HARMLESS |= {"__static_attributes__", "__constants__", "__repr__", "extra_repr", "reset_parameters"}
 
 
-def rule(how: type, *sources: type[nn.Module] | str) -> Callable[[Rule], Rule]:
-    """Register a rule of one kind of conversion for some kinds of module.
+def module_rule(how: type, *sources: type[nn.Module] | str) -> Callable[[Rule], Rule]:
+    """Decorate the rule of some kinds of module: it returns their 3D form.
+
+    The rule is given the 2D module and its `Site`, and returns the 3D class, a 3D module on the
+    meta device, or either in a `Lifted`. It may be in another package, see `lean3d.plugins`.
 
     A rule for a base class of `how` holds for its subclasses without a rule of their own.
 
     Args:
+        how: `Lift` for every method, or one method.
         sources: Classes, or the full names of classes of packages that need not be installed.
     """
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lean3d.conversion.to3d.base import Lift, Lifted, Site
 from lean3d.conversion.to3d.rules.pixel_shuffle import PlanarPixelUnshuffle
-from lean3d.conversion.to3d.rules.registry import rule
+from lean3d.conversion.to3d.rules.registry import module_rule
 
 __all__ = ["MoveChannels", "PlanarSpaceToDepth"]
 
@@ -33,7 +33,7 @@ class MoveChannels(nn.Module):
         return f"last={self.last}"
 
 
-@rule(Lift, "torchvision.ops.misc.Permute")
+@module_rule(Lift, "torchvision.ops.misc.Permute")
 def permute(module: Any, site: Site) -> nn.Module:
     dims = tuple(module.dims)
     if dims not in ((0, 2, 3, 1), (0, 3, 1, 2)):
@@ -52,7 +52,7 @@ class PlanarSpaceToDepth(PlanarPixelUnshuffle):
         return y.unflatten(1, (x_BCDHW.shape[1], -1)).transpose(1, 2).flatten(1, 2)
 
 
-@rule(Lift, "timm.layers.space_to_depth.SpaceToDepth")
+@module_rule(Lift, "timm.layers.space_to_depth.SpaceToDepth")
 def space_to_depth(module: Any, site: Site) -> Lifted:
-    axis = getattr(site.how, "axis", 0)
+    axis = site.how.plane_axis
     return Lifted(PlanarSpaceToDepth(module.bs, 1 if site.keep else module.bs, axis), axis == 0)
