@@ -10,7 +10,7 @@ from torch import nn
 
 from lean3d import conversion
 from lean3d.conversion import ACS, Inflate, MeanACS, Planar, SoftACS, convert
-from lean3d.conversion.to3d.base import Lift
+from lean3d.conversion.to3d.base import To3D
 
 INFLATED = [Inflate(3, fill, pad) for fill in ("mean", "center") for pad in ("replicate", "zeros")]
 HOWS = [ACS(), MeanACS(), SoftACS(), *[Planar(axis=axis) for axis in (0, 1, 2)], *INFLATED]
@@ -18,7 +18,7 @@ HOWS = [ACS(), MeanACS(), SoftACS(), *[Planar(axis=axis) for axis in (0, 1, 2)],
 
 def test_every_method_is_under_contract():
     public = (getattr(conversion, name) for name in conversion.__all__)
-    methods = {kind for kind in public if isinstance(kind, type) and issubclass(kind, Lift)}
+    methods = {kind for kind in public if isinstance(kind, type) and issubclass(kind, To3D)}
     assert {type(how) for how in HOWS} == {kind for kind in methods if not isabstract(kind)}
 
 

@@ -24,13 +24,13 @@ from lean3d.conversion import (
     convert,
 )
 from lean3d.conversion.to3d import keep_depth as keep
-from lean3d.conversion.to3d.base import Lift
+from lean3d.conversion.to3d.base import To3D
 from lean3d.conversion.to3d.merged import intercept as functional
 from lean3d.conversion.to3d.merged.intercept import FUNCTION_RULES
 from lean3d.conversion.to3d.rules import registry as rules
 from lean3d.conversion.trace import ops_table as sentences
 
-HOWS = {Lift: ACS()}
+HOWS = {To3D: ACS()}
 METHODS = [ACS(), MeanACS(), SoftACS(), Planar(), Inflate()]
 
 PERMUTE = "torchvision.ops.misc.Permute"
@@ -157,9 +157,9 @@ def test_a_method_that_forgets_depth_is_refused(monkeypatch, kind, how):
 
 @pytest.mark.parametrize("kind", CONVOLUTIONS[:2])
 def test_a_kernel_that_stays_on_its_plane_is_refused(monkeypatch, kind):
-    right = rules._RULES[Lift, kind]
+    right = rules._RULES[To3D, kind]
     flat = lambda module, site: right(module, replace(site, how=Planar()))  # noqa: E731
-    monkeypatch.setitem(rules._RULES, (Lift, kind), flat)
+    monkeypatch.setitem(rules._RULES, (To3D, kind), flat)
     with pytest.raises(ConversionError, match=r"self-check \(c\)"):
         convert(around(MODULES[kind]), ACS())
 

@@ -8,7 +8,7 @@ from flat_models import UNet
 from torch import nn
 
 from lean3d.conversion import ACS, ConversionError, Inflate, Planar, SpaceTime, convert
-from lean3d.conversion.to3d.base import Lift
+from lean3d.conversion.to3d.base import To3D
 from lean3d.conversion.to3d.rules import registry as rules
 
 
@@ -33,7 +33,7 @@ FORGETFUL = [
 @pytest.mark.parametrize(("module", "wrong"), FORGETFUL, ids=[str(m) for m, _ in FORGETFUL])
 def test_a_rule_that_forgets_depth_is_caught_and_named(monkeypatch, module, wrong):
     convert(around(module), ACS())
-    monkeypatch.setitem(rules._RULES, (Lift, type(module)), wrong)
+    monkeypatch.setitem(rules._RULES, (To3D, type(module)), wrong)
     name = type(module).__name__[:-2]
     with pytest.raises(ConversionError, match=rf"{name}\w* at '1'.*self-check \((c|s)\)"):
         convert(around(module), ACS())

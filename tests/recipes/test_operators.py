@@ -7,7 +7,7 @@ from lean3d import Dissect
 from lean3d import conversion as conversions
 from lean3d.conversion.lean.base import Lean
 from lean3d.conversion.methods import METHODS
-from lean3d.conversion.to3d.base import Lift
+from lean3d.conversion.to3d.base import To3D
 from lean3d.errors import RunError
 from lean3d.recipes.operators import OPERATORS, conversion, operator
 
@@ -44,7 +44,7 @@ def test_a_conversion_to_an_operator_has_its_name(name):
 
 def test_every_public_method_has_a_name():
     public = {kind for name in conversions.__all__ if isclass(kind := getattr(conversions, name))}
-    methods = {kind for kind in public if issubclass(kind, (Lift, Lean, Dissect))}
+    methods = {kind for kind in public if issubclass(kind, (To3D, Lean, Dissect))}
     methods = {kind for kind in methods if not isabstract(kind)}
     assert {method.kind for method in METHODS.values()} == methods
 

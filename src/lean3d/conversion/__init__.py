@@ -12,7 +12,7 @@ from lean3d.conversion.methods import register_method
 from lean3d.conversion.record import Check, Conversion, Row
 from lean3d.conversion.to3d import rules
 from lean3d.conversion.to3d.acs import ACS, MeanACS, SoftACS
-from lean3d.conversion.to3d.base import Lift, Lifted, Site
+from lean3d.conversion.to3d.base import Converted, Site, To3D
 from lean3d.conversion.to3d.geometry import conv_arguments, like_height, transposed_arguments
 from lean3d.conversion.to3d.inflate import Inflate
 from lean3d.conversion.to3d.merged.intercept import Call, function_rule
@@ -29,11 +29,10 @@ __all__ = [
     "Check",
     "Conversion",
     "ConversionError",
+    "Converted",
     "Dissect",
     "Inflate",
     "Lean",
-    "Lift",
-    "Lifted",
     "MeanACS",
     "ParallelSeparable",
     "Planar",
@@ -41,6 +40,7 @@ __all__ = [
     "Site",
     "SoftACS",
     "SpaceTime",
+    "To3D",
     "conv_arguments",
     "convert",
     "decompose",

@@ -20,7 +20,7 @@ from lean3d.conversion.record import Conversion, Grade
 from lean3d.conversion.surgery.copies import duplicate
 from lean3d.conversion.surgery.fx import keep_with_copies
 from lean3d.conversion.to3d.analyse import Need, survey
-from lean3d.conversion.to3d.base import Lift, Site, refusal_at
+from lean3d.conversion.to3d.base import Site, To3D, refusal_at
 from lean3d.conversion.to3d.engine import Plan, Where, flat_paths, refuse_what_has_no_rule, rewrite
 from lean3d.conversion.to3d.io_channels import with_ends
 from lean3d.conversion.to3d.keep_depth import kept_calls
@@ -42,7 +42,7 @@ FLAT, DEEP = (nn.Conv2d, nn.ConvTranspose2d), (nn.Conv3d, nn.ConvTranspose3d)
 
 def convert(
     model: nn.Module,
-    how: Lift | Lean | Dissect,
+    how: To3D | Lean | Dissect,
     *,
     where: Where | None = None,
     example: object = None,
@@ -101,7 +101,7 @@ def convert(
         needs, hidden = _survey(flat, plan)
         if how.keep_depth != 0:
             run = partial(run_lightly, flat.light, flat.sample.arguments)
-            plan = replace(plan, kept=kept_calls(flat.light, how, run))
+            plan = replace(plan, kept=kept_calls(flat.light, how, run, plan.selects))
             # functions that preserve depth use a different 3D rule
             hidden |= {path: need for path, need in needs.items() if path in plan.kept}
         # try the forward unmodified first: it may be dimension-agnostic
@@ -131,7 +131,7 @@ def _survey(found: Flat, plan: Plan) -> tuple[dict[str, Need], dict[str, Need]]:
     ruled = [
         path
         for path, module in flat.named_modules()
-        if find_rule(module, Site(path, plan.how)) is not None
+        if plan.selects(path, module) and find_rule(module, Site(path, plan.how)) is not None
     ]
     needs = survey(flat, ruled, lambda: run_lightly(flat, sample.arguments))
     # compare even after every halving, as the first height was odd: size-dependent padding differs
@@ -152,29 +152,29 @@ def _survey(found: Flat, plan: Plan) -> tuple[dict[str, Need], dict[str, Need]]:
 
 
 def _check_arguments(
-    model: nn.Module, how: Lift | Lean | Dissect, accept: str | None, budget: float | None
+    model: nn.Module, how: To3D | Lean | Dissect, accept: str | None, budget: float | None
 ) -> None:
     if accept not in (None, *get_args(Grade)):
         raise ConversionError(f"accept is one of {get_args(Grade)} or None, got {accept!r}")
-    if not isinstance(how, (Lift, Lean, Dissect)):
+    if not isinstance(how, (To3D, Lean, Dissect)):
         raise ConversionError(
-            f"how must be {names_of(Lift)} for a 2D model, {names_of(Lean, Dissect)} for a 3D one, "
+            f"how must be {names_of(To3D)} for a 2D model, {names_of(Lean, Dissect)} for a 3D one, "
             f"got {named(how)}"
         )
     if budget is not None and (not isinstance(how, Lean) or not 0 < budget < math.inf):
         raise ConversionError(f"budget is a positive number of MACs for a lean form, got {budget}")
-    if accept is not None and not isinstance(how, Lift):
+    if accept is not None and not isinstance(how, To3D):
         raise ConversionError(f"accept={accept!r} grades conversions from 2D, not {how}")
     if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
         raise ConversionError(
             f"a {type(model).__name__} cannot be converted; pass the nn.Module it was made from"
         )
-    if isinstance(how, Lift) and _is_deep(model):
+    if isinstance(how, To3D) and _is_deep(model):
         raise ConversionError(
             f"{type(model).__name__} is 3D already: it has no 2D convolutions, and {how} is for 2D "
             "models; SpaceTime(), Dissect() and the others take 3D ones"
         )
-    if not isinstance(how, Lift):
+    if not isinstance(how, To3D):
         _check_deep(model, how)
     for path, module in model.named_modules():
         if _is_lazy(module):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from lean3d.conversion.to3d.base import Lift
+from lean3d.conversion.to3d.base import To3D
 from lean3d.plugins import Registry
 
 __all__ = ["METHODS", "Method", "named", "names_of", "register_method", "table"]
@@ -40,7 +40,7 @@ def register_method(
 ) -> Callable[[Kind], Kind]:
     """Decorate a method of conversion: recipes and `--how` of the command line find it by name.
 
-    The method is a frozen dataclass whose fields have defaults, and extends `Lift` (2D to 3D) or
+    The method is a frozen dataclass whose fields have defaults, and extends `To3D` (2D to 3D) or
     `Lean` (3D to lean). It may be in another package, see `lean3d.plugins`.
 
     Args:
@@ -57,9 +57,9 @@ def register_method(
 
 
 def table() -> list[dict[str, str]]:
-    """Return a row for every name: the method it stands for, and what that makes of a kernel."""
+    """Return a row for every name: its method, and what that makes of a kernel."""
     rows = sorted(METHODS.values(), key=lambda method: (method.kind.__module__, method.name))
-    rows.sort(key=lambda method: not issubclass(method.kind, Lift))
+    rows.sort(key=lambda method: not issubclass(method.kind, To3D))
     return [{"--how": m.name, "method": _shown(m), "a kernel becomes": m.what} for m in rows]
 
 

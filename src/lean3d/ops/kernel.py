@@ -34,7 +34,7 @@ class KernelConv3d(Conv3dLike, nn.Conv3d):  # type: ignore[misc]
 
     @property
     def mixes_kernel(self) -> bool:
-        """Whether it makes its dense kernel anew at every call, which `fold` does once."""
+        """Whether every call makes its dense kernel, which `fold` makes once."""
         return False
 
     def compute(self, x_BCDHW: Tensor) -> Tensor:

@@ -12,13 +12,13 @@ from lean3d.conversion.lean.base import Fit, Lean
 from lean3d.conversion.lean.dense import check_dense, own_padding
 from lean3d.conversion.lean.views import fit_views
 from lean3d.conversion.methods import named, names_of
-from lean3d.conversion.to3d.base import Lift
+from lean3d.conversion.to3d.base import To3D
 from lean3d.errors import ConversionError
 
 __all__ = ["decompose", "distance", "fit"]
 
 
-def decompose(conv3d: nn.Conv3d, how: Lean | Lift) -> tuple[nn.Module, float]:
+def decompose(conv3d: nn.Conv3d, how: Lean | To3D) -> tuple[nn.Module, float]:
     """Fit an operator to a trained kernel; return it and the relative error of its kernel.
 
     The error is norm(W - W') / norm(W), which is the relative error of the output on white
@@ -47,16 +47,16 @@ def decompose(conv3d: nn.Conv3d, how: Lean | Lift) -> tuple[nn.Module, float]:
 
 
 @torch.no_grad()
-def fit(conv: nn.Conv3d, how: Lean | Lift) -> Fit:
+def fit(conv: nn.Conv3d, how: Lean | To3D) -> Fit:
     """Return the operator on the device of `conv`, its bias the same parameter if it stays one."""
-    if not isinstance(how, (Lean, Lift)):
+    if not isinstance(how, (Lean, To3D)):
         raise ConversionError(
             f"how must be {names_of(Lean)} or a method from 2D, such as ACS(), got {named(how)}"
         )
     try:
         if conv.weight.is_meta and isinstance(how, Lean):
             found = Fit(how.build(conv), conv.weight)
-        elif isinstance(how, Lift):
+        elif isinstance(how, To3D):
             found = fit_views(conv, how)
         else:
             operator = how.build(conv).to_empty(device="cpu")

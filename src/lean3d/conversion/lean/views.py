@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from lean3d.conversion.lean.base import Fit, place
 from lean3d.conversion.lean.dense import settings
-from lean3d.conversion.to3d.base import Lift
+from lean3d.conversion.to3d.base import To3D
 
 __all__ = ["fit_views"]
 
 
-def fit_views(conv: nn.Conv3d, how: Lift) -> Fit:
+def fit_views(conv: nn.Conv3d, how: To3D) -> Fit:
     """Return the operator of `how` whose dense kernel is nearest to that of `conv`."""
     arguments = {**settings(conv), "dtype": conv.weight.dtype, "device": "cpu"}
     operator: Any = how.operator(arguments)

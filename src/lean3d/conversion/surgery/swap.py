@@ -11,7 +11,7 @@ from typing import Any
 from torch import Size, Tensor, nn
 from torch.nn.utils import parametrize
 
-from lean3d.conversion.to3d.base import Lift, Site
+from lean3d.conversion.to3d.base import Site, To3D
 
 __all__ = ["Was", "become", "remember"]
 
@@ -33,7 +33,7 @@ class Was:
     settings: dict[str, Any]
     added: frozenset[str]
     sizes: dict[str, Size | None]
-    how: Lift
+    how: To3D
 
 
 def remember(

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from torch import Size, Tensor, nn
 
 from lean3d.conversion.methods import register_method
-from lean3d.conversion.to3d.base import Lift, Lifted, Site
+from lean3d.conversion.to3d.base import Converted, Site, To3D
 from lean3d.conversion.to3d.geometry import conv_arguments, like_height, transposed_arguments
 from lean3d.errors import ConversionError
 from lean3d.ops import ACSConv3d, MeanACSConv3d, PlanarConv3d, SoftACSConv3d
@@ -28,25 +28,25 @@ __all__ = ["ACS", "MeanACS", "SoftACS"]
 
 
 @dataclass(frozen=True)
-class Views(Lift):
+class Views(To3D):
     """A method that places each kernel on the axial, coronal and sagittal planes."""
 
     enlarging: ClassVar[type[nn.Module]]  # the transposed operator
 
-    def conv(self, conv: nn.Conv2d, site: Site) -> Lifted:
+    def conv(self, conv: nn.Conv2d, site: Site) -> Converted:
         depth = like_height(conv, site)
         arguments = conv_arguments(conv, depth)
         if depth[0] != conv.kernel_size[0] or conv.kernel_size == (1, 1):
-            return Lifted(PlanarConv3d(**arguments))  # one voxel deep: all its views are equal
-        return Lifted(self.prepared(self.operator(arguments), conv), exact=False)
+            return Converted(PlanarConv3d(**arguments))  # one voxel deep: all its views are equal
+        return Converted(self.prepared(self.operator(arguments), conv), exact=False)
 
-    def transposed(self, conv: nn.ConvTranspose2d, site: Site) -> Lifted:
+    def transposed(self, conv: nn.ConvTranspose2d, site: Site) -> Converted:
         depth = like_height(conv, site)
         arguments = transposed_arguments(conv, depth, site)
         if depth[0] != conv.kernel_size[0]:
-            return Lifted(PlanarConvTranspose3d(**arguments))
+            return Converted(PlanarConvTranspose3d(**arguments))
         operator = self.enlarging(**arguments, **self.options(conv.out_channels))
-        return Lifted(self.prepared(operator, conv), exact=False)
+        return Converted(self.prepared(operator, conv), exact=False)
 
     @abstractmethod
     def operator(self, arguments: Mapping[str, Any]) -> nn.Module: ...

@@ -13,8 +13,9 @@ from torch import Size, Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lean3d.conversion.to3d.geometry import same_padding
+from lean3d.conversion.to3d.merged.intercept import FUNCTION_RULES
 from lean3d.conversion.trace.compare import tensors
-from lean3d.conversion.trace.ops_table import NATIVE, STACK, kind_of, window
+from lean3d.conversion.trace.ops_table import NATIVE, STACK, is_local, kind_of, name_of, window
 from lean3d.conversion.trace.source_line import running_line
 
 __all__ = ["Need", "survey"]
@@ -32,6 +33,7 @@ class Need:
         computed: It convolves with a kernel that is not one of its own parameters.
         shapes: Of its first input image and its first output image.
         channels_last: Whether these are (B, H, W, C).
+        without_rule: The functions it calls that use neighbours and have no 3D rule, and the lines.
     """
 
     kind: int = NATIVE
@@ -42,6 +44,7 @@ class Need:
     shapes: list[Size | None] = field(default_factory=lambda: [None, None])
     channels_last: tuple[bool, bool] = (False, False)
     differs: bool = False
+    without_rule: dict[str, str] = field(default_factory=dict)
 
     def ask(self, kind: int, line: Callable[[], str]) -> None:
         if kind > self.kind:
@@ -64,6 +67,7 @@ class Need:
         last = [one or known for one, known in zip(last, self.channels_last, strict=True)]
         found = Need(more.kind, more.line, same, computed, self.callees | other.callees)
         found.channels_last, found.differs = (last[0], last[1]), differs
+        found.without_rule = self.without_rule | other.without_rule
         return found
 
 
@@ -132,7 +136,10 @@ class _Watch(TorchFunctionMode):
         result = function(*args, **kwargs)
         if before:
             need = self.needs[self.stack[-1]]
-            need.ask(kind_of(function, args, kwargs, result, before), running_line)
+            kind = kind_of(function, args, kwargs, result, before)
+            need.ask(kind, running_line)
+            if kind == STACK and is_local(function) and function not in FUNCTION_RULES:
+                need.without_rule.setdefault(name_of(function), running_line())
             self._note(function, args, kwargs, result, need)
         return result
 

@@ -13,13 +13,13 @@ from torch import Size, Tensor, nn
 from lean3d.errors import ConversionError
 from lean3d.typed import check_types
 
-__all__ = ["Folding", "Lift", "Lifted", "Site", "refusal_at"]
+__all__ = ["Converted", "Folding", "Site", "To3D", "refusal_at"]
 
 APART = 1e-5  # relative difference at which two kernels count as different
 
 
 @dataclass(frozen=True)
-class Lift(ABC):
+class To3D(ABC):
     """A 2D-to-3D method: what its operators are, and how their weights come from 2D and go back.
 
     Depth is treated as height unless a method differs. Extend it by a frozen dataclass under
@@ -44,11 +44,11 @@ class Lift(ABC):
             )
 
     @abstractmethod
-    def conv(self, conv: nn.Conv2d, site: "Site") -> "Lifted":
+    def conv(self, conv: nn.Conv2d, site: "Site") -> "Converted":
         """Return the 3D operator for a convolution, its own parameters on the meta device."""
 
     @abstractmethod
-    def transposed(self, conv: nn.ConvTranspose2d, site: "Site") -> "Lifted":
+    def transposed(self, conv: nn.ConvTranspose2d, site: "Site") -> "Converted":
         """Return the 3D operator for a transposed convolution, as `conv` does."""
 
     @property
@@ -61,7 +61,7 @@ class Lift(ABC):
         """What is beyond the first and the last slice."""
         return "zeros"
 
-    def in_check(self, axis: int) -> "Lift | None":
+    def in_check(self, axis: int) -> "To3D | None":
         """Return the method with which the self-check compares with 2D.
 
         Args:
@@ -138,7 +138,7 @@ class Site:
     """
 
     path: str
-    how: Lift
+    how: To3D
     keep: bool = False
     made: dict[tuple[Any, ...], nn.Parameter] = field(default_factory=dict)
 
@@ -148,7 +148,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Lifted:
+class Converted:
     """The return value of a rule that gives more than the new module.
 
     Args:
@@ -174,7 +174,7 @@ class Folding:
         channels_last_out: It returns (B, H, W, C) in 2D.
     """
 
-    how: Lift
+    how: To3D
     stack: bool
     same: bool = False
     keep: tuple[bool, ...] = (False,)

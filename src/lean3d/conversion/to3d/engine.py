@@ -11,7 +11,7 @@ from torch import nn
 from lean3d.conversion.record import Row
 from lean3d.conversion.surgery.swap import become, remember
 from lean3d.conversion.to3d.analyse import Need
-from lean3d.conversion.to3d.base import Folding, Lift, Lifted, Site
+from lean3d.conversion.to3d.base import Converted, Folding, Site, To3D
 from lean3d.conversion.to3d.merged.modules import cross, fold
 from lean3d.conversion.to3d.merged.slices import slice_by_slice
 from lean3d.conversion.to3d.proof.replicate_axis import hold_still
@@ -33,7 +33,7 @@ class Plan:
         needs: The needs of the modules' own forwards, by path.
     """
 
-    how: Lift
+    how: To3D
     where: Where | None = None
     kept: Mapping[str, tuple[bool, ...]] = field(default_factory=dict)
     needs: Mapping[str, Need] = field(default_factory=dict)
@@ -103,7 +103,7 @@ def _would_change(module: nn.Module, site: Site) -> bool:
 
 
 def _apply(module: nn.Module, result: Any, site: Site, still: int | None) -> Row | None:
-    lifted = result if isinstance(result, Lifted) else Lifted(result)
+    lifted = result if isinstance(result, Converted) else Converted(result)
     if lifted.module is module:
         return None
     before = type(module).__name__
@@ -143,7 +143,7 @@ def _adopt(conv: nn.Conv2d, site: Site, need: Need) -> None:
     change = find_rule(plain, site)
     assert change is not None
     template: Any = change(plain, site)
-    template = template.module if isinstance(template, Lifted) else template
+    template = template.module if isinstance(template, Converted) else template
     taken = {
         name: parameter
         for name, parameter in template._parameters.items()
@@ -181,7 +181,7 @@ def _tied(model: nn.Module) -> list[list[str]]:
     return [group for group in names.values() if len(group) > 1]
 
 
-def _check_tied(model: nn.Module, tied: list[list[str]], how: Lift) -> None:
+def _check_tied(model: nn.Module, tied: list[list[str]], how: To3D) -> None:
     now = dict(model.named_parameters(remove_duplicate=False))
     for group in tied:
         if len({id(now[name]) for name in group}) > 1:

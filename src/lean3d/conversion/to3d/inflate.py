@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from lean3d.conversion.methods import register_method
-from lean3d.conversion.to3d.base import Lift, Lifted, Site
+from lean3d.conversion.to3d.base import Converted, Site, To3D
 from lean3d.conversion.to3d.geometry import like_height, transposed_arguments
 from lean3d.errors import ConversionError
 from lean3d.ops.inflated import InflatedConv3d, InflatedConvTranspose3d
@@ -23,7 +23,7 @@ __all__ = ["Inflate"]
 
 @register_method("inflate", "a 3D kernel, the 2D one repeated along depth")
 @dataclass(frozen=True)
-class Inflate(Lift):
+class Inflate(To3D):
     """Repeat every 2D kernel along depth.
 
     A 1x1 kernel stays one voxel deep. A transposed kernel becomes as deep as it is high, because
@@ -68,11 +68,11 @@ class Inflate(Lift):
     def depth_padding(self) -> Literal["replicate", "zeros"]:
         return self.pad
 
-    def in_check(self, axis: int) -> Lift | None:
+    def in_check(self, axis: int) -> To3D | None:
         # along depth its own kernels give the 2D output
         return replace(self, pad="replicate") if axis == 0 else None
 
-    def conv(self, conv: nn.Conv2d, site: Site) -> Lifted:
+    def conv(self, conv: nn.Conv2d, site: Site) -> Converted:
         depth = 1 if conv.kernel_size == (1, 1) else self.depth or conv.kernel_size[0]
         pads = (_depth_pads(conv, site, depth), *_plane_pads(conv))
         template = InflatedConv3d(conv, depth, 1 if site.keep else conv.stride[0], pads, self.pad)
@@ -81,9 +81,9 @@ class Inflate(Lift):
         middle, step = depth // 2, conv.dilation[0]
         spills = pads[0][0] > step * middle or pads[0][1] > step * (depth - 1 - middle)
         exact = self.pad == "replicate" or not (sees_border or spills)
-        return Lifted(template.plain(), exact)
+        return Converted(template.plain(), exact)
 
-    def transposed(self, conv: nn.ConvTranspose2d, site: Site) -> Lifted:
+    def transposed(self, conv: nn.ConvTranspose2d, site: Site) -> Converted:
         kernel, stride, _, dilation = along = like_height(conv, site)
         phases = [tap * dilation % stride for tap in range(kernel)]
         if len(set(phases)) < stride:
@@ -92,7 +92,7 @@ class Inflate(Lift):
         kind = InflatedConvTranspose3d if replicate else nn.ConvTranspose3d
         template = kind(**transposed_arguments(conv, along, site))
         template.weight = _inflated(conv, _shares(phases, self.fill), site)
-        return Lifted(template, replicate or kernel == stride)
+        return Converted(template, replicate or kernel == stride)
 
 
 def _shares(phases: list[int], fill: str) -> list[float]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lean3d.conversion.to3d.base import Site
+from lean3d.conversion.to3d.base import Site, To3D
 from lean3d.conversion.to3d.geometry import every_axis, pair
 from lean3d.conversion.to3d.rules.registry import find_rule
 from lean3d.conversion.trace.ops_table import window
@@ -20,6 +20,7 @@ from lean3d.errors import ConversionError
 
 __all__ = ["Kept", "kept_calls", "resamples"]
 
+Where = Callable[[str, nn.Module], bool]
 Kept = dict[str, tuple[bool, ...]]  # by path: which of a module's own calls preserve depth
 
 STRIDED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d)
@@ -47,14 +48,15 @@ class _Call:
     sized: bool = False
 
 
-def kept_calls(model: nn.Module, how: Any, run: Callable[[], Any]) -> Kept:
+def kept_calls(model: nn.Module, how: To3D, run: Callable[[], Any], selects: Where) -> Kept:
     """Return the calls that preserve depth.
 
     Args:
         how: The conversion; its keep_depth says how many downsamplings, None for all.
         run: Calls the 2D model once to record its resolutions.
+        selects: Whether a module is converted.
     """
-    watch = _Resamplings(model, how)
+    watch = _Resamplings(model, how, selects)
     watch.see(run)
     calls = watch.calls
     down = [call for call in calls if call.step < 0]
@@ -105,7 +107,7 @@ def _check_shared(calls: list[_Call], kept: Kept) -> None:
 class _Resamplings(Watch):
     """Return all calls of modules that a rule replaces, and of functions in other forwards."""
 
-    def __init__(self, model: nn.Module, how: Any):
+    def __init__(self, model: nn.Module, how: To3D, selects: Where):
         super().__init__(model)
         self.calls: list[_Call] = []
         self.padded: list[tuple[_Call, _Call]] = []
@@ -113,7 +115,9 @@ class _Resamplings(Watch):
         self.whole = {
             path
             for path, module in model.named_modules()
-            if _shrinks(module) or _enlarges(module) or find_rule(module, Site(path, how))
+            if _shrinks(module)
+            or _enlarges(module)
+            or (selects(path, module) and find_rule(module, Site(path, how)))
         }
         for path, module in model.named_modules():
             if path in self.whole:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from lean3d.conversion.methods import register_method
-from lean3d.conversion.to3d.base import Lift, Lifted, Site
+from lean3d.conversion.to3d.base import Converted, Site, To3D
 from lean3d.conversion.to3d.geometry import conv_arguments, like_height, transposed_arguments
 from lean3d.errors import ConversionError
 from lean3d.ops import PlanarConv3d
@@ -22,7 +22,7 @@ __all__ = ["Planar"]
 
 @register_method("planar", "the same kernel on one plane")
 @dataclass(frozen=True)
-class Planar(Lift):
+class Planar(To3D):
     """Place every 2D kernel on one plane; pools and strides act on depth as on height.
 
     Args:
@@ -43,17 +43,17 @@ class Planar(Lift):
     def plane_axis(self) -> int:
         return self.axis
 
-    def conv(self, conv: nn.Conv2d, site: Site) -> Lifted:
+    def conv(self, conv: nn.Conv2d, site: Site) -> Converted:
         depth = like_height(conv, site)
         self._check_plane(conv, site, depth[0])
         operator = self.operator(conv_arguments(conv, depth))
-        return Lifted(operator, exact=self.axis == 0 or max(conv.kernel_size) == 1)
+        return Converted(operator, exact=self.axis == 0 or max(conv.kernel_size) == 1)
 
-    def transposed(self, conv: nn.ConvTranspose2d, site: Site) -> Lifted:
+    def transposed(self, conv: nn.ConvTranspose2d, site: Site) -> Converted:
         depth = like_height(conv, site)
         self._check_plane(conv, site, depth[0])
         arguments = transposed_arguments(conv, depth, site)
-        return Lifted(PlanarConvTranspose3d(**arguments, axis=self.axis), exact=self.axis == 0)
+        return Converted(PlanarConvTranspose3d(**arguments, axis=self.axis), exact=self.axis == 0)
 
     def operator(self, arguments: Mapping[str, Any]) -> nn.Module:
         return PlanarConv3d(**arguments, axis=self.axis)

@@ -16,12 +16,14 @@ Axes: B batch, C channels, D depth, H height, W width.
 from collections.abc import Callable
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lean3d.conversion.to3d.geometry import every_axis, pair
 from lean3d.conversion.trace.compare import tensors
 
-__all__ = ["NATIVE", "SPREAD", "STACK", "kind_of", "window"]
+__all__ = ["NATIVE", "SPREAD", "STACK", "is_local", "kind_of", "name_of", "window"]
 
 NATIVE, SPREAD, STACK = 0, 1, 2
 
@@ -53,6 +55,19 @@ NEIGHBOURS: set[Callable[..., Any]] = set()
 ADAPTIVE = _words("adaptive_avg_pool2d adaptive_max_pool2d adaptive_max_pool2d_with_indices")
 
 
+def is_local(function: Callable[..., Any]) -> bool:
+    """Whether a function uses neighbouring pixels."""
+    return getattr(function, "__name__", "") in LOCAL or function in NEIGHBOURS
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Return the name by which a function is called, such as F.conv2d."""
+    name = getattr(function, "__name__", str(function))
+    places = {"F": F, "torch": torch, "Tensor": Tensor}
+    found = (at for at, place in places.items() if getattr(place, name, None) is function)
+    return f"{next(found, 'F' if hasattr(F, name) else 'torch')}.{name}"
+
+
 def kind_of(
     function: Any, args: Any, kwargs: Any, result: Any, before: list[tuple[int, ...]]
 ) -> int:
@@ -62,7 +77,7 @@ def kind_of(
         return SPREAD if owner in ("shape", "ndim", "T", "mT") else NATIVE
     if name in HARMLESS or name in ANY_AXES:
         return NATIVE
-    if name in LOCAL or function in NEIGHBOURS:
+    if is_local(function):
         return SPREAD if name == "conv2d" and _is_pointwise(args, kwargs) else STACK
     if name in ADAPTIVE:
         size = args[1] if len(args) > 1 else kwargs["output_size"]

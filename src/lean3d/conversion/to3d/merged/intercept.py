@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lean3d.conversion.surgery.swap import become
-from lean3d.conversion.to3d.base import Folding, Lifted, Site
+from lean3d.conversion.to3d.base import Converted, Folding, Site
 from lean3d.conversion.to3d.keep_depth import resamples
 from lean3d.conversion.to3d.proof.replicate_axis import hold_still
 from lean3d.conversion.to3d.rules.registry import find_rule
@@ -114,7 +114,7 @@ class Call:
         """Split (B*D, C, H, W) into (B, C, D, H, W)."""
         return self.stack.unfold(x)
 
-    def lifted(self, kind: Any, *args: Any, **kwargs: Any) -> nn.Module:
+    def module_3d(self, kind: Any, *args: Any, **kwargs: Any) -> nn.Module:
         """Return the 3D form of a 2D torch.nn module without weights; cached per thread."""
         folding = self.folding
         settings = (*args, *(item for pair in sorted(kwargs.items()) for item in pair))
@@ -125,15 +125,15 @@ class Call:
         if key not in made:
             if len(made) >= MOST:  # settings may depend on the sizes of the volumes
                 made.pop(next(iter(made)))
-            made[key] = _lifted(kind(*args, **kwargs), folding, self.keep)
+            made[key] = _module_3d(kind(*args, **kwargs), folding, self.keep)
         return made[key]
 
 
-def _lifted(module: nn.Module, folding: Folding, keep: bool) -> nn.Module:
+def _module_3d(module: nn.Module, folding: Folding, keep: bool) -> nn.Module:
     site = Site("", folding.how, keep)
     change = find_rule(module, site)
     result: Any = change(module, site) if change else module
-    result = result.module if isinstance(result, Lifted) else result
+    result = result.module if isinstance(result, Converted) else result
     if result is not module:
         become(module, result, site)
     if folding.still is not None:
@@ -147,9 +147,9 @@ def function_rule(
     """Decorate the 3D rule of some torch functions that a forward may call on images.
 
     The rule is given a `Call` and returns what the call returns: `call.read` gives the arguments by
-    name, `call.volume` the tensor as (B, C, D, H, W), `call.lifted` the 3D form of the module that
-    computes the same, and `call.stack.fold` merges depth into the batch again. It may be in another
-    package, see `lean3d.plugins`.
+    name, `call.volume` the tensor as (B, C, D, H, W), `call.module_3d` the 3D form of the module
+    that computes the same, and `call.stack.fold` merges depth into the batch again. It may be in
+    another package, see `lean3d.plugins`.
 
     Args:
         neighbours: They use neighbouring pixels, so that a forward with one runs with depth merged

@@ -9,7 +9,8 @@ from torch import nn
 
 from lean3d.conversion.record import Check, Grade
 from lean3d.conversion.surgery.copies import precise_copy, without_memory
-from lean3d.conversion.to3d.base import Lift
+from lean3d.conversion.to3d.analyse import Need
+from lean3d.conversion.to3d.base import To3D
 from lean3d.conversion.to3d.engine import Plan
 from lean3d.conversion.to3d.proof.planes import (
     ALONG_DEPTH,
@@ -24,6 +25,8 @@ from lean3d.conversion.trace.input_sizes import find_sample
 from lean3d.errors import ConversionError
 
 __all__ = ["Proof", "first_that_holds", "prepare", "prove", "prove_sizes"]
+
+MOST_CHARACTERS = 400
 
 
 def prepare(model: nn.Module, example: object) -> Flat:
@@ -71,7 +74,7 @@ class Proof:
         if self.failure is None:
             return self
         (check, blame), otherwise = self.failure
-        raise ConversionError(_explain(check, blame(), self.plan) + otherwise)
+        raise ConversionError(_explain(check, blame(), self.plan, otherwise))
 
 
 def prove(flat: Flat, plan: Plan, planar_will_do: bool) -> Proof:
@@ -79,7 +82,7 @@ def prove(flat: Flat, plan: Plan, planar_will_do: bool) -> Proof:
     sizes = prove_sizes(flat, plan)
     if sizes.failure is not None:  # found at no cost
         return sizes
-    how: Lift = plan.how
+    how: To3D = plan.how
     results = compare_planes(flat, plan, ALONG_DEPTH)
     # modules that preserve depth cannot treat it as height; the rest of the model can
     alike = replace(plan, how=replace(how, keep_depth=0), kept={})
@@ -122,24 +125,36 @@ def _first_failure(results: list[Result]) -> Result | None:
     return next((result for result in results if not result[0].passed), None)
 
 
-def _explain(check: Check, culprit: Culprit, plan: Plan) -> str:
+def _explain(check: Check, culprit: Culprit, plan: Plan, otherwise: str) -> str:
+    """Return the true reason, the line of code if the sentence stays short, and what would help."""
     where = f"at {culprit.path!r}" if culprit.path else "(the model itself)"
-    if culprit.error is not None:
-        wrong = f"it gives another answer than in 2D (error {culprit.error:.1e})"
-    else:
-        wrong = culprit.why
-    line = plan.needs[culprit.path].line if culprit.path in plan.needs else ""
-    line = f" ({line})" if line else ""
-    return (
-        f"{culprit.kind} {where} cannot be converted: its forward treats the tensor as 2D{line}, "
-        f"because on a volume {wrong}; self-check {check.name}. {_remedy(culprit)}"
-    )
+    need = plan.needs.get(culprit.path, Need())
+    name, line = next(iter(need.without_rule.items()), ("", need.line))
+    file = ":".join(line.split(":")[:2])
+    for at in (f" ({line})" if line else "", f" ({file})" if file else ""):
+        if name:
+            why = f"there is no 3D rule for {name}{at}, which its forward calls"
+        else:
+            why = f"its forward treats the tensor as 2D{at}, because on a volume {_wrong(culprit)}"
+        text = f"{culprit.kind} {where} cannot be converted: {why}; self-check {check.name}. "
+        text += _remedy(culprit, bool(name), otherwise)
+        if len(text) <= MOST_CHARACTERS:
+            break
+    return text
 
 
-def _remedy(culprit: Culprit) -> str:
+def _wrong(culprit: Culprit) -> str:
+    if culprit.error is None:
+        return culprit.why
+    return f"it gives another answer than in 2D (error {culprit.error:.1e})"
+
+
+def _remedy(culprit: Culprit, lacks_rule: bool, otherwise: str) -> str:
     if culprit.kind in ("Flatten", "Linear"):
         return (
             "What is flattened before a linear layer must not grow with depth: pool it to one "
-            "voxel first, as nn.AdaptiveAvgPool2d(1) does"
+            f"voxel first, as nn.AdaptiveAvgPool2d(1) does{otherwise}"
         )
-    return "Write that forward for (B, C, D, H, W), for example with modules instead of functions"
+    write = "Write one with function_rule" if lacks_rule else "Write it for (B, C, D, H, W)"
+    leave = ", leave it out with where= and put a 3D module in its place" if culprit.path else ""
+    return f"{write}{leave}{otherwise}"

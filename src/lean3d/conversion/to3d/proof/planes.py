@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from lean3d.conversion.record import Check
 from lean3d.conversion.surgery.copies import duplicate, for_a_while
-from lean3d.conversion.to3d.base import Lift
+from lean3d.conversion.to3d.base import To3D
 from lean3d.conversion.to3d.engine import Plan, flat_paths, rewrite
 from lean3d.conversion.to3d.planar import Planar
 from lean3d.conversion.to3d.proof.reference import Answer, Flat, with_values
@@ -114,7 +114,7 @@ def _planes(model: nn.Module, plan: Plan, axis: int) -> Iterator[None]:
         yield
 
 
-def _planar_twin(how: Lift, axis: int) -> Lift:
+def _planar_twin(how: To3D, axis: int) -> To3D:
     """Return the same conversion with kernels that do not extend along `axis`."""
     return how.in_check(axis) or Planar(axis=axis, keep_depth=how.keep_depth)
 
@@ -124,7 +124,7 @@ def compare_sizes(flat: Flat, plan: Plan) -> Result:
     sample, model = flat.light_sample, flat.light
     # modules left 2D do not shrink depth either
     keeps = plan.how.keep_depth != 0 or bool(flat_paths(model, plan))
-    depth = sample.even(64, 32, 96) if keeps else sample.depth
+    depth = _even_depth(flat) if keeps else sample.depth
     kept = (depth, sample.size[0]) if keeps else None
     flats = [(model, image) for image in (sample.arguments, sample.make((depth, sample.size[1])))]
     wide, tall = (run_lightly(*run) for run in flats)
@@ -134,6 +134,16 @@ def compare_sizes(flat: Flat, plan: Plan) -> Result:
         passed = fits(wide, tall, run_lightly(model, sample.volume(ALONG_DEPTH, depth)))
     check = Check(SIZES, passed, None, 0.0, (depth, *sample.size))
     return check, _no_one if passed else partial(_blame_sizes, flat, plan, flats, depth, fits)
+
+
+def _even_depth(flat: Flat) -> int:
+    """Return a depth that is halved without a remainder, if the 2D model runs on such images."""
+    sample = flat.light_sample
+    for depth in (sample.even(64, 32, 96), sample.even(224, 256)):
+        with suppress(Exception):  # the model may require one size
+            run_lightly(flat.light, sample.make((depth, sample.size[1])))
+            return depth
+    return sample.depth
 
 
 def _blame_sizes(flat: Flat, plan: Plan, flats: list[Run], depth: int, fits: Any) -> Culprit:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lean3d.conversion.to3d.base import Lift, Lifted, Site
+from lean3d.conversion.to3d.base import Converted, Site, To3D
 from lean3d.conversion.to3d.geometry import like_height, same_padding
 from lean3d.conversion.to3d.rules.registry import find_rule, module_rule
 from lean3d.ops.base import pad_or_crop
@@ -46,7 +46,7 @@ class RoutedConv3d(LearntViews, Leaf):
     def __init__(
         self,
         operator: nn.Module,
-        how: Lift,
+        how: To3D,
         kernel: tuple[int, ...],
         same: tuple[Triple, Triple, Triple] | None,
     ):
@@ -90,15 +90,15 @@ def _with(operator: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
     return other
 
 
-@module_rule(Lift, "timm.layers.cond_conv2d.CondConv2d")
-def routed(conv: Any, site: Site) -> Lifted:
+@module_rule(To3D, "timm.layers.cond_conv2d.CondConv2d")
+def routed(conv: Any, site: Site) -> Converted:
     sizes: Any = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups)
     like: Any = dict(bias=conv.bias is not None, device="meta", dtype=conv.weight.dtype)
     plain = nn.Conv2d(conv.in_channels, conv.out_channels, *sizes, **like)
     change = find_rule(plain, site)
     assert change is not None
     result: Any = change(plain, site)
-    lifted = result if isinstance(result, Lifted) else Lifted(result)
+    lifted = result if isinstance(result, Converted) else Converted(result)
     deep, jump, _, apart = like_height(plain, site)
     windows: Any = (deep, *plain.kernel_size), (jump, *plain.stride), (apart, *plain.dilation)
     same = windows if conv.dynamic_padding else None
@@ -106,4 +106,4 @@ def routed(conv: Any, site: Site) -> Lifted:
     for name, parameter in lifted.module._parameters.items():
         if parameter is not None and name not in ("weight", "bias"):  # the views of SoftACS
             routed._parameters[name] = nn.Parameter(conv.weight.new_zeros(parameter.shape))
-    return Lifted(routed, lifted.exact)
+    return Converted(routed, lifted.exact)

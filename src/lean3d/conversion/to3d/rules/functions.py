@@ -35,7 +35,7 @@ def conv2d(call: Call) -> Tensor:
     settings = {name: static(given[name]) for name in ("stride", "padding", "dilation", "groups")}
     kernel, channels = tuple(weight.shape[-2:]), (weight.shape[1] * groups, weight.shape[0])
     like: Any = dict(device="meta", bias=bias is not None)
-    module = call.lifted(nn.Conv2d, *channels, kernel, **settings, **like)
+    module = call.module_3d(nn.Conv2d, *channels, kernel, **settings, **like)
     x = call.volume(given["input"])
     if call.folding.same:
         x = _same_depth(
@@ -57,7 +57,7 @@ def conv_transpose2d(call: Call) -> Tensor:
     settings = {name: static(given[name]) for name in names}
     kernel, channels = tuple(weight.shape[-2:]), (weight.shape[0], weight.shape[1] * groups)
     like: Any = dict(device="meta", bias=bias is not None)
-    module = call.lifted(nn.ConvTranspose2d, *channels, kernel, **settings, **like)
+    module = call.module_3d(nn.ConvTranspose2d, *channels, kernel, **settings, **like)
     if module.weight.ndim == 5 and weight.ndim == 4:
         raise ConversionError(
             f"{type(call.module).__name__}: F.conv_transpose2d with a computed kernel cannot be "
@@ -112,12 +112,12 @@ def _pool(call: Call, kind: Any, given: dict[str, Any], beyond: float) -> Tensor
     settings = {name: static(value) for name, value in given.items()}
     settings["stride"] = settings["stride"] or settings["kernel_size"]
     if settings["kernel_size"] == tuple(x.shape[3:]) and kind in OVER_ALL:
-        return call.stack.fold(call.lifted(OVER_ALL[kind], 1)(x))
+        return call.stack.fold(call.module_3d(OVER_ALL[kind], 1)(x))
     if call.folding.same:
         names = ("kernel_size", "stride", "dilation")
         kernel, stride, dilation = (pair(settings.get(name, 1))[0] for name in names)
         x = _same_depth(call, x, kernel, stride, dilation, beyond)
-    return call.stack.fold(call.lifted(kind, **settings)(x))
+    return call.stack.fold(call.module_3d(kind, **settings)(x))
 
 
 @function_rule(F.adaptive_avg_pool2d, F.adaptive_max_pool2d)
@@ -125,7 +125,7 @@ def adaptive_pool2d(call: Call) -> Tensor:
     given = call.read("input output_size")
     average = call.function is F.adaptive_avg_pool2d
     kind = nn.AdaptiveAvgPool2d if average else nn.AdaptiveMaxPool2d
-    module = call.lifted(kind, static(given["output_size"]))
+    module = call.module_3d(kind, static(given["output_size"]))
     return call.stack.fold(module(call.volume(given["input"])))
 
 
@@ -160,7 +160,7 @@ def pixel_shuffle(call: Call) -> Tensor:
     kind = nn.PixelShuffle if call.function is F.pixel_shuffle else nn.PixelUnshuffle
     given = call.read("input factor")
     x = given.pop("input")
-    return call.stack.fold(call.lifted(kind, *given.values())(call.volume(x)))
+    return call.stack.fold(call.module_3d(kind, *given.values())(call.volume(x)))
 
 
 @function_rule(

@@ -2,33 +2,33 @@
 
 from torch import nn
 
-from lean3d.conversion.to3d.base import Lift, Site
+from lean3d.conversion.to3d.base import Site, To3D
 from lean3d.conversion.to3d.rules.registry import module_rule
 
 __all__: list[str] = []
 
 
-@module_rule(Lift, nn.BatchNorm2d)
+@module_rule(To3D, nn.BatchNorm2d)
 def batch_norm(norm: nn.BatchNorm2d, site: Site) -> type[nn.Module]:
     return nn.BatchNorm3d
 
 
-@module_rule(Lift, nn.InstanceNorm2d)
+@module_rule(To3D, nn.InstanceNorm2d)
 def instance_norm(norm: nn.InstanceNorm2d, site: Site) -> type[nn.Module]:
     return nn.InstanceNorm3d
 
 
-@module_rule(Lift, nn.Dropout2d)
+@module_rule(To3D, nn.Dropout2d)
 def dropout(drop: nn.Dropout2d, site: Site) -> type[nn.Module]:
     return nn.Dropout3d
 
 
-@module_rule(Lift, nn.Softmax2d)
+@module_rule(To3D, nn.Softmax2d)
 def softmax_over_channels(softmax: nn.Softmax2d, site: Site) -> nn.Module:
     return nn.Softmax(dim=1)
 
 
-@module_rule(Lift, nn.LayerNorm, nn.RMSNorm)
+@module_rule(To3D, nn.LayerNorm, nn.RMSNorm)
 def last_axis_norm(norm: nn.LayerNorm | nn.RMSNorm, site: Site) -> nn.Module:
     """Channels-last normalisation is independent of depth; one over a fixed image size is not."""
     if len(norm.normalized_shape) > 1:

@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lean3d.conversion.to3d.base import Lift, Site
+from lean3d.conversion.to3d.base import Site, To3D
 from lean3d.conversion.to3d.merged.intercept import Call, function_rule
 from lean3d.conversion.to3d.rules.registry import module_rule
 from lean3d.ops.base import pad_or_crop
@@ -53,13 +53,13 @@ MODES: dict[str, Any] = {
 }
 
 
-@module_rule(Lift, *PADS)
+@module_rule(To3D, *PADS)
 def module_pad(module: Any, site: Site) -> nn.Module:
     kind = next(PADS[base] for base in type(module).__mro__ if base in PADS)
     return kind(_with_depth(module))
 
 
-@module_rule(Lift, nn.ConstantPad2d)
+@module_rule(To3D, nn.ConstantPad2d)
 def constant_pad(module: nn.ConstantPad2d, site: Site) -> nn.Module:
     return nn.ConstantPad3d(_with_depth(module), module.value)
 
@@ -82,10 +82,10 @@ def pad(call: Call) -> Any:
     if mode == "constant" and call.repeats and min(ends) >= 0:
         y, front, back = F.pad(y, (0, 0, 0, 0, *ends), mode="replicate"), 0, 0
     if (front, back) == pads[2:]:
-        return call.stack.fold(call.lifted(MODES[mode], pads, *fill)(y))
+        return call.stack.fold(call.module_3d(MODES[mode], pads, *fill)(y))
     deep = (*pads, front, back)
     if mode == "constant":
-        return call.stack.fold(call.lifted(nn.ConstantPad3d, deep, *fill)(y))
+        return call.stack.fold(call.module_3d(nn.ConstantPad3d, deep, *fill)(y))
     return call.stack.fold(F.pad(y, deep, mode))
 
 

@@ -9,7 +9,7 @@ Axes: B batch, C channels, D depth, H height, W width.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lean3d.conversion.to3d.base import Lift, Lifted, Site
+from lean3d.conversion.to3d.base import Converted, Site, To3D
 from lean3d.conversion.to3d.rules.registry import module_rule
 from lean3d.errors import ShapeError
 from lean3d.ops.leaf import Leaf
@@ -69,13 +69,14 @@ class PlanarPixelUnshuffle(Leaf):
         return f"{self.downscale_factor}, pool={self.pool}, axis={self.axis}"
 
 
-@module_rule(Lift, nn.PixelShuffle)
-def pixel_shuffle(module: nn.PixelShuffle, site: Site) -> Lifted:
+@module_rule(To3D, nn.PixelShuffle)
+def pixel_shuffle(module: nn.PixelShuffle, site: Site) -> Converted:
     factor, axis = module.upscale_factor, site.how.plane_axis
-    return Lifted(PlanarPixelShuffle(factor, 1 if site.keep else factor, axis), exact=axis == 0)
+    return Converted(PlanarPixelShuffle(factor, 1 if site.keep else factor, axis), exact=axis == 0)
 
 
-@module_rule(Lift, nn.PixelUnshuffle)
-def pixel_unshuffle(module: nn.PixelUnshuffle, site: Site) -> Lifted:
+@module_rule(To3D, nn.PixelUnshuffle)
+def pixel_unshuffle(module: nn.PixelUnshuffle, site: Site) -> Converted:
     factor, axis = module.downscale_factor, site.how.plane_axis
-    return Lifted(PlanarPixelUnshuffle(factor, 1 if site.keep else factor, axis), exact=axis == 0)
+    module_3d = PlanarPixelUnshuffle(factor, 1 if site.keep else factor, axis)
+    return Converted(module_3d, exact=axis == 0)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lean3d.conversion.to3d.base import Lift, Site
+from lean3d.conversion.to3d.base import Site, To3D
 from lean3d.conversion.to3d.geometry import isotropic, pair
 from lean3d.conversion.to3d.rules.registry import module_rule
 from lean3d.ops.leaf import Leaf
@@ -100,14 +100,14 @@ class PowerPool3d(Leaf, nn.LPPool3d):
         return y * window[0] ** (-1 / self.norm_type)
 
 
-@module_rule(Lift, nn.MaxPool2d)
+@module_rule(To3D, nn.MaxPool2d)
 def max_pool(pool: nn.MaxPool2d, site: Site) -> nn.Module:
     _refuse_indices(pool, site)
     window = _window(pool, site, dilation=pool.dilation)
     return MaxPool3d(**window, ceil_mode=pool.ceil_mode)
 
 
-@module_rule(Lift, nn.AvgPool2d)
+@module_rule(To3D, nn.AvgPool2d)
 def avg_pool(pool: nn.AvgPool2d, site: Site) -> nn.Module:
     window = _window(pool, site)
     divisor = pool.divisor_override
@@ -123,18 +123,18 @@ def avg_pool(pool: nn.AvgPool2d, site: Site) -> nn.Module:
     )
 
 
-@module_rule(Lift, nn.LPPool2d)
+@module_rule(To3D, nn.LPPool2d)
 def power_pool(pool: nn.LPPool2d, site: Site) -> nn.Module:
     window = _window(pool, site)
     return PowerPool3d(pool.norm_type, **window, ceil_mode=pool.ceil_mode)
 
 
-@module_rule(Lift, nn.AdaptiveAvgPool2d)
+@module_rule(To3D, nn.AdaptiveAvgPool2d)
 def adaptive_avg_pool(pool: nn.AdaptiveAvgPool2d, site: Site) -> nn.Module:
     return nn.AdaptiveAvgPool3d(isotropic(pool.output_size))
 
 
-@module_rule(Lift, nn.AdaptiveMaxPool2d)
+@module_rule(To3D, nn.AdaptiveMaxPool2d)
 def adaptive_max_pool(pool: nn.AdaptiveMaxPool2d, site: Site) -> nn.Module:
     _refuse_indices(pool, site)
     return nn.AdaptiveMaxPool3d(isotropic(pool.output_size))

@@ -6,12 +6,12 @@ from typing import Any, TypeAlias
 from torch import nn
 from torch.nn.utils import parametrize
 
-from lean3d.conversion.to3d.base import Lifted, Site
+from lean3d.conversion.to3d.base import Converted, Site
 
 __all__ = ["Rule", "find_rule", "module_rule"]
 
 # a rule returns the new class, or a new module on the meta device as a template
-Rule: TypeAlias = Callable[[Any, Site], nn.Module | Lifted | type[nn.Module]]
+Rule: TypeAlias = Callable[[Any, Site], nn.Module | Converted | type[nn.Module]]
 
 _RULES: dict[tuple[type, type | str], Rule] = {}
 FLAT_NAMES = {"Fold", "Unfold", "PixelShuffle", "PixelUnshuffle"}
@@ -32,12 +32,12 @@ def module_rule(how: type, *sources: type[nn.Module] | str) -> Callable[[Rule], 
     """Decorate the rule of some kinds of module: it returns their 3D form.
 
     The rule is given the 2D module and its `Site`, and returns the 3D class, a 3D module on the
-    meta device, or either in a `Lifted`. It may be in another package, see `lean3d.plugins`.
+    meta device, or either in a `Converted`. It may be in another package, see `lean3d.plugins`.
 
     A rule for a base class of `how` holds for its subclasses without a rule of their own.
 
     Args:
-        how: `Lift` for every method, or one method.
+        how: `To3D` for every method, or one method.
         sources: Classes, or the full names of classes of packages that need not be installed.
     """
 
@@ -65,7 +65,12 @@ def find_rule(module: nn.Module, site: Site) -> Rule | None:
             if (how, name) in _RULES:
                 return _RULES[how, name]
     if _is_flat(kind):
-        raise site.refuse(module, f"{type(site.how).__name__} has no rule for this 2D module")
+        leave = ", or leave it out with where= and put a 3D module in its place"
+        raise site.refuse(
+            module,
+            f"there is no 3D rule for nn.{kind.__name__}; write one with "
+            f"lean3d.conversion.module_rule{leave if site.path else ''}",
+        )
     return None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lean3d.conversion.to3d.base import Lift, Site
+from lean3d.conversion.to3d.base import Site, To3D
 from lean3d.conversion.to3d.geometry import isotropic, pair
 from lean3d.conversion.to3d.rules.registry import module_rule
 from lean3d.ops.leaf import Leaf
@@ -54,7 +54,7 @@ class PlaneThenDepth(Leaf, nn.Upsample):
         return resize(x_BCDHW, self.size, self.scale_factor, *more)
 
 
-@module_rule(Lift, nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d)
+@module_rule(To3D, nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d)
 def upsample(up: nn.Upsample, site: Site) -> nn.Module:
     kind = nn.Upsample if up.mode in MODES else PlaneThenDepth
     return kind(

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lean3d.conversion.to3d.base import Lift, Lifted, Site
+from lean3d.conversion.to3d.base import Converted, Site, To3D
 from lean3d.conversion.to3d.rules.pixel_shuffle import PlanarPixelUnshuffle
 from lean3d.conversion.to3d.rules.registry import module_rule
 
@@ -33,7 +33,7 @@ class MoveChannels(nn.Module):
         return f"last={self.last}"
 
 
-@module_rule(Lift, "torchvision.ops.misc.Permute")
+@module_rule(To3D, "torchvision.ops.misc.Permute")
 def permute(module: Any, site: Site) -> nn.Module:
     dims = tuple(module.dims)
     if dims not in ((0, 2, 3, 1), (0, 3, 1, 2)):
@@ -52,7 +52,7 @@ class PlanarSpaceToDepth(PlanarPixelUnshuffle):
         return y.unflatten(1, (x_BCDHW.shape[1], -1)).transpose(1, 2).flatten(1, 2)
 
 
-@module_rule(Lift, "timm.layers.space_to_depth.SpaceToDepth")
-def space_to_depth(module: Any, site: Site) -> Lifted:
+@module_rule(To3D, "timm.layers.space_to_depth.SpaceToDepth")
+def space_to_depth(module: Any, site: Site) -> Converted:
     axis = site.how.plane_axis
-    return Lifted(PlanarSpaceToDepth(module.bs, 1 if site.keep else module.bs, axis), axis == 0)
+    return Converted(PlanarSpaceToDepth(module.bs, 1 if site.keep else module.bs, axis), axis == 0)
