@@ -51,7 +51,7 @@ def fit(conv: nn.Conv3d, how: Lean | To3D) -> Fit:
     """Return the operator on the device of `conv`, its bias the same parameter if it stays one."""
     if not isinstance(how, (Lean, To3D)):
         raise ConversionError(
-            f"how must be {names_of(Lean)} or a method from 2D, such as ACS(), got {named(how)}"
+            f"how must be a lean form, {names_of(Lean)}, or a method from 2D, got {named(how)}"
         )
     try:
         if conv.weight.is_meta and isinstance(how, Lean):

@@ -68,7 +68,7 @@ class Deep(nn.Module):
 @pytest.mark.parametrize("name", LOCAL)
 def test_a_function_without_a_rule_is_the_reason(name):
     said = refusal(network(name))
-    assert re.search(rf"no 3D rule for {re.escape(name)} \(.*test_refusals.py:\d+", said)
+    assert re.search(rf"no 3D rule for {re.escape(name)} \(.*test_refused_models.py:\d+", said)
     assert "modules instead" not in said
 
 
