@@ -25,6 +25,7 @@ LONGEST = 16_384
 # name -> description; lean3d/cli/<name>.py has `main(arguments)`, imported only when needed
 COMMANDS = {
     "train": "train a recipe in a run folder, or resume it",
+    "evaluate": "score a run case by case, alone or against another, with a report",
     "predict": "segment an image with a trained run",
     "stream": "name what happens in a video, frame by frame, while it runs",
     "convert": "turn a 2D model into 3D, and show how that was proven",

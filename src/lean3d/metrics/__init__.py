@@ -10,6 +10,7 @@ from lean3d.metrics.intervals import Difference, Interval, bootstrap_interval, c
 from lean3d.metrics.lesions import Lesions, match_lesions
 from lean3d.metrics.masks import MaskScores, score_mask
 from lean3d.metrics.overlap import confusion_counts, dice_of_counts, iou_of_counts
+from lean3d.metrics.units import Unit, unit_of
 
 __all__ = [
     "Difference",
@@ -18,6 +19,7 @@ __all__ = [
     "Lesions",
     "MaskScores",
     "OverlapTable",
+    "Unit",
     "bootstrap_interval",
     "compare_pairs",
     "confusion_counts",
@@ -27,4 +29,5 @@ __all__ = [
     "match_lesions",
     "overlap_table",
     "score_mask",
+    "unit_of",
 ]

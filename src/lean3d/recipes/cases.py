@@ -33,9 +33,17 @@ class Case:
     label: Path | None = None
 
     @property
-    def files(self) -> list[Path]:
+    def filed(self) -> bool:
+        """Whether it is one file of labels, on the grid of which it is scored."""
+        return self.image is not None and self.label is not None
+
+    @property
+    def stamp(self) -> str:
+        """Names, sizes and dates of the files: another stamp, other data."""
         images = self.image if isinstance(self.image, tuple) else (self.image,)
-        return [path for path in (*images, self.label) if path is not None]
+        files = [path for path in (*images, self.label) if path is not None]
+        facts = [(path.resolve(), path.stat()) for path in files]
+        return "; ".join(f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in facts)
 
 
 @dataclass(frozen=True)

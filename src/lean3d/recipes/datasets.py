@@ -6,6 +6,7 @@ from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from lean3d.data import (
@@ -17,11 +18,12 @@ from lean3d.data import (
     Volume,
     cut_blocks,
 )
+from lean3d.data.load import Spacing
 from lean3d.data.shapes import SIZE
 from lean3d.errors import RunError
 from lean3d.limits import check_memory
 from lean3d.recipes.base import Recipe
-from lean3d.recipes.cases import split_cases
+from lean3d.recipes.cases import Case, split_cases
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.clips import clips
 from lean3d.recipes.features import feature_clips
@@ -30,7 +32,7 @@ from lean3d.recipes.recurrence import RecurrenceRecipe
 from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.shape import triple
 
-__all__ = ["datasets", "loaders", "split_names", "volumes"]
+__all__ = ["datasets", "generated_cases", "loaders", "split_names", "volumes"]
 
 # the names of the cases in each part
 Stored = Mapping[str, Sequence[str]]
@@ -116,6 +118,24 @@ def volumes(
         size = triple(recipe.patch, "patch")
         train = [b for v in train for b in cut_blocks(v, size, recipe.blocks, recipe.seed)]
     return train, held_out
+
+
+def generated_cases(recipe: SegmentationRecipe) -> list[Case] | None:
+    """Return the validation samples of generated data as cases; None for data of another kind."""
+    if recipe.data not in SHAPES:
+        return None
+    _, val = _shapes(recipe)
+
+    def case(index: int) -> Case:
+        def read(spacing_mm: Spacing | None) -> Volume:
+            image, label = val[index]
+            if label.ndim == 2:
+                image, label = image.unsqueeze(1), label.unsqueeze(0)
+            return Volume(image, label, np.eye(4), f"shape_{index:04}")
+
+        return Case(f"shape_{index:04}", read)
+
+    return [case(index) for index in range(recipe.val_samples)]
 
 
 def _shapes(recipe: SegmentationRecipe) -> tuple[Dataset, Dataset]:

@@ -39,5 +39,8 @@ def predict(
     if len(recipe.patch) == 2:
         height, width = recipe.patch
         window = (height, width)
-        return predict_slices(model, volume.image, window, axes=recipe.axes, **settings)
+        # a single image is cut across its thin axis alone
+        thin = [axis for axis, side in enumerate(volume.image.shape[1:]) if side == 1]
+        axes = thin[:1] or recipe.axes
+        return predict_slices(model, volume.image, window, axes=axes, **settings)
     return predict_volume(model, volume.image, triple(recipe.patch, "patch"), **settings)

@@ -1,4 +1,4 @@
-"""Training curves: loss and Dice against the epoch, one colour a run."""
+"""Training curves: loss and score against the epoch, one colour a run."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,13 +15,16 @@ __all__ = ["draw_curves"]
 
 Rows = Sequence[Mapping[str, Any]]
 
+TITLES = {"val_dice": "Validation Dice, foreground mean", "val_top1": "Validation top-1"}
 
-def draw_curves(runs: Mapping[str, Rows]) -> "Figure":
-    """Left the loss (training dashed, validation solid), right the validation Dice.
+
+def draw_curves(runs: Mapping[str, Rows], score: str = "val_dice") -> "Figure":
+    """Left the loss (training dashed, validation solid), right the validation score.
 
     Args:
-        runs: Name of a run -> its rows, with epoch, train_loss, val_loss and val_dice; epochs where
-            a value is missing or NaN are skipped.
+        runs: Name of a run -> its rows, with epoch, train_loss, val_loss and the score; epochs
+            where a value is missing or NaN are skipped.
+        score: Key of the score.
     """
     if not any(runs.values()):
         raise RunError("draw_curves needs at least one run with at least one epoch, got none")
@@ -30,8 +33,9 @@ def draw_curves(runs: Mapping[str, Rows]) -> "Figure":
     for index, (name, rows) in enumerate(runs.items()):
         _line(loss, rows, "train_loss", color=color(index), linestyle=(0, (3, 2)), linewidth=1.2)
         _line(loss, rows, "val_loss", color=color(index), linewidth=1.8)
-        _line(dice, rows, "val_dice", color=color(index), linewidth=1.8, label=name)
-    titles = "Loss (dashed training, solid validation)", "Validation Dice, foreground mean"
+        _line(dice, rows, score, color=color(index), linewidth=1.8, label=name)
+    what = TITLES.get(score, score.replace("_", " "))
+    titles = "Loss (dashed training, solid validation)", what
     for axes, title in zip((loss, dice), titles, strict=True):
         plain_axes(axes, "epoch", "")
         axes.set_title(title, loc="left", fontsize=10)

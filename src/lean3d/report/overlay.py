@@ -10,6 +10,7 @@ from lean3d.report.drawing import color, new_figure
 from lean3d.report.panel import draw_classes, draw_edges, draw_grey, draw_scale
 from lean3d.report.sheet import Sheet, legend, name_columns, name_row
 from lean3d.report.views import VIEWS, cut, fullest_slice, region, size_mm
+from lean3d.report.window import tissue_window
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,16 +30,19 @@ def draw_overlay(
     *,
     spacing: Sequence[float] | None = None,
     class_names: Sequence[str] | None = None,
+    window: tuple[float, float] | None = None,
 ) -> "Figure":
     """Axial, coronal and sagittal slices: truth, prediction, and where they differ.
 
     Each view shows the slice where the truth has most foreground, around the labelled region, in
-    radiological convention and true proportions, grey from the 1st to the 99th percentile.
+    radiological convention and true proportions.
 
     Args:
         image_DHW: Tensor or array; D grows to superior, H to anterior, W to the patient's right.
         spacing: Millimetres between voxels along D, H, W; unknown by default, voxels are cubes.
         class_names: All of them, the background first; the labels' numbers by default.
+        window: Grey values that are black and white; by default those of the labelled tissue and
+            of what is around it (tissue_window).
 
     Raises:
         ShapeError: the three are not volumes of one shape.
@@ -53,6 +57,7 @@ def draw_overlay(
     step = _spacing(spacing or (1, 1, 1))
     box = region((truth > 0) | (pred > 0), step)
     errors = error_map(truth, pred)
+    window = window or tissue_window(image, np.maximum(truth, pred))
     sheet = Sheet(tuple(size_mm(truth[box].shape, step, view) for view in VIEWS))
     figure = new_figure(*sheet.size)
     classes = {label: color(label - 1) for label in range(1, len(names))}
@@ -62,7 +67,7 @@ def draw_overlay(
         grey = cut(image[box], view, index)
         panels = [figure.add_axes(sheet.place(row, i), facecolor="black") for i in range(3)]
         for axes, (labels, paint, fill) in zip(panels, columns, strict=True):
-            draw_grey(axes, grey, _window(image), sheet.views[row])
+            draw_grey(axes, grey, window, sheet.views[row])
             draw_classes(axes, cut(labels, view, index), paint, sheet.views[row], fill)
             draw_edges(axes, view)
         if row == sheet.largest:
@@ -92,11 +97,3 @@ def _spacing(spacing: Sequence[float]) -> tuple[float, ...]:
     if len(step) != 3 or not all(0 < length < np.inf for length in step):
         raise ShapeError(f"draw_overlay takes spacing as three lengths in mm, got {spacing!r}")
     return step
-
-
-def _window(image: np.ndarray) -> tuple[float, float]:
-    finite = image[np.isfinite(image)]
-    # the empty surroundings would darken the window, whatever their share of the volume
-    inside = finite[finite > finite.min()] if finite.size else finite
-    low, high = np.percentile(inside, (1, 99)) if inside.size else (0, 1)
-    return float(low), float(max(high, low + 1e-6))

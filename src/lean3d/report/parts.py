@@ -92,4 +92,7 @@ def _picture(picture: Picture) -> str:
     uri = svg_uri(picture.figure) if picture.kind == "svg" else png_uri(picture.figure)
     caption = escape(picture.caption)
     under = f"<figcaption>{caption}</figcaption>" if caption else ""
-    return f'<figure><img src="{uri}" alt="{caption or "figure"}">{under}</figure>'
+    # three planes beside each other are scrolled, not shrunk, on a phone
+    wide = ' class="wide"' if picture.kind == "png" else ""
+    shown = f'<div class="scroll"><img{wide} src="{uri}" alt="{caption or "figure"}"></div>'
+    return f"<figure>{shown}{under}</figure>"

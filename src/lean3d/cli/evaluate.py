@@ -1,0 +1,114 @@
+"""lean3d evaluate RUN"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from lean3d.cli.device import find_device
+from lean3d.cli.parse import parse
+from lean3d.report import format_table, json_line
+
+__all__ = ["main"]
+
+# columns of a terminal, and of the names in a table
+WIDTH, NAME = 80, 12
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score a run case by case, with intervals over the cases, and write a report.
+
+    Attributes:
+        run: Folder of the run; its best weights are used.
+        data: Labelled data to evaluate on; the cases that the run held out by default.
+        against: Another run, evaluated on the same cases and compared in pairs.
+        out: Folder for report.html, scores.csv, summary.json and the predictions; RUN/evaluation
+            by default.
+        overlap: Overlapping share of consecutive windows.
+        batch_size: Samples, or windows, at a time; the recipe's by default.
+        tolerance_mm: Distance within which surfaces agree (surface Dice); by default one voxel
+            along the axis of the largest spacing.
+        lesion_iou: A lesion is found if its intersection over union with the prediction is above
+            this; by any overlap by default.
+        no_surfaces: Leave out the distances of surfaces, the slowest of the scores.
+        device: Where to compute, such as cuda; a GPU if there is one by default.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    data: str | None = None
+    against: Path | None = None
+    out: Path | None = None
+    overlap: float = 0.5
+    batch_size: int | None = None
+    tolerance_mm: float | None = None
+    lesion_iou: float = 0.0
+    no_surfaces: bool = False
+    device: str | None = None
+
+
+def main(argv: list[str]) -> None:
+    asked = parse(Evaluate, "evaluate", argv)
+    from lean3d.recipes.evaluation import Settings, evaluate
+
+    settings = Settings(
+        batch_size=asked.batch_size,
+        device=find_device(asked.device),
+        overlap=asked.overlap,
+        tolerance_mm=asked.tolerance_mm,
+        lesion_iou=asked.lesion_iou,
+        surfaces=not asked.no_surfaces,
+    )
+    result = evaluate(
+        asked.run,
+        data=asked.data,
+        against=asked.against,
+        out=asked.out,
+        settings=settings,
+        tell=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    print(_fitting(result.summary, result.columns))
+    if asked.against is not None:
+        print(f"\nagainst {asked.against}, difference of this less other, in pairs:")
+        print(_fitting(_main_rows(result.comparison), COMPARED))
+    for note in result.notes:
+        print(f"note: {note}")
+    print(f"the report is {result.out / 'report.html'}")
+    print(json_line(result.facts))
+
+
+COMPARED = {
+    "class": "class",
+    "score": "score",
+    "this": "this",
+    "other": "other",
+    "difference": "diff.",
+    "interval": "95 % CI",
+    "p": "p",
+    "better": "better",
+    "worse": "worse",
+}
+
+
+def _main_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of the main score, which is the first; the report has the others."""
+    return [row for row in rows if row["score"] == rows[0]["score"]]
+
+
+def _fitting(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
+    """Return a table of at most 80 columns: long names are cut, and last columns left out."""
+    first = next(iter(columns))
+    shown = [{**row, first: _short(str(row[first]))} for row in rows]
+    keys = list(columns)
+    while len(keys) > 2:
+        table = format_table(shown, {key: columns[key] for key in keys})
+        if max(map(len, table.splitlines())) <= WIDTH:
+            return table
+        keys.pop()
+    return format_table(shown, {key: columns[key] for key in keys})
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= NAME else f"{name[: NAME - 1]}…"

@@ -1,0 +1,54 @@
+"""How cases are predicted and scored."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+
+from lean3d.errors import RunError
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How cases are predicted and scored. An evaluation refuses what its task does not use.
+
+    Attributes:
+        batch_size: Samples, or windows, at a time; the recipe's by default.
+        device: Where to compute.
+        overlap: Overlapping share of consecutive windows.
+        tolerance_mm: Distance within which surfaces agree (surface Dice); one voxel by default,
+            along the axis of the largest spacing.
+        lesion_iou: A lesion is found if its intersection over union with the prediction is above
+            this.
+        surfaces: Compute distances of surfaces, the slowest of the scores.
+    """
+
+    batch_size: int | None = None
+    device: torch.device | str | None = None
+    overlap: float = 0.5
+    tolerance_mm: float | None = None
+    lesion_iou: float = 0.0
+    surfaces: bool = True
+
+    def check(self) -> None:
+        """Refuse values that mean nothing, before the work.
+
+        Raises:
+            RunError: names the setting.
+        """
+        wrong = {
+            "batch_size is 1 or more": self.batch_size is not None and self.batch_size < 1,
+            "overlap is a share from 0 up to, not including, 1": not 0 <= self.overlap < 1,
+            "lesion_iou is a share from 0 up to, not including, 1": not 0 <= self.lesion_iou < 1,
+            "tolerance_mm is 0 or more": not 0 <= (self.tolerance_mm or 0) < np.inf,
+        }
+        for what, failed in wrong.items():
+            if failed:
+                name = what.split()[0]
+                raise RunError(f"{what}, got {getattr(self, name)}")
+
+    def changed(self) -> set[str]:
+        """Return the names of the fields that differ from their defaults."""
+        return {f.name for f in fields(self) if getattr(self, f.name) != f.default}

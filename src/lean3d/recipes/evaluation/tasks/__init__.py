@@ -1,0 +1,1 @@
+"""The evaluation of each task, one file a task."""

@@ -1,0 +1,53 @@
+import json
+import shutil
+
+import pytest
+from cli_cases import FLAGS, last_json
+
+from lean3d.cli.main import main
+
+
+@pytest.fixture
+def trained(cases, tmp_path, capsys):
+    flags = ["--patch", 8, 8, 8, "--widths", 4, 4, "--options", "skip=full", "--num-classes", 2]
+    ask = ["train", "folder", "--data", cases, "--out", tmp_path / "run", "--held-out", "0.6"]
+    assert main([str(word) for word in [*ask, *FLAGS, *flags]]) == 0
+    capsys.readouterr()
+    return tmp_path / "run"
+
+
+def test_scores_the_held_out_cases_in_a_table_that_fits_a_terminal(lean3d, trained, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(trained, other)
+    code, out, err = lean3d("evaluate", trained, "--against", other, "--device", "cpu")
+    assert code == 0
+    *lines, _, told = out.splitlines()
+    assert max(map(len, [line for line in lines if not line.startswith("against")])) <= 80
+    assert "Dice" in lines[0]
+    assert lines[0].split()[-1] == "lesions"
+    split = json.loads((trained / "recipe.json").read_text())["split"]
+    assert json.loads(told)["cases"] == len(split["held_out"]) == 2
+    assert all(f"  {name}  Dice" in err for name in split["held_out"])
+    assert (trained / "evaluation" / "report.html").is_file()
+    assert last_json(out)["comparison"][0]["difference"] == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--data", "nowhere"], "nowhere"),
+        (["--against", "nowhere"], "nowhere"),
+        (["--overlap", "2"], "overlap"),
+        (["--lesion-iou", "1.5"], "lesion_iou"),
+        (["--tolerance-mm", "-1"], "tolerance_mm"),
+        (["--device", "tpu"], "--device"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_one_sentence(refused, trained, tmp_path, flags, words):
+    code = refused("evaluate", trained, "--out", tmp_path / "new", *flags)
+    assert words in code
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_that_is_no_run_is_one_sentence(refused, cases):
+    assert "no run folder" in refused("evaluate", cases)

@@ -1,0 +1,235 @@
+import csv
+import json
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made_runs import CASES, DICE, known_predictions, made_cases, made_run
+
+from lean3d.errors import RunError
+from lean3d.recipes import get_recipe
+from lean3d.recipes.evaluation import Settings, driver, evaluate
+from lean3d.recipes.evaluation.tasks import segmentation
+
+VOXEL = 1.0 * 2.0 * 2.5 / 1000  # mL
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    made_cases(tmp_path / "data")
+    names = ("background", "organ", "spot")
+    small = dict(num_classes=3, class_names=names, patch=(8, 8, 8), widths=(2, 2), in_channels=1)
+    return replace(get_recipe("folder"), data=str(tmp_path / "data"), **small)
+
+
+@pytest.fixture
+def folder(recipe, tmp_path):
+    split = {"train": [], "held_out": list(CASES)}
+    return made_run(tmp_path / "run", recipe, split)
+
+
+@pytest.fixture(autouse=True)
+def few_pages(request, monkeypatch):
+    """Only tests of the page draw it."""
+    if "page" not in request.node.name:
+        monkeypatch.setattr(driver, "write_report", lambda *arguments: None)
+
+
+@pytest.fixture
+def predicted(monkeypatch):
+    """Predictions that are known; their names, in the order in which they were asked for."""
+    asked = []
+
+    def predict(model, recipe, volume, **settings):
+        asked.append(volume.name)
+        return known_predictions(volume.name)
+
+    monkeypatch.setattr(segmentation, "predict", predict)
+    return asked
+
+
+def test_scores_of_every_case_worked_out_by_hand(folder, predicted):
+    scored = evaluate(folder).scored
+    organ = {name: one.rows[0] for name, one in scored.items()}
+    for name, dice in DICE.items():
+        assert organ[name]["dice"] == dice
+    half = organ["half"]
+    assert half["iou"] == pytest.approx(16 / 48)
+    # two of eight voxels along superior, each 2.5 mm
+    assert half["hd95"] == 5
+    assert (half["volume"], half["true_volume"]) == pytest.approx((32 * VOXEL, 32 * VOXEL))
+    assert organ["missed"]["volume_error"] == pytest.approx(-32 * VOXEL)
+    assert organ["added"]["volume_error"] == pytest.approx(8 * VOXEL)
+    assert [organ[name]["occurs"] for name in DICE] == ["both", "both", "missed", "added"]
+    assert math.isnan(organ["missed"]["hd95"])
+    spot = scored["half"].rows[1]
+    assert spot["occurs"] == "absent"
+    assert math.isnan(spot["dice"])
+
+
+def test_the_summary_has_scores_per_case_and_global_ones(folder, predicted):
+    organ, spot, mean = evaluate(folder).summary
+    assert [row["class"] for row in (organ, spot, mean)] == ["organ", "spot", "mean"]
+    assert organ["dice"] == pytest.approx((1 + 0.5 + 0 + 0) / 4)
+    assert organ["low"] < organ["dice"] < organ["high"]
+    both, true, found = 32 + 16, 3 * 32, 32 + 32 + 8
+    assert organ["dice_global"] == pytest.approx(2 * both / (true + found))
+    # the mean distance is that of the cases that have one
+    assert organ["hd95"] == pytest.approx((0 + 5) / 2)
+    assert (organ["missed_cases"], organ["added_cases"]) == (1, 1)
+    assert organ["lesions_text"] == "2/3 +1"
+    assert (spot["dice"], spot["cases"]) == (1, 1)
+    assert mean["dice"] == pytest.approx(((1 + 1) / 2 + 0.5 + 0 + 0) / 4)
+
+
+def test_a_lesion_is_found_from_the_given_overlap(folder, predicted):
+    organ = evaluate(folder, settings=Settings(lesion_iou=0.4)).summary[0]
+    assert organ["lesions_text"] == "1/3 +2"
+
+
+def test_the_tolerance_of_surfaces_is_in_millimetres(folder, predicted):
+    def surface(**settings):
+        return (
+            evaluate(folder, settings=Settings(**settings)).scored["half"].rows[0]["surface_dice"]
+        )
+
+    assert surface(tolerance_mm=5) == 1
+    assert 0 < surface(tolerance_mm=0.1) < 1
+    assert math.isnan(surface(surfaces=False))
+
+
+def test_writes_cases_worst_first_and_a_page_of_one_file(folder, predicted):
+    out = evaluate(folder).out
+    assert out == folder / "evaluation"
+    rows = list(csv.DictReader((out / "scores.csv").read_text().splitlines()))
+    assert [row["case"] for row in rows[::2]] == ["missed", "added", "half", "exact"]
+    assert rows[0]["hd95"] == ""
+    assert float(rows[4]["dice"]) == 0.5
+    told = json.loads((out / "summary.json").read_text())
+    assert (told["cases"], told["worst"]) == (4, "missed")
+    page = (out / "report.html").read_text()
+    for name in ("The worst case: missed", "The median case: half", "The best case: exact"):
+        assert name in page
+    assert "Confusion" in page
+    assert "Training" in page
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert page.count('class="wide"') == 3
+
+
+def test_the_mask_of_each_case_is_on_the_grid_of_its_file(folder, predicted):
+    import nibabel as nib
+
+    out = evaluate(folder).out
+    mask = nib.load(out / "predictions" / "half.nii.gz")
+    np.testing.assert_array_equal(np.asarray(mask.dataobj), CASES["half"][1])
+    assert mask.header.get_zooms() == (1.0, 2.0, 2.5)
+
+
+def test_cases_that_were_scored_are_not_predicted_again(folder, predicted, monkeypatch):
+    known = segmentation.predict
+
+    def stopping(model, recipe, volume, **settings):
+        if len(predicted) == 2:
+            raise KeyboardInterrupt
+        return known(model, recipe, volume, **settings)
+
+    monkeypatch.setattr(segmentation, "predict", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(folder)
+    monkeypatch.setattr(segmentation, "predict", known)
+    first = evaluate(folder)
+    assert sorted(predicted) == sorted(CASES)
+    again = evaluate(folder)
+    assert len(predicted) == 4
+    assert first.facts == again.facts
+    assert (folder / "evaluation" / "scores.csv").read_text()
+    # other settings, labels or weights are other scores
+    evaluate(folder, settings=Settings(lesion_iou=0.1))
+    assert len(predicted) == 8
+
+
+def test_changed_labels_and_weights_are_scored_again(folder, predicted, tmp_path):
+    evaluate(folder)
+    label = tmp_path / "data" / "labels" / "half.nii.gz"
+    label.write_bytes((tmp_path / "data" / "labels" / "exact.nii.gz").read_bytes())
+    assert evaluate(folder).scored["half"].rows[1]["occurs"] == "missed"
+    assert predicted[4:] == ["half"]
+    checkpoint = folder / "checkpoints" / "best.ckpt"
+    other = made_run(tmp_path / "other", get_recipe_of(folder), seed=1)
+    checkpoint.write_bytes((other / "checkpoints" / "best.ckpt").read_bytes())
+    evaluate(folder)
+    assert len(predicted) == 9
+
+
+def get_recipe_of(folder):
+    from lean3d.recipes.load import load_run
+
+    return load_run(folder)[1]
+
+
+def test_another_run_is_compared_in_pairs_with_a_page(
+    folder, recipe, predicted, tmp_path, monkeypatch
+):
+    other = made_run(tmp_path / "other", recipe, {"train": ["half"], "held_out": ["exact"]}, seed=1)
+
+    def predict(model, recipe, volume, **settings):
+        weights = next(model.parameters())
+        first = bool((weights == next(load(folder).parameters())).all())
+        return known_predictions(volume.name if first else "missed")
+
+    monkeypatch.setattr(segmentation, "predict", predict)
+    found = evaluate(folder, against=other)
+    dice = {row["class"]: row for row in found.comparison if row["score"] == "Dice"}
+    organ = dice["organ"]
+    assert (organ["this"], organ["other"]) == pytest.approx((1.5 / 3, 0))
+    # nothing is predicted where there is nothing: no score, and no pair
+    assert (organ["better"], organ["worse"], organ["cases"]) == (2, 0, 3)
+    assert organ["difference"] == pytest.approx(0.5)
+    assert found.notes[0].startswith(f"{other} was trained on 1 of these 4 cases (half)")
+    volume = next(r for r in found.comparison if r["score"].startswith("|vol"))
+    # the smaller error is the better one
+    assert volume["better"] == 2
+    assert "Comparison" in (found.out / "report.html").read_text()
+    assert "against_dice" in (found.out / "scores.csv").read_text()
+
+
+def load(folder):
+    from lean3d.recipes.load import load_run
+
+    return load_run(folder)[0]
+
+
+def test_runs_of_other_classes_are_not_compared(folder, recipe, tmp_path):
+    names = ("background", "organ", "dot")
+    other = made_run(tmp_path / "other", replace(recipe, class_names=names))
+    with pytest.raises(RunError, match="same classes"):
+        evaluate(folder, against=other)
+
+
+def test_other_data_are_evaluated_whole(folder, predicted, tmp_path):
+    assert len(evaluate(folder, data=str(tmp_path / "data"), out=tmp_path / "own").scored) == 4
+    (tmp_path / "data" / "images" / "exact.nii.gz").rename(tmp_path / "image.nii.gz")
+    (tmp_path / "data" / "labels" / "exact.nii.gz").rename(tmp_path / "image_label.nii.gz")
+    with pytest.raises(RunError, match="no case exact"):
+        evaluate(folder)
+
+
+def test_the_held_out_cases_are_the_default(recipe, predicted, tmp_path):
+    split = {"train": ["half", "added"], "held_out": ["exact", "missed"]}
+    folder = made_run(tmp_path / "run", recipe, split)
+    assert set(evaluate(folder).scored) == {"exact", "missed"}
+    made_cases(tmp_path / "more")
+    found = evaluate(folder, data=str(tmp_path / "more"), out=tmp_path / "out")
+    assert len(found.scored) == 4
+    assert "trained on 2 of these 4" in found.notes[0]
+
+
+@pytest.mark.parametrize(("name", "patch"), [("shapes3d", (48,) * 3), ("shapes2d", (48,) * 2)])
+def test_generated_data_are_evaluated(tmp_path, name, patch):
+    recipe = replace(get_recipe(name), widths=(2, 2), val_samples=2)
+    folder = made_run(tmp_path / "run", recipe)
+    found = evaluate(folder, settings=Settings(surfaces=False, overlap=0.0))
+    assert len(found.scored) == 2
+    assert (found.out / "predictions" / "shape_0000.npz").exists()
