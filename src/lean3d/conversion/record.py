@@ -1,8 +1,9 @@
 """Records what a conversion did and the results of its self-check."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from lean3d.table import lay_out, wrap
 
 __all__ = ["Check", "Conversion", "Grade", "Row"]
 
@@ -72,19 +73,22 @@ class Conversion:
     ends: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        return self.table()
+
+    def table(self, width: int | None = None) -> str:
+        """Every change, the checks and the grade as text.
+
+        Args:
+            width: The most characters of a line of the changes: longer texts are cut.
+        """
         head = ("path", "before", "after", "exact", "weights kept")
         body = [(row.path or "(model)", row.before, row.after, *_marks(row)) for row in self.rows]
-        lines = [*_aligned([head, *body]), "", *self.ends, *map(str, self.checks)]
-        lines += [self.note] if self.note else []
-        return "\n".join([*lines, f"{self.how}: {len(self.rows)} modules changed, {self.grade}"])
+        changes = lay_out(list(zip(head, *body, strict=True)), width=width)
+        said = [*self.ends, *map(str, self.checks), *([self.note] if self.note else [])]
+        said.append(f"{self.how}: {len(self.rows)} modules changed, {self.grade}")
+        return f"{changes}\n\n{wrap(said, width)}"
 
 
 def _marks(row: Row) -> tuple[str, str]:
     exact = ("yes" if row.exact else "no") if isinstance(row.exact, bool) else f"{row.exact:.1e}"
     return exact, "yes" if row.kept else "no"
-
-
-def _aligned(table: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    rows = (zip(row, widths, strict=True) for row in table)
-    return ["  ".join(cell.ljust(width) for cell, width in row).rstrip() for row in rows]

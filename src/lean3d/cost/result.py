@@ -82,9 +82,13 @@ class Cost:
             groups.setdefault(path, []).append(layer)
         return tuple(_sum(path, layers) for path, layers in groups.items())
 
-    def table(self, stages: int | None = None) -> str:
-        """Aligned text for people, layer by layer or in stages of that depth."""
-        return cost_table(self, self._rows(stages))
+    def table(self, stages: int | None = None, width: int | None = None) -> str:
+        """Aligned text for people, layer by layer or in stages of that depth.
+
+        Args:
+            width: The most characters of a line: longer names are cut, other columns follow below.
+        """
+        return cost_table(self, self._rows(stages), width)
 
     def csv(self, stages: int | None = None) -> str:
         """Comma-separated values, layer by layer or in stages of that depth."""

@@ -7,6 +7,8 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from lean3d.table import lay_out, wrap
+
 if TYPE_CHECKING:
     from lean3d.cost.result import Cost, LayerCost
 
@@ -36,15 +38,14 @@ def cost_csv(layers: Sequence[LayerCost]) -> str:
     return text.getvalue()
 
 
-def cost_table(cost: Cost, layers: Sequence[LayerCost]) -> str:
+def cost_table(cost: Cost, layers: Sequence[LayerCost], width: int | None = None) -> str:
     """Layers with parameters or multiply-adds one by one, the others summed, then the total."""
     shown = [_line(layer) for layer in layers if layer.params or layer.macs]
     quiet = [_line(layer) for layer in layers if not (layer.params or layer.macs)]
     other = Line(("other modules", f"{len(quiet)} of them", ""), *_sums(quiet))
     total = Line(("total", f"profile {cost.profile}", ""), *_sums([*shown, other]))
-    head, *body, last = _aligned([*shown, other, total])
-    rule = "-" * len(head)
-    return "\n".join([head, rule, *body, rule, last, *_summary(cost)])
+    table = lay_out(_columns([*shown, other, total]), right=range(3, 8), width=width, total=True)
+    return f"{table}\n{wrap(_summary(cost), width)}"
 
 
 def _line(layer: LayerCost) -> Line:
@@ -63,19 +64,17 @@ def _sums(lines: list[Line]) -> tuple[int, int, int, int, int]:
     )
 
 
-def _aligned(lines: list[Line]) -> list[str]:
-    """A head and the lines; the last, the total, sets the units of the columns."""
-    columns = [
+def _columns(lines: list[Line]) -> list[list[str]]:
+    """Headers and cells; the last line, the total, sets the units."""
+    names = zip(("layer", "type", "output"), *(line.names for line in lines), strict=True)
+    return [
+        *map(list, names),
         _column("params ({})", [line.params for line in lines]),
         _column("{}MACs", [line.macs for line in lines]),
         _column("interactions ({})", [line.interactions for line in lines]),
         ["activations (MiB)", *(_number(line.activation_bytes, 2**20) for line in lines)],
         ["MACs per byte", *(f"{line.macs / max(line.moved_bytes, 1):.2f}" for line in lines)],
     ]
-    names = zip(("layer", "type", "output"), *(line.names for line in lines), strict=True)
-    cells = [*(_padded(list(column), str.ljust) for column in names)]
-    cells += [_padded(column, str.rjust) for column in columns]
-    return ["  ".join(row) for row in zip(*cells, strict=True)]
 
 
 def _column(name: str, values: list[int]) -> list[str]:
@@ -86,11 +85,6 @@ def _column(name: str, values: list[int]) -> list[str]:
 
 def _number(value: int, scale: int) -> str:
     return f"{value:,}" if scale == 1 or value == 0 else f"{value / scale:,.3f}"
-
-
-def _padded(cells: list[str], justify) -> list[str]:
-    width = max(map(len, cells))
-    return [justify(cell, width) for cell in cells]
 
 
 def _unit(value: int) -> tuple[int, str]:

@@ -7,35 +7,28 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from lean3d.report.cells import Columns, Row, column_names, column_texts, is_number
+from lean3d.table import lay_out
 
 __all__ = ["format_table", "json_line"]
 
 
-def format_table(rows: Sequence[Row], columns: Columns = None) -> str:
+def format_table(rows: Sequence[Row], columns: Columns = None, *, width: int | None = None) -> str:
     """Return aligned plain text: a header, a rule, one line per row; "-" where a row has no value.
 
     Args:
         columns: Keys in order, or key -> header, with the unit in the header: {"macs": "MACs (G)"}.
+        width: The most characters of a line, as `lay_out` fits them; any number by default.
     """
-    cells = [
-        _column(header, [row.get(key) for row in rows])
-        for key, header in column_names(rows, columns).items()
-    ]
-    head, *body = ["  ".join(line).rstrip() for line in zip(*cells, strict=True)] or [""]
-    rule = "-" * max(map(len, [head, *body]))
-    return "\n".join([head, rule, *body])
+    named = column_names(rows, columns)
+    values = [[row.get(key) for row in rows] for key in named]
+    right = [n for n, column in enumerate(values) if any(map(is_number, column))]
+    texts = [[head, *column_texts(v)] for head, v in zip(named.values(), values, strict=True)]
+    return lay_out(texts, right=right, width=width)
 
 
 def json_line(value: Any) -> str:
     """One compact line of JSON; NaN and infinities become null, tensors of one value numbers."""
     return json.dumps(_plain(value), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def _column(header: str, values: list[Any]) -> list[str]:
-    texts = [header, *column_texts(values)]
-    width = max(map(len, texts))
-    to_right = any(is_number(value) for value in values)
-    return [text.rjust(width) if to_right else text.ljust(width) for text in texts]
 
 
 def _plain(value: Any) -> Any:

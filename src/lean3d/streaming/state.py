@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lean3d.errors import ShapeError
+from lean3d.table import lay_out
 
 __all__ = [
     "NEVER",
@@ -90,9 +91,9 @@ class StateBytes:
         return sum(self.slots.values())
 
     def __str__(self) -> str:
-        width = max(map(len, self.slots))
-        rows = [f"{key:{width}}  {n:>12,}  {self.kinds[key]}" for key, n in self.slots.items()]
-        return "\n".join([*rows, f"{'total':{width}}  {self.total:>12,}"])
+        sizes = ["bytes", *(f"{size:,}" for size in self.slots.values()), f"{self.total:,}"]
+        kinds = ["kind", *(self.kinds[key] for key in self.slots), ""]
+        return lay_out([["slot", *self.slots, "total"], sizes, kinds], right=[1], total=True)
 
 
 def stack(states: Sequence[Mapping[str, Tensor]]) -> State:
