@@ -66,7 +66,7 @@ def test_an_absent_extra_is_named_where_it_is_needed():
 
 
 def test_import_loads_no_third_package_and_no_part_of_torch_that_torch_does_not():
-    before = "import sys, numpy, torch\nbefore = set(sys.modules)\nimport lean3d\n"
+    before = "import sys, numpy, torch\nbefore = set(sys.modules)\nimport lean3d\nlean3d.convert\n"
     new = "print({m for m in set(sys.modules) - before if m.partition('.')[0] != 'lean3d'})"
     loaded = eval(python(before + new))
     assert {m.partition(".")[0] for m in loaded} <= set(sys.stdlib_module_names)

@@ -1,6 +1,7 @@
 """End a command at a signal as at an error: temporary files are removed, with an exit code."""
 
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -107,7 +108,8 @@ def advising(folder: Path, record: str = "") -> Iterator[None]:
         yield
     except Stopped as stopped:
         if (folder / record).exists():
-            stopped.advice = f"go on in {folder} with the same command and --resume"
+            where = shlex.quote(str(folder))
+            stopped.advice = f"go on in {where} with the same command and --resume"
         raise
 
 

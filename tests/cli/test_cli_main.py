@@ -1,6 +1,8 @@
 import contextlib
 import logging
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +24,58 @@ def test_help_names_every_command(lean3d):
 
 def test_version(lean3d):
     assert lean3d("--version")[:2] == (0, f"lean3d {package.__version__}\n")
+
+
+@pytest.mark.parametrize("flag", ["--version", "--help"])
+def test_help_and_version_do_not_wait_for_torch(flag):
+    code = "import sys, runpy; sys.argv[1:] = [sys.argv[1]]\n"
+    code += "try: runpy.run_module('lean3d', run_name='__main__')\n"
+    code += "except SystemExit as end: sys.exit(end.code or 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, flag], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "lean3d" in done.stdout
+
+
+@pytest.mark.parametrize("asked", [[], ["--json"]])
+def test_the_line_of_json_is_for_programs_or_those_who_ask(lean3d, monkeypatch, asked):
+    words = *asked, "models", "unet*"
+    assert lean3d(*words)[1].splitlines()[-1].startswith('[{"name":')
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert lean3d(*words)[1].splitlines()[-1].startswith("[{") == bool(asked)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["models"],
+        ["count", "r2plus1d_18", "--input", "1,3,8,32,32"],
+        ["convert", "unet2d", "--how", "acs"],
+    ],
+)
+@pytest.mark.parametrize("columns", [80, 120])
+def test_tables_fit_the_terminal(lean3d, monkeypatch, words, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    code, out, _ = lean3d(*words)
+    assert code == 0
+    assert max(map(len, out.splitlines()[:-1])) <= columns
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_the_shell_completes_commands_flags_recipes_and_models(lean3d, tmp_path):
+    (tmp_path / "script").write_text(lean3d("--completion")[1])
+
+    def completed(*words):
+        places = " ".join(map(shlex.quote, words))
+        code = f"source {tmp_path / 'script'}; COMP_WORDS=({places}); COMP_CWORD={len(words) - 1}"
+        code += '; _lean3d; echo "${COMPREPLY[@]}"'
+        return subprocess.check_output(["bash", "-c", code], text=True).split()
+
+    assert completed("lean3d", "co") == ["convert", "count"]
+    assert sorted(completed("lean3d", "train", "brain")) == ["brain2d", "brain3d", "brain_acs"]
+    assert completed("lean3d", "train", "brain3d", "--weight") == ["--weight-decay"]
+    assert completed("lean3d", "count", "unet") == ["unet2d", "unet3d"]
+    assert completed("lean3d", "count", "unet3d", "--sta") == ["--stages"]
+    assert completed("lean3d", "load", "scan") == []
 
 
 def test_an_unknown_command_suggests_the_nearest(refused):

@@ -12,12 +12,13 @@ from lean3d.cli.device import find_device
 from lean3d.cli.fits import check_fits
 from lean3d.cli.model import ModelFlags
 from lean3d.cli.parse import parse
+from lean3d.cli.show import show_json, show_table
 from lean3d.cost import Share, bench, count, explain, kinds, layer_shares
 from lean3d.errors import RunError
 from lean3d.files import check_outputs, write_text
 from lean3d.limits import check_number
 from lean3d.recipes.operators import operator
-from lean3d.report import format_table, json_line
+from lean3d.report import json_line
 from lean3d.tasks.layout import channels_last, channels_last_
 
 __all__ = ["main"]
@@ -141,10 +142,10 @@ def _rows(shares: Mapping[str, list[Share]]) -> list[dict[str, Any]]:
 def _show(record: dict[str, Any]) -> None:
     sizes = "x".join(map(str, record["input"]))
     threads, rounds = record["threads"], record["rounds"]
-    print(format_table(record["timings"], TIMINGS))
+    show_table(record["timings"], TIMINGS)
     print(f"input {sizes} on {record['device']}, {threads} threads, medians of {rounds} rounds\n")
-    print(format_table(record["kinds"], {"model": "model", "name": "layers of a kind", **SHARES}))
+    show_table(record["kinds"], {"model": "model", "name": "layers of a kind", **SHARES})
     print()
-    print(format_table(record["layers"], {"model": "model", "name": "layer", "kind": "", **SHARES}))
+    show_table(record["layers"], {"model": "model", "name": "layer", "kind": "", **SHARES})
     print(f"\nforward pass: {record['why']}")
-    print(json_line(record))
+    show_json(record)

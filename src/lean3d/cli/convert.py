@@ -11,13 +11,13 @@ from lean3d.checkpoints import load_checkpoint
 from lean3d.cli.fits import check_fits
 from lean3d.cli.model import ModelFlags
 from lean3d.cli.parse import parse
+from lean3d.cli.show import show_json, show_table, width
 from lean3d.cli.weights import save_weights
 from lean3d.conversion import convert
 from lean3d.conversion.methods import table
 from lean3d.files import check_outputs
 from lean3d.limits import check_number
 from lean3d.recipes.operators import conversion
-from lean3d.report import format_table, json_line
 
 __all__ = ["main"]
 
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> None:
     if {"-h", "--help"} & set(argv):
         with suppress(SystemExit):
             parse(Convert, "convert", argv)
-        print(format_table(table(), ("--how", "a kernel becomes")))
+        show_table(table(), ("--how", "a kernel becomes"))
         return
     asked = parse(Convert, "convert", argv)
     how = conversion(asked.how)
@@ -80,23 +80,21 @@ def main(argv: list[str]) -> None:
     if asked.out is not None:
         save_weights(deep, asked.out)
     record: Any = deep.conversion
-    print(record)
+    print(record.table(width()))
     rows = [
         dict(path=row.path, before=row.before, after=row.after, exact=row.exact)
         for row in record.rows
     ]
     written = None if asked.out is None else str(asked.out)
-    print(
-        json_line(
-            {
-                "model": asked.network.model,
-                "how": asked.how,
-                "grade": record.grade,
-                "parameters": sum(p.numel() for p in deep.parameters()),
-                "weights_loaded": asked.weights is not None,
-                "out": written,
-                "ends": record.ends,
-                "changed": rows,
-            }
-        )
+    show_json(
+        {
+            "model": asked.network.model,
+            "how": asked.how,
+            "grade": record.grade,
+            "parameters": sum(p.numel() for p in deep.parameters()),
+            "weights_loaded": asked.weights is not None,
+            "out": written,
+            "ends": record.ends,
+            "changed": rows,
+        }
     )

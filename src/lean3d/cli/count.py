@@ -7,6 +7,7 @@ from torch import nn
 
 from lean3d.cli.model import ModelFlags
 from lean3d.cli.parse import parse
+from lean3d.cli.show import show_json, width
 from lean3d.cost import count
 from lean3d.cost.profiles import Profile
 from lean3d.errors import RunError
@@ -59,10 +60,10 @@ def main(argv: list[str]) -> None:
         write_text(asked.csv, cost.csv(asked.stages))
     if asked.json is not None:
         write_text(asked.json, json_line(record) + "\n")
-    print(cost.table(asked.stages))
+    print(cost.table(asked.stages, width()))
     if asked.stream:
         print(_kept(record["state_bytes"]))
-    print(json_line({key: value for key, value in record.items() if key != "layers"}))
+    show_json({key: value for key, value in record.items() if key != "layers"})
 
 
 def _state_bytes(model: nn.Module, sizes: tuple[int, ...]) -> dict[str, int]:

@@ -7,9 +7,9 @@ import torch
 
 from lean3d.cli.live_model import LiveFlags, load_live
 from lean3d.cli.parse import parse
+from lean3d.cli.show import show_json
 from lean3d.errors import RunError
 from lean3d.files import check_outputs, write_whole
-from lean3d.report import json_line
 from lean3d.streaming.export import SUFFIXES, compare_export, export_step
 
 __all__ = ["main"]
@@ -49,17 +49,15 @@ def main(argv: list[str]) -> None:
     print(f"  in   {', '.join(exported.inputs)}")
     print(f"  out  {', '.join(exported.outputs)}")
     print(f"  equal to the model over {STEPS} steps of two streams, to {apart:.1e}")
-    print(
-        json_line(
-            {
-                "model": asked.model,
-                "out": str(asked.out),
-                "bytes": size,
-                "inputs": list(exported.inputs),
-                "outputs": list(exported.outputs),
-                "frames": [live.found.frame[0], live.chunk, side, side],
-                "delay": live.delay,
-                "largest_difference": apart,
-            }
-        )
+    show_json(
+        {
+            "model": asked.model,
+            "out": str(asked.out),
+            "bytes": size,
+            "inputs": list(exported.inputs),
+            "outputs": list(exported.outputs),
+            "frames": [live.found.frame[0], live.chunk, side, side],
+            "delay": live.delay,
+            "largest_difference": apart,
+        }
     )

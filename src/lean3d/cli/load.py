@@ -8,12 +8,12 @@ import tyro
 
 from lean3d.checkpoints import load_checkpoint, open_checkpoint
 from lean3d.cli.parse import parse
+from lean3d.cli.show import show_json
 from lean3d.cli.weights import save_weights
 from lean3d.errors import RunError
 from lean3d.files import check_outputs
 from lean3d.models import list_models
 from lean3d.recipes.make import make_model
-from lean3d.report import json_line
 
 __all__ = ["main"]
 
@@ -51,4 +51,4 @@ def main(argv: list[str]) -> None:
     written = None if asked.out is None else str(asked.out)
     summary = {key: value for key, value in vars(loaded).items() if key != "loaded"}
     model_row = {"model": network.name, "arguments": network.arguments, "out": written}
-    print(json_line(model_row | summary | {"tensors": len(loaded.loaded)}))
+    show_json(model_row | summary | {"tensors": len(loaded.loaded)})

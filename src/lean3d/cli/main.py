@@ -10,6 +10,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import lean3d
 from lean3d.cli.sentence import escaped, sentence
@@ -17,7 +18,10 @@ from lean3d.errors import RunError
 from lean3d.optional import require
 from lean3d.signals import Stopped, stoppable
 
-__all__ = ["main"]
+__all__ = ["ASKED", "main"]
+
+# whether the line of JSON is printed in a terminal too: lean3d --json COMMAND ...
+ASKED: ContextVar[bool] = ContextVar("ASKED", default=False)
 
 # maximum characters of an argument: more than any path has
 LONGEST = 16_384
@@ -44,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Every error is one sentence on stderr; LEAN3D_DEBUG=1 adds the traceback.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    asked = ASKED.set(arguments[:1] == ["--json"])
     try:
         _prepare_stdout()
         _check_text(arguments)
@@ -64,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("lean3d: interrupted", file=sys.stderr)
         return 130
+    finally:
+        ASKED.reset(asked)
 
 
 @contextmanager
@@ -129,11 +136,13 @@ def _flush_stdout() -> None:
 
 @stoppable()
 def _dispatch(arguments: list[str]) -> int:
-    name, *rest = arguments or ["--help"]
+    name, *rest = arguments[ASKED.get() :] or ["--help"]
     if name in ("-h", "--help"):
         print(_help())
     elif name == "--version":
         print(f"lean3d {lean3d.__version__}")
+    elif name == "--completion":
+        print(importlib.import_module("lean3d.cli.completion").completion(), end="")
     elif name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
@@ -147,5 +156,10 @@ def _dispatch(arguments: list[str]) -> int:
 def _help() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {what}" for name, what in COMMANDS.items()]
-    usage = ["usage: lean3d COMMAND ...", "", lean3d.__doc__ or "", "", *lines, ""]
-    return "\n".join([*usage, "lean3d COMMAND --help says more; lean3d --version is the version."])
+    usage = ["usage: lean3d [--json] COMMAND ...", "", lean3d.__doc__ or "", "", *lines, ""]
+    more = [
+        "lean3d COMMAND --help says more; lean3d --version is the version.",
+        "The last line is JSON in a pipe or a file, and in a terminal with --json.",
+        "lean3d --completion is a script that completes commands and flags in bash and zsh.",
+    ]
+    return "\n".join([*usage, *more])

@@ -7,10 +7,10 @@ from typing import Annotated
 import tyro
 
 from lean3d.cli.parse import parse
+from lean3d.cli.show import show_json, show_table
 from lean3d.errors import RunError
 from lean3d.files import write_between
 from lean3d.models import ModelEntry, find_model, list_models
-from lean3d.report import format_table, json_line
 
 __all__ = ["main"]
 
@@ -35,10 +35,10 @@ def main(argv: list[str]) -> None:
     rows = [_row(find_model(name)) for name in list_models(asked.pattern)]
     if not rows:
         raise RunError(f"no model is called like {asked.pattern!r}; lean3d models lists them all")
-    print(format_table(rows, COLUMNS))
+    show_table(rows, COLUMNS)
     if asked.out is not None:
         write_between(asked.out, "models", _markdown(rows))
-    print(json_line(rows))
+    show_json(rows)
 
 
 def _row(entry: ModelEntry) -> dict[str, str]:

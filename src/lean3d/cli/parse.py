@@ -13,7 +13,7 @@ import tyro
 
 from lean3d.errors import RunError
 
-__all__ = ["parse"]
+__all__ = ["flags", "parse"]
 
 Arguments = TypeVar("Arguments")
 
@@ -63,7 +63,7 @@ def _events(kind: Any, default: Any, refuse: Any) -> Iterator[None]:
                 refuse(f"required: {', '.join(_flag(m.arg) for m in event.missing_arguments)}")
             case errors.UnrecognizedArgs():
                 unknown = [token for token in event.tokens if token.startswith("-")]
-                near = difflib.get_close_matches((unknown or [""])[0], _names(default or kind), n=1)
+                near = difflib.get_close_matches((unknown or [""])[0], flags(default or kind), n=1)
                 hint = f"; did you mean {near[0]}?" if near else ""
                 refuse(f"unrecognized options: {', '.join(event.tokens)}{hint}")
             case errors.InvalidChoice():
@@ -90,12 +90,12 @@ def _flag(argument: Any) -> str:
     return name if argument.is_positional() else f"{name} {argument.lowered.metavar}"
 
 
-def _names(settings: Any) -> list[str]:
+def flags(settings: Any) -> list[str]:
     """Return the flags of a dataclass, or of one of its values, and of the dataclasses in it."""
     names = []
     for field in fields(settings):
         inner = getattr(settings, field.name, field.type)
         inside = is_dataclass(inner) or is_dataclass(field.type)
         part = inner if is_dataclass(inner) else field.type
-        names += _names(part) if inside else [f"--{field.name.replace('_', '-')}"]
+        names += flags(part) if inside else [f"--{field.name.replace('_', '-')}"]
     return names

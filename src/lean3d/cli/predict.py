@@ -9,11 +9,11 @@ import tyro
 
 from lean3d.cli.device import find_device
 from lean3d.cli.parse import parse
+from lean3d.cli.show import show_json, show_table
 from lean3d.cli.sources import run_files
 from lean3d.data import Volume, load_volume, save_mask
 from lean3d.errors import RunError
 from lean3d.files import check_outputs, write_whole
-from lean3d.report import format_table, json_line
 
 __all__ = ["main", "segment"]
 
@@ -47,10 +47,10 @@ def main(argv: list[str]) -> None:
     with write_whole(asked.out) as temporary:
         names = segment(asked.image, asked.run, temporary, **settings)
         rows = _volumes(load_volume(asked.image, temporary), names)
-    print(format_table(rows[1:]))
+    show_table(rows[1:])
     print(f"the mask is {asked.out}")
     millilitres = {row["class"]: row["volume (mL)"] for row in rows}
-    print(json_line({"mask": str(asked.out), "run": str(asked.run), "volume_ml": millilitres}))
+    show_json({"mask": str(asked.out), "run": str(asked.run), "volume_ml": millilitres})
 
 
 def segment(image: tuple[Path, ...], run: Path, out: Path, **settings: Any) -> tuple[str, ...]:

@@ -10,13 +10,13 @@ import tyro
 from lean3d.cli.live_model import LiveFlags, LiveModel, load_live
 from lean3d.cli.live_output import Output, Track, out_paths
 from lean3d.cli.parse import parse
+from lean3d.cli.show import show_json, show_table
 from lean3d.data.frames import FrameSource
 from lean3d.data.prefetch import Prefetch
 from lean3d.data.source import open_frames, public_name
 from lean3d.errors import LeanError, RunError
 from lean3d.infer.live import Session
 from lean3d.limits import check_number
-from lean3d.report import format_table, json_line
 from lean3d.signals import check_stopped
 
 __all__ = ["main"]
@@ -131,8 +131,8 @@ def _report(asked: Watch, rows: list[dict[str, Any]]) -> None:
     """Print a table, a line of JSON and a sentence per failed source; return exit code 2 if any."""
     columns = ["source", "frames", "fps", "median ms", "p99 ms", "dropped"]
     # with --json stdout is lines of JSON alone
-    print(format_table(rows, columns), file=sys.stderr if asked.json else sys.stdout)
-    print(json_line({"model": asked.model, "sources": rows}))
+    show_table(rows, columns, file=sys.stderr if asked.json else sys.stdout)
+    show_json({"model": asked.model, "sources": rows}, always=asked.json)
     for row in rows:
         if number := row.get("damaged"):
             print(

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lean3d.cli.parse import parse
+from lean3d.cli.show import show_json, show_table
 from lean3d.recipes import Recipe, get_recipe, list_recipes
-from lean3d.report import format_table, json_line
 from lean3d.signals import advising
 
 __all__ = ["main"]
@@ -48,10 +48,10 @@ def main(argv: list[str]) -> None:
         results = run(train.recipe, out, resume=train.resume, **more)
     # with the settings that its data decided
     recipe = Recipe.from_dict(read_record(out)["recipe"])
-    print(format_table(_table(results, recipe)))
+    show_table(_table(results, recipe))
     print(f"the run is in {out}")
     summary = {key: value for key, value in results.items() if key != "epochs"}
-    print(json_line({"run": str(out), "recipe": train.recipe.name, **summary, **_best(results)}))
+    show_json({"run": str(out), "recipe": train.recipe.name, **summary, **_best(results)})
 
 
 def _help() -> str:
