@@ -1,3 +1,6 @@
+import json
+import shlex
+
 import numpy as np
 import pytest
 from cli_cases import FLAGS, last_json, save
@@ -96,20 +99,51 @@ def test_a_full_disk_leaves_no_half_checkpoint(lean3d, cases, tmp_path, full_dis
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
 
 
-def test_trains_on_a_folder_of_videos(lean3d, refused, tmp_path):
+SMALL = "--widths", 4, 4, 4, 4, "--size", 32, "--clip", 5
+
+
+def images(folder, num=4):
     from PIL import Image
 
-    for name in ("bow", "wave"):
+    folder.mkdir(parents=True)
+    for t in range(num):
+        Image.new("RGB", (40, 40), (60 * t, 0, 0)).save(folder / f"{t}.png")
+
+
+def test_trains_on_a_folder_of_videos_by_the_names_of_its_classes(lean3d, refused, tmp_path):
+    for name in ("Bow Down", "wave"):
         for video in range(2):
-            (tmp_path / name / str(video)).mkdir(parents=True)
-            for t in range(4):
-                Image.new("RGB", (40, 40), (60 * t, 0, 0)).save(
-                    tmp_path / name / str(video) / f"{t}.png"
-                )
-    small = "--widths", 4, 4, 4, 4, "--size", 32, "--clip", 5, "--data", tmp_path
-    ask = "train", "videos", *small, *FLAGS, "--out", tmp_path.parent / "run"
-    assert "--num-classes 2 --class-names bow wave" in refused(*ask)
-    code, out, _ = lean3d(*ask, "--class-names", "bow", "wave")
+            images(tmp_path / "data" / name / str(video))
+    (tmp_path / "data" / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "data" / "wave" / "._0.mp4").write_bytes(b"no video")
+    (tmp_path / "data" / "wave" / "notes.txt").write_text("no video")
+    ask = "train", "videos", *SMALL, *FLAGS, "--data", tmp_path / "data", "--out", tmp_path / "run"
+    told = refused(*ask, "--class-names", "a", "b")
+    flags = shlex.split(told.split("pass ")[-1])
+    assert flags == ["--num-classes", "2", "--class-names", "Bow Down", "wave"]
+    code, out, err = lean3d(*ask)
     assert code == 0
     assert out.splitlines()[0].split() == ["class", "top-1"]
-    assert {"val_top1", "val_top5", "val_top1_bow"} <= last_json(out).keys()
+    assert {"val_top1", "val_top5", "val_top1_Bow Down"} <= last_json(out).keys()
+    assert "1 file(s) in" in err
+    assert lean3d(*ask, *flags, "--resume", "--epochs", 2)[0] == 0
+
+
+def test_trains_on_a_published_data_set_in_grey(lean3d, tmp_path):
+    lists = {
+        "jester-v1-labels.csv": "Swiping Left\nStop Sign\n",
+        "jester-v1-train.csv": "1;Swiping Left\n2;Stop Sign\n3;Stop Sign\n",
+        "jester-v1-validation.csv": "4;Stop Sign\n",
+    }
+    for name, text in lists.items():
+        (tmp_path / name).write_text(text)
+    for number in (1, 2, 4):
+        images(tmp_path / "20bn-jester-v1" / str(number))
+    look = "--in-channels", 1, "--width", 40, "--crop", "corners", "--flip", "--step", 2
+    ask = "train", "videos", *SMALL, *FLAGS, *look, "--directed", "Swiping Left"
+    run = tmp_path / "run"
+    code, _, err = lean3d(*ask, "--data", f"jester:{tmp_path}", "--out", run)
+    assert code == 0
+    assert "1 video(s) of train are listed and absent, such as 3" in err
+    recipe = json.loads((run / "recipe.json").read_text())["recipe"]
+    assert recipe["class_names"] == ["Swiping Left", "Stop Sign"]

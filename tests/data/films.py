@@ -10,13 +10,13 @@ FILMS = Path(os.environ.get("LEAN3D_DATA", Path(__file__).parents[3] / "shared" 
 REAL = ("demo.mp4", (256, 340), 280), ("test.avi", (240, 320), 164)
 
 
-def film(path, frames=12, size=(48, 64), codec="mpeg4", rate=10, options=None):
+def film(path, frames=12, size=(48, 64), codec="mpeg4", rate=10, options=None, encode=None):
     """A video whose frame `t` has brightness 10 t mod 230 + 10; returns the path."""
     import av
 
     random = np.random.default_rng(0)
     with av.open(str(path), "w", options=options or {}) as container:
-        stream = container.add_stream(codec, rate=rate)
+        stream = container.add_stream(codec, rate=rate, options=encode or {})
         stream.height, stream.width = size
         stream.pix_fmt = "yuv420p"
         for t in range(frames):

@@ -4,9 +4,9 @@ import os
 import pytest
 import torch
 
+from lean3d.data.frame_times import measure
 from lean3d.data.pipe import RawFrames, read_raw_size
 from lean3d.data.source import public_name
-from lean3d.data.video_clips import VideoClips
 from lean3d.errors import DataError
 
 
@@ -66,4 +66,4 @@ def test_a_source_is_named_without_its_passwords(what, shown):
 def test_a_pipe_among_the_videos_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.mp4")
     with pytest.raises(DataError, match=r"a\.mp4 is no file"):
-        VideoClips([(tmp_path / "a.mp4", 0)], 1, clip=2, size=16)
+        measure(tmp_path / "a.mp4")

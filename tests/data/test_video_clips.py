@@ -4,9 +4,12 @@ import torch
 from films import FILMS, REAL, film
 from PIL import Image
 
+from lean3d.data.clip_window import ClipWindow
+from lean3d.data.listing import Recording
+from lean3d.data.look import SCALES, Look
 from lean3d.data.pixels import fit_frame
 from lean3d.data.video import VideoFile
-from lean3d.data.video_clips import SCALES, VideoClips, find_videos, split_videos
+from lean3d.data.video_clips import VideoClips, with_times
 from lean3d.errors import DataError
 
 
@@ -26,30 +29,16 @@ def root(tmp_path_factory):
     return root
 
 
-def test_classes_are_the_folders_in_order_with_all_their_videos(root):
-    names, videos = find_videos(root)
-    assert names == ["bow", "wave"]
-    assert [(path.name, label) for path, label in videos] == [
-        ("0.mp4", 0),
-        ("images", 0),
-        ("0.mp4", 1),
-        ("1.mp4", 1),
-        ("2.mp4", 1),
-    ]
-
-
-def test_a_share_of_every_class_is_held_out_and_no_video_is_in_both_parts(root):
-    _, videos = find_videos(root)
-    train, val = split_videos(videos, 0.4, seed=0)
-    assert sorted(train + val) == sorted(videos)
-    assert [label for _, label in val] == [0, 1]
-    assert split_videos(videos, 0.4, 0) == (train, val)
-    assert len({tuple(split_videos(videos, 0.4, seed)[1]) for seed in range(9)}) > 1
+def drawn(videos, num=1, seed=0, *, clip=4, size=24, vary=True, step=1, fps=None, **look):
+    recordings = [Recording(path, (label,)) for path, label in videos]
+    sides = size if isinstance(size, tuple) else (size, size)
+    given = dict(window=ClipWindow(clip, step, fps), look=Look(sides, **look), vary=vary)
+    return VideoClips(recordings, num, seed, **given)
 
 
 def test_without_variation_a_clip_is_the_middle_of_the_video(root):
     path = root / "wave" / "0.mp4"
-    clip, label = VideoClips([(path, 1)], 1, clip=4, size=24, vary=False)[0]
+    clip, label = drawn([(path, 1)], vary=False)[0]
     frames = [frame.pixels for frame in VideoFile(path)]
     expected = torch.stack([fit_frame(pixels, (24, 24)) for pixels in frames[3:7]], 1)
     torch.testing.assert_close(clip, expected)
@@ -58,10 +47,10 @@ def test_without_variation_a_clip_is_the_middle_of_the_video(root):
 
 def test_varied_clips_begin_anywhere_and_seed_and_index_decide_them(root):
     videos = [(root / "bow" / "images", 0)]
-    clips = VideoClips(videos, 40, clip=3, size=16)
+    clips = drawn(videos, 40, clip=3, size=16)
     firsts = {round(float((clip[0, 0, 0, 0] * 0.225 + 0.45) * 255)) for clip, _ in clips}
     assert firsts == {0, 10, 20, 30}
-    again = VideoClips(videos, 40, clip=3, size=16)
+    again = drawn(videos, 40, clip=3, size=16)
     assert all(torch.equal(clips[i][0], again[i][0]) for i in range(5))
 
 
@@ -72,7 +61,7 @@ def test_a_varied_clip_shows_one_square_of_one_of_the_scales_in_all_its_frames(t
     for number in range(2):
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
     sides, lefts, tops = set(), set(), set()
-    for clip, _ in VideoClips([(tmp_path, 0)], 80, clip=2, size=16):
+    for clip, _ in drawn([(tmp_path, 0)], 80, clip=2, size=16):
         assert torch.equal(clip[:, 0], clip[:, 1])
         column, row = ((clip[:2, 0] * 0.225 + 0.45) * 85).unbind()
         wide, high = column[0, 15] - column[0, 0], row[15, 0] - row[0, 0]
@@ -85,38 +74,33 @@ def test_a_varied_clip_shows_one_square_of_one_of_the_scales_in_all_its_frames(t
 
 
 def test_a_short_video_begins_anew_at_its_end(root):
-    clip, _ = VideoClips([(root / "bow" / "images", 0)], 1, clip=8, size=16, vary=False)[0]
+    clip, _ = drawn([(root / "bow" / "images", 0)], clip=8, size=16, vary=False)[0]
     values = ((clip[0, :, 0, 0] * 0.225 + 0.45) * 255).round().int().tolist()
     assert values == [0, 10, 20, 30, 40, 50, 0, 10]
 
 
 def test_the_key_changes_with_whatever_changes_the_clips(root):
-    videos = find_videos(root)[1]
-    size = dict(clip=4, size=24)
-    keys = {
-        VideoClips(videos, 5, **size).key,
-        VideoClips(videos[1:], 5, **size).key,
-        VideoClips(videos, 6, **size).key,
-        VideoClips(videos, 5, 1, **size).key,
-        VideoClips(videos, 5, clip=5, size=24).key,
-    }
-    assert len(keys) == 5
-    assert VideoClips(videos, 5, **size).key in keys
+    videos = [(path, 0) for path in sorted((root / "wave").iterdir())]
+    others = dict(num=6), dict(seed=1), dict(clip=5), dict(step=2), dict(size=25), dict(flip=True)
+    keys = {drawn(videos, **{"num": 5, **other}).key for other in others}
+    keys |= {drawn(videos, 5).key, drawn(videos[1:], 5).key}
+    assert len(keys) == len(others) + 2
+    assert drawn(videos, 5).key in keys
 
 
 def test_a_damaged_video_stops_before_the_first_clip(root, tmp_path):
     (tmp_path / "torn.mp4").write_text("no video" * 50)
     with pytest.raises(DataError, match=r"torn\.mp4"):
-        VideoClips([(root / "wave" / "0.mp4", 0), (tmp_path / "torn.mp4", 1)], 1, clip=4, size=24)
+        drawn([(root / "wave" / "0.mp4", 0), (tmp_path / "torn.mp4", 1)])
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9])
 def test_a_video_cut_behind_its_index_stops_before_the_first_clip(tmp_path, share):
     path = film(tmp_path / "cut.mp4", frames=40, options={"movflags": "faststart"})
-    VideoClips([(path, 0)], 1, clip=4, size=16)
+    drawn([(path, 0)])
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(DataError, match=r"cut\.mp4 is truncated: its index promises 40 frames"):
-        VideoClips([(path, 0)], 1, clip=4, size=16)
+        drawn([(path, 0)])
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.mov", "a.ts", "a.mpg"])
@@ -132,20 +116,73 @@ def test_real_videos_pass_the_check_of_their_index(name, size, frames):
     VideoFile(FILMS / name).check_index()
 
 
-@pytest.mark.parametrize("bad", [dict(clip=0, size=9), dict(clip=4, size=0)])
+@pytest.mark.parametrize("bad", [dict(clip=0), dict(size=0), dict(step=0), dict(fps=0)])
 def test_refuses_clips_that_hold_nothing(root, bad):
-    with pytest.raises(DataError, match="VideoClips needs"):
-        VideoClips(find_videos(root)[1], 1, **bad)
+    with pytest.raises(DataError, match="a clip has"):
+        drawn([(root / "bow" / "images", 0)], **bad)
 
 
-def test_folders_that_cannot_be_learnt_from_are_sentences(tmp_path):
-    with pytest.raises(DataError, match=r"no folder .*nowhere"):
-        find_videos(tmp_path / "nowhere")
-    (tmp_path / "wave").mkdir()
-    with pytest.raises(DataError, match="1 class folder"):
-        find_videos(tmp_path)
-    (tmp_path / "bow").mkdir()
-    with pytest.raises(DataError, match="bow holds no video"):
-        find_videos(tmp_path)
-    with pytest.raises(DataError, match="wave has one video"):
-        split_videos([(tmp_path / "wave" / "a.mp4", 0)], 0.2, 0)
+def values(clip_CTHW):
+    """Brightness of the middle of each frame, 0 to 255."""
+    middle = clip_CTHW[0, :, clip_CTHW.shape[2] // 2, clip_CTHW.shape[3] // 2]
+    return ((middle * 0.225 + 0.45) * 255).round().int().tolist()
+
+
+@pytest.fixture(scope="module")
+def stills(tmp_path_factory):
+    """Sixty images at 25 a second; image t has brightness 4 t."""
+    folder = tmp_path_factory.mktemp("stills")
+    for number in range(60):
+        Image.fromarray(np.full((20, 30, 3), 4 * number, np.uint8)).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("frames", "step", "fps", "expected"),
+    [
+        (8, 2, None, range(22, 38, 2)),
+        (8, 7, None, range(5, 60, 7)),
+        (5, 1, 5.0, [15, 20, 25, 30, 35]),
+        (3, 2, 5.0, [15, 25, 35]),
+    ],
+)
+def test_a_clip_holds_every_so_many_frames_at_the_rate_asked_for(
+    stills, frames, step, fps, expected
+):
+    clip, _ = drawn([(stills, 0)], clip=frames, step=step, fps=fps, vary=False, size=16)[0]
+    assert values(clip) == [4 * number for number in expected]
+
+
+@pytest.mark.parametrize(
+    ("span", "expected"),
+    [
+        (dict(frames=(30, 34)), [30, 31, 32, 33]),
+        (dict(frames=(58, 99)), [58, 59, 58, 59]),
+        (dict(seconds=(1.2, 1.32)), [30, 31, 32, 33]),
+        (dict(seconds=(2.2, None)), [55, 56, 57, 58]),
+    ],
+)
+def test_a_clip_lies_within_the_stretch_of_its_recording(stills, span, expected):
+    recording = Recording(stills, (0,), **span)
+    for vary in (False, True):
+        clips = VideoClips([recording], 9, window=ClipWindow(4), look=Look((16, 16)), vary=vary)
+        found = [[value // 4 for value in values(clip)] for clip, _ in clips]
+        assert expected in found
+        assert all(min(expected) <= min(numbers) for numbers in found)
+
+
+def test_of_several_labels_a_sample_has_one_and_over_an_epoch_all(stills):
+    recording = Recording(stills, (3, 5))
+    given = dict(window=ClipWindow(2), look=Look((16, 16)))
+    labels = {int(label) for _, label in VideoClips([recording], 20, **given)}
+    assert labels == {3, 5}
+
+
+def test_damaged_videos_are_left_out_on_request_and_named(root, tmp_path):
+    (tmp_path / "torn.mp4").write_text("no video" * 50)
+    both = [Recording(root / "wave" / "0.mp4", (0,)), Recording(tmp_path / "torn.mp4", (1,))]
+    with pytest.raises(DataError, match=r"torn\.mp4.*--skip-damaged leaves them out"):
+        with_times(both)
+    whole, times, errors = with_times(both, skip_damaged=True)
+    assert (whole, list(times)) == (both[:1], [both[0].path])
+    assert "torn.mp4" in str(errors[0])

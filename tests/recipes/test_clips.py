@@ -64,7 +64,7 @@ def test_clips_have_the_sizes_of_the_recipe_and_splits_their_own_digits():
         (dict(data="Jester"), "no folder Jester"),
         (dict(data=""), "needs data"),
         (dict(held_out=1.0), "held_out"),
-        (dict(in_channels=1), "video has 3 channels"),
+        (dict(in_channels=1), "digits have 3 channels"),
         (
             dict(num_classes=27, class_names=None),
             "23 classes.*asks for 27.*--class-names left right",

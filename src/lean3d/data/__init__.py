@@ -9,6 +9,7 @@ from lean3d.data.affinities import (
 )
 from lean3d.data.blocks import cut_blocks
 from lean3d.data.brain import TISSUES, brain_slabs, mni152
+from lean3d.data.clip_window import ClipWindow
 from lean3d.data.digits import MovingDigits
 from lean3d.data.export import save_image
 from lean3d.data.folder import find_pairs
@@ -16,7 +17,9 @@ from lean3d.data.formats.registry import Scan, register_reader, register_writer
 from lean3d.data.grid import Grid
 from lean3d.data.intensity import Scale, is_ct, normalise, window
 from lean3d.data.layouts.registry import Found, Item, find_items, list_layouts, register_layout
+from lean3d.data.listing import Listing, Recording
 from lean3d.data.load import load_folder, load_volume
+from lean3d.data.look import Look
 from lean3d.data.mask import save_mask
 from lean3d.data.motions import MOTIONS
 from lean3d.data.neurites import Neurites
@@ -25,6 +28,7 @@ from lean3d.data.prefetch import Prefetch
 from lean3d.data.shapes import SHAPES_2D, SHAPES_3D, Shapes2D, Shapes3D
 from lean3d.data.source import open_frames
 from lean3d.data.video_clips import VideoClips
+from lean3d.data.video_sets import list_video_sets, load_videos, video_set
 from lean3d.data.video_write import write_video
 from lean3d.data.volume import Volume
 
@@ -33,14 +37,18 @@ __all__ = [
     "SHAPES_2D",
     "SHAPES_3D",
     "TISSUES",
+    "ClipWindow",
     "EpochSampler",
     "Found",
     "Grid",
     "Item",
+    "Listing",
+    "Look",
     "MovingDigits",
     "Neurites",
     "PatchDataset",
     "Prefetch",
+    "Recording",
     "Scale",
     "Scan",
     "Shapes2D",
@@ -57,7 +65,9 @@ __all__ = [
     "instances_of_membranes",
     "is_ct",
     "list_layouts",
+    "list_video_sets",
     "load_folder",
+    "load_videos",
     "load_volume",
     "mni152",
     "normalise",
@@ -69,6 +79,7 @@ __all__ = [
     "save_image",
     "save_mask",
     "shrink_labels",
+    "video_set",
     "window",
     "write_video",
 ]

@@ -112,9 +112,9 @@ class Recipe:
                 self.refuse(name, f"must be at most {MOST_SAMPLES:,}")
         if self.num_classes < 2 and (self.num_classes or "num_classes" not in self.measured):
             self.refuse("num_classes", "must be 2 or more")
-        if self.class_names and len(self.class_names) != self.num_classes:
+        if self.class_names and len(self.class_names) != self.num_classes and self.num_classes:
             self.refuse("class_names", f"must name {self.num_classes} classes")
-        if self.class_names and len(set(self.class_names)) != self.num_classes:
+        if self.class_names and len(set(self.class_names)) != len(self.class_names):
             self.refuse("class_names", "must all differ")
         self._check_numbers()
 

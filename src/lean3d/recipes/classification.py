@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from lean3d.data.frames import MOST_FPS
+from lean3d.data.look import Crop
 from lean3d.recipes.base import Recipe
 
 __all__ = ["ClassificationRecipe"]
@@ -13,13 +15,32 @@ class ClassificationRecipe(Recipe):
     """A run on clips of video, one class a clip.
 
     Attributes:
-        data: digits, gestures of handwritten digits, or a folder with a folder of videos per class.
+        data: digits, gestures of handwritten digits; a folder with a folder of videos per class;
+            or NAME:DIR, a published data set (docs/video_data.md).
+        num_classes: Classes; 0 for those of the videos.
+        split: Which of the published splits of the data set.
         train_samples: Clips per epoch.
         val_samples: Clips to validate on; the same in every epoch.
         clip: Frames of a sample.
-        video: Frames of the video of digits that a sample is a random piece of.
+        step: From each frame of a sample to the next, in frames of the video.
+        fps: Frames per second to which videos are resampled first; their own by default.
+        video: Frames of a whole video: of digits, and those that a recurrent head learns from.
         size: Height and width of a frame.
-        held_out: Share of each class's videos that are kept for validation.
+        width: Width of a frame, if it is not its height.
+        crop: Part of the frame that a sample shows: scales, a part of one of four sizes anywhere;
+            corners, one of them in a corner or the middle; short_side, a crop of the size after the
+            frame is scaled.
+        short_side: Shorter side of the scaled frame, from and to; the smaller one to validate.
+        flip: Mirror every second sample.
+        directed: Names of classes with a direction, which are never mirrored.
+        mean: Of each channel of pixels from 0 to 1; 0.45 by default.
+        std: Likewise; 0.225 by default.
+        held_out: Share of each class's videos that are kept for validation, where the data set has
+            no part for it.
+        test_share: Share of each class's videos that are kept for `lean3d evaluate`, likewise.
+        group_by: A regular expression: videos in whose path it finds the same text stay in one
+            part, such as _g[0-9]+_ for the groups of UCF101.
+        skip_damaged: Leave damaged videos out and name them.
         scoring: Of a model with one output per frame: learn from and score the last, or every one.
         turn: Epochs per stage of alternating two-stage training on clips that are small in space
             or in time, for a network of atoms (STDCF); 0 to train on whole clips.
@@ -29,12 +50,26 @@ class ClassificationRecipe(Recipe):
 
     task: ClassVar[str] = "classification"
     sample: ClassVar[str] = "clips"
+    measured: ClassVar[tuple[str, ...]] = ("num_classes",)
 
     in_channels: int = 3
+    split: int = 1
     clip: int = 19
+    step: int = 1
+    fps: float | None = None
     video: int = 32
     size: int = 32
+    width: int | None = None
+    crop: Crop = "scales"
+    short_side: tuple[int, ...] | None = None
+    flip: bool = False
+    directed: tuple[str, ...] = ()
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
     held_out: float = 0.2
+    test_share: float = 0.0
+    group_by: str | None = None
+    skip_damaged: bool = False
     scoring: Literal["last", "every"] = "last"
     turn: int = 0
     shrink: int = 2
@@ -42,19 +77,50 @@ class ClassificationRecipe(Recipe):
 
     @property
     def input_size(self) -> tuple[int, ...]:
-        return (self.clip, self.size, self.size)
+        return (self.clip, *self.sides)
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of a frame."""
+        return (self.size, self.width or self.size)
 
     def check(self) -> None:
         """Refuse invalid values."""
         super().check()
-        if not 2 <= self.clip <= self.video:
+        if self.clip < 2:
+            self.refuse("clip", "is 2 frames or more")
+        if self.data == "digits" and self.clip > self.video:
             self.refuse("clip", f"is 2 frames or more, at most the {self.video} of its video")
         if not 0 < self.held_out < 1:
             self.refuse("held_out", "is a share between 0 and 1")
-        if self.size < 16:
-            self.refuse("size", "is 16 pixels or more")
+        if not 0 <= self.test_share < 1:
+            self.refuse("test_share", "is a share from 0 up to, not including, 1")
+        if min(self.sides) < 16:
+            self.refuse("size" if self.size < 16 else "width", "is 16 pixels or more")
         if self.turn < 0:
             self.refuse("turn", "must be 0 or more")
-        for name in ("shrink", "skip"):
+        for name in ("shrink", "skip", "step", "split"):
             if getattr(self, name) < 1:
                 self.refuse(name, "must be 1 or more")
+        self._check_look()
+
+    def _check_look(self) -> None:
+        if self.fps is not None and not 0 < self.fps <= MOST_FPS:
+            self.refuse("fps", f"is a rate above 0, at most {MOST_FPS}")
+        if self.short_side is not None and not (
+            len(self.short_side) == 2 and 1 <= self.short_side[0] <= self.short_side[1]
+        ):
+            self.refuse("short_side", "is two sizes, the smaller first, such as 256 320")
+        if self.crop == "short_side" and self.short_side is None:
+            self.refuse("short_side", "is needed by crop short_side, such as 256 320")
+        if (self.mean is None) != (self.std is None):
+            self.refuse("std", "and mean are given together")
+        for name in ("mean", "std"):
+            if len(getattr(self, name) or (1,)) not in (1, self.in_channels):
+                self.refuse(name, f"is one number, or one for each of {self.in_channels} channels")
+        if self.std is not None and min(self.std) <= 0:
+            self.refuse("std", "is above 0")
+        if self.directed and self.num_classes:
+            unknown = [name for name in self.directed if name not in self.names]
+            if unknown:
+                self.refuse("directed", f"names no class: {', '.join(unknown)}")

@@ -16,6 +16,8 @@ from lean3d.errors import RunError
 from lean3d.recipes import plan
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.cases import is_generated, split_cases
+from lean3d.recipes.classification import ClassificationRecipe
+from lean3d.recipes.clips import listing
 from lean3d.recipes.intensity import scales
 from lean3d.recipes.segmentation import SegmentationRecipe
 
@@ -60,6 +62,22 @@ def resolve(recipe: Recipe, stored: Stored | None = None, say: Say | None = None
         if not getattr(recipe, name):
             flag = name.replace("_", "-")
             raise RunError(f"recipe {recipe.name} needs {name}; pass --{flag}")
+    return recipe
+
+
+@resolve.register
+def _(
+    recipe: ClassificationRecipe, stored: Stored | None = None, say: Say | None = None
+) -> ClassificationRecipe:
+    if recipe.data == "digits":
+        resolve.dispatch(Recipe)(recipe)
+        return recipe
+    if recipe.class_names is not None:
+        return replace(recipe, num_classes=recipe.num_classes or len(recipe.class_names))
+    names = listing(recipe).classes
+    if recipe.num_classes in (0, len(names)):  # others are refused when the clips are made
+        recipe = replace(recipe, num_classes=len(names), class_names=names)
+    recipe.check()
     return recipe
 
 

@@ -8,11 +8,11 @@ __all__ = ["videos"]
 
 @register_recipe
 def videos() -> ClassificationRecipe:
-    """A D-ResNet-18 on your videos, a folder a class: give --data, --num-classes, --class-names."""
+    """A D-ResNet-18 on your videos, a folder a class: or a published data set: give --data."""
     return ClassificationRecipe(
         name="videos",
         data="",
-        num_classes=2,
+        num_classes=0,
         model="d_resnet_18",
         size=112,
         train_samples=1000,
