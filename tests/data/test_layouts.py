@@ -84,3 +84,139 @@ def test_an_unknown_layout_suggests_the_nearest(tmp_path):
 
 def test_every_layout_says_what_it_is():
     assert all(list_layouts().values())
+
+
+def table(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(",".join(map(str, row)) for row in rows) + "\n")
+
+
+def lidc(folder, num=5):
+    (folder / "nodule").mkdir(parents=True)
+    random = np.random.default_rng(0)
+    names = [f"LIDC-IDRI-000{i}_0" for i in range(num)]
+    for name in names:
+        voxel = random.integers(0, 255, (20, 20, 20)).astype(np.uint8)
+        np.savez(folder / "nodule" / f"{name}.npz", voxel=voxel, answer1=voxel > 200)
+    split = [[f"{names[i]}.npz", f"{names[-1]}.npz" if i == 0 else ""] for i in range(num - 1)]
+    table(folder / "train_test_split.csv", [["train", "test"], *split])
+    levels = [[name, i + 1] for i, name in enumerate(names)]
+    table(folder / "info" / "nodules.csv", [["index", "malignancy_mode"], *levels])
+    return folder
+
+
+def test_nodules_of_lidc_have_masks_splits_and_malignancy(tmp_path):
+    found = find_items(f"lidc:{lidc(tmp_path)}")
+    assert [item.split for item in found.items] == ["train"] * 4 + ["test"]
+    assert [item.target for item in found.items] == [(0,), (0,), None, (1,), (1,)]
+    volume = load_volume(found.items[0].image, found.items[0].label, num_classes=2)
+    assert ((volume.image[0] > 200) == volume.label).all()
+    (tmp_path / "nodule" / "LIDC-IDRI-0002_0.npz").unlink()
+    with pytest.raises(DataError, match=r"names .*LIDC-IDRI-0002_0\.npz, which is not there"):
+        find_items(f"lidc:{tmp_path}")
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def test_volumes_of_lits_are_found_in_their_batches(tmp_path):
+    touch(tmp_path, "Batch 1/volume-2.nii", "Batch 2/volume-10.nii")
+    touch(tmp_path, "Batch 1/segmentation-2.nii", "masks/segmentation-10.nii")
+    found = find_items(f"lits:{tmp_path}")
+    assert [item.name for item in found.items] == ["volume-2", "volume-10"]
+    assert found.items[1].label.parent.name == "masks"
+    assert found.class_names == ("background", "liver", "lesion")
+    (tmp_path / "masks" / "segmentation-10.nii").unlink()
+    with pytest.raises(DataError, match=r"volume-10\.nii has no segmentation-10"):
+        find_items(f"lits:{tmp_path}")
+
+
+def test_brains_of_ibsr_are_split_11_5_2(tmp_path):
+    for number in range(1, 19):
+        name = f"IBSR_{number:02}"
+        endings = "ana", "ana_strip", "seg_ana", "segTRI_ana"
+        touch(tmp_path, *(f"{name}/{name}_{ending}.nii.gz" for ending in endings))
+    found = find_items(f"ibsr:{tmp_path}")
+    assert [item.split for item in found.items] == ["train"] * 11 + ["test"] * 5 + ["val"] * 2
+    first = found.items[0]
+    assert (first.image.name, first.label.name) == (
+        "IBSR_01_ana.nii.gz",
+        "IBSR_01_segTRI_ana.nii.gz",
+    )
+
+
+@pytest.mark.parametrize(
+    ("endings", "values"),
+    [
+        (("_t1", "_t1ce", "_t2", "_flair", "_seg"), (0, 1, 2, 4)),
+        (("-t1n", "-t1c", "-t2w", "-t2f", "-seg"), (0, 1, 2, 3)),
+    ],
+)
+def test_channels_of_brats_are_in_one_order(tmp_path, endings, values):
+    touch(tmp_path, *(f"case1/case1{ending}.nii.gz" for ending in endings))
+    found = find_items(f"brats:{tmp_path}")
+    assert [path.name for path in found.items[0].image] == [
+        f"case1{ending}.nii.gz" for ending in endings[:4]
+    ]
+    assert found.label_values == values
+    (tmp_path / "case1" / f"case1{endings[2]}.nii.gz").unlink()
+    with pytest.raises(DataError, match=f"case1 has no case1{endings[2]}"):
+        find_items(f"brats:{tmp_path}")
+
+
+@pytest.mark.parametrize("name", ["nodulemnist3d.npz", "nodulemnist3d_64.npz"])
+def test_volumes_of_medmnist_have_their_splits_and_classes(tmp_path, name):
+    random = np.random.default_rng(0)
+    side, arrays = 64 if "64" in name else 28, {}
+    for split, num in (("train", 3), ("val", 1), ("test", 2)):
+        arrays[f"{split}_images"] = random.integers(0, 255, (num, *(side,) * 3), dtype=np.uint8)
+        arrays[f"{split}_labels"] = np.arange(num).reshape(-1, 1) % 2
+    np.savez_compressed(tmp_path / name, **arrays)
+    for data in (tmp_path, tmp_path / name):
+        found = find_items(f"medmnist:{data}")
+        assert [item.split for item in found.items] == ["train"] * 3 + ["val"] + ["test"] * 2
+        assert [item.target for item in found.items] == [(0,), (1,), (0,), (0,), (0,), (1,)]
+        assert found.class_names == ("benign", "malignant")
+    assert (found.items[2].read().image[0].numpy() == arrays["train_images"][2]).all()
+    np.savez(tmp_path / "organmnist3d.npz", a=np.zeros(3))
+    with pytest.raises(DataError, match="give one file"):
+        find_items(f"medmnist:{tmp_path}")
+    with pytest.raises(DataError, match="has no array train_labels"):
+        find_items(f"medmnist:{tmp_path}/organmnist3d.npz")
+
+
+def test_a_table_names_scans_and_classes(tmp_path):
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", np.random.default_rng(0).normal(size=(4, 5, 6)))
+    rows = [["file", "label", "split"], ["b.npy", "sick", "train"], ["a.npy", "healthy", "test"]]
+    table(tmp_path / "labels.csv", rows)
+    found = find_items(f"csv:{tmp_path}")
+    assert [(i.name, i.target, i.split) for i in found.items] == [
+        ("a", (0,), "test"),
+        ("b", (1,), "train"),
+    ]
+    assert found.class_names == ("healthy", "sick")
+    table(tmp_path / "labels.csv", [["file", "x", "y"], ["b.npy", 1, 0], ["a.npy", 0, 4]])
+    assert [item.target for item in find_items(f"csv:{tmp_path}").items] == [(0, 4), (1, 0)]
+
+
+BAD_TABLES = {
+    "names c.npy, which is not there": [["file", "label"], ["c.npy", 1]],
+    "has no column file": [["scan", "label"], ["a.npy", 1]],
+    "has no column of classes": [["file"], ["a.npy"]],
+    "has an empty class": [["file", "label"], ["a.npy", ""]],
+    "names a twice": [["file", "label"], ["a.npy", 1], ["a.npy", 0]],
+    "split is train, val or test, got 'dev'": [["file", "label", "split"], ["a.npy", 1, "dev"]],
+}
+
+
+@pytest.mark.parametrize("sentence", BAD_TABLES)
+def test_a_table_that_does_not_fit_is_refused(tmp_path, sentence):
+    np.save(tmp_path / "a.npy", np.zeros((4, 5, 6)))
+    table(tmp_path / "labels.csv", BAD_TABLES[sentence])
+    with pytest.raises(DataError, match=sentence):
+        find_items(f"csv:{tmp_path}")

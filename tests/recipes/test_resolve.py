@@ -153,6 +153,19 @@ def test_the_only_case_is_split_into_slabs(tmp_path):
     assert held_out.label.any()
 
 
+def test_the_split_of_published_data_is_kept(tmp_path):
+    (tmp_path / "nodule").mkdir()
+    voxel = np.random.default_rng(0).integers(0, 255, (8, 8, 8)).astype(np.uint8)
+    for name in "abc":
+        np.savez(tmp_path / "nodule" / f"{name}.npz", voxel=voxel, answer1=voxel > 200)
+    (tmp_path / "train_test_split.csv").write_text("train,test\na.npz,b.npz\nc.npz,\n")
+    done = resolve(replace(get_recipe("folder"), data=f"lidc:{tmp_path}"))
+    train, held_out = volumes(done)
+    assert [volume.name for volume in (*train, *held_out)] == ["a", "c", "b"]
+    assert done.names == ("background", "nodule")
+    assert (train[0].label.numpy() == (voxel > 200)).all()
+
+
 def test_a_resumed_run_keeps_what_its_data_decided(recipe):
     done = resolve(recipe)
     assert adopt(recipe, done) == done

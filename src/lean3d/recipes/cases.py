@@ -91,6 +91,8 @@ def split_cases(
     if not recipe.data:
         raise RunError(f"recipe {recipe.name} needs data; pass --data with a folder of scans")
     cases = data_cases(recipe)
+    if stored is None and recipe.fold is None and (published := _published(recipe, cases)):
+        return published
     if len(cases) == 1 and recipe.fold is None:
         cases = _slabs_of(cases[0], recipe.held_out)
         return Split(*([case] for case in cases))
@@ -106,6 +108,15 @@ def split_cases(
     random.Random(recipe.seed).shuffle(cases)
     held_out = min(max(1, round(recipe.held_out * len(cases))), len(cases) - 1)
     return Split(cases[held_out:], cases[:held_out])
+
+
+def _published(recipe: SegmentationRecipe, cases: list[Case]) -> Split | None:
+    """Return the split of the data's authors, train and val or train and test, if there is one."""
+    parts = {item.name: item.split for item in find_items(recipe.data).items}
+    train, val, test = (
+        [case for case in cases if parts[case.name] == part] for part in ("train", "val", "test")
+    )
+    return Split(train, val or test) if train and (val or test) else None
 
 
 def _fold(cases: list[Case], recipe: SegmentationRecipe) -> Split:

@@ -1,0 +1,51 @@
+"""Scans with classes in a table, for classification."""
+
+from pathlib import Path
+from typing import Any
+
+from lean3d.data.formats.registry import is_scan, split, stem
+from lean3d.data.layouts.registry import Found, Item, register_layout
+from lean3d.data.layouts.tables import read_table
+from lean3d.errors import DataError
+
+__all__ = ["csv"]
+
+PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+@register_layout
+def csv(folder: Path) -> Found:
+    """Scans and DIR/labels.csv: a column `file`, columns of classes, and `split` if there is one"""
+    path = folder if folder.is_file() else folder / "labels.csv"
+    rows = read_table(path, "file")
+    answers = [name for name in rows[0] if name not in ("file", "split", "")]
+    if not answers:
+        raise DataError(f"{path} has no column of classes beside file; add one, such as label")
+    classes = _classes(path, rows, answers)
+    items = tuple(_item(path, row, answers, classes) for row in rows)
+    names = [item.name for item in items]
+    if double := {name for name in names if names.count(name) > 1}:
+        raise DataError(f"{path} names {min(double)} twice; leave one of the rows out")
+    return Found(tuple(sorted(items, key=lambda item: item.name)), classes)
+
+
+def _classes(path: Path, rows: list[dict[str, str]], answers: list[str]) -> tuple[str, ...] | None:
+    """Names of the classes in alphabetic order; None if they are numbers."""
+    values = {row[name] for row in rows for name in answers}
+    if "" in values:
+        raise DataError(f"{path} has an empty class; fill it in, or leave the row out")
+    return None if all(value.isdecimal() for value in values) else tuple(sorted(values))
+
+
+def _item(
+    path: Path, row: dict[str, str], answers: list[str], classes: tuple[str, ...] | None
+) -> Item:
+    scan = path.parent / row["file"]
+    if not split(scan)[0].exists() or not is_scan(split(scan)[0]):
+        raise DataError(f"{path} names {row['file']}, which is not there; add it, or correct it")
+    target = tuple(int(row[n]) if classes is None else classes.index(row[n]) for n in answers)
+    part = row.get("split", "").lower()
+    if part and part not in PARTS:
+        raise DataError(f"{path}: split is train, val or test, got {part!r} for {row['file']}")
+    chosen: Any = PARTS.get(part)
+    return Item(stem(scan), scan, target=target, split=chosen)
