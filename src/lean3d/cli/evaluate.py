@@ -9,12 +9,9 @@ import tyro
 
 from lean3d.cli.device import find_device
 from lean3d.cli.parse import parse
-from lean3d.report import format_table, json_line
+from lean3d.cli.show import show_json, show_table
 
 __all__ = ["main"]
-
-# columns of a terminal, and of the names in a table
-WIDTH, NAME = 80, 12
 
 
 @dataclass(frozen=True)
@@ -69,14 +66,14 @@ def main(argv: list[str]) -> None:
         settings=settings,
         tell=lambda line: print(line, file=sys.stderr, flush=True),
     )
-    print(_fitting(result.summary, result.columns))
+    show_table(result.summary, result.columns)
     if asked.against is not None:
         print(f"\nagainst {asked.against}, difference of this less other, in pairs:")
-        print(_fitting(_main_rows(result.comparison), COMPARED))
+        show_table(_main_rows(result.comparison), COMPARED)
     for note in result.notes:
         print(f"note: {note}")
     print(f"the report is {result.out / 'report.html'}")
-    print(json_line(result.facts))
+    show_json(result.facts)
 
 
 COMPARED = {
@@ -95,20 +92,3 @@ COMPARED = {
 def _main_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows of the main score, which is the first; the report has the others."""
     return [row for row in rows if row["score"] == rows[0]["score"]]
-
-
-def _fitting(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
-    """Return a table of at most 80 columns: long names are cut, and last columns left out."""
-    first = next(iter(columns))
-    shown = [{**row, first: _short(str(row[first]))} for row in rows]
-    keys = list(columns)
-    while len(keys) > 2:
-        table = format_table(shown, {key: columns[key] for key in keys})
-        if max(map(len, table.splitlines())) <= WIDTH:
-            return table
-        keys.pop()
-    return format_table(shown, {key: columns[key] for key in keys})
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= NAME else f"{name[: NAME - 1]}…"
