@@ -159,3 +159,10 @@ def test_padding_made_for_a_size_is_none_where_depth_is_kept(keep, depth):
 def test_depth_16_goes_through_a_stride_of_32():
     deep = convert(nn.Sequential(*[nn.Conv2d(3, 3, 3, 2, 1) for _ in range(5)]), ACS(keep_depth=1))
     assert deep(torch.randn(1, 3, 16, 64, 96)).shape == (1, 3, 1, 2, 3)
+
+
+def test_a_forward_that_resizes_to_the_size_of_another_map_keeps_depth_as_it_is():
+    flat = create_model("unet2d", widths=(4, 6), num_classes=2)
+    for keep, depth in ((1, 6), (2, 5), (None, 3)):
+        deep = convert(flat, ACS(keep_depth=keep))
+        assert deep(torch.randn(1, 1, depth, 8, 8)).shape == (1, 2, depth, 8, 8)

@@ -99,15 +99,19 @@ def convert(
         refuse_what_has_no_rule(model, plan)
         flat = prepare(model, example)
         needs, hidden = _survey(flat, plan)
+        native = hidden
         if how.keep_depth != 0:
             run = partial(run_lightly, flat.light, flat.sample.arguments)
             plan = replace(plan, kept=kept_calls(flat.light, how, run, plan.selects))
             # functions that preserve depth use a different 3D rule
-            hidden |= {path: need for path, need in needs.items() if path in plan.kept}
-        # try the forward unmodified first: it may be dimension-agnostic
-        plans = [replace(plan, needs=some) for some in (hidden, needs)]
-        why = _why_unchecked(model, accepted, flat_paths(model, plans[1]))
-        proof = _examine(flat, plans[hidden.keys() == needs.keys() :], accepted, why)
+            hidden = hidden | {path: need for path, need in needs.items() if path in plan.kept}
+        # try the forward unmodified first: it may be dimension-agnostic; one that resizes to the
+        # size of another map keeps depth by itself
+        middle = [] if native.keys() == hidden.keys() else [native]
+        tried = [hidden, *middle, needs] if middle or hidden.keys() != needs.keys() else [needs]
+        plans = [replace(plan, needs=some) for some in tried]
+        why = _why_unchecked(model, accepted, flat_paths(model, plans[-1]))
+        proof = _examine(flat, plans, accepted, why)
         result = duplicate(model)
         rows = rewrite(result, proof.plan)
         checks = () if accepted == "unchecked" else proof.checks
