@@ -19,7 +19,7 @@ from lean3d.cost import count
 from lean3d.cost.latency import interleaved, ratios, training_step
 from lean3d.cost.peak import PeakMemory
 from lean3d.files import write_between, write_text
-from lean3d.recipes.networks import acs_network, flat_network
+from lean3d.networks.acs_paper import acs_network, flat_network
 from lean3d.report.drawing import color, new_figure, plain_axes, save_figure
 from lean3d.train.provenance import provenance
 from papers.text import table

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from lean3d.models import create_model
+from lean3d.networks.acs_paper import acs_network
 from lean3d.ops import ACSConv3d, PlanarConv3d
-from lean3d.recipes.networks import acs_network
 from papers.rows import TWICE, Row, report
 from papers.torchvision import torchvision
 

@@ -7,6 +7,7 @@ from flat_models import ResNet, vgg
 from torch import nn
 
 from lean3d.conversion import ACS, ConversionError, Inflate, Planar, SoftACS, convert
+from lean3d.models import create_model
 
 
 class Hourglass(nn.Module):

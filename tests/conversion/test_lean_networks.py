@@ -10,7 +10,7 @@ from torch import nn
 
 import lean3d
 from lean3d import Atoms, ChannelSeparated, ConversionError, ParallelSeparable, SpaceTime, convert
-from lean3d.recipes.operators import conversion
+from lean3d.networks.operators import conversion
 
 EXACT = [SpaceTime(mid_channels="full"), ParallelSeparable(3, filters="full"), Atoms(9, 3)]
 HOWS = [SpaceTime(), ParallelSeparable(2), ChannelSeparated(), Atoms(4, 2)]

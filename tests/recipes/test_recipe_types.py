@@ -8,10 +8,10 @@ from dataclasses import fields, replace
 import pytest
 
 from lean3d.errors import LeanError, RunError
+from lean3d.networks.make import make_model
 from lean3d.recipes import Recipe, get_recipe
 from lean3d.recipes.datasets import loaders
 from lean3d.recipes.load import read_record
-from lean3d.recipes.make import make_model
 from lean3d.recipes.options import read_options
 from lean3d.train.checkpoints import load_checkpoint
 

@@ -48,12 +48,12 @@ def test_a_run_is_reported_epoch_by_epoch(flat):
 def test_a_2d_run_starts_a_3d_run_and_only_its_head_is_fresh(flat, tmp_path, deep):
     recipe = replace(DEEP, **deep, start_from=str(flat[0]))
     flat_weights = load_run(flat[0])[0].state_dict()
-    model, fresh = build_model(recipe, Start(flat_weights, FLAT.num_classes))
+    model, fresh, _ = build_model(recipe, Start(flat_weights, FLAT.num_classes))
     assert sorted(fresh) == ["head.bias", "head.weight"]
     for name, value in model.state_dict().items():
         assert name in fresh or torch.equal(value, flat_weights[name])
     trained(recipe, tmp_path)
-    assert json.loads((tmp_path / "recipe.json").read_text())["fresh_weights"] == fresh
+    assert json.loads((tmp_path / "recipe.json").read_text())["fresh_weights"] == list(fresh)
 
 
 def test_a_converted_run_loads_without_the_run_it_started_from(flat, tmp_path):

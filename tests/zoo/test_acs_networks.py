@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lean3d.errors import RunError
-from lean3d.recipes.networks import NETWORKS, acs_network, flat_network
+from lean3d.networks.acs_paper import NETWORKS, acs_network, flat_network
 
 
 def parameters(model):

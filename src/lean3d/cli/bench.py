@@ -10,14 +10,13 @@ from torch import nn
 
 from lean3d.cli.device import find_device
 from lean3d.cli.fits import check_fits
-from lean3d.cli.model import ModelFlags
+from lean3d.cli.model import NetworkFlags
 from lean3d.cli.parse import parse
 from lean3d.cli.show import show_json, show_table
 from lean3d.cost import Share, bench, count, explain, kinds, layer_shares
 from lean3d.errors import RunError
 from lean3d.files import check_outputs, write_text
 from lean3d.limits import check_number
-from lean3d.recipes.operators import operator
 from lean3d.report import json_line
 from lean3d.tasks.layout import channels_last, channels_last_
 
@@ -48,10 +47,11 @@ class Bench:
     """Time two models side by side, forward and training step, and say where the time goes.
 
     Attributes:
-        against: The other model; the flags below hold for both.
+        against: The other model; the flags of a network hold for both.
         input: Sizes with commas, batch and channels first; the input of MODEL's paper by default.
         conv: Operator of MODEL, by name; its own by default.
         against_conv: Operator of the other model.
+        against_convert: Conversion of the other model, if it differs; none for none.
         rounds: How often each is timed, alternating, after one warm-up round.
         layers: How many of the slowest layers of each to list.
         channels_last: Keep the channels of a voxel contiguous in memory, in both.
@@ -59,11 +59,12 @@ class Bench:
         json: Where to write all layers as JSON; the last line printed has the slowest.
     """
 
-    network: ModelFlags
+    network: NetworkFlags
     against: str
     input: str | None = None
     conv: str | None = None
     against_conv: str | None = None
+    against_convert: str | None = None
     rounds: int = 9
     layers: int = 8
     channels_last: bool = False
@@ -112,13 +113,15 @@ def main(argv: list[str]) -> None:
 def _build(
     asked: Bench, sizes: tuple[int, ...], device: torch.device
 ) -> Iterator[tuple[str, nn.Module]]:
-    """Name and model, that of MODEL first; an explicit operator is part of the name."""
-    other = replace(asked.network, model=asked.against)
-    for network, conv in (asked.network, asked.conv), (other, asked.against_conv):
-        made = None if conv is None else operator(conv)
-        model = network.build(in_channels=sizes[1], conv=made).to(device)
+    """Name and model, that of MODEL first; an operator or conversion is part of the name."""
+    network, how = asked.network, asked.against_convert
+    other = replace(network, model=asked.against)
+    if how is not None:
+        other = replace(other, convert=None if how == "none" else how)
+    for each, conv in (network, asked.conv), (other, asked.against_conv):
+        model = each.build(in_channels=sizes[1], conv=conv).to(device)
         model = channels_last_(model) if asked.channels_last else model
-        yield network.model if conv is None else f"{network.model} {conv}", model
+        yield " ".join(filter(None, [each.model, conv, each.convert])), model
 
 
 def _rows(shares: Mapping[str, list[Share]]) -> list[dict[str, Any]]:

@@ -3,21 +3,21 @@
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from lean3d.checkpoints import load_checkpoint
 from lean3d.cli.fits import check_fits
 from lean3d.cli.model import ModelFlags
 from lean3d.cli.parse import parse
 from lean3d.cli.show import show_json, show_table, width
+from lean3d.cli.sources import weights_files
 from lean3d.cli.weights import save_weights
 from lean3d.conversion import convert
 from lean3d.conversion.methods import table
 from lean3d.files import check_outputs
 from lean3d.limits import check_number
-from lean3d.recipes.operators import conversion
+from lean3d.networks.operators import conversion
 
 __all__ = ["main"]
 
@@ -36,8 +36,10 @@ class Convert:
         volume_classes: From 2D: outputs, if others; the last layer is re-initialised.
         budget: From 3D: multiply-adds on --input, or up to 1 a share of the model's own.
         input: Sizes with commas, batch and channels first; the input of its paper by default.
-        weights: Of the model, in any format lean3d.load_checkpoint reads.
-        format: Of the weights, if the keys are ambiguous; lean3d for your own.
+        keep_depth: From 2D: how many of the first downsamplings leave depth alone; "all" of them.
+        weights: pretrained, a name of the zoo's weights, or a file: of the model, or its backbone.
+        weights_part: encoder loads that alone, all the whole model; by default what the file has.
+        format: Of the file of weights, if its keys are ambiguous; lean3d for your own.
         out: Where to write the state_dict of the result.
     """
 
@@ -48,7 +50,9 @@ class Convert:
     volume_classes: int | None = None
     budget: float | None = None
     input: str | None = None
-    weights: Path | None = None
+    keep_depth: int | Literal["all"] = 0
+    weights: str | None = None
+    weights_part: Literal["encoder", "all"] | None = None
     format: str | None = None
     out: Path | None = None
 
@@ -60,16 +64,19 @@ def main(argv: list[str]) -> None:
         show_table(table(), ("--how", "a kernel becomes"))
         return
     asked = parse(Convert, "convert", argv)
-    how = conversion(asked.how)
+    how = conversion(asked.how, asked.keep_depth)
     if asked.budget is not None:
         check_number("--budget", asked.budget, above=True)
     for flag, most in MOST.items():
         if (value := getattr(asked, flag)) is not None:
             check_number(f"--{flag.replace('_', '-')}", value, 1, most)
-    check_outputs({"--out": asked.out}, {"--weights file": filter(None, [asked.weights])})
-    flat = asked.network.build(in_channels=asked.in_channels)
-    if asked.weights is not None:
-        print(load_checkpoint(flat, asked.weights, format=asked.format), end="\n\n")
+    check_outputs({"--out": asked.out}, {"--weights file": weights_files(asked.weights)})
+    names = "in_channels", "weights", "weights_part", "format"
+    built = asked.network.network(**{name: getattr(asked, name) for name in names})
+    flat = built.model
+    if built.note:
+        print(built.note, *(f"not loaded: {name}" for name in built.fresh or ()), sep="\n")
+        print()
     example = None
     if asked.budget is not None or asked.input is not None:
         sizes = asked.network.sizes(asked.input)
@@ -92,7 +99,7 @@ def main(argv: list[str]) -> None:
             "how": asked.how,
             "grade": record.grade,
             "parameters": sum(p.numel() for p in deep.parameters()),
-            "weights_loaded": asked.weights is not None,
+            "weights_loaded": bool(built.note),
             "out": written,
             "ends": record.ends,
             "changed": rows,

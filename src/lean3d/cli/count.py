@@ -5,14 +5,13 @@ from pathlib import Path
 
 from torch import nn
 
-from lean3d.cli.model import ModelFlags
+from lean3d.cli.model import NetworkFlags
 from lean3d.cli.parse import parse
 from lean3d.cli.show import show_json, width
 from lean3d.cost import count
 from lean3d.cost.profiles import Profile
 from lean3d.errors import RunError
 from lean3d.files import check_outputs, write_text
-from lean3d.recipes.operators import operator
 from lean3d.report import json_line
 from lean3d.streaming import stream
 
@@ -25,7 +24,7 @@ class Count:
 
     Attributes:
         input: Sizes with commas, batch and channels first; the input of its paper by default.
-        conv: Operator of a 3D model, by name; the model's own by default.
+        conv: Operator of a 3D model of lean3d, by name; the model's own by default.
         profile: What counts as an operation: macs, or the count a paper prints.
         stream: Count the state of a stream between frames, too.
         stages: Sum the layers by this many leading names of their paths, such as 1.
@@ -33,7 +32,7 @@ class Count:
         json: Where to write all of it; the last line printed has no layers.
     """
 
-    network: ModelFlags
+    network: NetworkFlags
     input: str | None = None
     conv: str | None = None
     profile: Profile = "macs"
@@ -49,9 +48,8 @@ def main(argv: list[str]) -> None:
         raise RunError(f"--stages takes the first names of a path, 1 or more, got {asked.stages}")
     check_outputs({"--csv": asked.csv, "--json": asked.json})
     sizes = asked.network.sizes(asked.input)
-    conv = None if asked.conv is None else operator(asked.conv)
     channels = sizes[1] if len(sizes) > 1 else None
-    model = asked.network.build(in_channels=channels, conv=conv)
+    model = asked.network.build(in_channels=channels, conv=asked.conv)
     cost = count(model, sizes, profile=asked.profile, training=True)
     record = {"model": asked.network.model, "conv": asked.conv, **cost.to_dict(asked.stages)}
     if asked.stream:

@@ -3,18 +3,15 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
-from lean3d.checkpoints import load_checkpoint
 from lean3d.cli.fits import check_fits
-from lean3d.cli.model import ModelFlags
-from lean3d.cli.sources import run_files
+from lean3d.cli.model import NetworkFlags
+from lean3d.cli.sources import run_files, weights_files
 from lean3d.data.pixels import normalise_pixels
 from lean3d.errors import RunError
 from lean3d.limits import check_number
-from lean3d.models import find_model
 from lean3d.streaming import Stream, stream
 
 __all__ = ["LiveFlags", "LiveModel", "load_live"]
@@ -27,28 +24,23 @@ FRAMES = 8
 
 
 @dataclass(frozen=True)
-class LiveFlags(ModelFlags):
+class LiveFlags(NetworkFlags):
     """How a model is loaded and streamed.
 
     Attributes:
-        model: A name of lean3d.list_models(), or the folder of a run.
         size: Height and width of the model's frames; 112, or those of the run, by default.
-        weights: Of a registered model, in any format lean3d.load_checkpoint reads.
-        format: Of the weights, if the keys are ambiguous; lean3d for your own.
         wait: Stream a non-causal network unchanged, with delayed outputs.
         window: With --wait, frames that a mean over all time covers; all so far by default.
     """
 
     size: int | None = None
-    weights: Path | None = None
-    format: str | None = None
     wait: bool = False
     window: int | None = None
 
     def read(self) -> dict[str, list[Path]]:
         """Return the files read, by description: no output may replace them."""
         return {
-            "--weights file": [self.weights] if self.weights else [],
+            "--weights file": weights_files(self.weights),
             "run's own file": run_files(Path(self.model)),
         }
 
@@ -82,22 +74,16 @@ class LiveModel:
 
 
 def load_live(asked: LiveFlags, in_channels: int | None = None) -> LiveModel:
-    """Return the run in the folder `asked.model`, or else the registered model of that name."""
+    """Return the run in the folder `asked.model`, or else the network of that reference."""
     if asked.size is not None:
         check_number("--size", asked.size, 1, MOST_PIXELS)
     if asked.window is not None:
         check_number("--window", asked.window, 1, MOST_FRAMES)
     if Path(asked.model).is_dir():
-        given = asked.num_classes, asked.widths, asked.weights, asked.format
-        if asked.options or any(value is not None for value in given):
-            raise RunError(f"{asked.model} is a run, which has its own model and weights")
         return _of_run(asked)
-    more: dict[str, Any] = {} if in_channels is None else dict(in_channels=in_channels)
-    model = asked.build(**more).eval()
-    if asked.weights is not None:
-        load_checkpoint(model, asked.weights, format=asked.format)
+    model = asked.build(in_channels=in_channels).eval()
     side = asked.size or SIZE
-    channels = find_model(asked.model).takes["in_channels"] if in_channels is None else in_channels
+    channels = in_channels or asked.sizes(None)[1]
     check_fits(model, (2, channels, FRAMES, side, side))
     live = asked.stream(model, None if in_channels is None else (in_channels, side, side))
     if asked.weights is None:
@@ -107,9 +93,10 @@ def load_live(asked: LiveFlags, in_channels: int | None = None) -> LiveModel:
 
 def _of_run(asked: LiveFlags) -> LiveModel:
     from lean3d.recipes import ClassificationRecipe
-    from lean3d.recipes.runs import load_run
+    from lean3d.recipes.load import read_recipe
 
-    model, recipe = load_run(Path(asked.model))
+    recipe = read_recipe(Path(asked.model))
+    model = asked.build()
     if not isinstance(recipe, ClassificationRecipe):
         raise RunError(
             f"{asked.model} learnt {recipe.task} and stream names clips; use lean3d predict"

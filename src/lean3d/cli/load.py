@@ -13,7 +13,7 @@ from lean3d.cli.weights import save_weights
 from lean3d.errors import RunError
 from lean3d.files import check_outputs
 from lean3d.models import list_models
-from lean3d.recipes.make import make_model
+from lean3d.networks.make import make_model
 
 __all__ = ["main"]
 

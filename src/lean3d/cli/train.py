@@ -1,6 +1,6 @@
 """lean3d train RECIPE"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +39,7 @@ def main(argv: list[str]) -> None:
         print(_help())
         return
     train = parse(Train, f"train {name}", rest, default=Train(get_recipe(name)))
+    train = replace(train, recipe=_with_model(train.recipe, get_recipe(name), rest))
     out = train.out or Path("runs") / train.recipe.name
     from lean3d.recipes.load import read_record
     from lean3d.recipes.runs import run
@@ -52,6 +53,15 @@ def main(argv: list[str]) -> None:
     print(f"the run is in {out}")
     summary = {key: value for key, value in results.items() if key != "epochs"}
     show_json({"run": str(out), "recipe": train.recipe.name, **summary, **_best(results)})
+
+
+def _with_model(recipe: Recipe, default: Recipe, argv: list[str]) -> Recipe:
+    """Drop the recipe's settings of its own model if another, not of lean3d, replaces it."""
+    if recipe.model == default.model or ":" not in recipe.model:
+        return recipe
+    given = {word.partition("=")[0].strip("-").replace("-", "_") for word in argv}
+    none: dict[str, Any] = {"conv": None, "widths": None, "options": (), "start_from": None}
+    return replace(recipe, **{key: none[key] for key in none.keys() - given})
 
 
 def _help() -> str:

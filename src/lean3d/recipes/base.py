@@ -27,11 +27,19 @@ class Recipe:
         in_channels: Channels of the images.
         train_samples: Samples per epoch.
         val_samples: Samples to validate on; the same in every epoch.
-        model: A name of lean3d.list_models().
-        conv: Operator of a 3D model, by name; the model's own by default.
-        widths: Channels of the model's stages; the model's own by default.
+        model: A name of lean3d.list_models(), timm:resnet50, torchvision:densenet121,
+            smp:Unet/resnet34, acs:fcn_resnet18, monai:UNet, package.module:function or
+            file.py:function.
+        conv: Operator of a 3D model of lean3d, by name; the model's own by default.
+        widths: Channels of the stages of a model of lean3d; the model's own by default.
         options: More arguments of the model, such as skip=full convs=1.
-        convert: Turn the 2D model into 3D this way (acs, planar, inflate, ...).
+        convert: Turn the 2D model into 3D this way (acs, mean_acs, soft_acs, planar, inflate).
+        keep_depth: How many of the first downsamplings leave depth alone in the converted model;
+            "all" of them, for thick slices.
+        weights: pretrained, a name of the zoo's weights, or a file: of the 2D model before the
+            conversion, of the 3D one, or of its backbone.
+        weights_part: encoder loads that alone, all the whole model; by default what the file has.
+        format: Of the file of weights, if its keys are ambiguous; lean3d for your own.
         start_from: Folder of a finished run whose best weights the model starts with.
         optimizer: The optimizer of the loss.
         lr: Learning rate.
@@ -68,6 +76,10 @@ class Recipe:
     widths: tuple[int, ...] | None = None
     options: tuple[str, ...] = ()
     convert: str | None = None
+    keep_depth: int | Literal["all"] = 0
+    weights: str | None = None
+    weights_part: Literal["encoder", "all"] | None = None
+    format: str | None = None
     start_from: str | None = None
     optimizer: Literal["adam", "sgd"] = "adam"
     lr: float = 1e-3
@@ -112,6 +124,8 @@ class Recipe:
                 self.refuse(name, f"must be at most {MOST_SAMPLES:,}")
         if self.num_classes < 2 and (self.num_classes or "num_classes" not in self.measured):
             self.refuse("num_classes", "must be 2 or more")
+        if self.weights is not None and self.start_from is not None:
+            self.refuse("weights", "is given beside start_from; a model starts with one of them")
         if self.class_names and len(self.class_names) != self.num_classes and self.num_classes:
             self.refuse("class_names", f"must name {self.num_classes} classes")
         if self.class_names and len(set(self.class_names)) != len(self.class_names):
@@ -122,8 +136,9 @@ class Recipe:
         for name in ("lr", "weight_decay"):
             if not 0 <= getattr(self, name) <= MOST_RATE:
                 self.refuse(name, f"must be from 0 to {MOST_RATE:,}")
-        for name in ("workers", "patience", "warmup"):
-            if (getattr(self, name) or 0) < 0:
+        for name in ("workers", "patience", "warmup", "keep_depth"):
+            value = getattr(self, name) or 0
+            if value != "all" and value < 0:
                 self.refuse(name, "must be 0 or more")
         if self.workers > MOST_WORKERS:
             self.refuse("workers", f"must be at most {MOST_WORKERS}")

@@ -7,12 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lean3d.conversion import convert
 from lean3d.errors import RunError
+from lean3d.networks import Built, Network
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.classification import ClassificationRecipe
-from lean3d.recipes.make import make_model
-from lean3d.recipes.operators import conversion, operator
 from lean3d.recipes.options import read_options
 from lean3d.recipes.recurrence import RecurrenceRecipe
 from lean3d.recipes.segmentation import SegmentationRecipe
@@ -34,17 +32,20 @@ class Start:
     num_classes: int
 
 
-def build_model(recipe: Recipe, start: Start | None = None) -> tuple[nn.Module, list[str]]:
-    """Return the recipe's model from its seed, and the names of weights missing from `start`."""
+def build_model(recipe: Recipe, start: Start | None = None, *, weights: bool = False) -> Built:
+    """Return the recipe's model from its seed.
+
+    Args:
+        start: Weights of the run it starts from.
+        weights: Load the recipe's weights; a run that has begun has its own.
+    """
+    take = None if start is None else lambda model: _take(model, start, recipe)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
-        model = make_model(recipe.model, _arguments(recipe))
-        fresh = [] if start is None else _take(model, start, recipe)
-        if recipe.convert is not None:
-            model = convert(model, conversion(recipe.convert))
+        built = _network(recipe, weights).build(take)
     if isinstance(recipe, ClassificationRecipe) and recipe.turn:
-        whole(space=recipe.shrink, time=recipe.skip).enter(model)
-    return model, fresh
+        whole(space=recipe.shrink, time=recipe.skip).enter(built.model)
+    return built
 
 
 @singledispatch
@@ -89,14 +90,15 @@ def _learning(recipe: Recipe) -> dict[str, Any]:
     return {name: getattr(recipe, name) for name in names}
 
 
-def _arguments(recipe: Recipe) -> dict[str, Any]:
-    return {
-        "in_channels": recipe.in_channels,
-        "num_classes": recipe.num_classes,
-        "widths": recipe.widths,
-        "conv": None if recipe.conv is None else operator(recipe.conv),
-        **read_options(recipe.options),
-    }
+def _network(recipe: Recipe, weights: bool) -> Network:
+    names = ["in_channels", "num_classes", "conv", "widths", "convert", "keep_depth"]
+    names += ["weights", "weights_part", "format"] if weights else []
+    return Network(
+        recipe.model,
+        segment=recipe.task == "segmentation",
+        options=read_options(recipe.options),
+        **{name: getattr(recipe, name) for name in names},
+    )
 
 
 def _take(model: nn.Module, start: Start, recipe: Recipe) -> list[str]:

@@ -12,7 +12,7 @@ from lean3d.recipes.build import build_model, build_task
 from lean3d.train.checkpoints import load_checkpoint
 from lean3d.weights import check_weights
 
-__all__ = ["load_run", "read_record"]
+__all__ = ["load_run", "read_recipe", "read_record"]
 
 # largest size in bytes of a recipe.json that is read
 LONGEST = 1 << 24
@@ -23,14 +23,18 @@ def load_run(
 ) -> tuple[nn.Module, Recipe]:
     """Return the model of a run in eval mode, with its best or last weights, and its recipe."""
     folder = Path(folder)
-    recipe = Recipe.from_dict(read_record(folder)["recipe"])
-    model, _ = build_model(recipe)
-    task = build_task(recipe, model)
+    recipe = read_recipe(folder)
+    task = build_task(recipe, build_model(recipe).model)
     path = folder / "checkpoints" / f"{checkpoint}.ckpt"
     weights = load_checkpoint(path, task)["state_dict"]
     check_weights(path, weights, task.state_dict())
     task.load_state_dict(weights)
     return task.model.eval(), recipe
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """Return the recipe of a run."""
+    return Recipe.from_dict(read_record(folder)["recipe"])
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -181,7 +181,9 @@ def _sizes(
             f"--convert takes --keep-depth {kept} for it"
         )
     if not recipe.patch:
-        pools = len(recipe.widths) - 1 if recipe.widths else 4
+        # networks of zoos halve an image five times
+        others = 5 if ":" in recipe.model else 4
+        pools = len(recipe.widths) - 1 if recipe.widths else others
         recipe = replace(recipe, patch=plan.patch(found, recipe.sides_mm, pools))
     return recipe
 

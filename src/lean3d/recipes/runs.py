@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import nn
 from lean3d.cost import count
 from lean3d.errors import LeanError, RunError
 from lean3d.files import write_text
+from lean3d.networks.own import located
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.build import Start, build_model, build_task
 from lean3d.recipes.datasets import loaders, split_names
@@ -47,6 +49,8 @@ def run(
     recipe.check()
     if logger is not None:
         check_logger(logger)
+    # a run is used from other folders than it was trained in
+    recipe = replace(recipe, model=located(recipe.model))
     out = Path(out)
     # before the folder is made
     _begun(recipe, out, resume)
@@ -72,16 +76,16 @@ def _run(
         recipe = adopt(recipe, Recipe.from_dict(begun["recipe"]))
     else:
         recipe = resolve(recipe, stored, say)
-    start = None
-    if recipe.start_from is not None and not last_checkpoint(out).exists():
-        start = _start(recipe.start_from)
-    model, fresh = build_model(recipe, start)
-    task = build_task(recipe, model)
-    _check_input(recipe, model)
+    begins = not last_checkpoint(out).exists()
+    start = _start(recipe.start_from) if recipe.start_from is not None and begins else None
+    built = build_model(recipe, start, weights=begins)
+    task = build_task(recipe, built.model)
+    _check_input(recipe, built.model)
     check_settings(recipe.epochs, recipe.precision, accelerator)
     train, val = loaders(recipe, stored)
     record = begun | {"recipe": recipe.to_dict(), "split": split_names(recipe, stored)}
-    record |= {"fresh_weights": fresh} if start is not None else {}
+    record |= {"fresh_weights": list(built.fresh)} if built.fresh is not None else {}
+    record |= {"weights": built.note} if built.note else {}
     record["sessions"] = [*begun.get("sessions", []), provenance()]
 
     def begin() -> None:
@@ -89,6 +93,8 @@ def _run(
             _say(line)
         if last_checkpoint(out).exists() and (sentence := other_machine(record["sessions"])):
             print(f"lean3d: {out}: {sentence}", file=sys.stderr)
+        if built.note:
+            print(f"lean3d: {built.note}; {len(built.fresh or ())} start afresh", file=sys.stderr)
         write_text(out / "recipe.json", json.dumps(record, indent=1) + "\n")
 
     return fit(
@@ -118,9 +124,13 @@ def _check_input(recipe: Recipe, model: nn.Module) -> None:
     try:
         count(model, (1, recipe.in_channels, *recipe.input_size))
     except LeanError as error:
+        flat = any(isinstance(module, nn.Conv2d) for module in model.modules())
+        remedy = "change its size, model or convert"
+        if flat and len(recipe.input_size) == 3:
+            remedy = "the model is 2D: pass --convert acs, or another way to 3D"
         raise RunError(
             f"recipe {recipe.name}: model {recipe.model} does not take {recipe.sample} of "
-            f"{' x '.join(map(str, recipe.input_size))} ({error}); change size, model or convert"
+            f"{' x '.join(map(str, recipe.input_size))} ({error}); {remedy}"
         ) from error
 
 

@@ -9,7 +9,7 @@ from lean3d.conversion.lean.base import Lean
 from lean3d.conversion.methods import METHODS
 from lean3d.conversion.to3d.base import To3D
 from lean3d.errors import RunError
-from lean3d.recipes.operators import OPERATORS, conversion, operator
+from lean3d.networks.operators import OPERATORS, conversion, operator
 
 
 @pytest.mark.parametrize("name", OPERATORS)

@@ -8,7 +8,6 @@ released code does (stem of stride 1, no pool after it).
 Axes: B batch, C channels, D depth, H height, W width.
 """
 
-import difflib
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -19,9 +18,9 @@ from torch import Tensor, nn
 from lean3d.conversion import ACS, Inflate, Planar, convert
 from lean3d.conversion.record import Grade
 from lean3d.errors import RunError
-from lean3d.optional import require
+from lean3d.networks.source import Asked, import_zoo, nearest, refuse_weights
 
-__all__ = ["FORMS", "NETWORKS", "acs_network", "flat_network"]
+__all__ = ["FORMS", "NETWORKS", "acs_network", "acs_source", "flat_network"]
 
 Form = Literal["2.5d", "3d", "i3d", "acs"]
 Parts = tuple[nn.Module, nn.Module, nn.Module]
@@ -109,8 +108,7 @@ def _join(fine: Tensor, coarse: Tensor, conv: nn.Module) -> Tensor:
 
 
 def _torchvision(name: str, weights: Any, **options: Any) -> Any:
-    models = require("torchvision", extra="zoo").models
-    return models.get_model(name, weights=weights, **options)
+    return import_zoo("torchvision").models.get_model(name, weights=weights, **options)
 
 
 def _fcn(encoder: Callable[[Any], Parts], channels: Any, widths: Any) -> Callable[..., nn.Module]:
@@ -126,9 +124,23 @@ def _classify(encoder: Callable[[Any], Parts], channels: int) -> Callable[..., n
 
 
 def _deeplab(num_classes: int, weights: Any) -> nn.Module:
-    options = dict(num_classes=num_classes, aux_loss=None, weights_backbone=None)
-    return _torchvision("deeplabv3_resnet101", weights, **options)
+    classes = {} if weights is not None else dict(num_classes=num_classes)
+    net = _torchvision("deeplabv3_resnet101", weights, weights_backbone=None, **classes)
+    # published weights have a second head for training, and classes of their own
+    net.aux_classifier = None
+    last = net.classifier[-1]
+    if last.out_channels != num_classes:
+        net.classifier[-1] = nn.Conv2d(last.in_channels, num_classes, 1)
+    return net
 
+
+# name in torchvision of the network whose weights it takes
+ENCODERS = {
+    "fcn_resnet18": "resnet18",
+    "fcn_vgg16": "vgg16_bn",
+    "vgg16": "vgg16_bn",
+    "fcn_densenet121": "densenet121",
+}
 
 # called with the number of classes and the 2D weights
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
@@ -152,15 +164,15 @@ def flat_network(
             classify nodules (LIDC); "deeplabv3_resnet101" segments livers (LiTS).
         in_channels: If not 3, the first kernel is distributed over the channels so that equal
             channels give the output they gave as red, green and blue.
-        weights: Torchvision's name of the weights of the encoder, or of the whole DeepLab.
+        weights: Torchvision's name of the weights of the encoder, or of the whole DeepLab, whose
+            last layer is then re-initialised for other classes.
 
     Raises:
         RunError: there is no such network.
         MissingExtraError: torchvision is not installed.
     """
     if name not in NETWORKS:
-        near = difflib.get_close_matches(name, NETWORKS, n=1) or list(NETWORKS)
-        raise RunError(f"no ACS network called {name!r}; did you mean {' or '.join(near)}?")
+        raise nearest("ACS network", name, NETWORKS)
     net = NETWORKS[name](num_classes, weights)
     if in_channels != 3:
         first = next(module for module in net.modules() if isinstance(module, nn.Conv2d))
@@ -168,6 +180,21 @@ def flat_network(
         first.weight = nn.Parameter(mean.repeat(1, in_channels, 1, 1) * 3 / in_channels)
         first.in_channels = in_channels
     return net
+
+
+def acs_source(asked: Asked) -> tuple[nn.Module, set[str]]:
+    """Build the 2D network that `asked` names; of two classes unless it says otherwise."""
+    encoder = ENCODERS.get(asked.name, asked.name)
+    weights = "DEFAULT" if asked.weights is True else asked.weights
+    if asked.name in NETWORKS and weights is not None:
+        known = import_zoo("torchvision").models.get_model_weights(encoder)
+        names = [one.name for one in known]
+        if weights not in [*names, "DEFAULT"]:
+            raise refuse_weights(asked, f"torchvision has {', '.join(names)}")
+    if asked.options:
+        raise RunError(f"{asked.reference} takes no options, got {', '.join(asked.options)}")
+    ends = dict(num_classes=asked.num_classes or 2, in_channels=asked.in_channels or 3)
+    return flat_network(asked.name, weights=weights, **ends), set(ends)
 
 
 def acs_network(

@@ -2,13 +2,15 @@
 
 import difflib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
 from lean3d import ops
 from lean3d.conversion.methods import METHODS
+from lean3d.conversion.to3d.base import To3D
 from lean3d.errors import RunError
 
 __all__ = ["OPERATORS", "conversion", "operator"]
@@ -41,6 +43,18 @@ def operator(name: str) -> Callable[..., nn.Module]:
     return OPERATORS[name]
 
 
-def conversion(name: str) -> Any:
-    """Return the method that converts 2D to 3D, or 3D to lean, with the method's defaults."""
-    return METHODS.find(name).build()
+def conversion(name: str, keep_depth: int | Literal["all"] = 0) -> Any:
+    """Return the method that converts 2D to 3D, or 3D to lean, with the method's defaults.
+
+    Args:
+        keep_depth: From 2D: how many of the first downsamplings leave depth alone.
+
+    Raises:
+        RunError: there is none of that name, or it has no keep_depth.
+    """
+    how = METHODS.find(name).build()
+    if keep_depth == 0:
+        return how
+    if not isinstance(how, To3D):
+        raise RunError(f"keep_depth is of a conversion from 2D, and {name} is none")
+    return replace(how, keep_depth=None if keep_depth == "all" else keep_depth)

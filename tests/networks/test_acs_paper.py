@@ -1,7 +1,7 @@
 import pytest
 
 from lean3d.errors import RunError
-from lean3d.recipes.networks import acs_network, flat_network
+from lean3d.networks.acs_paper import acs_network, flat_network
 
 
 def test_an_unknown_network_is_refused_with_the_nearest():

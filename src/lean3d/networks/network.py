@@ -1,0 +1,244 @@
+"""A network by its reference, with its ends, weights and conversion."""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from torch import nn
+
+from lean3d.checkpoints import load_checkpoint, open_checkpoint
+from lean3d.conversion import convert
+from lean3d.conversion.to3d.base import To3D
+from lean3d.errors import LeanError, RunError
+from lean3d.models import list_models
+from lean3d.networks.acs_paper import acs_source
+from lean3d.networks.decoder import Scores
+from lean3d.networks.ends import with_ends
+from lean3d.networks.monai import monai_network
+from lean3d.networks.operators import conversion, operator
+from lean3d.networks.own import own_network
+from lean3d.networks.registered import registered
+from lean3d.networks.smp import smp_network
+from lean3d.networks.source import Asked, Source
+from lean3d.networks.timm import timm_network
+from lean3d.networks.torchvision import torchvision_network
+from lean3d.networks.weights import fill
+
+__all__ = ["Built", "Network", "is_file", "weights_file"]
+
+SOURCES: dict[str, Source] = {
+    "timm": timm_network,
+    "torchvision": torchvision_network,
+    "smp": smp_network,
+    "acs": acs_source,
+    "monai": monai_network,
+}
+SUFFIXES = {".pt", ".pth", ".pyth", ".ckpt", ".safetensors", ".bin", ".tar", ".pkl"}
+PLAIN = "lean3d", "acsconv"
+
+# called with the 2D network before it is converted; returns the names of weights left as they were
+Start = Callable[[nn.Module], list[str]]
+
+
+class Built(NamedTuple):
+    """A network, and where its weights come from.
+
+    Args:
+        fresh: Names of the weights that are not from a file or a zoo; None if none was asked for.
+        note: One line about the weights; empty for random ones.
+    """
+
+    model: nn.Module
+    fresh: tuple[str, ...] | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network by its reference, built by `build`.
+
+    Args:
+        reference: A name of `lean3d.list_models()`; `timm:resnet50`, `torchvision:densenet121`,
+            `smp:Unet/resnet34`, `acs:fcn_resnet18` (the ACS paper's) or `monai:UNet`;
+            `package.module:function`, or `file.py:function`. The function is called with those of
+            in_channels, num_classes and `options` that it takes.
+        segment: Give a network that classifies images a decoder, smp's or the ACS paper's.
+        in_channels: Of the image or volume; a first kernel for others is distributed over them.
+        num_classes: Outputs; a last layer for others is re-initialised.
+        conv: Operator of a registered 3D model, by name.
+        widths: Channels of a registered model's stages.
+        options: More arguments of the network, by name.
+        convert: From 2D to 3D: acs, mean_acs, soft_acs, planar or inflate; from 3D to a lean form.
+        keep_depth: From 2D: how many of the first downsamplings leave depth alone; "all" of them.
+        weights: "pretrained" or a name of the zoo's weights, or a file: of the 2D network before
+            the conversion, of the 3D one, or of its backbone.
+        weights_part: "encoder" loads the encoder alone, "all" the whole network; by default as
+            much as the file has, of at least the encoder.
+        format: Of the file, as `lean3d.load_checkpoint` takes it.
+    """
+
+    reference: str
+    segment: bool = False
+    in_channels: int | None = None
+    num_classes: int | None = None
+    conv: str | None = None
+    widths: tuple[int, ...] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    convert: str | None = None
+    keep_depth: int | Literal["all"] = 0
+    weights: str | None = None
+    weights_part: Literal["encoder", "all"] | None = None
+    format: str | None = None
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether it is a model of lean3d."""
+        return ":" not in self.reference
+
+    def build(self, start: Start | None = None) -> Built:
+        """Return the network, from torch's random state.
+
+        Args:
+            start: Called with the network before it is converted, to give it weights.
+
+        Raises:
+            RunError: no network has that name, or the weights are of another one.
+            MissingExtraError: the package that has it is not installed, or is broken.
+            ConversionError: it cannot be converted.
+        """
+        how = self._how()
+        if self.format is not None and (self.weights is None or not is_file(self.weights)):
+            raise RunError(f"format {self.format} is that of a file of weights; give one")
+        built = self._flat()
+        model, fresh, note = built.model, built.fresh, built.note
+        later = False
+        if self.weights is not None and is_file(self.weights):
+            path = weights_file(self.weights)
+            later = how is not None and _is_flat(model) and _is_deep(path, self.format)
+            if not later:
+                fresh, note = self._load(model, path)
+        if start is not None:
+            fresh = tuple(start(model))
+        model = _scores(model)
+        if how is not None:
+            model = convert(model, how)
+        if later:
+            assert self.weights is not None
+            fresh, note = self._load(model, weights_file(self.weights))
+        return Built(model, fresh, note)
+
+    def _how(self) -> Any:
+        if self.convert is None:
+            if self.keep_depth != 0:
+                raise RunError("keep_depth is of a conversion from 2D; give convert, such as acs")
+            return None
+        return conversion(self.convert, self.keep_depth)
+
+    def _flat(self) -> Built:
+        """Build the network before any conversion, with weights by name."""
+        named = None
+        if self.weights is not None and not is_file(self.weights):
+            named = True if self.weights == "pretrained" else self.weights
+        model = self._make(named)
+        if named is None:
+            return Built(model)
+        note = f"{self.reference}: weights {self.weights}"
+        if self.weights_part != "encoder":
+            return Built(model, (), note)
+        again = self._make(None)
+        who = self.reference
+        found = fill(again, model.state_dict(), file=note, who=who, encoder=True)
+        return Built(again, found.fresh, f"{note}, the encoder's alone")
+
+    def _make(self, named: str | bool | None) -> nn.Module:
+        source, name = self._source()
+        lifts = self.convert is not None and isinstance(conversion(self.convert), To3D)
+        asked = Asked(
+            self.reference,
+            name,
+            self.in_channels,
+            self.num_classes,
+            self.segment,
+            2 if lifts else 3,
+            named,
+            self._options(source),
+        )
+        try:
+            model, done = source(asked)
+        except LeanError:
+            raise
+        except Exception as error:  # another library, or a function of the user's
+            line = (str(error) or "no more is known").splitlines()[0]
+            raise RunError(
+                f"cannot build {self.reference}: {type(error).__name__}: {line}"
+            ) from error
+        left = {"in_channels", "num_classes"} - done
+        return with_ends(model, self.reference, **{name: getattr(self, name) for name in left})
+
+    def _source(self) -> tuple[Source, str]:
+        prefix, colon, name = self.reference.partition(":")
+        if not colon:
+            if self.reference not in list_models() and Path(self.reference).is_dir():
+                raise RunError(f"{self.reference} is a folder and no run; a run has a recipe.json")
+            return registered, self.reference
+        if prefix in SOURCES:
+            return SOURCES[prefix], name
+        if "." not in prefix and (near := difflib.get_close_matches(prefix, SOURCES, n=1)):
+            raise RunError(f"no zoo called {prefix!r}; did you mean {near[0]}:{name}?")
+        return own_network, self.reference
+
+    def _options(self, source: Source) -> dict[str, Any]:
+        given: dict[str, Any] = {} if self.conv is None else {"conv": operator(self.conv)}
+        given |= {} if self.widths is None else {"widths": self.widths}
+        if given and source not in (registered, own_network):
+            raise RunError(
+                f"{', '.join(given)} are of lean3d's own models; {self.reference} takes options"
+            )
+        return given | dict(self.options)
+
+    def _load(self, model: nn.Module, path: Path) -> tuple[tuple[str, ...], str]:
+        file = open_checkpoint(path, format=self.format)
+        if self.format not in (None, *PLAIN) or file.form.name not in PLAIN:
+            if self.weights_part == "encoder":
+                raise RunError(f"{path} ({file.form.what}) is loaded whole; leave weights_part out")
+            new_head = self.num_classes is not None
+            loaded = load_checkpoint(model, path, format=self.format, new_head=new_head)
+            return loaded.not_loaded, str(loaded).splitlines()[0]
+        encoder = self.weights_part == "encoder"
+        found = fill(model, file.tensors, file=str(path), who=self.reference, encoder=encoder)
+        if self.weights_part == "all" and len(found.fresh) > 2:
+            raise RunError(
+                f"{path} has no {found.fresh[0]} of {self.reference}, and {len(found.fresh) - 1} "
+                "more; leave weights_part out to load what it has"
+            )
+        note = f"{path}: {len(found.loaded)} tensors"
+        return found.fresh, note
+
+
+def is_file(weights: str) -> bool:
+    """Whether weights are a file or a run folder, and not a name."""
+    path = Path(weights)
+    return path.exists() or path.suffix in SUFFIXES or len(path.parts) > 1
+
+
+def weights_file(weights: str) -> Path:
+    """Return the file; of a run folder that of its best weights."""
+    path = Path(weights)
+    return path / "checkpoints" / "best.ckpt" if path.is_dir() else path
+
+
+def _is_flat(model: nn.Module) -> bool:
+    return any(isinstance(module, nn.Conv2d) for module in model.modules())
+
+
+def _is_deep(path: Path, format: str | None) -> bool:
+    tensors = open_checkpoint(path, format=format).stored
+    return any(x.ndim == 5 or name.endswith("views") for name, x in tensors.items())
+
+
+def _scores(model: nn.Module) -> nn.Module:
+    """Return a network whose output is a tensor: torchvision's for segmentation give more."""
+    dense = type(model).__module__.startswith("torchvision.models.segmentation")
+    return Scores(model) if dense else model
