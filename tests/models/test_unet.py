@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lean3d.errors import ShapeError
+from lean3d.errors import LeanError, ShapeError
 from lean3d.models import create_model
 from lean3d.ops import ACSConv3d, ParallelSeparableConv3d, PlanarConv3d
 
@@ -96,3 +96,16 @@ def test_the_default_operators_are_those_of_torch():
         type(m) for m in create_model("unet2d").modules() if isinstance(m, nn.modules.conv._ConvNd)
     }
     assert kinds == {nn.Conv2d}
+
+
+def test_first_pools_leave_thick_slices_alone():
+    model = create_model("unet3d", widths=(4, 4, 4), skip="full", keep_depth=1)
+    shapes = []
+    for stage in model.encoder:
+        stage.register_forward_hook(lambda module, x, y: shapes.append(tuple(y.shape[2:])))
+    assert model(torch.randn(1, 1, 6, 16, 16)).shape == (1, 6, 6, 16, 16)
+    assert shapes == [(6, 16, 16), (6, 8, 8), (3, 4, 4)]
+    with pytest.raises(LeanError, match="keep_depth"):
+        create_model("unet3d", widths=(4, 4), skip="full", keep_depth=2)
+    with pytest.raises(LeanError, match="keep_depth"):
+        create_model("unet2d", keep_depth=1)

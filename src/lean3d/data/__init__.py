@@ -25,6 +25,7 @@ from lean3d.data.motions import MOTIONS
 from lean3d.data.neurites import Neurites
 from lean3d.data.patches import EpochSampler, PatchDataset, SliceDataset
 from lean3d.data.prefetch import Prefetch
+from lean3d.data.sections import AUGMENTATIONS, Augmented, SectionAugmentation
 from lean3d.data.shapes import SHAPES_2D, SHAPES_3D, Shapes2D, Shapes3D
 from lean3d.data.source import open_frames
 from lean3d.data.video_clips import VideoClips
@@ -33,10 +34,12 @@ from lean3d.data.video_write import write_video
 from lean3d.data.volume import Volume
 
 __all__ = [
+    "AUGMENTATIONS",
     "MOTIONS",
     "SHAPES_2D",
     "SHAPES_3D",
     "TISSUES",
+    "Augmented",
     "ClipWindow",
     "EpochSampler",
     "Found",
@@ -51,6 +54,7 @@ __all__ = [
     "Recording",
     "Scale",
     "Scan",
+    "SectionAugmentation",
     "Shapes2D",
     "Shapes3D",
     "SliceDataset",

@@ -129,6 +129,7 @@ def psc_unet(
     num_classes: int = 3,
     widths: Sequence[int] = (64, 128, 256, 512),
     conv: Conv | None = None,
+    keep_depth: int = 0,
 ) -> UNet:
     """UNet of PmSCn; its plain form is unet3d with skip="full", narrow=True and these widths.
 
@@ -136,6 +137,7 @@ def psc_unet(
         streams: m.
         depth: n; a level holds two units of one 2D convolution, or one of more.
         conv: Another operator in place of every unit.
+        keep_depth: How many of the first pools leave the depth alone.
     """
     return unet(
         3,
@@ -146,4 +148,5 @@ def psc_unet(
         convs=1 if depth > 1 else 2,
         skip="full",
         narrow=True,
+        keep_depth=keep_depth,
     )

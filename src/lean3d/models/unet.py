@@ -7,7 +7,7 @@ Axes: B batch, C channels, D depth, H height, W width.
 """
 
 from collections.abc import Sequence
-from typing import Literal, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +44,8 @@ class UNet(nn.Module):
             its end, as the ACS proof of concept does.
         narrow: Whether a 1x1 kernel reduces the upsampled map to the channels of the skip, as
             U-Net's up-convolution does.
+        keep_depth: Volumes only: how many of the first pools leave the depth alone, for volumes of
+            thick slices.
 
     Shape: (B, C, [D,] H, W) -> (B, K, [D,] H, W); any size.
     """
@@ -59,6 +61,7 @@ class UNet(nn.Module):
         convs: int = 2,
         skip: Literal["pooled", "full"] = "pooled",
         narrow: bool = False,
+        keep_depth: int = 0,
     ):
         super().__init__()
         if skip not in ("pooled", "full"):
@@ -71,7 +74,13 @@ class UNet(nn.Module):
         pointwise = conv if keeps_2d_weights(conv) else plain
         self.in_channels, self.skip = in_channels, skip
         levels = len(widths) if skip == "pooled" else len(widths) - 1
-        self.pools = nn.ModuleList(pool(2, ceil_mode=True) for _ in range(levels))
+        if keep_depth and (dims == 2 or keep_depth > levels):
+            raise LeanError(
+                f"UNet: keep_depth is at most the {levels} pools of a volume's network, got "
+                f"{keep_depth} for {dims}D"
+            )
+        sizes = [(1, 2, 2) if level < keep_depth else 2 for level in range(levels)]
+        self.pools = nn.ModuleList(pool(size, ceil_mode=True) for size in sizes)
 
         def block(channels: int, *outs: int) -> nn.Sequential:
             layers: list[nn.Module] = []
@@ -139,7 +148,9 @@ def unet(
     convs: int = 2,
     skip: Literal["pooled", "full"] = "pooled",
     narrow: bool = False,
+    keep_depth: int = 0,
 ) -> UNet:
     """UNet with the widths and the skips of the ACS proof of concept."""
     sizes = in_channels, num_classes, widths
-    return UNet(dims, *sizes, conv=conv, convs=convs, skip=skip, narrow=narrow)
+    more: Any = dict(convs=convs, skip=skip, narrow=narrow, keep_depth=keep_depth)
+    return UNet(dims, *sizes, conv=conv, **more)

@@ -9,12 +9,14 @@ from torch import Tensor, nn
 
 from lean3d.errors import RunError
 from lean3d.networks import Built, Network
+from lean3d.recipes.affinity import AffinityRecipe
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.options import read_options
 from lean3d.recipes.recurrence import RecurrenceRecipe
 from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.recipes.turns import ClassificationByTurns
+from lean3d.tasks.affinities import Affinities
 from lean3d.tasks.classification import Classification
 from lean3d.tasks.learner import Learner
 from lean3d.tasks.recurrence import Recurrence
@@ -62,6 +64,19 @@ def _(recipe: SegmentationRecipe, model: nn.Module) -> Segmentation:
         class_names=recipe.names,
         loss=recipe.loss,
         background=recipe.background,
+        **_learning(recipe),
+    )
+
+
+@build_task.register
+def _(recipe: AffinityRecipe, model: nn.Module) -> Affinities:
+    return Affinities(
+        model,
+        recipe.channels,
+        loss=recipe.loss,
+        balance=recipe.balance,
+        shrink=recipe.shrink,
+        sections=recipe.sections,
         **_learning(recipe),
     )
 

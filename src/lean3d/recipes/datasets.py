@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import singledispatch
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from lean3d.data import (
+    Augmented,
     EpochSampler,
     PatchDataset,
+    SectionAugmentation,
     Shapes2D,
     Shapes3D,
     SliceDataset,
@@ -19,15 +22,18 @@ from lean3d.data import (
     cut_blocks,
 )
 from lean3d.data.load import Spacing
+from lean3d.data.samples import Samples
 from lean3d.data.shapes import SIZE
 from lean3d.errors import RunError
 from lean3d.limits import check_memory
+from lean3d.recipes.affinity import AffinityRecipe
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.cases import Case, split_cases
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.clips import clips
 from lean3d.recipes.features import feature_clips
 from lean3d.recipes.intensity import scaled
+from lean3d.recipes.microscopy import em_volumes, scale_em, split_sections
 from lean3d.recipes.recurrence import RecurrenceRecipe
 from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.shape import triple
@@ -90,6 +96,26 @@ def _(recipe: SegmentationRecipe, stored: Stored | None = None) -> tuple[Dataset
         PatchDataset(train, patch, num[0], recipe.seed, flips=recipe.flips, **kept),
         PatchDataset(val, patch, num[1], recipe.seed + 1, **kept),
     )
+
+
+@datasets.register
+def _(recipe: AffinityRecipe, stored: Stored | None = None) -> tuple[Dataset, Dataset]:
+    volumes = [replace(v, image=scale_em(recipe, v.image)) for v in em_volumes(recipe)]
+    train, val = zip(*(split_sections(v, recipe.held_out) for v in volumes), strict=True)
+    parts: tuple[Samples, Samples]
+    if len(recipe.patch) == 2:
+        size = (recipe.patch[0], recipe.patch[1])
+        parts = (
+            SliceDataset(train, (0,), size, recipe.train_samples, recipe.seed, 0.0),
+            SliceDataset(val, (0,), size, recipe.val_samples, recipe.seed + 1, 0.0),
+        )
+    else:
+        patch = triple(recipe.patch, "patch")
+        parts = (
+            PatchDataset(train, patch, recipe.train_samples, recipe.seed),
+            PatchDataset(val, patch, recipe.val_samples, recipe.seed + 1),
+        )
+    return Augmented(parts[0], SectionAugmentation(recipe.augment)), parts[1]
 
 
 @datasets.register

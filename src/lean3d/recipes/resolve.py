@@ -14,11 +14,13 @@ from lean3d.data.read import grey_values, said_values
 from lean3d.data.survey import Survey, survey
 from lean3d.errors import RunError
 from lean3d.recipes import plan
+from lean3d.recipes.affinity import AffinityRecipe
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.cases import is_generated, split_cases
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.clips import listing
 from lean3d.recipes.intensity import scales
+from lean3d.recipes.microscopy import em_volumes, with_scaling
 from lean3d.recipes.segmentation import SegmentationRecipe
 
 __all__ = ["adopt", "resolve"]
@@ -105,6 +107,24 @@ def _(
         train = [case.name for case in split.train]
         recipe = replace(recipe, scaling=plan.scaling(recipe, found, train, about.channel_names))
     _tell_settings(recipe, tell)
+    recipe.check()
+    return recipe
+
+
+@resolve.register
+def _(
+    recipe: AffinityRecipe, stored: Stored | None = None, say: Say | None = None
+) -> AffinityRecipe:
+    volumes = em_volumes(recipe)
+    recipe = with_scaling(recipe, volumes)
+    tell = _lines(say)
+    for volume in volumes:
+        assert volume.label is not None
+        nm = _by([round(1e6 * side, 3) for side in volume.spacing])
+        tell(
+            f"{volume.name}: {_by(volume.label.shape)} voxels of {nm} nm, "
+            f"{int(volume.label.max()):,} instances"
+        )
     recipe.check()
     return recipe
 

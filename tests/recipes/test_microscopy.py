@@ -1,0 +1,128 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lean3d.data import Neurites
+from lean3d.errors import LeanError
+from lean3d.recipes import get_recipe
+from lean3d.recipes.load import load_run
+from lean3d.recipes.microscopy import em_volumes, read_instances, split_sections, with_scaling
+from lean3d.recipes.runs import run
+
+tifffile = pytest.importorskip("tifffile")
+SHAPE = (10, 24, 26)
+SMALL = dict(
+    patch=(4, 16, 16), widths=(4, 8), train_samples=2, val_samples=1, epochs=1, batch_size=1
+)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stack")
+    raw, labels = Neurites(shape=SHAPE).draw((0, 0, 0), SHAPE)
+    tifffile.imwrite(folder / "raw.tif", raw)
+    tifffile.imwrite(folder / "ids.tif", labels)
+    edge = np.zeros(SHAPE, bool)
+    edge[:, :, 1:] = labels[:, :, 1:] != labels[:, :, :-1]
+    tifffile.imwrite(folder / "membranes.tif", np.where(edge, 0, 255).astype(np.uint8))
+    return folder
+
+
+def recipe(stack, name="em_short", labels="ids.tif", **more):
+    files = dict(data=str(stack / "raw.tif"), labels=str(stack / labels))
+    return replace(get_recipe(name), **files | SMALL | more)
+
+
+def test_trains_on_a_stack_and_loads_again(stack, tmp_path):
+    results = run(recipe(stack), tmp_path / "run", progress=False)
+    assert results["monitor"] == "val_dice"
+    assert {"val_dice_z1", "val_dice_y1", "val_dice_x1"} <= set(results["epochs"][0])
+    model, stored = load_run(tmp_path / "run")
+    assert model(torch.zeros(1, 1, 4, 16, 16)).shape == (1, 3, 4, 16, 16)
+    raw = tifffile.imread(stack / "raw.tif")[:8].astype(float)
+    assert stored.scaling == pytest.approx((raw.mean(), raw.std(ddof=1)), abs=1e-3)
+    assert (stored.num_classes, stored.in_channels) == (3, 1)
+
+
+def test_trains_sections_on_membranes(stack, tmp_path):
+    flat = recipe(
+        stack, "em_sections", "membranes.tif", membranes=True, patch=(16, 16), held_out=0.3
+    )
+    run(flat, tmp_path / "run", progress=False)
+    record = json.loads((tmp_path / "run" / "recipe.json").read_text())["recipe"]
+    assert record["num_classes"] == 2
+    volume = em_volumes(flat)[0]
+    assert not set(volume.label[0].unique().tolist()) & set(volume.label[1].unique().tolist()) - {0}
+
+
+def test_long_range_channels_make_as_many_outputs(stack, tmp_path):
+    far = recipe(stack, channels=("z1", "y1", "x1", "x4", "foreground"))
+    run(far, tmp_path / "run", progress=False)
+    model, _ = load_run(tmp_path / "run")
+    assert model(torch.zeros(1, 1, 4, 16, 16)).shape[1] == 5
+
+
+def test_the_last_sections_validate(stack):
+    volume = em_volumes(recipe(stack))[0]
+    train, val = split_sections(volume, 0.3)
+    assert (train.image.shape[1], val.image.shape[1]) == (7, 3)
+    assert torch.equal(val.label, volume.label[7:])
+
+
+def test_the_size_of_voxels_is_given_or_that_of_the_file(stack):
+    sized = em_volumes(recipe(stack, voxel_nm=(50.0, 4.0, 4.0)))[0]
+    np.testing.assert_allclose(sized.spacing, (50e-6, 4e-6, 4e-6))
+
+
+def test_labels_of_64_bits_are_renumbered_and_unlabelled_voxels_negative(tmp_path):
+    labels = np.array([[[0, 7, 2**40, 2**64 - 3]]], np.uint64)
+    tifffile.imwrite(tmp_path / "ids.tif", labels, photometric="minisblack")
+    assert read_instances(tmp_path / "ids.tif").tolist() == [[[0, 1, 2, -1]]]
+
+
+def test_drawn_neurites_need_no_file():
+    (volume,) = em_volumes(get_recipe("em_short"))
+    assert volume.label.max() > 20
+    assert with_scaling(get_recipe("em_short"), [volume]).scaling is not None
+
+
+def test_the_settings_of_the_paper():
+    paper = get_recipe("em_affinities")
+    assert paper.epochs * paper.train_samples // paper.batch_size == 300_000
+    assert (paper.model, paper.channels) == ("psc_unet", ("z1", "y1", "x1"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(data=""), "needs data"),
+        (dict(labels=None), "needs the labels"),
+        (dict(channels=("z1", "q")), "channels are names"),
+        (dict(patch=(8, 8)), "no offsets along z"),
+        (dict(membranes=True), "no offsets along z"),
+        (dict(voxel_nm=(1.0,)), "voxel_nm is three"),
+        (dict(held_out=1.0), "held_out is a share"),
+        (dict(held_out=0.01), "leaves none"),
+        (dict(shrink=-1), "shrink must be"),
+        (dict(scaling=(1.0,), in_channels=1), "scaling is"),
+        (dict(in_channels=2), "pass --in-channels 1"),
+        (dict(labels="cut.tif"), "crop or pad"),
+        (dict(labels="floats.tif"), "whole number"),
+        (dict(labels="gone.tif"), "does not exist"),
+    ],
+)
+def test_refuses_in_one_sentence_and_writes_nothing(stack, tmp_path, change, message):
+    tifffile.imwrite(tmp_path / "cut.tif", np.ones((10, 24, 25), np.uint8))
+    tifffile.imwrite(tmp_path / "floats.tif", np.ones(SHAPE, np.float32))
+    name = change.get("labels", "ids.tif")
+    if isinstance(name, str) and name != "ids.tif":
+        change = change | dict(labels=str(tmp_path / name))
+    wrong = replace(recipe(stack), **change)
+    with pytest.raises(LeanError, match=message) as caught:
+        run(wrong, tmp_path / "run", progress=False)
+    assert len(str(caught.value)) <= 400
+    assert not Path(tmp_path / "run").exists()
