@@ -7,6 +7,7 @@ import pytest
 from cli_cases import FLAGS, last_json, save
 
 from lean3d.cli.main import main
+from tests.data.dicoms import write_series
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +121,93 @@ def test_the_run_must_be_one_and_fit(refused, trained, image, tmp_path):
     assert "no run folder" in refused("predict", image, "--run", tmp_path, "--out", out)
     two = "predict", image, image, "--run", trained, "--out", out
     assert "2 channels and the run was trained on 1" in refused(*two)
+
+
+def test_scans_of_a_folder_are_segmented_once(lean3d, trained, cases, tmp_path):
+    ask = "predict", cases / "images", "--run", trained, "--out", tmp_path / "masks"
+    code, printed, _ = lean3d(*ask)
+    assert code == 0
+    masks = sorted((tmp_path / "masks").glob("*.nii.gz"))
+    assert [mask.name for mask in masks] == [f"case{i}.nii.gz" for i in range(3)]
+    before = {mask: mask.stat().st_mtime_ns for mask in masks}
+    # one is lost, as if the command had been killed
+    masks[1].unlink()
+    code, printed, _ = lean3d(*ask)
+    assert code == 0
+    answer = last_json(printed)
+    assert (answer["cases"], answer["skipped"]) == (3, 2)
+    after = {mask: mask.stat().st_mtime_ns for mask in masks}
+    assert [mask for mask in masks if before[mask] != after[mask]] == [masks[1]]
+
+
+def test_a_folder_of_other_masks_is_left_alone(refused, lean3d, trained, cases, tmp_path):
+    ask = "predict", cases / "images", "--run", trained, "--out", tmp_path / "masks"
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "case1.nii.gz").write_text("mine")
+    assert "not written by this command" in refused(*ask)
+    assert [p.name for p in (tmp_path / "masks").glob("*.gz")] == ["case1.nii.gz"]
+    (tmp_path / "masks" / "case1.nii.gz").unlink()
+    assert lean3d(*ask)[0] == 0
+    assert "other runs or settings" in refused(*ask, "--largest")
+
+
+def test_a_damaged_scan_does_not_stop_the_others(lean3d, trained, cases, tmp_path):
+    (cases / "images" / "case1.nii.gz").write_bytes(b"no scan")
+    ask = "predict", cases / "images", "--run", trained, "--out", tmp_path / "masks"
+    code, _, err = lean3d(*ask)
+    assert code == 2
+    assert "1 of 3 scans have no mask, such as case1" in err
+    assert len(list((tmp_path / "masks").glob("*.nii.gz"))) == 2
+
+
+def test_several_runs_formats_and_probabilities(lean3d, trained, image, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(trained, other)
+    out = tmp_path / "mask.nii.gz"
+    ask = "predict", image, "--run", trained, "--run", other, "--out", out
+    code, printed, err = lean3d(*ask, "--ending", ".nrrd", ".tif", "--probabilities")
+    assert code == 0, err
+    assert last_json(printed)["run"] == [str(trained), str(other)]
+    names = sorted(path.name for path in tmp_path.glob("mask*"))
+    assert names == ["mask.nii.gz", "mask.nrrd", "mask.tif", "mask_probabilities.nii.gz"]
+    scores = nib.load(tmp_path / "mask_probabilities.nii.gz").get_fdata()
+    np.testing.assert_allclose(scores.sum(-1), 1, atol=1e-5)
+    canonical = nib.as_closest_canonical(nib.load(out)).get_fdata()
+    assert (scores.argmax(-1) == canonical).all()
+
+
+def test_runs_that_differ_are_not_averaged(refused, trained, image, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(trained, other)
+    record = json.loads((other / "recipe.json").read_text())
+    record["recipe"]["patch"] = [8, 8, 8]
+    (other / "recipe.json").write_text(json.dumps(record))
+    ask = "predict", image, "--run", trained, "--run", other, "--out", tmp_path / "mask.nii"
+    assert "cannot be averaged: patch is (8, 8, 8)" in refused(*ask)
+
+
+def test_another_spacing_is_said_and_so_is_none(lean3d, trained, image, cases, tmp_path):
+    ask = "--run", trained, "--out", tmp_path / "mask.nii"
+    # 2 x 1 x 3 mm against 1 mm
+    assert (
+        "resampled from 3 x 1 x 2 mm to the run's 1 x 1 x 1 mm" in lean3d("predict", image, *ask)[2]
+    )
+    np.save(tmp_path / "x.npy", nib.load(image).get_fdata().T)
+    _, printed, err = lean3d("predict", tmp_path / "x.npy", *ask)
+    assert "does not say how large its voxels are" in err
+    assert "voxels" in last_json(printed)
+
+
+def test_a_dicom_series_is_segmented_to_nifti_and_dicom_seg(lean3d, trained, tmp_path):
+    pixels = np.zeros((12, 12, 12), np.int16)
+    pixels[3:9, 3:9, 3:9] = 20
+    pixels += np.random.default_rng(0).integers(-2, 3, pixels.shape).astype(np.int16)
+    series = write_series(tmp_path / "ct", pixels, (0, 0, 1.0), spacing=(1, 1))
+    code, _, _ = lean3d(
+        *("predict", series, "--run", trained, "--out", tmp_path / "m.nii.gz", "--ending", ".dcm")
+    )
+    assert code == 0
+    found = nib.load(tmp_path / "m.nii.gz").get_fdata()
+    assert found[4:8, 4:8, 4:8].all()
+    assert found.mean() < 0.4
+    assert (tmp_path / "m.dcm").read_bytes()[128:132] == b"DICM"

@@ -1,89 +1,170 @@
 """lean3d predict IMAGE --run RUN --out MASK"""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import tyro
 
 from lean3d.cli.device import find_device
 from lean3d.cli.parse import parse
 from lean3d.cli.show import show_json, show_table
 from lean3d.cli.sources import run_files
-from lean3d.data import Volume, load_volume, save_mask
+from lean3d.data.formats.registry import find_writer, is_scan, split
 from lean3d.errors import RunError
-from lean3d.files import check_outputs, write_whole
+from lean3d.files import check_outputs
+from lean3d.metrics import unit_of
 
 __all__ = ["main", "segment"]
+
+# names in JSON of the units of volume
+KEYS = {"mL": "volume_ml", "µm³": "volume_um3", "nm³": "volume_nm3"}
 
 
 @dataclass(frozen=True)
 class Predict:
-    """Segment an image with a trained run; the mask gets the image's grid and header.
+    """Segment a scan, or a folder of scans, with trained runs; a mask gets the scan's grid.
 
     Attributes:
-        image: A NIfTI file, or one for each channel in order.
-        run: Folder of the run.
-        out: The mask to write, .nii or .nii.gz.
+        image: A scan of any format (docs/data.md), or one for each channel in order, or a folder of
+            scans. A folder whose masks were begun goes on.
+        run: Folder of the run; given several times, their probabilities are averaged.
+        out: The mask to write (.nii.gz, .nii, .tif, .nrrd, .mha, .npy, or .dcm for DICOM-SEG), or
+            the folder for masks of a folder.
+        ending: Formats of a folder's masks, or more formats of the mask; .nii.gz by default.
         overlap: Overlapping share of consecutive windows.
         batch_size: Windows at a time; the recipe's by default.
         device: Where to compute, such as cuda; a GPU if there is one by default.
+        largest: Keep only the largest piece of each class.
+        fill: Fill holes of each class.
+        probabilities: Also write the probabilities of the classes, as NAME_probabilities.nii.gz.
     """
 
     image: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    run: Path
     out: Path
+    run: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    ending: tuple[str, ...] = ()
     overlap: float = 0.5
     batch_size: int | None = None
     device: str | None = None
+    largest: bool = False
+    fill: bool = False
+    probabilities: bool = False
 
 
 def main(argv: list[str]) -> None:
     asked = parse(Predict, "predict", argv)
-    _check_out(asked)
-    device = find_device(asked.device)
-    settings = dict(overlap=asked.overlap, batch_size=asked.batch_size, device=device)
-    with write_whole(asked.out) as temporary:
-        names = segment(asked.image, asked.run, temporary, **settings)
-        rows = _volumes(load_volume(asked.image, temporary), names)
-    show_table(rows[1:])
-    print(f"the mask is {asked.out}")
-    millilitres = {row["class"]: row["volume (mL)"] for row in rows}
-    show_json({"mask": str(asked.out), "run": str(asked.run), "volume_ml": millilitres})
+    if not asked.image:
+        raise RunError("predict needs an image; give a scan, or a folder of scans")
+    if not asked.run:
+        raise RunError("required: --run, the folder of a trained run; see lean3d predict --help")
+    if len(asked.image) == 1 and _is_folder(asked.image[0]):
+        _folder(asked)
+    else:
+        _scan(asked)
 
 
 def segment(image: tuple[Path, ...], run: Path, out: Path, **settings: Any) -> tuple[str, ...]:
     """Segment image files into a mask file by a run's best weights; return the class names."""
-    from lean3d.recipes.intensity import scaled
-    from lean3d.recipes.predict import predict
-    from lean3d.recipes.runs import load_run
-    from lean3d.recipes.segmentation import SegmentationRecipe
+    from lean3d.recipes.segment import Segmenter
 
-    model, recipe = load_run(run)
-    if not isinstance(recipe, SegmentationRecipe):
-        raise RunError(f"{run} learnt {recipe.task} and predict segments; use lean3d stream")
-    volume = scaled(recipe, load_volume(image, spacing_mm=recipe.sides_mm))
-    save_mask(out, predict(model, recipe, volume, **settings), volume, like=image)
-    return recipe.names
+    segmenter = Segmenter([run], **settings)
+    segmenter.segment(_one(image), [out])
+    return segmenter.recipe.names
 
 
-def _check_out(asked: Predict) -> None:
-    """Refuse before the work what would fail, or destroy files, after it."""
-    if not asked.image:
-        raise RunError("predict needs an image; give a NIfTI file")
-    if not asked.out.name.endswith((".nii", ".nii.gz")):
-        raise RunError(f"the mask is written as .nii or .nii.gz, got --out {asked.out}")
-    sources = {"image": asked.image, "run's own file": run_files(asked.run)}
-    check_outputs({"--out": asked.out}, sources)
+def _scan(asked: Predict) -> None:
+    outputs, scores = _outputs(asked)
+    segmenter = _segmenter(asked)
+    found = segmenter.segment(_one(asked.image), outputs, scores)
+    if found.said:
+        print(found.said, file=sys.stderr)
+    unit = None if found.spacing_mm is None else unit_of(found.spacing_mm)
+    rows: list[dict[str, Any]] = []
+    for name, voxels in found.counts.items():
+        rows.append({"class": name, "voxels": voxels})
+        if unit is not None and found.spacing_mm is not None:
+            depth, height, width = found.spacing_mm
+            volume = voxels * depth * height * width * unit.per_mm3
+            rows[-1][f"volume ({unit.volume})"] = round(volume, 3)
+    show_table(rows[1:])
+    print(f"the mask is {asked.out}")
+    record: dict[str, Any] = {"mask": str(asked.out), "run": _runs(asked)}
+    if unit is not None:
+        column = f"volume ({unit.volume})"
+        record[KEYS[unit.volume]] = {row["class"]: row[column] for row in rows}
+    else:
+        record["voxels"] = found.counts
+    show_json(record)
 
 
-def _volumes(segmented: Volume, names: tuple[str, ...]) -> list[dict[str, Any]]:
-    assert segmented.label is not None
-    voxels = torch.bincount(segmented.label.flatten(), minlength=len(names)).tolist()
-    depth, height, width = segmented.spacing
-    millilitre = depth * height * width / 1000
-    return [
-        {"class": name, "voxels": count, "volume (mL)": round(count * millilitre, 3)}
-        for name, count in zip(names, voxels, strict=True)
+def _folder(asked: Predict) -> None:
+    from lean3d.recipes.batch import segment_folder
+
+    batch = segment_folder(
+        _segmenter(asked),
+        asked.image[0],
+        asked.out,
+        endings=asked.ending or (".nii.gz",),
+        probabilities=asked.probabilities,
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    if batch.failed:
+        first = next(iter(batch.failed))
+        raise RunError(
+            f"{len(batch.failed)} of {len(batch.done) + len(batch.failed)} scans have no mask, "
+            f"such as {first}: {batch.failed[first]}"[:380]
+        )
+    names = list(next(iter(batch.done.values())))
+    rows = [
+        {"class": name, "scans with it": sum(1 for c in batch.done.values() if c.get(name))}
+        for name in names[1:]
     ]
+    show_table(rows)
+    print(f"{len(batch.done)} masks are in {asked.out}, {len(batch.skipped)} were there before")
+    show_json(
+        {
+            "masks": str(asked.out),
+            "run": _runs(asked),
+            "cases": len(batch.done),
+            "skipped": len(batch.skipped),
+        }
+    )
+
+
+def _segmenter(asked: Predict) -> Any:
+    device = find_device(asked.device)
+    from lean3d.recipes.segment import Segmenter
+
+    return Segmenter(asked.run, asked.overlap, asked.batch_size, device, asked.largest, asked.fill)
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a path is a folder of scans, and not one scan such as a DICOM series."""
+    return split(path)[1] is None and path.is_dir() and not is_scan(path)
+
+
+def _outputs(asked: Predict) -> tuple[list[Path], Path | None]:
+    """Refuse before the work what would fail, or destroy files, after it."""
+    find_writer(asked.out)
+    ends = [end for end in (".nii.gz", asked.out.suffix) if asked.out.name.endswith(end)]
+    name = asked.out.name.removesuffix(ends[0])
+    outputs = [asked.out, *(asked.out.with_name(name + ending) for ending in asked.ending)]
+    for path in outputs:
+        find_writer(path)
+    scores = asked.out.with_name(f"{name}_probabilities.nii.gz") if asked.probabilities else None
+    files = [file for run in asked.run for file in run_files(run)]
+    sources = {"image": [split(path)[0] for path in asked.image], "run's own file": files}
+    flags: dict[str, Path | None] = {"--out": asked.out, "--probabilities": scores}
+    flags |= {f"--ending {e}": p for e, p in zip(asked.ending, outputs[1:], strict=True)}
+    check_outputs(flags, sources)
+    return outputs, scores
+
+
+def _one(image: tuple[Path, ...]) -> Any:
+    return image[0] if len(image) == 1 else image
+
+
+def _runs(asked: Predict) -> str | list[str]:
+    return str(asked.run[0]) if len(asked.run) == 1 else [str(run) for run in asked.run]

@@ -14,7 +14,7 @@ from pathlib import Path
 from lean3d.data.formats.registry import is_scan, stem
 from lean3d.errors import DataError
 
-__all__ = ["ImagePath", "Pair", "find_pairs"]
+__all__ = ["CHANNEL", "ImagePath", "Pair", "find_pairs", "scans_in"]
 
 ImagePath = Path | tuple[Path, ...]
 Pair = tuple[ImagePath, Path, str]
@@ -53,11 +53,11 @@ def _files(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
         if (folder / images).is_dir() and (
             (folder / labels).is_dir() or not (folder / "masks").is_dir()
         ):
-            cases = _by_stem(_scans(folder / images))
-            found = cases, _by_stem(_scans(folder / labels), keep=set(cases))
+            cases = _by_stem(scans_in(folder / images))
+            found = cases, _by_stem(scans_in(folder / labels), keep=set(cases))
             break
     else:
-        scans = _scans(folder)
+        scans = scans_in(folder)
         beside = [path for path in scans if SUFFIX.search(stem(path))]
         cases = _by_stem([path for path in scans if path not in beside])
         found = cases, _by_stem(beside, keep=set())
@@ -66,7 +66,8 @@ def _files(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     return found
 
 
-def _scans(folder: Path) -> list[Path]:
+def scans_in(folder: Path) -> list[Path]:
+    """Return the scans of a folder, whatever they are called."""
     # hidden files are the ._ twins that macOS adds to archives; a header may have its voxels apart
     scans = [path for path in folder.glob("*") if is_scan(path)]
     apart = {path.with_suffix(".img") for path in scans} | {p.with_suffix(".raw") for p in scans}

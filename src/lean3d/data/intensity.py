@@ -38,7 +38,8 @@ class Scale:
     deviation: float
 
     def __call__(self, x: Tensor) -> Tensor:
-        return (x.clamp(self.low, self.high) - self.mean) / self.deviation
+        # one copy: a scan may fill half of the memory
+        return x.clamp(self.low, self.high).sub_(self.mean).div_(self.deviation)
 
 
 HOUNSFIELD = Scale(-1000, 1000, 0, 500)
@@ -104,7 +105,8 @@ def normalise(volume: Volume, scales: Sequence[Scale | None] | None = None) -> V
         )
     channels = zip(volume.image, scales, strict=True)
     scaled = [_standardise(x) if scale is None else scale(x) for x, scale in channels]
-    return replace(volume, image=torch.stack(scaled))
+    image = scaled[0].unsqueeze(0) if len(scaled) == 1 else torch.stack(scaled)
+    return replace(volume, image=image)
 
 
 def _standardise(x_DHW: Tensor) -> Tensor:

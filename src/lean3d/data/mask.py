@@ -4,6 +4,7 @@ Axes: K classes, D depth, H height, W width.
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,13 @@ from lean3d.data.folder import ImagePath
 from lean3d.data.formats.registry import find_writer
 from lean3d.data.grid import Grid
 from lean3d.data.read import open_scan
-from lean3d.data.resample import resample_classes, resample_labels
+from lean3d.data.resample import resample, resample_classes, resample_labels
 from lean3d.data.volume import Volume
 from lean3d.errors import DataError, ShapeError
 from lean3d.files import write_whole
+from lean3d.optional import require
 
-__all__ = ["save_mask"]
+__all__ = ["on_grid_of", "save_mask", "save_probabilities", "write_masks"]
 
 
 def save_mask(
@@ -42,19 +44,61 @@ def save_mask(
         like: The image `volume` was loaded from.
         names: Of the classes, for formats that store them.
     """
+    find_writer(Path(path))
+    write_masks([path], on_grid_of(mask, volume, like), like, names=names)
+
+
+def on_grid_of(mask: Tensor | np.ndarray, volume: Volume, like: str | ImagePath) -> np.ndarray:
+    """Return a mask on the grid of `like`, (D, H, W) uint8, as `save_mask` writes it."""
+    first = _files(like)[0]
+    grid = open_scan(first).grid
+    return _on_grid(_as_array(mask, volume), volume, grid, first).astype(np.uint8, copy=False)
+
+
+def write_masks(
+    paths: Sequence[str | Path],
+    mask_DHW: np.ndarray,
+    like: str | ImagePath,
+    *,
+    names: Sequence[str] = (),
+) -> None:
+    """Write a mask that is on the grid of `like` under several names: all of them, or none."""
+    files = _files(like)
+    grid = open_scan(files[0]).grid
+    with ExitStack() as stack:
+        for path in map(Path, paths):
+            write = find_writer(path)
+            write(stack.enter_context(write_whole(path)), mask_DHW, grid, files, tuple(names))
+
+
+def _files(like: str | ImagePath) -> tuple[Path, ...]:
+    return tuple(map(Path, (like,) if isinstance(like, str | Path) else like))
+
+
+def save_probabilities(
+    path: str | Path, probabilities: Tensor, volume: Volume, like: str | ImagePath
+) -> None:
+    """Write (K, D, H, W) probabilities as float32 with classes along a fourth axis, atomically.
+
+    They are on the grid of `like`, resampled linearly from that of `volume`.
+
+    Raises:
+        DataError: the name does not end in .nii or .nii.gz.
+    """
     path = Path(path)
-    write = find_writer(path)
-    files = (like,) if isinstance(like, str | Path) else tuple(like)
-    grid = open_scan(Path(files[0])).grid
-    mask_DHW = _on_grid(_as_array(mask, volume), volume, grid, Path(files[0]))
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise DataError(f"probabilities are written as .nii or .nii.gz, got {path}")
+    nibabel = require("nibabel", extra="volume")
+    first = _files(like)[0]
+    grid = open_scan(first).grid
+    array = _as_array(probabilities, volume)
+    step, offset = _index_map(volume, grid, first)
+    if array.shape[1:] != grid.shape or not np.allclose([step, offset], [[1] * 3, [0] * 3]):
+        array = np.stack([resample(x_DHW, step, offset, grid.shape) for x_DHW in array])
+    image = nibabel.Nifti1Image(array.astype(np.float32).T, grid.affine[:, [2, 1, 0, 3]])
+    image.header.set_xyzt_units("mm")
     with write_whole(path) as temporary:
-        write(
-            temporary,
-            mask_DHW.astype(np.uint8, copy=False),
-            grid,
-            tuple(map(Path, files)),
-            tuple(names),
-        )
+        image.to_filename(temporary)
 
 
 def _as_array(mask: Tensor | np.ndarray, volume: Volume) -> np.ndarray:
@@ -83,14 +127,9 @@ def _as_array(mask: Tensor | np.ndarray, volume: Volume) -> np.ndarray:
 
 def _on_grid(array: np.ndarray, volume: Volume, grid: Grid, source: Path) -> np.ndarray:
     """Resample a mask or probabilities from the volume's grid to the file's, as class numbers."""
-    index_map = np.linalg.solve(volume.affine, grid.affine)
-    step, offset = np.diag(index_map)[:3], index_map[:3, 3]
-    if abs(index_map[:3, :3] - np.diag(step)).max() > 1e-3 or (step <= 0).any():
-        raise DataError(
-            f"volume {volume.name} lies at an angle to {source}; give the image it was loaded from"
-        )
+    step, offset = _index_map(volume, grid, source)
     shape = array.shape[-3:]
-    if shape == grid.shape and np.allclose(index_map, np.eye(4), atol=1e-3):
+    if shape == grid.shape and np.allclose([step, offset], [[1] * 3, [0] * 3], atol=1e-3):
         return array.argmax(0) if array.ndim == 4 else array
     if array.ndim == 4:
         mask_DHW = resample_classes(enumerate(array), step, offset, grid.shape)
@@ -101,3 +140,14 @@ def _on_grid(array: np.ndarray, volume: Volume, grid: Grid, source: Path) -> np.
         outside = (index < -0.5 - 1e-3) | (index > shape[axis] - 0.5 + 1e-3)
         np.moveaxis(mask_DHW, axis, 0)[outside] = 0
     return mask_DHW
+
+
+def _index_map(volume: Volume, grid: Grid, source: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Step and offset, from an index of the file's grid to one of the volume's."""
+    index_map = np.linalg.solve(volume.affine, grid.affine)
+    step, offset = np.diag(index_map)[:3], index_map[:3, 3]
+    if abs(index_map[:3, :3] - np.diag(step)).max() > 1e-3 or (step <= 0).any():
+        raise DataError(
+            f"volume {volume.name} lies at an angle to {source}; give the image it was loaded from"
+        )
+    return step, offset

@@ -1,6 +1,7 @@
 """Prediction on whole volumes and live videos."""
 
 from lean3d.infer.decoding import components, decode, drop_small, mutex_watershed
+from lean3d.infer.labels import predict_labels
 from lean3d.infer.live import Session
 from lean3d.infer.merging import agglomerate
 from lean3d.infer.sliding import predict_slices, predict_volume
@@ -14,6 +15,7 @@ __all__ = [
     "decode",
     "drop_small",
     "mutex_watershed",
+    "predict_labels",
     "predict_slices",
     "predict_volume",
 ]

@@ -17,7 +17,7 @@ from lean3d.errors import RunError
 from lean3d.optional import require
 from lean3d.shape import Triple, check_axes
 
-__all__ = ["predict_slices", "predict_volume"]
+__all__ = ["evaluating", "predict_slices", "predict_volume"]
 
 
 @torch.inference_mode()
@@ -82,7 +82,7 @@ def _slide(model, x, window, *, overlap, batch_size, device) -> Tensor:
         raise RunError(f"the batch size must be 1 window or more, got {batch_size}")
     inferers = require("monai.inferers", extra="volume")
     device = device or next((p.device for p in model.parameters()), torch.device("cpu"))
-    with _evaluating(model.to(device)):
+    with evaluating(model.to(device)):
         return inferers.sliding_window_inference(
             x.cpu(),
             window,
@@ -97,7 +97,7 @@ def _slide(model, x, window, *, overlap, batch_size, device) -> Tensor:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Set eval mode temporarily; restore the mode of every module afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

@@ -8,6 +8,7 @@ from typing import Any
 
 from lean3d.data import Volume, brain_slabs, load_volume, mni152
 from lean3d.data.folder import ImagePath
+from lean3d.data.formats.registry import split
 from lean3d.data.layouts.registry import Item, find_items
 from lean3d.data.load import Spacing, resampled
 from lean3d.data.slabs import split_slabs
@@ -42,7 +43,8 @@ class Case:
         """Names, sizes and dates of the files: another stamp, other data."""
         images = self.image if isinstance(self.image, tuple) else (self.image,)
         files = [path for path in (*images, self.label) if path is not None]
-        facts = [(path.resolve(), path.stat()) for path in files]
+        # file.npz:voxel is in a file
+        facts = [(path, split(path)[0].resolve().stat()) for path in files]
         return "; ".join(f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in facts)
 
 

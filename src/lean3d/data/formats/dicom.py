@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from lean3d.data.formats.dicom_slices import check_stack, frames, slice_of
+from lean3d.data.formats.dicom_slices import Slice, check_stack, frames, slice_of
 from lean3d.data.formats.registry import Scan, register_reader
 from lean3d.data.grid import Grid
 from lean3d.errors import DataError
 from lean3d.optional import require
 
-__all__ = ["open_dicom", "read_headers"]
+__all__ = ["open_dicom", "read_headers", "read_stack"]
 
 
 def _is_dicom(start: bytes) -> bool:
@@ -58,6 +58,12 @@ def open_dicom(path: Path, inside: str | None = None) -> Scan:
         return grid.turn(pages.transpose(2, 1, 0)[..., None])[:, planes]
 
     return Scan(grid, 1, np.dtype(np.float32), load, modality=modality)
+
+
+def read_stack(path: Path, inside: str | None = None) -> list[Slice]:
+    """Return the slices of a series, in the order in which `open_dicom` stacks them."""
+    series = _choose(read_headers(path), path, inside)
+    return check_stack([one for header in series for one in slice_of(header)], path)[0]
 
 
 def read_headers(path: Path) -> list[Any]:

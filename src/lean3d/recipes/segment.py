@@ -1,0 +1,176 @@
+"""Segment scans with one run, or several whose probabilities are averaged, into mask files."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lean3d.data import Volume, load_volume
+from lean3d.data.folder import ImagePath
+from lean3d.data.mask import on_grid_of, save_probabilities, write_masks
+from lean3d.data.read import open_scan
+from lean3d.data.tidy import fill_holes, keep_largest
+from lean3d.errors import RunError
+from lean3d.infer import predict_labels
+from lean3d.recipes.intensity import scaled
+from lean3d.recipes.load import load_run
+from lean3d.recipes.predict import predict
+from lean3d.recipes.segmentation import SegmentationRecipe
+from lean3d.shape import triple
+
+__all__ = ["Segmented", "Segmenter"]
+
+# spacings that differ by a smaller share are one
+SAME = 0.05
+# of a recipe: runs that differ in these cannot be averaged
+SHARED = "num_classes", "class_names", "in_channels", "sides_mm", "patch"
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """What was found in a scan.
+
+    Args:
+        counts: Voxels of each class.
+        spacing_mm: Of the scan, along D, H, W; None if no file says it.
+        said: What to tell: that it was resampled, or could not be.
+    """
+
+    counts: dict[str, int]
+    spacing_mm: tuple[float, float, float] | None
+    said: str | None
+
+
+@dataclass
+class Segmenter:
+    """Runs that segment scans together.
+
+    Args:
+        runs: Folders of runs; their probabilities are averaged.
+        overlap: Overlapping share of consecutive windows.
+        batch_size: Windows at a time; the recipe's by default.
+        device: Where to compute.
+        largest: Keep only the largest piece of each class.
+        fill: Fill holes of each class.
+        progress: Called with the share of a scan that is done.
+
+    Raises:
+        RunError: a run segments nothing, or they cannot be averaged.
+    """
+
+    runs: Sequence[str | Path]
+    overlap: float = 0.5
+    batch_size: int | None = None
+    device: torch.device | str | None = None
+    largest: bool = False
+    fill: bool = False
+    progress: Callable[[float], None] | None = None
+    members: list[tuple[nn.Module, SegmentationRecipe]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise RunError("predict needs a trained run; give its folder")
+        self.members = [_member(run) for run in self.runs]
+        first = self.recipe
+        for run, (_, recipe) in zip(self.runs, self.members, strict=True):
+            for name in SHARED:
+                mine, other = getattr(recipe, name), getattr(first, name)
+                if mine != other:
+                    raise RunError(
+                        f"{run} and {self.runs[0]} cannot be averaged: {name} is {mine} and {other}"
+                    )
+
+    @property
+    def recipe(self) -> SegmentationRecipe:
+        """That of the first run."""
+        return self.members[0][1]
+
+    def segment(
+        self,
+        image: ImagePath,
+        outputs: Sequence[str | Path],
+        probabilities: str | Path | None = None,
+    ) -> Segmented:
+        """Segment a scan into mask files, each whole or not there, on the scan's own grid.
+
+        Args:
+            outputs: Masks to write; their suffixes choose the formats.
+            probabilities: Also write the probability of every class here.
+        """
+        first = image[0] if isinstance(image, tuple) else image
+        grid = open_scan(Path(first)).grid
+        sides = self.recipe.sides_mm if grid.known else None
+        volume = load_volume(image, spacing_mm=sides)
+        found = self._labels(volume) if probabilities is None else self._scores(volume)
+        mask = self._tidy(on_grid_of(found, volume, image))
+        if probabilities is not None:
+            save_probabilities(probabilities, found, volume, image)
+        names = self.recipe.names
+        write_masks(outputs, mask, image, names=names)
+        counts = np.bincount(mask.ravel(), minlength=len(names))
+        said = _said(str(first), grid.spacing if grid.known else None, self.recipe.sides_mm)
+        voxels = dict(zip(names, counts.tolist(), strict=False))
+        return Segmented(voxels, grid.spacing if grid.known else None, said)
+
+    def _tidy(self, mask: np.ndarray) -> np.ndarray:
+        mask = keep_largest(mask) if self.largest else mask
+        return fill_holes(mask) if self.fill else mask
+
+    def _labels(self, volume: Volume) -> Tensor:
+        if len(self.recipe.patch) == 2:
+            return self._scores(volume).argmax(0).to(torch.uint8)
+        images: list[Tensor] = []
+        for _, recipe in self.members:
+            # runs of one scale share the scaled volume
+            alike = [i for i, (_, r) in enumerate(self.members) if r.scaling == recipe.scaling]
+            known = images[alike[0]] if alike[0] < len(images) else scaled(recipe, volume).image
+            images.append(known)
+        return predict_labels(
+            [model for model, _ in self.members],
+            images,
+            triple(self.recipe.patch, "patch"),
+            progress=self.progress,
+            **self._settings(),
+        )
+
+    def _scores(self, volume: Volume) -> Tensor:
+        with torch.inference_mode():
+            total = torch.zeros(())
+            for model, recipe in self.members:
+                scores = predict(model, recipe, scaled(recipe, volume), **self._settings())
+                total = scores if total.ndim == 0 else total.add_(scores)
+            return total.div_(len(self.members))
+
+    def _settings(self) -> dict[str, Any]:
+        size = self.recipe.batch_size if self.batch_size is None else self.batch_size
+        return dict(overlap=self.overlap, batch_size=size, device=self.device)
+
+
+def _member(run: str | Path) -> tuple[nn.Module, SegmentationRecipe]:
+    model, recipe = load_run(run)
+    if not isinstance(recipe, SegmentationRecipe):
+        raise RunError(f"{run} learnt {recipe.task} and predict segments; use lean3d stream")
+    return model, recipe
+
+
+def _said(
+    name: str,
+    own: tuple[float, float, float] | None,
+    run: tuple[float, float, float] | None,
+) -> str | None:
+    if run is None:
+        return None
+    asked = " x ".join(f"{side:g}" for side in run)
+    if own is None:
+        return (
+            f"{name} does not say how large its voxels are; they are taken for those of the run, "
+            f"{asked} mm"
+        )
+    if all(abs(a / b - 1) < SAME for a, b in zip(own, run, strict=True)):
+        return None
+    had = " x ".join(f"{side:.4g}" for side in own)
+    return f"resampled from {had} mm to the run's {asked} mm, and the mask back"
