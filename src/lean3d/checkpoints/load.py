@@ -4,6 +4,7 @@ Loading never leaves weights random silently: a file that does not fill the mode
 a head for other classes is skipped only on request.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,13 +70,20 @@ class File:
     tensors: Tensors
     facts: Facts
     structure: Structure | None
+    beside: tuple[str, ...] = ()
 
 
-def open_checkpoint(path: str | Path, *, format: str | None = None) -> File:
-    """Read a file and recognise it; see `load_checkpoint`."""
+def open_checkpoint(
+    path: str | Path, *, format: str | None = None, own: Collection[str] = ()
+) -> File:
+    """Read a file and recognise it; see `load_checkpoint`.
+
+    Args:
+        own: The names of the model that it is for: what wraps them in the file is removed.
+    """
     check_kind("load_checkpoint", path, str | Path, "the path of a file")
     check_kind("load_checkpoint", format, str | None, "the name of a format such as 'lean3d'")
-    tensors = read_tensors(path)
+    tensors, beside = read_tensors(path, own)
     form = find_format(tensors, format)
     tensors = {key: form.value(tensor) for key, tensor in tensors.items()}
     renamed = {new: tensors[old] for old, new in form.names(tensors).items()}
@@ -84,7 +92,7 @@ def open_checkpoint(path: str | Path, *, format: str | None = None) -> File:
     facts, found = form.facts(renamed), structure(renamed)
     if found is not None:
         found = replace(found, arguments={**found.arguments, **facts.arguments})
-    return File(Path(path), form, tensors, renamed, facts, found)
+    return File(Path(path), form, tensors, renamed, facts, found, beside)
 
 
 def load_checkpoint(
@@ -106,8 +114,8 @@ def load_checkpoint(
         LeanError: the file is of another model; names the first difference and how to build it.
     """
     check_kind("load_checkpoint", model, nn.Module, "an nn.Module to load weights into")
-    file = open_checkpoint(path, format=format)
     own = model.state_dict().keys()
+    file = open_checkpoint(path, format=format, own=own)
     # a timm_3d network has names of its own
     named = max(file.tensors, file.stored, key=lambda tensors: len(own & tensors.keys()))
     found = match(model, named)
@@ -127,7 +135,7 @@ def load_checkpoint(
         what=file.form.what,
         loaded=tuple(found.values),
         not_loaded=tuple(found.fresh),
-        unused=tuple(found.unknown),
+        unused=(*found.unknown, *file.beside),
         num_classes=None if head is None else head.shape[0],
         eps=file.facts.eps if norms else None,
         preprocessing=file.facts.preprocessing,

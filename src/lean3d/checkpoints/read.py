@@ -1,23 +1,23 @@
 """Tensors from a file, without running any code in it."""
 
-from pathlib import Path
+import argparse
+from collections.abc import Collection
+from pathlib import Path, PosixPath, PurePosixPath
 from pickle import UnpicklingError
 from typing import Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from lean3d.checkpoints.wrappers import Unwrapped, unwrap
 from lean3d.errors import DataError
 from lean3d.limits import check_memory, in_bytes
 from lean3d.optional import require
 from lean3d.weights import check_tensors
 
 __all__ = ["read_tensors"]
-
-# keys under which releases keep the tensors, and prefixes that wrappers add to every name
-PARTS = ("state_dict", "model_state", "model_state_dict", "net", "model")
-PREFIXES = ("module.", "_orig_mod.", "model.")
 
 # first bytes of torch.save's files before it wrote zip files
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9"
@@ -29,10 +29,11 @@ PICKLE = (
 )
 
 
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Return every tensor of a .safetensors file, or of a file by torch.save, by name.
+def read_tensors(path: str | Path, own: Collection[str] = ()) -> Unwrapped:
+    """Return the tensors of the model in a .safetensors file, or a file by torch.save, by name.
 
-    Wrappers ("state_dict", "module.") are removed.
+    Args:
+        own: The names of the model that they are for, see `unwrap`.
 
     Raises:
         DataError: the file is missing, damaged, would run code, or holds no tensors by name.
@@ -41,24 +42,11 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise DataError(f"there is no file {path}")
     check_memory(f"what {path} holds", path.stat().st_size, "free some")
-    found = _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
-    for part in PARTS:
-        if isinstance(found, dict) and isinstance(found.get(part), dict):
-            found = found[part]
-    tensors = _named(found)
-    if not tensors:
+    found = unwrap(_safetensors(path) if path.suffix == ".safetensors" else _torch(path), own)
+    if not found.tensors:
         raise DataError(f"{path} holds no tensors by name; a state_dict was expected")
-    check_tensors(path, tensors)
-    for prefix in PREFIXES:
-        if all(key.startswith(prefix) for key in tensors):
-            tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
-    return tensors
-
-
-def _named(found: Any) -> dict[str, Tensor]:
-    if not isinstance(found, dict):
-        return {}
-    return {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
+    check_tensors(path, found.tensors)
+    return found
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
@@ -72,9 +60,19 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 def _torch(path: Path) -> Any:
     _check_unpacked(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_harmless()):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load may raise anything on damaged bytes
         raise DataError(f"cannot read {path}: {_why(path, error)}") from error
+
+
+def _harmless() -> list[Any]:
+    """Return what trainers save beside tensors and what runs no code: scores, paths, arguments."""
+    core = getattr(np, "_core", None) or np.core
+    kinds = {type(np.dtype(kind)) for kind in np.typecodes["All"] if kind not in "OVSUmM"}
+    multiarray: Any = core.multiarray
+    arrays = [multiarray.scalar, multiarray._reconstruct, np.ndarray, np.dtype, *kinds]
+    return [*arrays, argparse.Namespace, PosixPath, PurePosixPath]
 
 
 def _check_unpacked(path: Path) -> None:
