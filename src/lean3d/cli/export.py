@@ -34,10 +34,10 @@ def main(argv: list[str]) -> None:
         raise RunError(f"export writes {' and '.join(SUFFIXES)}, got --out {asked.out}")
     check_outputs({"--out": asked.out}, asked.read())
     model = load_live(asked)
-    live, side = model.live, model.size
-    frames = torch.zeros(2, live.found.frame[0], live.chunk, side, side)
+    live, (height, width) = model.live, model.look.size
+    frames = torch.zeros(2, live.found.frame[0], live.chunk, height, width)
     with write_whole(asked.out) as temporary:
-        exported = export_step(live, temporary, height=side, width=side)
+        exported = export_step(live, temporary, height=height, width=width)
         apart = compare_export(live, exported, frames, STEPS)
         if not apart <= ALLOWED:
             raise RunError(
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> None:
             "bytes": size,
             "inputs": list(exported.inputs),
             "outputs": list(exported.outputs),
-            "frames": [live.found.frame[0], live.chunk, side, side],
+            "frames": [live.found.frame[0], live.chunk, height, width],
             "delay": live.delay,
             "largest_difference": apart,
         }

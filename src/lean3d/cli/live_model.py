@@ -1,17 +1,20 @@
 """The model of `lean3d stream` and `lean3d export`: of a run, or of the registry."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from lean3d.cli.fits import check_fits
 from lean3d.cli.model import NetworkFlags
 from lean3d.cli.sources import run_files, weights_files
-from lean3d.data.pixels import normalise_pixels
+from lean3d.data.frames import MOST_FPS, FrameSource
+from lean3d.data.look import Look
+from lean3d.data.sampled import Sampled
 from lean3d.errors import RunError
 from lean3d.limits import check_number
+from lean3d.recipes.published import published_look
 from lean3d.streaming import Stream, stream
 
 __all__ = ["LiveFlags", "LiveModel", "load_live"]
@@ -28,12 +31,18 @@ class LiveFlags(NetworkFlags):
     """How a model is loaded and streamed.
 
     Attributes:
-        size: Height and width of the model's frames; 112, or those of the run, by default.
+        size: Height and width of the model's frames; those of the run or of the published weights,
+            or 112, by default.
+        step: Take every `step`-th frame; as the run or the published weights were trained by
+            default.
+        rate: Frames a second that are taken, if the video has more; likewise.
         wait: Stream a non-causal network unchanged, with delayed outputs.
         window: With --wait, frames that a mean over all time covers; all so far by default.
     """
 
     size: int | None = None
+    step: int | None = None
+    rate: float | None = None
     wait: bool = False
     window: int | None = None
 
@@ -50,10 +59,17 @@ class LiveFlags(NetworkFlags):
 
 @dataclass(frozen=True)
 class LiveModel:
-    """A streaming model, the size of its frames, and the class names of its run."""
+    """A streaming model, what its frames look like, which it takes, and the names of its classes.
+
+    Args:
+        step: It takes every `step`-th frame,
+        rate: of this many a second.
+    """
 
     live: Stream
-    size: int
+    look: Look
+    step: int = 1
+    rate: float | None = None
     classes: tuple[str, ...] = ()
 
     @property
@@ -64,35 +80,57 @@ class LiveModel:
             raise RunError("stream names clips, and this model has no linear layer to name them")
         return self.classes or tuple(map(str, range(heads[-1].out_features)))
 
-    def normalise(self, clip_BCTHW: Tensor) -> Tensor:
-        """Normalise pixels from 0 to 1 for the weights: published ones have their own mean."""
-        loaded = getattr(self.live.model, "checkpoint", None)
-        own = None if loaded is None else loaded.preprocessing
-        if own is None or own.mean is None:
-            return normalise_pixels(clip_BCTHW)
-        return own.normalise(255 * clip_BCTHW)
+    def sample(self, source: FrameSource) -> FrameSource:
+        """Return the frames that the model takes of a source."""
+        if self.step == 1 and self.rate is None:
+            return source
+        return Sampled(source, self.step, self.rate)
 
 
 def load_live(asked: LiveFlags, in_channels: int | None = None) -> LiveModel:
     """Return the run in the folder `asked.model`, or else the network of that reference."""
-    if asked.size is not None:
-        check_number("--size", asked.size, 1, MOST_PIXELS)
-    if asked.window is not None:
-        check_number("--window", asked.window, 1, MOST_FRAMES)
+    for flag, value, most in (
+        ("--size", asked.size, MOST_PIXELS),
+        ("--window", asked.window, MOST_FRAMES),
+        ("--step", asked.step, MOST_FRAMES),
+    ):
+        if value is not None:
+            check_number(flag, value, 1, most)
+    if asked.rate is not None:
+        check_number("--rate", asked.rate, 0, MOST_FPS, above=True)
     if Path(asked.model).is_dir():
         return _of_run(asked)
     model = asked.build(in_channels=in_channels).eval()
-    side = asked.size or SIZE
+    loaded = getattr(model, "checkpoint", None)
+    published = None if loaded is None else loaded.preprocessing
     channels = in_channels or asked.sizes(None)[1]
-    check_fits(model, (2, channels, FRAMES, side, side))
-    live = asked.stream(model, None if in_channels is None else (in_channels, side, side))
+    look = published_look(published, asked.size, SIZE, channels)
+    check_fits(model, (2, channels, FRAMES, *look.size))
+    live = asked.stream(model, None if in_channels is None else (in_channels, *look.size))
     if asked.weights is None:
         print("lean3d: the weights are random; pass --weights, or a run", file=sys.stderr)
-    return LiveModel(live, side)
+    step, rate = (None, None) if published is None else (published.step, published.fps)
+    taken = LiveModel(live, look, asked.step or step or 1, asked.rate or rate)
+    if loaded is not None and published is not None and in_channels is not None:
+        print(f"lean3d: {_said(loaded.path, taken)}", file=sys.stderr)
+    return taken
+
+
+def _said(weights: str, model: LiveModel) -> str:
+    height, width = model.look.size
+    taken = "every frame" if model.step == 1 else f"one frame of {model.step}"
+    rate = "" if model.rate is None else f" of {model.rate:g} a second"
+    side = model.look.short_side
+    cut = "" if side is None else f" of frames whose shorter side is scaled to {side[0]}"
+    return (
+        f"input as {weights} was published: {height} x {width}{cut}, {taken}{rate}; --size, --step "
+        "and --rate change it"
+    )
 
 
 def _of_run(asked: LiveFlags) -> LiveModel:
     from lean3d.recipes import ClassificationRecipe
+    from lean3d.recipes.clips import look
     from lean3d.recipes.load import read_recipe
 
     recipe = read_recipe(Path(asked.model))
@@ -101,5 +139,8 @@ def _of_run(asked: LiveFlags) -> LiveModel:
         raise RunError(
             f"{asked.model} learnt {recipe.task} and stream names clips; use lean3d predict"
         )
-    side = asked.size or recipe.size
-    return LiveModel(asked.stream(model, (recipe.in_channels, side, side)), side, recipe.names)
+    if asked.size is not None:
+        recipe = replace(recipe, size=asked.size, width=None, short_side=None, crop="scales")
+    live = asked.stream(model, (recipe.in_channels, *recipe.sides))
+    step, rate = asked.step or recipe.step, asked.rate or recipe.fps
+    return LiveModel(live, look(recipe), step, rate, recipe.names)

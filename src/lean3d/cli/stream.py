@@ -107,9 +107,8 @@ def _open(asked: Watch) -> tuple[dict[int, FrameSource], dict[int, LeanError]]:
 def _session(asked: Watch, model: LiveModel, opened: list[FrameSource]) -> Session:
     drop = True if asked.realtime else None
     settings: Any = dict(capacity=asked.queue, drop_oldest=drop, pace=asked.realtime)
-    sources = [Prefetch(source, **settings) for source in opened]
-    size = (model.size, model.size)
-    return Session(model.live, sources, size, asked.limit, model.normalise)
+    sources = [Prefetch(model.sample(source), **settings) for source in opened]
+    return Session(model.live, sources, model.look, asked.limit)
 
 
 def _row(

@@ -5,14 +5,14 @@ Axes: B batch (streams), C channels, H height, W width, K classes.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lean3d.data.frames import Frame
-from lean3d.data.pixels import cut_frame, normalise_pixels
+from lean3d.data.look import Look
 from lean3d.data.prefetch import Prefetch
 from lean3d.errors import LeanError, ShapeError
 from lean3d.infer.meter import Meter
@@ -49,21 +49,19 @@ class Session:
 
     Args:
         live: `lean3d.stream(model)` of a classifier.
-        size: Height and width of the model's frames.
+        size: Height and width of the model's frames, or a `Look` with their crop and colours.
         limit: Maximum number of frames of every video.
-        normalise: From clips (B, C, T, H, W) with pixels from 0 to 1 to the model's input.
     """
 
     def __init__(
         self,
         live: Stream,
         sources: Sequence[Prefetch],
-        size: tuple[int, int],
+        size: tuple[int, int] | Look,
         limit: int | None = None,
-        normalise: Callable[[Tensor], Tensor] = normalise_pixels,
     ):
-        self.live, self.sources, self.size, self.limit = live, list(sources), size, limit
-        self.normalise = normalise
+        self.live, self.sources, self.limit = live, list(sources), limit
+        self.look = size if isinstance(size, Look) else Look(size)
         self._taken = [0 for _ in sources]
         self.meters = [Meter() for _ in sources]
         self.errors: dict[int, LeanError] = {}
@@ -123,11 +121,17 @@ class Session:
     def _clip(self, frames: list[list[Frame]]) -> Tensor:
         """(B, C, H, W), or (B, C, T, H, W) for a chunk of frames; zeros after the last."""
         like = next(self.live.model.parameters(), torch.zeros(()))
-        blank = torch.zeros(self.live.found.frame[0], *self.size)
-        fitted = [[cut_frame(frame.pixels, self.size) for frame in own] for own in frames]
-        clips = [torch.stack(own + [blank] * (self.live.chunk - len(own)), 1) for own in fitted]
-        clip_BCTHW = self.normalise(torch.stack(clips)).to(like)
+        blank = torch.zeros(self.live.found.frame[0], 1, *self.look.size)
+        missing = [[blank] * (self.live.chunk - len(own)) for own in frames]
+        clips = [
+            torch.cat([self._fitted(frame) for frame in own] + rest, 1)
+            for own, rest in zip(frames, missing, strict=True)
+        ]
+        clip_BCTHW = torch.stack(clips).to(like)
         return clip_BCTHW if self.live.chunk > 1 else clip_BCTHW.squeeze(2)
+
+    def _fitted(self, frame: Frame) -> Tensor:
+        return self.look.apply([frame.pixels], self.look.middle(frame.pixels.shape[:2]))
 
     def _answers(
         self, frames: dict[int, list[Frame]], probabilities_BK: Tensor, milliseconds: float
