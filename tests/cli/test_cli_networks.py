@@ -115,3 +115,22 @@ def test_the_model_of_a_run_is_fixed(refused, lean3d, cases, tmp_path):
     lean3d(*TRAIN, "--convert", "acs", "--data", cases, "--out", run)
     assert "is a run, which has its own model" in refused("count", run, "--num-classes", 3)
     assert "leave out --convert" in refused("count", run, "--convert", "acs")
+
+
+def test_a_run_is_exported_whole_with_its_recipe(lean3d, cases, tmp_path):
+    run, out = tmp_path / "run", tmp_path / "net.onnx"
+    lean3d(*TRAIN, "--convert", "acs", "--data", cases, "--out", run)
+    code, said, err = lean3d("export", run, "--out", out)
+    assert code == 0, err
+    answer = last_json(said)
+    assert answer["free"].keys() == {"batch", "depth", "height", "width"}
+    assert answer["checked"][0] == [1, 1, 8, 8, 8]
+    assert answer["largest_difference"] < 1e-4
+    assert b'"task": "segmentation"' in out.read_bytes()
+
+
+def test_a_network_of_ones_own_is_exported_whole(lean3d, tmp_path):
+    ask = "export", NET, "--convert", "acs", "--input", "1,1,6,8,8", "--out", tmp_path / "net.pt2"
+    code, said, err = lean3d(*ask)
+    assert code == 0, err
+    assert "equal to the network on 1x1x6x8x8 and 2x1x6x8x32" in said

@@ -1,58 +1,117 @@
-"""lean3d export MODEL --out STEP.onnx"""
+"""lean3d export RUN --out NETWORK.onnx"""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
+from lean3d.cli.fits import check_fits
 from lean3d.cli.live_model import LiveFlags, load_live
 from lean3d.cli.parse import parse
 from lean3d.cli.show import show_json
 from lean3d.errors import RunError
 from lean3d.files import check_outputs, write_whole
+from lean3d.infer.export import export_network
 from lean3d.streaming.export import SUFFIXES, compare_export, export_step
 
 __all__ = ["main"]
 
 STEPS, ALLOWED = 8, 1e-4
+NAMES = "batch", "channels", "depth", "height", "width"
 
 
 @dataclass(frozen=True)
 class Export(LiveFlags):
-    """Write a model's step for other runtimes, the state as inputs and outputs, and check it.
+    """Write a network for other runtimes and check the file: whole, or the step of a stream.
 
     Attributes:
+        what: whole: the network on volumes, images or clips of any number and size; step: one step
+            of a stream, the state as inputs and outputs. By default step for networks of video,
+            whole for the others.
+        input: Of a whole network: sizes with commas, batch and channels first, that the file must
+            take; those of the run by default.
         out: Where to write: .onnx for ONNX, .pt2 for torch.export.
     """
 
-    out: Path = Path("step.onnx")
+    what: Literal["whole", "step"] | None = None
+    input: str | None = None
+    out: Path | None = None
 
 
 def main(argv: list[str]) -> None:
     asked = parse(Export, "export", argv)
-    if asked.out.suffix not in SUFFIXES:
-        raise RunError(f"export writes {' and '.join(SUFFIXES)}, got --out {asked.out}")
-    check_outputs({"--out": asked.out}, asked.read())
+    whole = asked.what == "whole" or (asked.what is None and _is_whole(asked))
+    out = asked.out or Path("network.onnx" if whole else "step.onnx")
+    if out.suffix not in SUFFIXES:
+        raise RunError(f"export writes {' and '.join(SUFFIXES)}, got --out {out}")
+    check_outputs({"--out": out}, asked.read())
+    if whole:
+        _export_whole(asked, out)
+    else:
+        _export_step(asked, out)
+
+
+def _is_whole(asked: Export) -> bool:
+    """Whether a network is not one of clips that streams."""
+    if asked.run is None:
+        return ":" in asked.model and not asked.wait
+    from lean3d.recipes.load import read_recipe
+
+    return read_recipe(asked.run).sample != "clips"
+
+
+def _export_whole(asked: Export, out: Path) -> None:
+    from lean3d.recipes.load import read_record
+
+    sizes = asked.sizes(asked.input)
+    model = asked.build(in_channels=sizes[1])
+    check_fits(model, sizes)
+    notes = {} if asked.run is None else {"recipe.json": json.dumps(read_record(asked.run))}
+    with write_whole(out) as temporary:
+        exported = export_network(model, temporary, sizes, notes=notes, allowed=ALLOWED)
+        size = temporary.stat().st_size
+    names = NAMES if len(sizes) == 5 else (*NAMES[:2], *NAMES[3:])
+    ends = {names[axis]: span for axis, span in exported.free.items()}
+    free = ", ".join(f"{name} {low} to {high or 'any'}" for name, (low, high) in ends.items())
+    print(f"{out}: {asked.model}, input {' x '.join(map(str, sizes))}")
+    print(f"  free  {free or 'nothing'}")
+    shapes = " and ".join("x".join(map(str, shape)) for shape in exported.checked)
+    print(f"  equal to the network on {shapes}, to {exported.largest_difference:.1e}")
+    show_json(
+        {
+            "model": asked.model,
+            "out": str(out),
+            "bytes": size,
+            "input": list(sizes),
+            "free": {name: list(span) for name, span in ends.items()},
+            "checked": [list(shape) for shape in exported.checked],
+            "largest_difference": exported.largest_difference,
+        }
+    )
+
+
+def _export_step(asked: Export, out: Path) -> None:
     model = load_live(asked)
     live, (height, width) = model.live, model.look.size
     frames = torch.zeros(2, live.found.frame[0], live.chunk, height, width)
-    with write_whole(asked.out) as temporary:
+    with write_whole(out) as temporary:
         exported = export_step(live, temporary, height=height, width=width)
         apart = compare_export(live, exported, frames, STEPS)
         if not apart <= ALLOWED:
             raise RunError(
-                f"{asked.out} would give outputs up to {apart:.1e} from the model's; "
-                "nothing was written"
+                f"{out} would give outputs up to {apart:.1e} from the model's; nothing was written"
             )
         size = temporary.stat().st_size
-    print(f"{asked.out}: a step of {live.chunk} frame(s), answers {live.delay} frames late")
+    print(f"{out}: a step of {live.chunk} frame(s), answers {live.delay} frames late")
     print(f"  in   {', '.join(exported.inputs)}")
     print(f"  out  {', '.join(exported.outputs)}")
     print(f"  equal to the model over {STEPS} steps of two streams, to {apart:.1e}")
     show_json(
         {
             "model": asked.model,
-            "out": str(asked.out),
+            "out": str(out),
             "bytes": size,
             "inputs": list(exported.inputs),
             "outputs": list(exported.outputs),

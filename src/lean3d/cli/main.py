@@ -35,7 +35,7 @@ COMMANDS = {
     "convert": "turn a 2D model into 3D, and show how that was proven",
     "models": "the networks that can be named, what they are and where they come from",
     "count": "parameters, multiply-adds and bytes of a model",
-    "export": "the step of a stream as a file for other runtimes, its state outside it",
+    "export": "a network, or the step of a stream, as a file for other runtimes",
     "bench": "two models timed side by side, and where their time goes",
     "load": "what a file of published weights is, and the network it belongs to",
     "demo": "train, convert, compare and predict on a real brain in a few minutes",

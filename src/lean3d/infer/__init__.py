@@ -1,6 +1,7 @@
 """Prediction on whole volumes and live videos."""
 
 from lean3d.infer.decoding import components, decode, drop_small, mutex_watershed
+from lean3d.infer.export import ExportedNetwork, export_network
 from lean3d.infer.labels import predict_labels
 from lean3d.infer.live import Session
 from lean3d.infer.merging import agglomerate
@@ -8,12 +9,14 @@ from lean3d.infer.sliding import predict_slices, predict_volume
 from lean3d.infer.watershed import Watershed
 
 __all__ = [
+    "ExportedNetwork",
     "Session",
     "Watershed",
     "agglomerate",
     "components",
     "decode",
     "drop_small",
+    "export_network",
     "mutex_watershed",
     "predict_labels",
     "predict_slices",

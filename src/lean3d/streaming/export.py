@@ -6,7 +6,7 @@ Axes: B batch (streams), C channels, T time, H height, W width.
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from lean3d.files import write_whole
 from lean3d.optional import require
 from lean3d.streaming.session import Stream
 
-__all__ = ["Exported", "compare_export", "export_step"]
+__all__ = ["SUFFIXES", "Exported", "compare_export", "export_step", "quiet", "save_program"]
 
 SUFFIXES = (".pt2", ".onnx")
 
@@ -63,15 +63,31 @@ def export_step(live: Stream, path: str | Path, *, height: int, width: int) -> E
     program = _program(live, frames, state)
     inputs = ("frames", *(f"state.{key}" for key in state))
     outputs = ("output", *(f"next.{key}" for key in state))
+    save_program(program, path, inputs, outputs)
+    return Exported(path, inputs, outputs, tuple(state))
+
+
+def save_program(
+    program: torch.export.ExportedProgram,
+    path: Path,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """Write an exported program atomically: .pt2 for torch.export, .onnx for ONNX.
+
+    Args:
+        inputs, outputs: Names in the ONNX graph.
+        notes: Texts kept in the file: extra files of a .pt2, metadata of ONNX.
+    """
     with write_whole(path) as temporary:
         if path.suffix == ".pt2":
             # into memory first: on a full disk torch's own writer ends the process
             buffer = io.BytesIO()
-            torch.export.save(program, buffer)
+            torch.export.save(program, buffer, extra_files=dict(notes or {}))
             temporary.write_bytes(buffer.getbuffer())
         else:
-            _save_onnx(program, temporary, inputs, outputs)
-    return Exported(path, inputs, outputs, tuple(state))
+            _save_onnx(program, temporary, inputs, outputs, notes or {})
 
 
 def _program(
@@ -94,6 +110,7 @@ def _save_onnx(
     path: Path,
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
+    notes: Mapping[str, str],
 ) -> None:
     for package in ("onnx", "onnxscript"):
         require(package, extra="export")
@@ -101,21 +118,24 @@ def _save_onnx(
     with quiet():
         # a program, because a trailing dict would be passed as keyword arguments
         written: Any = torch.onnx.export(program, dynamo=True, verbose=False, **names)
+    written.model.metadata_props.update(notes)
     written.save(path)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence the exporters' messages about their internals."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @torch.no_grad()

@@ -1,0 +1,79 @@
+"""A network exported whole gives its outputs for any number and size, in onnxruntime and torch."""
+
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+from own_networks import Classes, Pixels
+from torch import nn
+
+from lean3d.conversion import ACS, convert
+from lean3d.errors import LeanError, RunError
+from lean3d.infer import export_network
+from lean3d.models import create_model
+
+pytest.importorskip("onnxruntime")
+
+
+def outputs(path, x):
+    if path.suffix == ".pt2":
+        return torch.export.load(path).module()(x)
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(None, {"input": x.numpy()})[0])
+
+
+@pytest.mark.parametrize("suffix", ["onnx", pytest.param("pt2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "flat", [Pixels(1, 3), pytest.param(Classes(1, 3), marks=pytest.mark.slow)]
+)
+def test_a_converted_network_takes_any_number_and_size(tmp_path, flat, suffix):
+    deep = convert(flat, ACS()).eval()
+    found = export_network(deep, tmp_path / f"net.{suffix}", (1, 1, 8, 16, 16), notes={"a": "b"})
+    assert set(found.free) == {0, 2, 3, 4}
+    assert found.largest_difference < 1e-5
+    for shape in ((1, 1, 8, 16, 16), (3, 1, 11, 20, 33)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(outputs(found.path, x), deep(x), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["onnx", "pt2"])
+def test_a_unet_takes_any_number_and_size(tmp_path, suffix):
+    model = create_model("unet3d", conv=None, widths=(4, 4, 4), skip="full").eval()
+    found = export_network(model, tmp_path / f"net.{suffix}", (1, 1, 16, 16, 16))
+    x = torch.randn(2, 1, 12, 20, 28)
+    torch.testing.assert_close(outputs(found.path, x), model(x), atol=1e-5, rtol=1e-4)
+
+
+class Twice(nn.Module):
+    """Draws noise in every call, so that no file can equal it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 1, 3)
+
+    def forward(self, x):
+        return F.dropout(self.conv(x), 0.5, training=True)
+
+
+def test_a_file_that_differs_is_not_written(tmp_path):
+    with pytest.raises(RunError, match="from the network's on inputs of 1 x 1 x 8 x 8"):
+        export_network(Twice(), tmp_path / "net.pt2", (1, 1, 8, 8))
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_two_formats_are_written(tmp_path):
+    with pytest.raises(LeanError, match=r"export writes \.pt2 and \.onnx, got net\.tflite"):
+        export_network(Pixels(), tmp_path / "net.tflite", (1, 3, 8, 8))
+
+
+def test_the_notes_are_in_the_file(tmp_path):
+    import onnx
+
+    notes = {"recipe.json": json.dumps({"classes": ["a", "b"]})}
+    export_network(nn.Conv2d(1, 2, 3), tmp_path / "net.onnx", (1, 1, 8, 8), notes=notes)
+    stored = onnx.load(tmp_path / "net.onnx").metadata_props
+    assert notes.items() <= {prop.key: prop.value for prop in stored}.items()
