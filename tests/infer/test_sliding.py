@@ -104,3 +104,23 @@ def test_refuses_an_image_without_channels():
 def test_refuses_axes_that_are_not_there():
     with pytest.raises(RunError, match="axes among"):
         predict_slices(nn.Conv2d(1, 2, 1), torch.zeros(1, 5, 5, 5), (4, 4), axes=(3,))
+
+
+@pytest.mark.parametrize(
+    ("activation", "expected"),
+    [("sigmoid", torch.sigmoid), ("none", lambda x: x), ("softmax", lambda x: x.softmax(1))],
+)
+def test_the_activation_is_chosen(activation, expected):
+    x_CDHW = torch.randn(1, 6, 6, 6)
+    model, flat = nn.Conv3d(1, 3, 1), nn.Conv2d(1, 3, 1)
+    with torch.no_grad():
+        wanted, of_slices = expected(model(x_CDHW[None]))[0], expected(flat(x_CDHW.movedim(1, 0)))
+    found = predict_volume(model, x_CDHW, (4, 4, 4), activation=activation)
+    torch.testing.assert_close(found, wanted)
+    found = predict_slices(flat, x_CDHW, (4, 4), activation=activation)
+    torch.testing.assert_close(found, of_slices.movedim(0, 1))
+
+
+def test_an_unknown_activation_is_refused():
+    with pytest.raises(RunError, match="there are softmax, sigmoid, none"):
+        predict_volume(nn.Conv3d(1, 2, 1), torch.randn(1, 4, 4, 4), (4, 4, 4), activation="relu")

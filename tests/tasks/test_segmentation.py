@@ -1,9 +1,11 @@
+import math
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
+from lean3d.data import Regions
 from lean3d.errors import RunError, ShapeError
 from lean3d.tasks.segmentation import Segmentation
 
@@ -177,3 +179,49 @@ def test_refuses_a_model_that_changes_the_size():
 def test_refuses_what_it_cannot_use(bad, message):
     with pytest.raises(RunError, match=message):
         Segmentation(nn.Identity(), **bad)
+
+
+def nested(**settings):
+    """The first output is class 1 or 2, the second class 2."""
+    regions = Regions.read(("all=1,2", "core=2"), 3)
+    return Recorded(nn.Identity(), 3, regions=regions, **settings)
+
+
+@pytest.mark.parametrize("loss", ["dice", "ce", "dice_ce"])
+def test_regions_are_learnt_with_a_sigmoid_each(loss):
+    label = torch.tensor([[[0, 1, 2, 2]]])
+    right = torch.tensor([[-1.0, 1, 1, 1], [-1, -1, 1, 1]]).view(1, 2, 1, 4)
+    task = nested(loss=loss)
+    weak, strong, wrong = (task.loss(factor * right, label) for factor in (1, 30, -30))
+    assert strong < weak < wrong
+    assert strong == pytest.approx(0, abs=1e-3)
+    if loss == "ce":
+        assert weak.item() == pytest.approx(math.log(1 + math.exp(-1)))
+
+
+def test_dice_of_regions():
+    task = nested()
+    task.on_validation_epoch_start()
+    logits = torch.tensor([[1.0, 1, -1, -1], [1, -1, 1, -1]]).view(1, 2, 1, 4)
+    task.validation_step((logits, torch.tensor([[[0, 1, 2, 2]]])), 0)
+    task.on_validation_epoch_end()
+    assert task.logged["val_dice_all"] == pytest.approx(2 * 2 / (3 + 3))
+    assert task.logged["val_dice_core"] == pytest.approx(2 * 1 / (2 + 2))
+    assert task.logged["val_dice"] == pytest.approx((4 / 6 + 0.5) / 2)
+
+
+def test_whole_cases_of_any_size_have_a_score_each():
+    def whole(model, image):
+        assert image.ndim == 4
+        return nn.functional.one_hot(image[0].long(), 3).movedim(-1, 0).float()
+
+    task = Recorded(nn.Identity(), 3, whole=whole)
+    task.on_validation_epoch_start()
+    cases = (labels(1, 1, 1, 2), labels(1, 1, 2, 2)), (labels(0, 1), labels(0, 0))
+    for index, (said, true) in enumerate(cases):
+        task.validation_step((said.unsqueeze(1).float(), true), index)
+    task.on_validation_epoch_end()
+    # class 1: 4/5 in the first case, 0 in the second; class 2 is in the first alone
+    assert task.logged["val_dice_1"] == pytest.approx((4 / 5 + 0) / 2)
+    assert task.logged["val_dice_2"] == pytest.approx(2 / 3)
+    assert task.logged["val_dice"] == pytest.approx(((4 / 5 + 2 / 3) / 2 + 0) / 2)

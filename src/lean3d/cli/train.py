@@ -82,5 +82,7 @@ def _table(results: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
     """Return the score of each class that has one, and their mean."""
     best, score = _best(results), results["monitor"]
     what = SCORES[score]
-    rows = [{"class": n, what: best[k]} for n in recipe.names if (k := f"{score}_{n}") in best]
+    rows = [
+        {"class": n, what: best[k]} for n in recipe.scored_names if (k := f"{score}_{n}") in best
+    ]
     return [*rows, {"class": f"mean (epoch {results['best_epoch']})", what: best[score]}]

@@ -23,8 +23,9 @@ from lean3d.data.look import Look
 from lean3d.data.mask import save_mask
 from lean3d.data.motions import MOTIONS
 from lean3d.data.neurites import Neurites
-from lean3d.data.patches import EpochSampler, PatchDataset, SliceDataset
+from lean3d.data.patches import EpochSampler, PatchDataset, SliceDataset, WholeVolumes
 from lean3d.data.prefetch import Prefetch
+from lean3d.data.regions import Regions
 from lean3d.data.sections import AUGMENTATIONS, Augmented, SectionAugmentation
 from lean3d.data.shapes import SHAPES_2D, SHAPES_3D, Shapes2D, Shapes3D
 from lean3d.data.source import open_frames
@@ -52,6 +53,7 @@ __all__ = [
     "PatchDataset",
     "Prefetch",
     "Recording",
+    "Regions",
     "Scale",
     "Scan",
     "SectionAugmentation",
@@ -60,6 +62,7 @@ __all__ = [
     "SliceDataset",
     "VideoClips",
     "Volume",
+    "WholeVolumes",
     "affinity_targets",
     "balanced_weights",
     "brain_slabs",

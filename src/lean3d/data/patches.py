@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler
 
 from lean3d.data.samples import Samples
 from lean3d.data.volume import Volume
 from lean3d.errors import DataError
 from lean3d.shape import Triple
 
-__all__ = ["EpochSampler", "PatchDataset", "SliceDataset"]
+__all__ = ["EpochSampler", "PatchDataset", "SliceDataset", "WholeVolumes"]
 
 # a crop short of foreground is drawn again, finally around foreground; then the best is taken
 FREE_DRAWS, AIMED_DRAWS = 5, 5
@@ -169,6 +169,25 @@ class SliceDataset(_Crops):
         within = None if target is None else [at for i, at in enumerate(target) if i != axis]
         image, label = volume.image.select(1 + axis, place), volume.label.select(axis, place)
         return _crop(image, label, self.size, within, random)
+
+
+class WholeVolumes(Dataset[tuple[Tensor, Tensor]]):
+    """Labelled volumes as they are, each of its own size: one a batch.
+
+    Shape: (C, D, H, W) float32 and (D, H, W) int64.
+    """
+
+    def __init__(self, volumes: Sequence[Volume]):
+        _check_volumes(volumes, type(self).__name__)
+        self.volumes = list(volumes)
+
+    def __len__(self) -> int:
+        return len(self.volumes)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        volume = self.volumes[index]
+        assert volume.label is not None
+        return volume.image, volume.label
 
 
 def _targets(volume: Volume) -> np.ndarray:

@@ -6,9 +6,9 @@ Methods 18, 2021.
 Axes: C channels, K classes, D depth, H height, W width.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,14 @@ from lean3d.errors import RunError
 from lean3d.optional import require
 from lean3d.shape import Triple, check_axes
 
-__all__ = ["evaluating", "predict_slices", "predict_volume"]
+__all__ = ["Activation", "evaluating", "predict_slices", "predict_volume"]
+
+Activation = Literal["softmax", "sigmoid", "none"]
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "softmax": lambda logits: logits.softmax(1),
+    "sigmoid": torch.sigmoid,
+    "none": lambda logits: logits,
+}
 
 
 @torch.inference_mode()
@@ -29,6 +36,7 @@ def predict_volume(
     overlap: float = 0.5,
     batch_size: int = 1,
     device: torch.device | str | None = None,
+    activation: Activation = "softmax",
 ) -> Tensor:
     """Return class probabilities (K, D, H, W) of a volume, on the CPU.
 
@@ -39,9 +47,13 @@ def predict_volume(
         model: (B, C, d, h, w) -> logits (B, K, d, h, w); used in eval mode, then restored.
         overlap: Overlapping share of consecutive windows.
         device: Device of the computation; the model's own by default.
+        activation: What turns logits into the values that are blended: "softmax" for classes,
+            "sigmoid" for regions, labels that overlap and affinities, "none" for the outputs
+            themselves.
     """
     check_axes(image_CDHW, "C D H W", predict_volume)
     settings: dict[str, Any] = dict(overlap=overlap, batch_size=batch_size, device=device)
+    settings |= dict(activation=activation)
     return _slide(model, image_CDHW.unsqueeze(0), window, **settings).squeeze(0)
 
 
@@ -55,17 +67,20 @@ def predict_slices(
     overlap: float = 0.5,
     batch_size: int = 8,
     device: torch.device | str | None = None,
+    activation: Activation = "softmax",
 ) -> Tensor:
     """Return class probabilities (K, D, H, W) of a 2D model, slice by slice.
 
     Args:
         model: (B, C, h, w) -> logits (B, K, h, w).
         axes: Axes to cut across, 0 axial, 1 coronal, 2 sagittal; the outputs are averaged.
+        activation: As `predict_volume` takes it.
     """
     check_axes(image_CDHW, "C D H W", predict_slices)
     if not axes or not set(axes) <= {0, 1, 2}:
         raise RunError(f"predict_slices cuts across axes among 0, 1 and 2, got {tuple(axes)}")
     settings: dict[str, Any] = dict(overlap=overlap, batch_size=batch_size, device=device)
+    settings |= dict(activation=activation)
     total = torch.zeros(())
     for axis in axes:
         slices_NCHW = image_CDHW.movedim(1 + axis, 0)
@@ -73,13 +88,16 @@ def predict_slices(
     return total / len(axes)
 
 
-def _slide(model, x, window, *, overlap, batch_size, device) -> Tensor:
+def _slide(model, x, window, *, overlap, batch_size, device, activation) -> Tensor:
     if len(window) != x.ndim - 2 or min(window) < 1:
         raise RunError(f"the window must have {x.ndim - 2} positive sizes, got {tuple(window)}")
     if not 0 <= overlap < 1:
         raise RunError(f"the overlap is a share from 0 up to, not including, 1; got {overlap}")
     if batch_size < 1:
         raise RunError(f"the batch size must be 1 window or more, got {batch_size}")
+    if activation not in ACTIVATIONS:
+        raise RunError(f"no activation called {activation!r}; there are {', '.join(ACTIVATIONS)}")
+    activate = ACTIVATIONS[activation]
     inferers = require("monai.inferers", extra="volume")
     device = device or next((p.device for p in model.parameters()), torch.device("cpu"))
     with evaluating(model.to(device)):
@@ -87,7 +105,7 @@ def _slide(model, x, window, *, overlap, batch_size, device) -> Tensor:
             x.cpu(),
             window,
             batch_size,
-            lambda windows: model(windows).float().softmax(1),
+            lambda windows: activate(model(windows).float()),
             overlap=overlap,
             mode="gaussian",
             padding_mode="replicate",

@@ -11,6 +11,9 @@ __all__ = ["Recipe"]
 # limits: orders are drawn in memory; steps of larger rates overflow; processes of one machine
 MOST_SAMPLES, MOST_RATE, MOST_WORKERS = 10_000_000, 1_000_000, 512
 
+# fields that count something there is one of at least
+COUNTS = "train_samples", "val_samples", "batch_size", "epochs", "in_channels", "val_every"
+
 # task -> the recipe of its runs
 KINDS: dict[str, type["Recipe"]] = {}
 
@@ -50,6 +53,7 @@ class Recipe:
         warmup: Steps over which the learning rate rises to its value.
         epochs: Passes over the training set.
         patience: Stop after this many epochs without a better score; never by default.
+        val_every: Validate every so often, in epochs, and after the last one.
         batch_size: Samples per step.
         precision: 32, or mixed with half precision.
         channels_last: Keep the channels of a voxel contiguous in memory.
@@ -89,6 +93,7 @@ class Recipe:
     warmup: int = 0
     epochs: int = 20
     patience: int | None = None
+    val_every: int = 1
     batch_size: int = 4
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
     channels_last: bool = False
@@ -108,6 +113,16 @@ class Recipe:
         """A name for every class."""
         return self.class_names or tuple(map(str, range(self.num_classes)))
 
+    @property
+    def num_outputs(self) -> int:
+        """Outputs of the model."""
+        return self.num_classes
+
+    @property
+    def scored_names(self) -> tuple[str, ...]:
+        """Names of what has a score of its own: classes, or regions."""
+        return self.names
+
     def check(self) -> None:
         """Refuse invalid values.
 
@@ -116,7 +131,7 @@ class Recipe:
         # values from flags are checked like those from a file
         owner = f"recipe {self.name}"
         typed(type(self), {f.name: getattr(self, f.name) for f in fields(self)}, owner)
-        for name in ("train_samples", "val_samples", "batch_size", "epochs", "in_channels"):
+        for name in COUNTS:
             if getattr(self, name) < (name not in self.measured):
                 self.refuse(name, "must be 1 or more")
         for name in ("train_samples", "val_samples"):

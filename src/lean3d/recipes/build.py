@@ -1,7 +1,7 @@
 """Build the model and task of a recipe."""
 
 from dataclasses import dataclass
-from functools import singledispatch
+from functools import partial, singledispatch
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from lean3d.recipes.affinity import AffinityRecipe
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.options import read_options
+from lean3d.recipes.predict import predict_image
 from lean3d.recipes.recurrence import RecurrenceRecipe
 from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.recipes.turns import ClassificationByTurns
@@ -64,6 +65,8 @@ def _(recipe: SegmentationRecipe, model: nn.Module) -> Segmentation:
         class_names=recipe.names,
         loss=recipe.loss,
         background=recipe.background,
+        regions=recipe.read_regions,
+        whole=partial(_whole, recipe) if recipe.whole_cases else None,
         **_learning(recipe),
     )
 
@@ -100,17 +103,22 @@ def _(recipe: ClassificationRecipe, model: nn.Module) -> Classification:
     )
 
 
+def _whole(recipe: SegmentationRecipe, model: nn.Module, image_CDHW: Tensor) -> Tensor:
+    return predict_image(model, recipe, image_CDHW)
+
+
 def _learning(recipe: Recipe) -> dict[str, Any]:
     names = "optimizer", "lr", "weight_decay", "momentum", "schedule", "warmup", "channels_last"
     return {name: getattr(recipe, name) for name in names}
 
 
 def _network(recipe: Recipe, weights: bool) -> Network:
-    names = ["in_channels", "num_classes", "conv", "widths", "convert", "keep_depth"]
+    names = ["in_channels", "conv", "widths", "convert", "keep_depth"]
     names += ["weights", "weights_part", "format"] if weights else []
     return Network(
         recipe.model,
         segment=recipe.task == "segmentation",
+        num_classes=recipe.num_outputs,
         options=read_options(recipe.options),
         **{name: getattr(recipe, name) for name in names},
     )
@@ -126,7 +134,7 @@ def _take(model: nn.Module, start: Start, recipe: Recipe) -> list[str]:
         if name.startswith(recipe.new_parts):
             fresh.append(name)
             continue
-        heads = (start.num_classes, *value.shape[1:]), (recipe.num_classes, *value.shape[1:])
+        heads = (start.num_classes, *value.shape[1:]), (recipe.num_outputs, *value.shape[1:])
         if given is None or (tuple(given.shape), tuple(value.shape)) != heads:
             found = "nothing" if given is None else f"shape {tuple(given.shape)}"
             raise RunError(

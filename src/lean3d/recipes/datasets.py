@@ -19,6 +19,7 @@ from lean3d.data import (
     Shapes3D,
     SliceDataset,
     Volume,
+    WholeVolumes,
     cut_blocks,
 )
 from lean3d.data.load import Spacing
@@ -61,7 +62,11 @@ def loaders(recipe: Recipe, stored: Stored | None = None) -> tuple[DataLoader, D
     train, val = datasets(recipe, stored)
     settings: dict[str, Any] = dict(batch_size=recipe.batch_size, num_workers=recipe.workers)
     sampler = EpochSampler(recipe.train_samples, recipe.seed)
-    return DataLoader(train, sampler=sampler, **settings), DataLoader(val, **settings)
+    whole = isinstance(recipe, SegmentationRecipe) and recipe.whole_cases
+    return (
+        DataLoader(train, sampler=sampler, **settings),
+        DataLoader(val, **settings | ({"batch_size": 1} if whole else {})),
+    )
 
 
 def split_names(recipe: Recipe, stored: Stored | None = None) -> dict[str, list[str]] | None:
@@ -84,17 +89,18 @@ def _(recipe: SegmentationRecipe, stored: Stored | None = None) -> tuple[Dataset
     train, val = volumes(recipe, stored)
     num = recipe.train_samples, recipe.val_samples
     kept: dict[str, Any] = dict(min_foreground=recipe.min_foreground)
+    whole = WholeVolumes(val) if recipe.whole_cases else None
     if len(recipe.patch) == 2:
         height, width = recipe.patch
         size = (height, width)
         return (
             SliceDataset(train, recipe.axes, size, num[0], recipe.seed, **kept),
-            SliceDataset(val, recipe.axes, size, num[1], recipe.seed + 1, **kept),
+            whole or SliceDataset(val, recipe.axes, size, num[1], recipe.seed + 1, **kept),
         )
     patch = triple(recipe.patch, "patch")
     return (
         PatchDataset(train, patch, num[0], recipe.seed, flips=recipe.flips, **kept),
-        PatchDataset(val, patch, num[1], recipe.seed + 1, **kept),
+        whole or PatchDataset(val, patch, num[1], recipe.seed + 1, **kept),
     )
 
 

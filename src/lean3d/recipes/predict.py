@@ -11,7 +11,7 @@ from lean3d.infer import predict_slices, predict_volume
 from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.shape import triple
 
-__all__ = ["predict"]
+__all__ = ["predict", "predict_image", "to_mask"]
 
 
 def predict(
@@ -23,7 +23,7 @@ def predict(
     batch_size: int | None = None,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Class probabilities (K, D, H, W) of a normalised volume, on the CPU.
+    """Probabilities (K, D, H, W) of the classes, or regions, of a normalised volume, on the CPU.
 
     Args:
         batch_size: Windows at a time; the recipe's by default.
@@ -34,13 +34,35 @@ def predict(
             f"{volume.name} has {found} channels and the run was trained on {recipe.in_channels}; "
             "give the images of all channels in order"
         )
+    return predict_image(
+        model, recipe, volume.image, overlap=overlap, batch_size=batch_size, device=device
+    )
+
+
+def predict_image(
+    model: nn.Module,
+    recipe: SegmentationRecipe,
+    image_CDHW: Tensor,
+    *,
+    overlap: float = 0.5,
+    batch_size: int | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """As `predict`, of the image alone."""
     batch_size = recipe.batch_size if batch_size is None else batch_size
     settings: dict[str, Any] = dict(overlap=overlap, batch_size=batch_size, device=device)
+    settings |= dict(activation=recipe.activation)
     if len(recipe.patch) == 2:
         height, width = recipe.patch
         window = (height, width)
         # a single image is cut across its thin axis alone
-        thin = [axis for axis, side in enumerate(volume.image.shape[1:]) if side == 1]
+        thin = [axis for axis, side in enumerate(image_CDHW.shape[1:]) if side == 1]
         axes = thin[:1] or recipe.axes
-        return predict_slices(model, volume.image, window, axes=axes, **settings)
-    return predict_volume(model, volume.image, triple(recipe.patch, "patch"), **settings)
+        return predict_slices(model, image_CDHW, window, axes=axes, **settings)
+    return predict_volume(model, image_CDHW, triple(recipe.patch, "patch"), **settings)
+
+
+def to_mask(recipe: SegmentationRecipe, probabilities: Tensor) -> Tensor:
+    """Return what `save_mask` takes: probabilities of classes, or the classes of regions."""
+    regions = recipe.read_regions
+    return probabilities if regions is None else regions.mask(probabilities)

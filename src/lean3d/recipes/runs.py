@@ -105,6 +105,7 @@ def _run(
         epochs=recipe.epochs,
         precision=recipe.precision,
         patience=recipe.patience,
+        val_every=recipe.val_every,
         seed=recipe.seed,
         resume=resume,
         accelerator=accelerator,
@@ -136,7 +137,7 @@ def _check_input(recipe: Recipe, model: nn.Module) -> None:
 
 def _start(folder: str) -> Start:
     model, recipe = load_run(folder)
-    return Start(model.state_dict(), recipe.num_classes)
+    return Start(model.state_dict(), recipe.num_outputs)
 
 
 def _begun(recipe: Recipe, out: Path, resume: bool) -> dict[str, Any]:

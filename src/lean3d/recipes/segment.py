@@ -18,7 +18,7 @@ from lean3d.errors import RunError
 from lean3d.infer import predict_labels
 from lean3d.recipes.intensity import scaled
 from lean3d.recipes.load import load_run
-from lean3d.recipes.predict import predict
+from lean3d.recipes.predict import predict, to_mask
 from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.shape import triple
 
@@ -27,7 +27,7 @@ __all__ = ["Segmented", "Segmenter"]
 # spacings that differ by a smaller share are one
 SAME = 0.05
 # of a recipe: runs that differ in these cannot be averaged
-SHARED = "num_classes", "class_names", "in_channels", "sides_mm", "patch"
+SHARED = "num_classes", "class_names", "in_channels", "sides_mm", "patch", "regions"
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,8 @@ class Segmenter:
         sides = self.recipe.sides_mm if grid.known else None
         volume = load_volume(image, spacing_mm=sides)
         found = self._labels(volume) if probabilities is None else self._scores(volume)
-        mask = self._tidy(on_grid_of(found, volume, image))
+        on_volume = to_mask(self.recipe, found) if found.ndim == 4 else found
+        mask = self._tidy(on_grid_of(on_volume, volume, image))
         if probabilities is not None:
             save_probabilities(probabilities, found, volume, image)
         names = self.recipe.names
@@ -121,6 +122,8 @@ class Segmenter:
         return fill_holes(mask) if self.fill else mask
 
     def _labels(self, volume: Volume) -> Tensor:
+        if self.recipe.regions:
+            return to_mask(self.recipe, self._scores(volume)).to(torch.uint8)
         if len(self.recipe.patch) == 2:
             return self._scores(volume).argmax(0).to(torch.uint8)
         images: list[Tensor] = []

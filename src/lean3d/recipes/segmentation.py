@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from lean3d.data import Regions
 from lean3d.recipes.base import Recipe
 
 __all__ = ["SegmentationRecipe"]
@@ -20,6 +21,9 @@ class SegmentationRecipe(Recipe):
         in_channels: Channels of the images; 0 takes them from the data.
         train_samples: Crops per epoch, or shapes in the training set.
         val_samples: Crops, or shapes, to validate on; the same in every epoch.
+        validate: On crops of the held-out cases, or on whole held-out cases, window by window.
+        regions: Learn these unions of classes, which may be nested, with a sigmoid each: a name and
+            its classes, from the outermost, such as WT=1,2,3 TC=2,3 ET=3.
         spacing_mm: Resample to voxels of this size, one number or three for d h w; by default the
             files' own, or their median where they differ.
         intensity: How the voxels of each channel, or of all, become inputs: percentiles (clipped to
@@ -54,6 +58,8 @@ class SegmentationRecipe(Recipe):
     hu: tuple[float, ...] | None = None
     scaling: tuple[float, ...] | None = None
     label_values: tuple[int, ...] | None = None
+    regions: tuple[str, ...] = ()
+    validate: Literal["crops", "cases"] = "crops"
     held_out: float = 0.2
     fold: int | None = None
     folds: int = 5
@@ -73,6 +79,31 @@ class SegmentationRecipe(Recipe):
         """A name for every class, background first."""
         numbers = tuple(str(number) for number in range(1, self.num_classes))
         return self.class_names or ("background", *numbers)[: self.num_classes]
+
+    @property
+    def read_regions(self) -> Regions | None:
+        """The regions to learn; None for classes."""
+        return Regions.read(self.regions, self.num_classes) if self.regions else None
+
+    @property
+    def num_outputs(self) -> int:
+        """One for each class, or region."""
+        return len(self.regions) or self.num_classes
+
+    @property
+    def scored_names(self) -> tuple[str, ...]:
+        """Names of the foreground classes, or of the regions."""
+        return self.names[1:] if self.read_regions is None else self.read_regions.names
+
+    @property
+    def activation(self) -> Literal["softmax", "sigmoid"]:
+        """What turns the outputs of the model into probabilities."""
+        return "sigmoid" if self.regions else "softmax"
+
+    @property
+    def whole_cases(self) -> bool:
+        """Whether validation is on whole cases; generated samples are whole anyway."""
+        return self.validate == "cases" and not self.data.startswith("shapes")
 
     @property
     def sides_mm(self) -> tuple[float, float, float] | None:
@@ -105,6 +136,8 @@ class SegmentationRecipe(Recipe):
             self.refuse("folds", "must be 2 or more")
         if self.fold is not None and not 0 <= self.fold < self.folds:
             self.refuse("fold", f"counts the {self.folds} parts from 0 to {self.folds - 1}")
+        if self.num_classes:
+            _ = self.read_regions
         if not 0 <= self.min_foreground <= 1:
             self.refuse("min_foreground", "is a share from 0 to 1")
         super().check()

@@ -1,31 +1,42 @@
 """Classify every pixel, or voxel.
 
-Axes: B batch, C channels, K classes, then D H W for volumes or H W for images.
+Axes: B batch, C channels, K classes, R scored classes or regions, then D H W for volumes or H W for
+images; N cases.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from lean3d.data import Regions
 from lean3d.errors import ShapeError
-from lean3d.metrics import confusion_counts, dice_of_counts
+from lean3d.metrics import confusion_counts
 from lean3d.tasks.learner import Learner, check_classes
 from lean3d.tasks.losses import Loss, segmentation_loss
 
-__all__ = ["Segmentation"]
+__all__ = ["Segmentation", "Whole"]
+
+# of a model and a case (C, ...): probabilities (K, ...), on the CPU
+Whole = Callable[[nn.Module, Tensor], Tensor]
 
 
 class Segmentation(Learner):
     """A segmentation model with its loss, optimizer and Dice.
 
-    Logs train_loss, val_loss, val_dice_<class> and val_dice. Dice is 2TP / (2TP + FP + FN) over all
-    voxels of the epoch; val_dice is the mean over the foreground classes that occur.
+    Logs train_loss, val_loss, val_dice_<class> and val_dice. Of samples, Dice is 2TP / (2TP + FP +
+    FN) over all voxels of the epoch, and val_dice the mean over the foreground classes that occur.
+    Of whole cases it is the mean over cases, and val_dice the mean over cases of the mean over
+    classes, as `lean3d evaluate` reports them.
 
     Args:
-        model: (B, C, ...) -> (B, num_classes, ...), for images or volumes.
+        model: (B, C, ...) -> (B, num_classes, ...), for images or volumes; with regions, one output
+            a region.
         class_names: Names of all classes, class 0 first; used in the names of the metrics.
         background: Count class 0 in the Dice loss.
+        regions: Learn these with a sigmoid each, instead of classes with a softmax.
+        whole: Predicts a whole case; validation batches are then single cases of any size.
         learning: Optimizer, schedule and layout, as `Learner` takes them.
     """
 
@@ -39,13 +50,25 @@ class Segmentation(Learner):
         class_names: Sequence[str] | None = None,
         loss: Loss = "dice_ce",
         background: bool = True,
+        regions: Regions | None = None,
+        whole: Whole | None = None,
         **learning: Any,
     ):
         super().__init__(model, **learning)
         names = list(class_names or map(str, range(num_classes)))
         check_classes(self, num_classes, names, ", background included")
         self.num_classes, self.class_names = num_classes, names
-        self.loss = segmentation_loss(loss, background=background)
+        self.regions, self.whole = regions, whole
+        self.num_outputs = num_classes if regions is None else len(regions.names)
+        self.scored_names = names[1:] if regions is None else list(regions.names)
+        self._loss = segmentation_loss(
+            loss, background=background, activation="softmax" if regions is None else "sigmoid"
+        )
+
+    def loss(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Return the loss of logits (B, K, ...) against classes (B, ...)."""
+        target = label if self.regions is None else self.regions.targets(label)
+        return self._loss(logits, target)
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         x, label = batch
@@ -55,20 +78,50 @@ class Segmentation(Learner):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         x, label = batch
-        logits = self._logits(x, label)
+        if self.whole is None:
+            logits = self._logits(x, label)
+        else:
+            logits, label = self._case(x, label)
         self.log("val_loss", self.loss(logits, label), prog_bar=True, batch_size=len(x))
-        self.counts_KK += confusion_counts(logits.argmax(1), label, self.num_classes)
+        self.overlaps.append(self._overlap(logits, label))
+
+    def on_validation_epoch_start(self) -> None:
+        # of each batch: twice the voxels in both maps, and those of each
+        self.overlaps: list[Tensor] = []
 
     def on_validation_epoch_end(self) -> None:
-        # nan for a class that neither occurs nor is predicted; the mean skips it
-        dice_K = dice_of_counts(self.counts_KK).float()
-        for name, dice in zip(self.class_names[1:], dice_K[1:], strict=True):
+        overlaps_N2R = torch.stack(self.overlaps).double()
+        if self.whole is None:
+            overlaps_N2R = overlaps_N2R.sum(0, keepdim=True)
+        # nan for a class that neither occurs nor is predicted; the means skip it
+        dice_NR = (overlaps_N2R[:, 0] / overlaps_N2R[:, 1]).float()
+        for name, dice in zip(self.scored_names, dice_NR.nanmean(0), strict=True):
             self.log(f"val_dice_{name}", dice)
-        self.log("val_dice", dice_K[1:].nanmean(), prog_bar=True)
+        self.log("val_dice", dice_NR.nanmean(1).nanmean(), prog_bar=True)
+
+    def _overlap(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Return twice the voxels in both maps, and the sum of those in each, (2, R)."""
+        if self.regions is None:
+            counts_KK = confusion_counts(logits.argmax(1), label, self.num_classes)
+            both, each = counts_KK.diagonal()[1:], (counts_KK.sum(0) + counts_KK.sum(1))[1:]
+            return torch.stack([2 * both, each])
+        # as a mask holds them: a voxel of an inner region is in the outer ones
+        mask = self.regions.mask(logits.sigmoid().movedim(1, 0))
+        pred, true = self.regions.targets(mask), self.regions.targets(label)
+        axes = [axis for axis in range(pred.ndim) if axis != 1]
+        both = (pred & true).sum(axes)
+        return torch.stack([2 * both, pred.sum(axes) + true.sum(axes)])
+
+    def _case(self, x: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits of a whole case, from its probabilities, and its labels, on the CPU."""
+        assert self.whole is not None
+        found = self.whole(self.model, x[0]).unsqueeze(0)
+        logits = found.clamp_min(1e-7).log() if self.regions is None else found.logit(1e-6)
+        return logits, label.to(found.device)
 
     def _logits(self, x: Tensor, label: Tensor) -> Tensor:
         logits = self(x)
-        expected = (len(x), self.num_classes, *label.shape[1:])
+        expected = (len(x), self.num_outputs, *label.shape[1:])
         if tuple(logits.shape) != expected:
             raise ShapeError(
                 f"Segmentation expects logits {expected} for labels {tuple(label.shape)}, "

@@ -57,7 +57,7 @@ class KeepBestAndLast(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if self.history.best()["epoch"] == trainer.current_epoch + 1:
             trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
-        self.plateaus.step(trainer)
+        self.plateaus.step(trainer, self.history.validated)
         trainer.save_checkpoint(self.folder / "last.ckpt")
 
 

@@ -27,7 +27,7 @@ from lean3d.train.history import History
 from lean3d.train.loggers import LoggerName, LogRows, check_logger
 from lean3d.train.progress import progress_bar
 from lean3d.train.quiet import quiet_trainer
-from lean3d.train.steps import Begin, CheckStopped, StopEarly, TellEpoch
+from lean3d.train.steps import Begin, CheckStopped, StopEarly, TellEpoch, ValidateEvery
 
 __all__ = ["Precision", "check_settings", "fit"]
 
@@ -46,6 +46,7 @@ def fit(
     epochs: int,
     precision: Precision = "32",
     patience: int | None = None,
+    val_every: int = 1,
     seed: int = 0,
     resume: bool = False,
     accelerator: str = "auto",
@@ -63,6 +64,8 @@ def fit(
     Args:
         task: Must log train_loss and the score named by its `monitor`, the higher the better.
         patience: Stop after this many epochs without a better score.
+        val_every: Validate every so often, in epochs, and after the last one; the epochs between
+            have no score and are never the best.
         resume: Resume from last.ckpt if there is one; for a finished run its result is returned.
         begin: Called when all is read and checked, before the first step and before anything is
             written; not called for a run that is finished.
@@ -90,7 +93,16 @@ def fit(
         shown = [progress_bar()] if progress else []
         # last.ckpt last: the checkpoint of an epoch contains the results of the other callbacks
         rows = [] if logger is None else [LogRows(logger, history, settings or {})]
-        callbacks = [first, CheckStopped(), TellEpoch(loader), history, *rows, stop, *shown]
+        callbacks = [
+            first,
+            CheckStopped(),
+            ValidateEvery(val_every),
+            TellEpoch(loader),
+            history,
+            *rows,
+            stop,
+            *shown,
+        ]
         callbacks += [KeepBestAndLast(last.parent, history)]
         bar = any(isinstance(one, ProgressBar) for one in shown)
         with quiet_trainer():

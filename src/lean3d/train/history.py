@@ -45,7 +45,7 @@ class History(pl.Callback):
         rows = state.get("rows")
         if not isinstance(rows, list) or not rows:
             return False
-        keys = {"epoch", self.monitor, "train_loss", "seconds", "peak_memory_mib"}
+        keys = {"epoch", "train_loss", "seconds", "peak_memory_mib"}
         return all(isinstance(row, dict) and keys <= row.keys() for row in rows)
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -53,12 +53,16 @@ class History(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.started = self.trained = time.perf_counter()
+        self.validated = False
 
     def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.trained = time.perf_counter()
+        self.validated = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if not self.validated:  # the trainer keeps the values of an earlier epoch
+            metrics = {k: math.nan if self._is_validated(k) else v for k, v in metrics.items()}
         if not math.isfinite(metrics["train_loss"]):
             raise RunError(
                 f"the training loss became {metrics['train_loss']} in epoch "
@@ -89,30 +93,40 @@ class History(pl.Callback):
         first = scores.index(highest) if highest > -math.inf else -1
         return len(scores) - 1 - first
 
+    def _is_validated(self, name: str) -> bool:
+        """Whether a metric is one of validation: the score, and what is called val_..."""
+        return name == self.monitor or name.startswith("val_")
+
     def _score(self, row: dict[str, Any]) -> float:
-        score = float(row[self.monitor])
+        score = float(row.get(self.monitor, math.nan))
         return -math.inf if math.isnan(score) else score
 
     def write(self, finished: bool) -> dict[str, Any]:
         """Write both files and return the contents of metrics.json."""
         table = io.StringIO()
-        writer = csv.DictWriter(table, list(self.rows[0]), lineterminator="\n")
+        rows = self._filled()
+        writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self.rows)
+        writer.writerows(rows)
         write_text(self.folder / "metrics.csv", table.getvalue())
         results = self.results(finished)
         write_text(self.folder / "metrics.json", json.dumps(results, indent=1) + "\n")
         return results
 
+    def _filled(self) -> list[dict[str, Any]]:
+        """Return the rows with one set of columns: the first epochs may not be validated."""
+        blank = {key: math.nan for row in self.rows for key in row}
+        return [blank | row for row in self.rows]
+
     def results(self, finished: bool) -> dict[str, Any]:
         times = sorted(row["seconds"] for row in self.rows)
         best = self.best()
-        rows = [{key: _json_able(value) for key, value in row.items()} for row in self.rows]
+        rows = [{key: _json_able(value) for key, value in row.items()} for row in self._filled()]
         return {
             "finished": finished,
             "best_epoch": best["epoch"],
             "monitor": self.monitor,
-            f"best_{self.monitor}": _json_able(best[self.monitor]),
+            f"best_{self.monitor}": _json_able(best.get(self.monitor, math.nan)),
             "seconds_per_epoch": times[len(times) // 2],
             "peak_memory_mib": self.rows[-1]["peak_memory_mib"],
             "epochs": rows,

@@ -24,8 +24,14 @@ class Plateaus:
                 # an epoch that never comes
                 config.frequency = sys.maxsize
 
-    def step(self, trainer: pl.Trainer) -> None:
-        """Do the trainer's step at the end of an epoch."""
+    def step(self, trainer: pl.Trainer, validated: bool = True) -> None:
+        """Do the trainer's step at the end of an epoch.
+
+        Args:
+            validated: Whether the epoch was validated; else the score is that of an earlier one.
+        """
+        if not validated:
+            return
         for config, frequency in self.every:
             if (trainer.current_epoch + 1) % frequency:
                 continue

@@ -13,6 +13,9 @@ class EpochLines(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         shown = {k: float(v) for k, v in sorted(trainer.callback_metrics.items())}
+        if trainer.check_val_every_n_epoch != 1:
+            # not validated: the values are of an earlier epoch
+            shown = {k: v for k, v in shown.items() if not k.startswith("val_")}
         values = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
         print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {values}", file=sys.stderr)
 

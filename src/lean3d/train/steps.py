@@ -1,5 +1,6 @@
 """Callbacks at the start and the end of a run, its epochs and its batches."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from lean3d.signals import check_stopped
 from lean3d.train.epochs import SeededEpochs
 from lean3d.train.history import History
 
-__all__ = ["Begin", "CheckStopped", "StopEarly", "TellEpoch"]
+__all__ = ["Begin", "CheckStopped", "StopEarly", "TellEpoch", "ValidateEvery"]
 
 
 class Begin(pl.Callback):
@@ -32,6 +33,19 @@ class TellEpoch(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.loader.epoch = trainer.current_epoch
+
+
+class ValidateEvery(pl.Callback):
+    """Validates every `epochs` epochs, and after the last one."""
+
+    def __init__(self, epochs: int):
+        self.epochs = epochs
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        number = trainer.current_epoch + 1
+        due = number % self.epochs == 0 or number == trainer.max_epochs
+        # of an epoch that never comes
+        trainer.check_val_every_n_epoch = 1 if due else sys.maxsize
 
 
 class StopEarly(pl.Callback):

@@ -16,6 +16,7 @@ def folder() -> SegmentationRecipe:
         in_channels=0,
         train_samples=200,
         val_samples=50,
+        validate="cases",
         model="unet3d",
         conv="acs",
         widths=(32, 64, 128, 256),

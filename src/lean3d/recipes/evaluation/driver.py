@@ -127,8 +127,8 @@ def _worst_first(score: float) -> tuple[bool, float]:
 
 
 def _check_pair(first: Evaluation, second: Evaluation) -> None:
-    if type(first) is not type(second) or first.recipe.names != second.recipe.names:
-        names = [", ".join(one.recipe.names[:6]) for one in (first, second)]
+    if type(first) is not type(second) or first.recipe.scored_names != second.recipe.scored_names:
+        names = [", ".join(one.recipe.scored_names[:6]) for one in (first, second)]
         raise RunError(
             f"{first.folder} ({first.recipe.task} of {names[0]}) and {second.folder} "
             f"({second.recipe.task} of {names[1]}) do not have the same classes to compare"

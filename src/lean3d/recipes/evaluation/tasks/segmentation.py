@@ -26,7 +26,7 @@ from lean3d.recipes.evaluation.base import (
 )
 from lean3d.recipes.evaluation.overlays import case_sections
 from lean3d.recipes.intensity import scaled
-from lean3d.recipes.predict import predict
+from lean3d.recipes.predict import predict, to_mask
 from lean3d.report import Picture, Section, draw_confusion
 
 __all__ = ["SegmentationEvaluation"]
@@ -75,8 +75,9 @@ class SegmentationEvaluation(Evaluation):
             device=self.settings.device,
         )
         found = predict(self.model, self.recipe, scaled(self.recipe, volume), **settings)
+        found = to_mask(self.recipe, found)
         if not case.filed:
-            truth, pred = volume, found.argmax(0)
+            truth, pred = volume, found.argmax(0) if found.ndim == 4 else found
             with write_whole(f"{kept}.npz") as temporary:
                 np.savez_compressed(temporary, label=pred.numpy().astype(np.uint8))
         else:
@@ -91,7 +92,12 @@ class SegmentationEvaluation(Evaluation):
 
     def _masks(self, pred: Tensor, truth: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
         """Yield name, prediction and truth of every class, or region."""
-        for number, name in list(enumerate(self.recipe.names))[1:]:
+        regions = self.recipe.read_regions
+        if regions is not None:
+            pairs = [regions.targets(label[None])[0] for label in (pred, truth)]
+            yield from zip(regions.names, *pairs, strict=True)
+            return
+        for number, name in enumerate(self.recipe.names[1:], 1):
             yield name, pred == number, truth == number
 
     def _row(self, name: str, pred: Tensor, truth: Tensor, spacing_mm: tuple[float, ...]) -> Row:
