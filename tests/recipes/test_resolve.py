@@ -7,11 +7,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
+import torch
 
 from lean3d.data import Volume, load_volume
 from lean3d.data.survey import survey
 from lean3d.errors import RunError
 from lean3d.recipes import get_recipe, plan
+from lean3d.recipes.build import build_model
 from lean3d.recipes.datasets import volumes
 from lean3d.recipes.intensity import scaled
 from lean3d.recipes.resolve import adopt, resolve
@@ -46,14 +48,34 @@ def test_all_that_was_left_open_is_found_and_said(recipe):
     done = resolve(recipe, say=lines.append)
     assert (done.num_classes, done.in_channels) == (2, 1)
     assert done.spacing_mm == (3, 0.8, 0.8)
-    assert all(side % 4 == 0 for side in done.patch)
+    # two pools of height and width, and depth is left alone
+    assert done.patch == (8, 32, 32)
     assert max(len(row) for line in lines for row in line.splitlines()) < 80
     text = " ".join("\n".join(lines).split())
     assert "4 cases" in text
     assert "3 to train on, 1 held out (c" in text
     assert "background 95.1 %, 1 4.9 %" in text
     assert "8 x 32 x 32 voxels of 3 x 0.8 x 0.8 to 4 x 0.8 x 0.8 mm" in text
-    assert "--keep-depth 2" in text
+    assert done.keep_depth == 2
+    assert "the first 2 downsamplings leave it alone" in text
+
+
+def test_depth_is_kept_only_where_it_can_be(recipe):
+    lines = []
+    done = resolve(replace(recipe, model="monai:UNet", conv=None, widths=None), say=lines.append)
+    assert done.keep_depth == 0
+    assert "--keep-depth 2 suits it" in " ".join(" ".join(lines).split())
+    flat = replace(recipe, model="unet2d", conv=None, convert="acs")
+    assert resolve(flat).keep_depth == 2
+    assert resolve(replace(flat, keep_depth=0)).keep_depth == 0
+
+
+def test_the_proposal_trains(recipe):
+    done = resolve(recipe)
+    model, _ = build_model(done)[:2]
+    x = torch.zeros(1, 1, *done.patch)
+    assert model(x).shape == (1, 2, *done.patch)
+    assert [pool.kernel_size for pool in model.pools] == [(1, 2, 2), (1, 2, 2)]
 
 
 def test_what_was_given_stays(recipe):

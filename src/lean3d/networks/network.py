@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -12,7 +13,7 @@ from lean3d.checkpoints import load_checkpoint, open_checkpoint
 from lean3d.conversion import convert
 from lean3d.conversion.to3d.base import To3D
 from lean3d.errors import LeanError, RunError
-from lean3d.models import list_models
+from lean3d.models import find_model, list_models
 from lean3d.networks.acs_paper import acs_source
 from lean3d.networks.decoder import Scores
 from lean3d.networks.ends import with_ends
@@ -71,7 +72,8 @@ class Network:
         widths: Channels of a registered model's stages.
         options: More arguments of the network, by name.
         convert: From 2D to 3D: acs, mean_acs, soft_acs, planar or inflate; from 3D to a lean form.
-        keep_depth: From 2D: how many of the first downsamplings leave depth alone; "all" of them.
+        keep_depth: From 2D, or of a registered 3D model that takes it: how many of the first
+            downsamplings leave depth alone; "all" of them.
         weights: "pretrained" or a name of the zoo's weights, or a file: of the 2D network before
             the conversion, of the 3D one, or of its backbone.
         weights_part: "encoder" loads the encoder alone, "all" the whole network; by default as
@@ -129,9 +131,19 @@ class Network:
             fresh, note = self._load(model, weights_file(self.weights))
         return Built(model, fresh, note)
 
+    @property
+    def keeps_depth(self) -> bool:
+        """Whether `keep_depth` has an effect: a conversion from 2D, or a model that takes it."""
+        if self.convert is not None:
+            return isinstance(conversion(self.convert), To3D)
+        if self.reference not in list_models():
+            return False
+        model = find_model(self.reference)
+        return "keep_depth" in signature(model.factory).parameters and len(model.input_shape) == 5
+
     def _how(self) -> Any:
         if self.convert is None:
-            if self.keep_depth != 0:
+            if self.keep_depth != 0 and not self.keeps_depth:
                 raise RunError("keep_depth is of a conversion from 2D; give convert, such as acs")
             return None
         return conversion(self.convert, self.keep_depth)
@@ -196,6 +208,8 @@ class Network:
             raise RunError(
                 f"{', '.join(given)} are of lean3d's own models; {self.reference} takes options"
             )
+        if self.convert is None and self.keep_depth:
+            given["keep_depth"] = self.keep_depth
         return given | dict(self.options)
 
     def _load(self, model: nn.Module, path: Path) -> tuple[tuple[str, ...], str]:

@@ -37,8 +37,8 @@ class Recipe:
         widths: Channels of the stages of a model of lean3d; the model's own by default.
         options: More arguments of the model, such as skip=full convs=1.
         convert: Turn the 2D model into 3D this way (acs, mean_acs, soft_acs, planar, inflate).
-        keep_depth: How many of the first downsamplings leave depth alone in the converted model;
-            "all" of them, for thick slices.
+        keep_depth: How many of the first downsamplings leave depth alone, in a converted model or
+            unet3d; "all" of them, for thick slices; "auto" for what the data's spacing asks for.
         weights: pretrained, a name of the zoo's weights, or a file: of the 2D model before the
             conversion, of the 3D one, or of its backbone.
         weights_part: encoder loads that alone, all the whole model; by default what the file has.
@@ -80,7 +80,7 @@ class Recipe:
     widths: tuple[int, ...] | None = None
     options: tuple[str, ...] = ()
     convert: str | None = None
-    keep_depth: int | Literal["all"] = 0
+    keep_depth: int | Literal["all", "auto"] = 0
     weights: str | None = None
     weights_part: Literal["encoder", "all"] | None = None
     format: str | None = None
@@ -153,7 +153,7 @@ class Recipe:
                 self.refuse(name, f"must be from 0 to {MOST_RATE:,}")
         for name in ("workers", "patience", "warmup", "keep_depth"):
             value = getattr(self, name) or 0
-            if value != "all" and value < 0:
+            if not isinstance(value, str) and value < 0:
                 self.refuse(name, "must be 0 or more")
         if self.workers > MOST_WORKERS:
             self.refuse("workers", f"must be at most {MOST_WORKERS}")

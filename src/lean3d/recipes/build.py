@@ -115,12 +115,13 @@ def _learning(recipe: Recipe) -> dict[str, Any]:
 def _network(recipe: Recipe, weights: bool) -> Network:
     names = ["in_channels", "conv", "widths", "convert", "keep_depth"]
     names += ["weights", "weights_part", "format"] if weights else []
+    given = {name: getattr(recipe, name) for name in names}
     return Network(
         recipe.model,
         segment=recipe.task == "segmentation",
         num_classes=recipe.num_outputs,
         options=read_options(recipe.options),
-        **{name: getattr(recipe, name) for name in names},
+        **given | ({"keep_depth": 0} if recipe.keep_depth == "auto" else {}),
     )
 
 

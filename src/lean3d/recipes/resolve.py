@@ -13,6 +13,7 @@ from lean3d.data.layouts.registry import Found, find_items
 from lean3d.data.read import grey_values, said_values
 from lean3d.data.survey import Survey, survey
 from lean3d.errors import RunError
+from lean3d.networks import Network
 from lean3d.recipes import plan
 from lean3d.recipes.affinity import AffinityRecipe
 from lean3d.recipes.base import Recipe
@@ -37,6 +38,7 @@ OPEN: dict[str, Any] = dict(
     spacing_mm=None,
     scaling=None,
     label_values=None,
+    keep_depth="auto",
 )
 COLUMNS = 80
 UNBROKEN: dict[str, Any] = dict(break_on_hyphens=False, break_long_words=False)
@@ -64,7 +66,7 @@ def resolve(recipe: Recipe, stored: Stored | None = None, say: Say | None = None
         if not getattr(recipe, name):
             flag = name.replace("_", "-")
             raise RunError(f"recipe {recipe.name} needs {name}; pass --{flag}")
-    return recipe
+    return replace(recipe, keep_depth=0) if recipe.keep_depth == "auto" else recipe
 
 
 @resolve.register
@@ -89,7 +91,7 @@ def _(
 ) -> SegmentationRecipe:
     if is_generated(recipe):
         resolve.dispatch(Recipe)(recipe)
-        return recipe
+        return replace(recipe, keep_depth=0) if recipe.keep_depth == "auto" else recipe
     tell = _lines(say)
     about = find_items(recipe.data) if recipe.data else Found(())
     recipe = _named(recipe, about)
@@ -195,16 +197,29 @@ def _sizes(
     lengths = " to ".join(_by(side) for side in dict.fromkeys((sides[0], sides[-1])))
     tell(f"{many}; {ends} voxels of {f'{lengths} mm' if placed else 'a size no file says'}")
     own = np.median([case.spacing for case in found.cases], axis=0).tolist()
-    if kept := plan.keep_depth(recipe.sides_mm or own):
-        tell(
-            f"depth is {own[0] / max(own[1:]):.1f} times as coarse as a slice; a network with "
-            f"--convert takes --keep-depth {kept} for it"
-        )
+    # networks of zoos halve an image five times
+    others = 5 if ":" in recipe.model else 4
+    pools = len(recipe.widths) - 1 if recipe.widths else others
+    recipe = _depth(recipe, recipe.sides_mm or own, pools, tell)
     if not recipe.patch:
-        # networks of zoos halve an image five times
-        others = 5 if ":" in recipe.model else 4
-        pools = len(recipe.widths) - 1 if recipe.widths else others
-        recipe = replace(recipe, patch=plan.patch(found, recipe.sides_mm, pools))
+        kept = recipe.keep_depth if isinstance(recipe.keep_depth, int) else pools
+        recipe = replace(recipe, patch=plan.patch(found, recipe.sides_mm, pools, kept))
+    return recipe
+
+
+def _depth(
+    recipe: SegmentationRecipe, sides_mm: Sequence[float], pools: int, tell: Say
+) -> SegmentationRecipe:
+    """Choose, or propose, how many downsamplings leave a coarse depth alone."""
+    kept = min(plan.keep_depth(sides_mm), pools)
+    takes = Network(recipe.model, convert=recipe.convert).keeps_depth
+    coarse = f"depth is {sides_mm[0] / max(sides_mm[1:]):.1f} times as coarse as a slice"
+    if recipe.keep_depth == "auto":
+        recipe = replace(recipe, keep_depth=kept if takes else 0)
+    if kept and recipe.keep_depth:
+        tell(f"{coarse}: the first {recipe.keep_depth} downsamplings leave it alone (--keep-depth)")
+    elif kept:
+        tell(f"{coarse}; --keep-depth {kept} suits it, of unet3d or a network with --convert")
     return recipe
 
 

@@ -22,6 +22,7 @@ from lean3d.train.checkpoints import (
     not_resumable,
 )
 from lean3d.train.epochs import SeededEpochs
+from lean3d.train.estimate import Estimate
 from lean3d.train.folder import drop_leftovers, last_checkpoint, run_folder
 from lean3d.train.history import History
 from lean3d.train.loggers import LoggerName, LogRows, check_logger
@@ -90,7 +91,7 @@ def fit(
             return history.write(finished=True)
         loader = SeededEpochs(train_loader, seed)
         first = Begin([lambda: drop_leftovers(folder), *([begin] if begin else []), history.begin])
-        shown = [progress_bar()] if progress else []
+        shown = [Estimate(), progress_bar()] if progress else []
         # last.ckpt last: the checkpoint of an epoch contains the results of the other callbacks
         rows = [] if logger is None else [LogRows(logger, history, settings or {})]
         callbacks = [

@@ -19,6 +19,7 @@ def folder() -> SegmentationRecipe:
         validate="cases",
         model="unet3d",
         conv="acs",
+        keep_depth="auto",
         widths=(32, 64, 128, 256),
         options=("skip=full",),
         flips=(),
