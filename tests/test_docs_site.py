@@ -18,7 +18,7 @@ from lean3d.conversion.methods import table
 
 HOME = Path(__file__).parents[1]
 DOCS, SOURCE = HOME / "docs", Path(lean3d.__file__).parent
-PUBLIC = ("", ".ops", ".cost", ".data", ".infer", ".networks", ".recipes", ".metrics")
+PUBLIC = ("", ".ops", ".cost", ".data", ".infer", ".networks", ".recipes", ".metrics", ".runtime")
 REFUSALS = ("ConversionError", "refuse")
 HOP = re.compile(r"\| \d+ \| `([\w/.]+)` \| `([\w.]+)` \|")
 

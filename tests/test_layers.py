@@ -17,7 +17,7 @@ LEVELS = [
     {"ops", "data", "cost", "metrics", "report"},
     {"conversion", "streaming", "models"},
     {"checkpoints", "tasks", "train", "infer"},
-    {"networks"},
+    {"networks", "runtime"},
     {"recipes"},
     {"cli"},
 ]

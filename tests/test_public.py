@@ -38,6 +38,7 @@ NAMES = [
     "list_models",
     "load_checkpoint",
     "ops",
+    "optimize",
     "stream",
     "unconvert",
 ]

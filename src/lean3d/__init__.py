@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         ShapeError,
     )
     from lean3d.models import create_model, list_models
+    from lean3d.runtime import optimize
     from lean3d.streaming import Stream, export_step, stream
 
 __version__ = "0.1.0"
@@ -68,11 +69,12 @@ __all__ = [
     "list_models",
     "load_checkpoint",
     "ops",
+    "optimize",
     "stream",
     "unconvert",
 ]
 
-_PARTS = "ops", "checkpoints", "conversion", "cost", "errors", "models", "streaming"
+_PARTS = "ops", "checkpoints", "conversion", "cost", "errors", "models", "runtime", "streaming"
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,15 @@
+"""The fastest equal network on this machine, found by measuring."""
+
+from lean3d.runtime.choose import optimize
+from lean3d.runtime.optimized import Candidate, Optimized
+from lean3d.runtime.source import BACKENDS, Source, Unavailable, register_backend
+
+__all__ = [
+    "BACKENDS",
+    "Candidate",
+    "Optimized",
+    "Source",
+    "Unavailable",
+    "optimize",
+    "register_backend",
+]

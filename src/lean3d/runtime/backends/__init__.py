@@ -1,0 +1,1 @@
+"""Backends of `optimize`, one a file; another package registers its own with `register_backend`."""

@@ -1,0 +1,169 @@
+"""`optimize`: measure the backends on a network, and return the fastest that gives its output."""
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from lean3d.conversion.surgery.copies import duplicate
+from lean3d.conversion.trace.compare import tensors
+from lean3d.cost.latency import finish
+from lean3d.cost.peak import PeakMemory
+from lean3d.errors import LeanError
+from lean3d.runtime.optimized import Candidate, Optimized
+from lean3d.runtime.source import BACKENDS, PRECISIONS, Backend, Runner, Source, Unavailable
+from lean3d.streaming.export import quiet
+
+__all__ = ["TOLERANCES", "optimize"]
+
+# largest difference to the float64 output, over its largest value
+TOLERANCES = {"float32": 1e-4, "bfloat16": 5e-2}
+ROUNDS = 15
+# share of the budget that building backends may take
+BUILD = 0.7
+
+
+@torch.no_grad()
+def optimize(
+    model: nn.Module,
+    example: Tensor | tuple[Tensor, ...],
+    *,
+    precision: str = "float32",
+    backends: Sequence[str] | None = None,
+    budget_s: float = 60.0,
+    tolerance: float | None = None,
+) -> Optimized:
+    """Return the fastest equal module for this machine, found by measuring.
+
+    Every backend is compared with the model's output on the example, then all are timed in turns.
+
+    Args:
+        model: Any network; it is not changed.
+        example: An input, or a tuple of its arguments, of the size to be fast for. Other sizes run
+            too, by the model itself where the backend was made for the example's alone.
+        precision: What convolutions are computed in: "float32" or "bfloat16".
+        backends: Names of `lean3d.runtime.BACKENDS`, of which the fastest is taken, or "eager"
+            if none runs; by default all that are installed.
+        budget_s: Seconds after which no further backend is built; "eager" always is.
+        tolerance: Largest difference allowed, relative to the output's largest value.
+
+    Returns:
+        A module in eval mode for inference. `print(result.report())` shows the candidates.
+
+    Raises:
+        LeanError: an argument is wrong, or the model does not run on the example.
+    """
+    arguments = example if isinstance(example, tuple) else (example,)
+    names = _check(arguments, precision, backends, budget_s)
+    copy = duplicate(model).eval().requires_grad_(False)
+    expected = _reference(copy, arguments)
+    source = Source(copy, arguments, precision)
+    allowed = TOLERANCES[precision] if tolerance is None else tolerance
+    start = time.monotonic()
+    rows: dict[str, Candidate] = {}
+    runners: dict[str, Runner] = {}
+    for name in names:
+        if name != "eager" and time.monotonic() - start > BUILD * budget_s:
+            rows[name] = Candidate(name, note=f"not built: the budget of {budget_s:g} s was spent")
+            continue
+        rows[name], runner = _candidate(name, source, expected, allowed)
+        if runner is not None:
+            runners[name] = runner
+    left = max(budget_s - (time.monotonic() - start), (1 - BUILD) * budget_s)
+    times = _interleaved(runners, arguments, left)
+    for name, seconds in times.items():
+        peak = _peak(runners[name], arguments)
+        rows[name] = rows[name].timed(seconds, peak)
+    named = times.keys() & set(backends or ()) or times.keys()
+    fastest = min(named, key=lambda name: rows[name].ms)
+    return Optimized(copy, runners[fastest], fastest, tuple(rows.values()), precision)
+
+
+def _check(
+    arguments: tuple[Tensor, ...], precision: str, backends: Sequence[str] | None, budget_s: float
+) -> list[str]:
+    if not arguments or not all(isinstance(x, Tensor) for x in arguments):
+        raise LeanError("optimize: example is a tensor or a tuple of tensors")
+    if precision not in PRECISIONS:
+        raise LeanError(f"optimize: precision is {' or '.join(PRECISIONS)}, got {precision!r}")
+    if not budget_s > 0:
+        raise LeanError(f"optimize: budget_s is seconds above 0, got {budget_s}")
+    parts = {name: BACKENDS.find(name) for name in backends or BACKENDS}
+    fitting = [name for name, part in parts.items() if precision in part.precisions]
+    return ["eager", *sorted(set(fitting) - {"eager"}, key=lambda name: _order(parts, name))]
+
+
+def _order(parts: Mapping[str, Backend], name: str) -> tuple[bool, int]:
+    return parts[name].compiles, list(parts).index(name)
+
+
+def _reference(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[Tensor]:
+    try:
+        found = tensors(model(*arguments))
+    except Exception as error:  # a user's forward may raise anything
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise LeanError(
+            f"optimize: {type(model).__name__} does not run on the example: {why}"
+        ) from error
+    if not found:
+        raise LeanError(f"optimize: {type(model).__name__} gives no tensor on the example")
+    return [y.clone() for y in found]
+
+
+def _candidate(
+    name: str, source: Source, expected: list[Tensor], allowed: float
+) -> tuple[Candidate, Runner | None]:
+    try:
+        with quiet():
+            runner = BACKENDS[name].make(source)
+        apart = _error(tensors(runner(*source.arguments)), expected)
+    except Unavailable as reason:
+        return Candidate(name, note=str(reason)), None
+    except Exception as error:  # a compiler may raise anything
+        why = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+        return Candidate(name, note=f"failed: {why[:120]}"), None
+    row = Candidate(name, error=apart)
+    if not apart <= allowed:
+        return row.noted(f"refused: differs by {apart:.1e}, {allowed:.0e} is allowed"), None
+    return row, runner
+
+
+def _error(found: list[Tensor], expected: list[Tensor]) -> float:
+    if [y.shape for y in found] != [y.shape for y in expected]:
+        return float("inf")
+    pairs = zip(found, expected, strict=True)
+    scales = [
+        float((a.double() - b.double()).abs().max() / b.double().abs().max().clamp(min=1e-30))
+        for a, b in pairs
+        if b.numel()
+    ]
+    return max(scales, default=0.0)
+
+
+def _interleaved(
+    runners: Mapping[str, Runner], arguments: tuple[Tensor, ...], seconds: float
+) -> dict[str, list[float]]:
+    """Time all in turns, so that a busy machine slows them alike; the hopeless drop out."""
+    times: dict[str, list[float]] = {name: [] for name in runners}
+    end = time.monotonic() + seconds
+    for turn in range(ROUNDS + 1):
+        for name, runner in runners.items():
+            start = time.perf_counter()
+            runner(*arguments)
+            finish()
+            if turn:
+                times[name].append(time.perf_counter() - start)
+        if turn >= 3 and time.monotonic() > end:
+            break
+        if turn == 3:
+            best = min(min(own) for own in times.values())
+            runners = {name: r for name, r in runners.items() if min(times[name]) < 2 * best}
+    return times
+
+
+def _peak(runner: Runner, arguments: tuple[Tensor, ...]) -> float:
+    memory = PeakMemory(arguments[0].device)
+    partial(runner, *arguments)()
+    return memory.mib()

@@ -1,0 +1,111 @@
+"""The module that `optimize` returns."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from lean3d.report import format_table
+from lean3d.runtime.source import Runner
+
+__all__ = ["Candidate", "Optimized"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What was found of one backend.
+
+    Args:
+        backend: Its name.
+        ms: Median time of a call, NaN if it was not timed.
+        error: Largest difference to the model's output, relative to its largest value.
+        peak_mib: Peak memory of a call, above what is held.
+        note: Why it was not timed.
+    """
+
+    backend: str
+    ms: float = float("nan")
+    error: float = float("nan")
+    peak_mib: float = float("nan")
+    note: str = ""
+
+    def timed(self, seconds: Sequence[float], peak_mib: float) -> "Candidate":
+        return replace(self, ms=1e3 * statistics.median(seconds), peak_mib=peak_mib)
+
+    def noted(self, note: str) -> "Candidate":
+        return replace(self, note=note)
+
+
+class Optimized(nn.Module):
+    """A network that runs by the fastest backend; for inference.
+
+    Inputs of a size, type or device that the backend was not made for run by the network itself.
+    A copy or a pickle holds the network and runs "eager" until it is optimised again.
+
+    Args:
+        model: The network, in eval mode.
+        runner: The backend's callable.
+        backend: Its name.
+        table: All candidates.
+        precision: What convolutions are computed in.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        runner: Runner,
+        backend: str,
+        table: tuple[Candidate, ...],
+        precision: str,
+    ):
+        super().__init__()
+        self.model = model
+        # a list, so that a runner that is a module is not registered
+        self._runner: list[Runner] = [runner]
+        self.backend, self.table, self.precision = backend, table, precision
+
+    @property
+    def runner(self) -> Runner:
+        """The backend's callable, which may refuse an input of another size."""
+        return self._runner[0]
+
+    @torch.no_grad()
+    def forward(self, *inputs: Any) -> Any:
+        try:
+            return self.runner(*inputs)
+        except Exception:  # made for other sizes; an error of the network's own is raised below
+            return self.model(*inputs)
+
+    def train(self, mode: bool = True) -> "Optimized":
+        """Stay in eval mode."""
+        return super().train(False)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> nn.Module:
+        """Move the network; the backend's copy of the weights is dropped."""
+        self._runner, self.backend = [self.model], "eager"
+        return super()._apply(fn, recurse)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # compiled code and packed weights cannot be copied
+        return self.__dict__ | {"_runner": [self.model], "backend": "eager"}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the candidates as plain values, the fastest first."""
+        timed = sorted(self.table, key=lambda row: (row.ms != row.ms, row.ms))
+        eager = next(row.ms for row in self.table if row.backend == "eager")
+        return [{**asdict(row), "ratio": row.ms / eager} for row in timed]
+
+    def report(self, width: int | None = None) -> str:
+        """Return the candidates as a table of at most `width` characters a line."""
+        names = {
+            "backend": "backend",
+            "ms": "median ms",
+            "ratio": "time / eager",
+            "error": "error",
+            "peak_mib": "peak MiB",
+            "note": "note",
+        }
+        return format_table(self.rows(), names, width=width)

@@ -1,0 +1,31 @@
+import json
+
+import pytest
+from cli_cases import last_json
+
+ASK = "optimize", "unet3d", "--conv", "acs", "--widths", 4, 6, "--input", "1,1,8,8,8"
+
+
+def test_optimize_lists_the_backends_and_names_the_fastest(lean3d, tmp_path):
+    more = "--backends", "fused", "channels_last", "--json", tmp_path / "all.json"
+    code, out, _ = lean3d(*ASK, *more)
+    answer = last_json(out)
+    assert code == 0
+    assert {row["backend"] for row in answer["candidates"]} == {"eager", "fused", "channels_last"}
+    assert answer["backend"] in ("fused", "channels_last")
+    assert all(row["ms"] > 0 and row["error"] < 1e-4 for row in answer["candidates"])
+    assert f"fastest: {answer['backend']}, input 1x1x8x8x8" in out
+    assert json.loads((tmp_path / "all.json").read_text()) == answer
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--backends", "tensorrt"], "no backend called 'tensorrt'"),
+        (["--budget-s", 0], "--budget-s is seconds above 0"),
+        (["--input", "1,4,8,8"], "does not run on the example"),
+        (["--precision", "int4"], "int4"),
+    ],
+)
+def test_optimize_refuses_what_it_cannot_measure(refused, more, sentence):
+    assert sentence in refused(*ASK, *more)
