@@ -49,7 +49,7 @@ def test_all_that_was_left_open_is_found_and_said(recipe):
     assert (done.num_classes, done.in_channels) == (2, 1)
     assert done.spacing_mm == (3, 0.8, 0.8)
     # two pools of height and width, and depth is left alone
-    assert done.patch == (8, 32, 32)
+    assert done.patch == (9, 32, 32)
     assert max(len(row) for line in lines for row in line.splitlines()) < 80
     text = " ".join("\n".join(lines).split())
     assert "4 cases" in text
