@@ -36,7 +36,6 @@ COMMANDS = {
     "models": "the networks that can be named, what they are and where they come from",
     "count": "parameters, multiply-adds and bytes of a model",
     "export": "a network, or the step of a stream, as a file for other runtimes",
-    "export": "the step of a stream as a file for other runtimes, its state outside it",
     "optimize": "the fastest equal network on this machine, found by measuring",
     "bench": "two models timed side by side, and where their time goes",
     "load": "what a file of published weights is, and the network it belongs to",
