@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from lean3d.cli.sentence import LONGEST, sentence
-from lean3d.errors import DataError, RunError
+from lean3d.cli.sentence import sentence
+from lean3d.errors import LONGEST, DataError, RunError
 
 
 class Broken(Dataset):

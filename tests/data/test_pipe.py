@@ -54,6 +54,8 @@ def test_what_is_no_raw_size_is_refused(words):
     ("what", "shown"),
     [
         ("rtsp://user:p@ss/w@host/a", "rtsp://host/a"),
+        ("rtsp:/user:pass@host/a", "rtsp:/host/a"),
+        ("RTSP://user:pass@host/a", "RTSP://host/a"),
         ("https://host/a?x=1&token=b", "https://host/a?x=***&token=***"),
         ("a@b.mp4", "a@b.mp4"),
         ("-", "-"),

@@ -2,13 +2,11 @@
 
 import re
 
-from lean3d.errors import LeanError
+from lean3d.errors import LONGEST, LeanError, clipped, without_passwords
 from lean3d.limits import free_memory, in_bytes
 
-__all__ = ["LONGEST", "escaped", "sentence"]
+__all__ = ["escaped", "sentence"]
 
-# maximum characters of a sentence, including "lean3d: "
-LONGEST = 400
 PREFIX = "lean3d: "
 # maximum characters read of an error's text; patterns are slow on very long text
 READ = 20_000
@@ -37,9 +35,6 @@ INSIDES = re.compile(
 UNSAFE = re.compile(r"weights_only|WeightsUnpickler|add_safe_globals")
 ADVICE = re.compile(r"(?i)weights only load failed|weights_only|WeightsUnpickler")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
-# rtsp://user:password@host, ...?token=...
-LOGIN = re.compile(r"([A-Za-z][\w+.-]{0,20}://)\S*@")
-SECRET = re.compile(r"(?i)([?&;](?:pass\w*|pwd|token|secret|\w*key|auth|sig\w*)=)[^&;\s'\"]+")
 
 
 def sentence(error: BaseException) -> str:
@@ -48,7 +43,7 @@ def sentence(error: BaseException) -> str:
     if len(text) > READ:
         text = f"{text[: READ // 2]} ... {text[-READ // 2 :]}"
     said = text if ours else _other(error, name, text)
-    return PREFIX + _clipped(escaped(_plain(said)))
+    return PREFIX + clipped(escaped(_plain(said)), LONGEST - len(PREFIX))
 
 
 def escaped(text: str) -> str:
@@ -117,14 +112,5 @@ def _plain(text: str) -> str:
         # torch's advice is to read the file in a way that runs code in it
         start = ADVICE.split(text)[0].rstrip(" :;,.")
         text = f"{start}{': the' if start else 'a'} file holds more than tensors, or is damaged"
-    text = SECRET.sub(r"\1***", LOGIN.sub(r"\1***@", INSIDES.sub("", text)))
+    text = without_passwords(INSIDES.sub("", text))
     return " ".join(text.split())
-
-
-def _clipped(text: str) -> str:
-    """Cut the middle, because the remedy is at the end."""
-    room = LONGEST - len(PREFIX)
-    if len(text) <= room:
-        return text
-    tail = 110
-    return f"{text[: room - tail - 5]} ... {text[-tail:]}"

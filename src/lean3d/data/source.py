@@ -13,6 +13,8 @@ from lean3d.errors import DataError
 __all__ = ["open_frames", "public_name"]
 
 NETWORK = ("rtsp://", "rtsps://", "rtmp://", "udp://", "tcp://", "http://", "https://")
+# also one that a path or a typing error has left with one slash
+ADDRESS = re.compile(r"[A-Za-z][\w+.-]{1,20}:[/\\]{1,3}")
 
 
 def open_frames(what: str, *, raw: str | None = None, fps: float | None = None) -> FrameSource:
@@ -31,8 +33,8 @@ def open_frames(what: str, *, raw: str | None = None, fps: float | None = None) 
     kind, _, which = what.partition(":")
     if kind == "camera":
         return Camera(which or "0")
-    if what.startswith(NETWORK):
-        options = {"rtsp_transport": "tcp"} if kind.startswith("rtsp") else {}
+    if what.lower().startswith(NETWORK):
+        options = {"rtsp_transport": "tcp"} if kind.lower().startswith("rtsp") else {}
         return VideoFile(what, name=public_name(what), live=True, options=options)
     path = Path(what)
     if path.is_dir():
@@ -46,9 +48,9 @@ def open_frames(what: str, *, raw: str | None = None, fps: float | None = None) 
 
 def public_name(what: str) -> str:
     """Return the source without the passwords of its address, for files, tables and messages."""
-    if not what.startswith(NETWORK):
+    if not ADDRESS.match(what):
         return what
-    address = re.sub(r"://.*@", "://", what)
+    address = re.sub(r":([/\\]{1,3}).*@", r":\1", what)
     return re.sub(r"([?&;][^=&;]*)=[^&;]*", r"\1=***", address)
 
 
