@@ -87,3 +87,10 @@ def test_a_value_of_another_kind_is_refused_with_what_fits(name, argument, value
 
 def test_numbers_of_numpy_are_numbers():
     assert create_model("kth_regular", num_classes=np.int64(3)).classifier[-1].out_features == 3
+
+
+@pytest.mark.parametrize("name", ["unet2d", "resnet3d_18", "d_resnet_18"])
+@pytest.mark.parametrize("conv", [3, "conv", nn.Linear(1, 1), lambda *args, **kwargs: args])
+def test_an_operator_that_is_none_is_refused(name, conv):
+    with pytest.raises(RunError, match=f"{name}: conv is called like nn.Conv3d"):
+        create_model(name, conv=conv)

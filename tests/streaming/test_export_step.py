@@ -103,3 +103,9 @@ def test_d_resnet_18_as_a_file_answers_as_the_model(head, suffix, tmp_path):
     live = lean3d.stream(lean3d.create_model("d_resnet_18", head=head).eval())
     exported = export_step(live, tmp_path / f"step{suffix}", height=112, width=112)
     assert compare_export(live, exported, frames(live, 112), STEPS) < 1e-4
+
+
+@pytest.mark.parametrize(("live", "path"), [(object(), "a.pt2"), (None, 1)])
+def test_what_is_no_stream_or_no_path_is_refused(live, path):
+    with pytest.raises(LeanError, match="export_step takes"):
+        export_step(live, path, height=8, width=8)

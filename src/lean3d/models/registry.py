@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from lean3d.errors import RunError
-from lean3d.typed import check_kind
+from lean3d.typed import check_kind, shortened
 
 __all__ = ["ModelEntry", "create_model", "find_model", "list_models", "register_models"]
 
@@ -54,7 +54,15 @@ class ModelEntry:
                 raise RunError(f"{self.name} does not take {key}{near}")
             if wanted := _unlike(value, self.takes[key]):
                 raise RunError(f"{self.name}: {key} is {wanted}, got {value!r}")
-        return self.factory(**self.fixed, **kwargs)
+        try:
+            return self.factory(**self.fixed, **kwargs)
+        except (TypeError, AttributeError) as error:
+            if kwargs.get("conv") is None:
+                raise
+            raise RunError(
+                f"{self.name}: conv is called like nn.Conv3d and returns a module, got "
+                f"{shortened(kwargs['conv'])} ({error})"
+            ) from error
 
 
 _MODELS: dict[str, ModelEntry] = {}

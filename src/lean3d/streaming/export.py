@@ -19,6 +19,7 @@ from lean3d.errors import LeanError
 from lean3d.files import write_whole
 from lean3d.optional import require
 from lean3d.streaming.session import Stream
+from lean3d.typed import check_kind
 
 __all__ = ["SUFFIXES", "Exported", "compare_export", "export_step", "quiet", "save_program"]
 
@@ -52,6 +53,8 @@ def export_step(live: Stream, path: str | Path, *, height: int, width: int) -> E
     Raises:
         LeanError: another suffix, or the graph cannot be written.
     """
+    check_kind("export_step", live, Stream, "what stream(model) returns")
+    check_kind("export_step", path, str | Path, "the path of a file")
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise LeanError(f"export writes {' and '.join(SUFFIXES)}, got {path.name}")
