@@ -9,11 +9,12 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
 from pathlib import Path
 
 from fuzz_verdict import FINE, Input, Outcome
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
 # inputs of all surfaces together, their seed, and where totals go (make fuzz sets all three)
@@ -78,13 +79,35 @@ def hold(asked: Input) -> None:
 
 def fuzz(share: float, inputs: SearchStrategy):
     """A test over its share of all inputs; the same ones for the same seed."""
+    # to look for the smallest input that fails may take longer than all of them
     quiet = settings(
+        phases=[Phase.generate] if TOTALS else list(Phase),
         max_examples=max(1, round(share * INPUTS)),
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
     )
     return lambda test: seed(SEED)(quiet(given(inputs)(test)))
+
+
+def lawful(surface: str, test: Callable[[str], None]) -> Callable[[str], None]:
+    """A test of one input that asserts its own law; counted, and with TOTALS listed, as others."""
+
+    @wraps(test)
+    def held(code: str) -> None:
+        try:
+            test(code)
+        except Exception as error:
+            if TOTALS is None:
+                raise
+            count(surface, "wrong")
+            broken.append(
+                f"wrong: {type(error).__name__}: {str(error)[:2000]}\n  {surface}: {code}"
+            )
+        else:
+            count(surface, "result")
+
+    return held
 
 
 def write_totals() -> None:

@@ -10,7 +10,16 @@ WALL = 120  # seconds until an input that computes nothing counts as hung
 
 FINE = ("result", "refused", "unforeseen")
 UNFORESEEN = "did not foresee this"  # how a sentence ends that the last line of defence wrote
-BROKEN = ("traceback", "not one sentence", "half written", "over time", "crash", "code ran")
+BROKEN = (
+    "traceback",
+    "not one sentence",
+    "half written",
+    "over time",
+    "crash",
+    "code ran",
+    "wrong",
+)
+SECRET = "secret"  # the password in the addresses that are drawn
 RAN = "ran"  # the file that code hidden in an input makes
 
 
@@ -74,6 +83,8 @@ def judge_command(
         return Outcome("code ran", "code in a file ran", changed=changed)
     left = [name for name in changed if name.rpartition("/")[2].startswith(".")]
     lines = [line for line in err.splitlines() if line.strip()]
+    if code == 0 and SECRET in out + err:
+        return Outcome("not one sentence", "it shows a password", changed=changed)
     if code == 0:
         kind = "half written" if left else "result"
         return Outcome(kind, f"left behind {left}" if left else "", changed=changed)
@@ -85,7 +96,7 @@ def judge_command(
     said = told[-1] if told else ""
     if code != 2 or "Traceback" in err:
         return Outcome("traceback", f"exit {code}: {said}", changed=changed)
-    odd = [t for t in told if len(t) > LONGEST or "secret" in t or not t.startswith("lean3d: ")]
+    odd = [t for t in told if len(t) > LONGEST or SECRET in t or not t.startswith("lean3d: ")]
     if odd or not 1 <= len(told) <= most:
         shown = odd[0] if odd else " / ".join(told)
         what = f"{len(told)} lines, {len(shown)} characters: {shown}"
@@ -108,6 +119,6 @@ def judge_call(
     if not ours:
         kind = "refused" if as_torch else "traceback"
         return Outcome(kind, f"{type(error).__name__}: {said}", changed=changed)
-    if not said or len(said) > LONGEST:
+    if not said or len(said) > LONGEST or f":{SECRET}@" in said:
         return Outcome("not one sentence", f"{len(said)} characters: {said}", changed=changed)
     return Outcome("half written" if changed else "refused", said, changed=changed)

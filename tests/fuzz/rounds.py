@@ -2,7 +2,7 @@
 
     python tests/fuzz/rounds.py [--inputs 20000] [--seed 1]
 
-A round is the fuzz tests with 1,000 inputs and a seed of its own. Prints the totals, lists what
+A round is the fuzz tests with 2,000 inputs and a seed of its own. Prints the totals, lists what
 broke the law, and writes benchmarks/results/fuzz_<yyyy-mm>.json.
 """
 
@@ -22,7 +22,7 @@ from lean3d.report import format_table
 
 HERE = Path(__file__).parent
 HOME = HERE.parents[1]
-ROUND = 1000
+ROUND = 2000
 # of those that broke the law, or that no sentence of lean3d foresaw
 SHOWN = 50
 
