@@ -167,3 +167,16 @@ def test_a_forward_that_resizes_to_the_size_of_another_map_keeps_depth_as_it_is(
     for keep, depth in ((1, 6), (2, 5), (None, 3)):
         deep = convert(flat, ACS(keep_depth=keep))
         assert deep(torch.randn(1, 1, depth, 8, 8)).shape == (1, 2, depth, 8, 8)
+
+
+class Pad(nn.Module):
+    def forward(self, x):
+        return F.pad(x, (1, 1, 1, 1))
+
+
+@pytest.mark.parametrize("how", [ACS(keep_depth=None), Planar(keep_depth=None)])
+def test_depth_is_kept_also_where_an_odd_height_grows(how):
+    up = nn.ConvTranspose2d(2, 2, 2, 2)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3, 2, 1), up, Pad(), nn.Conv2d(2, 1, 3))
+    # of 33 rows 34 are made
+    assert convert(model, how)(torch.randn(1, 1, 5, 33, 32)).shape == (1, 1, 5, 34, 32)

@@ -26,6 +26,7 @@ from lean3d.conversion.to3d.planar import Planar
 from lean3d.conversion.to3d.proof.reference import Answer, Flat, with_values
 from lean3d.conversion.trace.compare import difference, same_sizes
 from lean3d.conversion.trace.first_mismatch import Culprit, Run, find_culprit
+from lean3d.conversion.trace.input_sizes import Sample
 from lean3d.conversion.trace.trial_run import run_lightly
 
 __all__ = ["ALONG_DEPTH", "ALONG_HEIGHT", "Result", "compare_planes", "compare_sizes"]
@@ -36,6 +37,7 @@ NAMES = {
     ALONG_HEIGHT: "(c) image in the depth-width plane",
 }
 THIN = 8
+EVEN = 128
 SIZES = "(s) sizes of the converted model"
 
 Result = tuple[Check, Callable[[], Culprit]]  # a check, and its first mismatch
@@ -121,24 +123,43 @@ def _planar_twin(how: To3D, axis: int) -> To3D:
 
 def compare_sizes(flat: Flat, plan: Plan) -> Result:
     """Check (s)."""
-    sample, model = flat.light_sample, flat.light
     # modules left 2D do not shrink depth either
-    keeps = plan.how.keep_depth != 0 or bool(flat_paths(model, plan))
-    depth = _even_depth(flat) if keeps else sample.depth
+    keeps = plan.how.keep_depth != 0 or bool(flat_paths(flat.light, plan))
+    results = [_sized(flat, plan, sample, keeps) for sample in _samples(flat, keeps)]
+    return next((result for result in results if not result[0].passed), results[0])
+
+
+def _samples(flat: Flat, keeps: bool) -> list[Sample]:
+    """Return the images whose sizes are compared.
+
+    A second height, where depth is kept: halved and doubled, it comes out as it went in, so depth
+    has to as well.
+    """
+    sample = flat.light_sample
+    even = replace(sample, size=(EVEN, sample.size[1]))
+    if keeps:
+        with suppress(Exception):  # the model may require one size
+            run_lightly(flat.light, even.arguments)
+            return [sample, even]
+    return [sample]
+
+
+def _sized(flat: Flat, plan: Plan, sample: Sample, keeps: bool) -> Result:
+    model, depth = flat.light, _even_depth(flat, sample) if keeps else sample.depth
     kept = (depth, sample.size[0]) if keeps else None
     flats = [(model, image) for image in (sample.arguments, sample.make((depth, sample.size[1])))]
     wide, tall = (run_lightly(*run) for run in flats)
     fits, passed = partial(same_sizes, kept=kept), False
+    volume = sample.volume(ALONG_DEPTH, depth)
     with for_a_while(model), suppress(Exception):  # a user's forward may raise anything
         rewrite(model, plan)
-        passed = fits(wide, tall, run_lightly(model, sample.volume(ALONG_DEPTH, depth)))
+        passed = fits(wide, tall, run_lightly(model, volume))
     check = Check(SIZES, passed, None, 0.0, (depth, *sample.size))
-    return check, _no_one if passed else partial(_blame_sizes, flat, plan, flats, depth, fits)
+    return check, _no_one if passed else partial(_blame_sizes, flat, plan, flats, volume, fits)
 
 
-def _even_depth(flat: Flat) -> int:
+def _even_depth(flat: Flat, sample: Sample) -> int:
     """Return a depth that is halved without a remainder, if the 2D model runs on such images."""
-    sample = flat.light_sample
     for depth in (sample.even(64, 32, 96), sample.even(224, 256)):
         with suppress(Exception):  # the model may require one size
             run_lightly(flat.light, sample.make((depth, sample.size[1])))
@@ -146,8 +167,9 @@ def _even_depth(flat: Flat) -> int:
     return sample.depth
 
 
-def _blame_sizes(flat: Flat, plan: Plan, flats: list[Run], depth: int, fits: Any) -> Culprit:
+def _blame_sizes(flat: Flat, plan: Plan, flats: list[Run], volume: Any, fits: Any) -> Culprit:
     other = duplicate(flat.light)
     rewrite(other, plan)
-    deep = other, flat.light_sample.volume(ALONG_DEPTH, depth)
-    return find_culprit(flats, deep, lambda *outputs: 0.0 if fits(*outputs) else math.inf)
+    return find_culprit(
+        flats, (other, volume), lambda *outputs: 0.0 if fits(*outputs) else math.inf
+    )
