@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from lean3d.conversion.surgery.fx import copy_modes
 from lean3d.errors import ConversionError
 from lean3d.typed import shortened
 
@@ -41,16 +42,8 @@ def duplicate(model: nn.Module, change: Callable[[Tensor], Tensor] | None = None
             f"{type(model).__name__} cannot be copied, so it cannot be converted without "
             f"changing it: {error}"
         ) from error
-    _copy_modes(model, result)
+    copy_modes(model, result)
     return result
-
-
-def _copy_modes(model: nn.Module, result: nn.Module) -> None:
-    """Set the train or eval mode of the model; copies of torchvision's GraphModules train."""
-    if result.training != model.training:
-        result.train(model.training)
-    for old, new in zip(model.modules(), result.modules(), strict=True):
-        new.training = old.training
 
 
 def precise_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -15,6 +15,7 @@ from lean3d.errors import ConversionError
 
 __all__ = [
     "Graph",
+    "copy_modes",
     "forget_in_copies",
     "keep_with_copies",
     "refuse_tracing",
@@ -31,10 +32,20 @@ class Graph:
         return _as_written(self).recompile()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return _mixed_as(self, copy.deepcopy(_as_written(self), memo))
+        result = _mixed_as(self, copy.deepcopy(_as_written(self), memo))
+        copy_modes(self, result)
+        return result
 
     def __copy__(self) -> Any:
         return _mixed_as(self, copy.copy(_as_written(self)))
+
+
+def copy_modes(model: Any, result: Any) -> None:
+    """Set the train or eval mode of the model; copies of torchvision's GraphModules train."""
+    if result.training != model.training:
+        result.train(model.training)
+    for old, new in zip(model.modules(), result.modules(), strict=True):
+        new.training = old.training
 
 
 def _as_written(module: Any) -> Any:
