@@ -1,8 +1,6 @@
 """Convert a 2D model into a 3D one that keeps its weights, and check the result."""
 
 import math
-from dataclasses import replace
-from functools import partial
 from typing import get_args
 
 import torch
@@ -19,16 +17,11 @@ from lean3d.conversion.quiet import OwnRandomNumbers, quietly
 from lean3d.conversion.record import Conversion, Grade
 from lean3d.conversion.surgery.copies import duplicate
 from lean3d.conversion.surgery.fx import keep_with_copies
-from lean3d.conversion.to3d.analyse import Need, survey
-from lean3d.conversion.to3d.base import Site, To3D, refusal_at
-from lean3d.conversion.to3d.engine import Plan, Where, flat_paths, refuse_what_has_no_rule, rewrite
+from lean3d.conversion.to3d.afterwards import PLACE, expect_more
+from lean3d.conversion.to3d.base import To3D, refusal_at
+from lean3d.conversion.to3d.engine import Where, rewrite
 from lean3d.conversion.to3d.io_channels import with_ends
-from lean3d.conversion.to3d.keep_depth import kept_calls
-from lean3d.conversion.to3d.proof.grade import Proof, first_that_holds, prepare, prove, prove_sizes
-from lean3d.conversion.to3d.proof.reference import Flat
-from lean3d.conversion.to3d.rules.registry import find_rule
-from lean3d.conversion.trace.ops_table import NATIVE
-from lean3d.conversion.trace.trial_run import run_lightly
+from lean3d.conversion.to3d.planning import proven
 from lean3d.errors import ConversionError
 from lean3d.ops.base import Conv3dLike
 from lean3d.plugins import load_plugins
@@ -36,7 +29,6 @@ from lean3d.weights import check_model
 
 __all__ = ["convert"]
 
-EVEN = 64
 FLAT, DEEP = (nn.Conv2d, nn.ConvTranspose2d), (nn.Conv3d, nn.ConvTranspose3d)
 
 
@@ -95,64 +87,15 @@ def convert(
     model, ends = with_ends(model, in_channels, num_classes, example)
     accepted = accept or ("planar" if how.planar_will_do else "isotropic")
     with quietly():
-        plan = Plan(how, where)
-        refuse_what_has_no_rule(model, plan)
-        flat = prepare(model, example)
-        needs, hidden = _survey(flat, plan)
-        native = hidden
-        if how.keep_depth != 0:
-            run = partial(run_lightly, flat.light, flat.sample.arguments)
-            plan = replace(plan, kept=kept_calls(flat.light, how, run, plan.selects))
-            # functions that preserve depth use a different 3D rule
-            hidden = hidden | {path: need for path, need in needs.items() if path in plan.kept}
-        # try the forward unmodified first: it may be dimension-agnostic; one that resizes to the
-        # size of another map keeps depth by itself
-        middle = [] if native.keys() == hidden.keys() else [native]
-        tried = [hidden, *middle, needs] if middle or hidden.keys() != needs.keys() else [needs]
-        plans = [replace(plan, needs=some) for some in tried]
-        why = _why_unchecked(model, accepted, flat_paths(model, plans[-1]))
-        proof = _examine(flat, plans, accepted, why)
+        proof, why = proven(model, how, where, example, accepted)
         result = duplicate(model)
+        expect_more(result, proof.plan)
         rows = rewrite(result, proof.plan)
         checks = () if accepted == "unchecked" else proof.checks
     vars(result)["conversion"] = Conversion(how, proof.grade, tuple(rows), checks, why, ends)
-    keep_with_copies(result, "conversion")
+    for name in {"conversion", PLACE} & vars(result).keys():
+        keep_with_copies(result, name)
     return result
-
-
-def _examine(flat: Flat, plans: list[Plan], accepted: Grade, why_unchecked: str) -> Proof:
-    """Return the first plan that passes every check that can be run."""
-    if not why_unchecked:
-        return first_that_holds(plans, partial(prove, flat, planar_will_do=accepted == "planar"))
-    # without values, merging depth is the safer choice
-    insist = accepted != "unchecked" and _is_on_meta(flat.model)
-    return first_that_holds(plans[::-1], partial(prove_sizes, flat), insist=insist)
-
-
-def _survey(found: Flat, plan: Plan) -> tuple[dict[str, Need], dict[str, Need]]:
-    """Return the needs of forwards that assume 4-D input, and those that do so only in training."""
-    flat, sample = found.light, found.sample
-    ruled = [
-        path
-        for path, module in flat.named_modules()
-        if plan.selects(path, module) and find_rule(module, Site(path, plan.how)) is not None
-    ]
-    needs = survey(flat, ruled, lambda: run_lightly(flat, sample.arguments))
-    # compare even after every halving, as the first height was odd: size-dependent padding differs
-    tall = sample.make((EVEN * (2 * sample.size[0] // EVEN + 1), sample.size[1]))
-    seen: dict[str, Need] = {}
-    for training in (False, True):
-        try:
-            other = survey(flat.train(training), ruled, lambda: run_lightly(flat, tall))
-        except Exception:  # the model may require one size, or a larger batch for training
-            continue
-        finally:
-            flat.eval()
-        seen = seen if training else other
-        needs = {path: need.and_also(other[path]) for path, need in needs.items()}
-    speaking = {path: need for path, need in needs.items() if need.kind != NATIVE}
-    quiet = {path for path, need in (seen or needs).items() if need.kind == NATIVE}
-    return speaking, {path: need for path, need in speaking.items() if path in quiet}
 
 
 def _check_arguments(
@@ -215,17 +158,3 @@ def _is_deep(model: nn.Module) -> bool:
 
 def _is_lazy(module: nn.Module) -> bool:
     return isinstance(module, LazyModuleMixin)
-
-
-def _is_on_meta(model: nn.Module) -> bool:
-    return any(tensor.is_meta for tensor in [*model.parameters(), *model.buffers()])
-
-
-def _why_unchecked(model: nn.Module, accepted: Grade, left: list[str]) -> str:
-    if accepted == "unchecked":
-        return 'self-check skipped: accept="unchecked"'
-    if left:
-        return f"self-check skipped: where= left {len(left)} modules 2D, first {left[0]!r}"
-    if _is_on_meta(model):
-        return "self-check of sizes alone: the model is on the meta device and has no values"
-    return ""

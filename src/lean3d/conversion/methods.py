@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from lean3d.conversion.to3d.base import To3D
 from lean3d.plugins import Registry
+from lean3d.typed import shortened
 
 __all__ = ["METHODS", "Method", "named", "names_of", "register_method", "table"]
 
@@ -76,4 +77,4 @@ def names_of(*families: type) -> str:
 
 def named(how: object) -> str:
     """Return what was given in place of a method."""
-    return how.__name__ if isinstance(how, type) else repr(how)
+    return how.__name__ if isinstance(how, type) else shortened(how)

@@ -105,6 +105,7 @@ class MeanACS(Views):
 class SoftACS(Views):
     """Use a learnt softmax-weighted sum of each 2D kernel's three planes, initially equal."""
 
+    keeps_kernels: ClassVar[bool] = False
     enlarging = SoftACSConvTranspose3d
 
     def operator(self, arguments: Mapping[str, Any]) -> nn.Module:

@@ -33,6 +33,8 @@ class To3D(ABC):
     keep_depth: int | None = field(default=0, kw_only=True)
     # whether a result that only preserves the 2D output slice by slice is what the user asked for
     planar_will_do: ClassVar[bool] = False
+    # whether the parameters of a converted convolution are those of the 2D one
+    keeps_kernels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         keep = self.keep_depth

@@ -19,7 +19,7 @@ from lean3d.conversion.to3d.rules.registry import find_rule
 from lean3d.conversion.trace.ops_table import NATIVE, STACK
 from lean3d.errors import ConversionError
 
-__all__ = ["Plan", "Where", "flat_paths", "refuse_what_has_no_rule", "rewrite"]
+__all__ = ["Plan", "Where", "flat_paths", "refuse_what_has_no_rule", "rewrite", "would_change"]
 
 Where = Callable[[str, nn.Module], bool]
 
@@ -80,7 +80,7 @@ def flat_paths(model: nn.Module, plan: Plan) -> list[str]:
         path
         for path, module in model.named_modules()
         if not plan.selects(path, module)
-        and (plan.speaks_2d(path) or _would_change(module, Site(path, plan.how)))
+        and (plan.speaks_2d(path) or would_change(module, Site(path, plan.how)))
     ]
 
 
@@ -94,7 +94,8 @@ def refuse_what_has_no_rule(model: nn.Module, plan: Plan) -> None:
                 change(module, site)
 
 
-def _would_change(module: nn.Module, site: Site) -> bool:
+def would_change(module: nn.Module, site: Site) -> bool:
+    """Whether a module has another 3D form, or none."""
     try:
         change = find_rule(module, site)
         return change is not None and change(module, site) is not module

@@ -40,6 +40,7 @@ class Inflate(To3D):
     fill: Literal["mean", "center"] = "mean"
     pad: Literal["replicate", "zeros"] = "replicate"
     planar_will_do: ClassVar[bool] = True
+    keeps_kernels: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

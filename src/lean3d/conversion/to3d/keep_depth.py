@@ -18,7 +18,7 @@ from lean3d.conversion.trace.ops_table import window
 from lean3d.conversion.trace.tracer import Watch
 from lean3d.errors import ConversionError
 
-__all__ = ["Kept", "kept_calls", "resamples"]
+__all__ = ["Kept", "changes_resolution", "kept_calls", "resamples"]
 
 Where = Callable[[str, nn.Module], bool]
 Kept = dict[str, tuple[bool, ...]]  # by path: which of a module's own calls preserve depth
@@ -167,6 +167,11 @@ def _step(name: str, args: Any, kwargs: Any, ends: tuple[int, int]) -> int:
         plain = all(isinstance(i, slice) or i is Ellipsis for i in given)
         return -int(plain and (every_axis(index)[2].step or 1) > 1)
     return 0 if name == "pad" else int(ends[1] > ends[0]) - int(ends[1] < ends[0])
+
+
+def changes_resolution(module: nn.Module) -> bool:
+    """Whether a 2D module is one that resamples."""
+    return _shrinks(module) or _enlarges(module)
 
 
 def _shrinks(module: nn.Module) -> bool:

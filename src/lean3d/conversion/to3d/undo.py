@@ -5,6 +5,7 @@ from torch import nn
 from lean3d.conversion.surgery.copies import duplicate
 from lean3d.conversion.surgery.fx import forget_in_copies
 from lean3d.conversion.surgery.swap import Was
+from lean3d.conversion.to3d.afterwards import PLACE
 from lean3d.conversion.to3d.merged.modules import unfold_class
 from lean3d.errors import ConversionError
 
@@ -47,7 +48,8 @@ def unconvert(model: nn.Module, *, lossy: bool = False) -> nn.Module:
     for _, module in modules:
         _flatten(module, made)
     vars(result).pop("conversion", None)
-    forget_in_copies(result, "conversion")
+    for name in ("conversion", PLACE):
+        forget_in_copies(result, name)
     return result
 
 
@@ -61,6 +63,7 @@ def _loses(module: nn.Module) -> bool:
 
 def _flatten(module: nn.Module, made: dict[int, nn.Parameter]) -> None:
     unfold_class(module)
+    vars(module).pop(PLACE, None)
     was = vars(module).pop("_was", None)
     if was is None:
         return

@@ -67,7 +67,8 @@ def _channels(model: nn.Module) -> list[int]:
 
 
 def _like_model(model: nn.Module) -> dict[str, Any]:
-    floats = [p for p in model.parameters() if p.is_floating_point()]
+    tensors = [*model.parameters(), *model.buffers()]
+    floats = [tensor for tensor in tensors if tensor.is_floating_point()]
     if not floats:
         return dict(dtype=torch.float64)
     return dict(device=floats[0].device, dtype=floats[0].dtype)

@@ -7,6 +7,7 @@ of the input.
 
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ def run_lightly(model: nn.Module, arguments: tuple[Any, ...]) -> Any:
 
     In training mode, as with dropout, it draws from private generators.
     """
-    device = next((parameter.device for parameter in model.parameters()), None)
+    device = next((tensor.device for tensor in chain(model.parameters(), model.buffers())), None)
     moved = (x.to(device) if isinstance(x, Tensor) and device else x for x in arguments)
     with _around(model, device), without_traces(model):
         return model(*moved)

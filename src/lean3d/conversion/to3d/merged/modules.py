@@ -33,6 +33,7 @@ __all__ = [
     "fold",
     "innermost",
     "inside",
+    "is_folded",
     "unfold_class",
     "volume",
 ]
@@ -202,6 +203,11 @@ def fold(module: nn.Module, folding: Folding) -> None:
     """Run a module's own forward on volumes, with depth merged."""
     vars(module)["_folding"] = folding
     module.__class__ = mixed(Folded, type(module))
+
+
+def is_folded(module: nn.Module) -> bool:
+    """Whether a module's own forward runs with depth merged."""
+    return "_folding" in vars(module)
 
 
 def cross(module: nn.Module) -> None:

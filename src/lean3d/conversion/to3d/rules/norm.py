@@ -4,13 +4,21 @@ from torch import nn
 
 from lean3d.conversion.to3d.base import Site, To3D
 from lean3d.conversion.to3d.rules.registry import module_rule
+from lean3d.ops.leaf import Leaf
 
-__all__: list[str] = []
+__all__ = ["BatchNorm3d"]
+
+
+class BatchNorm3d(Leaf, nn.BatchNorm3d, nn.BatchNorm2d):
+    """nn.BatchNorm3d that code which looks for nn.BatchNorm2d finds, as what freezes statistics.
+
+    Shape: (B, C, D, H, W) -> (B, C, D, H, W).
+    """
 
 
 @module_rule(To3D, nn.BatchNorm2d)
 def batch_norm(norm: nn.BatchNorm2d, site: Site) -> type[nn.Module]:
-    return nn.BatchNorm3d
+    return BatchNorm3d
 
 
 @module_rule(To3D, nn.InstanceNorm2d)

@@ -8,7 +8,7 @@ from torch.nn.utils import parametrize
 
 from lean3d.conversion.to3d.base import Converted, Site
 
-__all__ = ["Rule", "find_rule", "module_rule"]
+__all__ = ["Rule", "computes_as", "find_rule", "module_rule"]
 
 # a rule returns the new class, or a new module on the meta device as a template
 Rule: TypeAlias = Callable[[Any, Site], nn.Module | Converted | type[nn.Module]]
@@ -59,7 +59,7 @@ def find_rule(module: nn.Module, site: Site) -> Rule | None:
     Raises:
         ConversionError: the module is one of torch's that are 2D only, and no rule covers it.
     """
-    kind = _plain_type(parametrize.type_before_parametrizations(module))
+    kind = computes_as(parametrize.type_before_parametrizations(module))
     for how in type(site.how).__mro__:
         for name in (kind, f"{kind.__module__}.{kind.__qualname__}"):
             if (how, name) in _RULES:
@@ -74,7 +74,7 @@ def find_rule(module: nn.Module, site: Site) -> Rule | None:
     return None
 
 
-def _plain_type(kind: type) -> type:
+def computes_as(kind: type) -> type:
     """Return the base of subclasses that compute what their base computes."""
     while not _is_flat(kind) and len(kind.__bases__) == 1 and vars(kind).keys() <= HARMLESS:
         kind = kind.__bases__[0]
