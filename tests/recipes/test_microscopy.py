@@ -84,6 +84,14 @@ def test_labels_of_64_bits_are_renumbered_and_unlabelled_voxels_negative(tmp_pat
     assert read_instances(tmp_path / "ids.tif").tolist() == [[[0, 1, 2, -1]]]
 
 
+def test_thick_sections_are_left_alone_by_the_first_pools(stack, tmp_path):
+    thick = recipe(stack, voxel_nm=(50.0, 8.0, 8.0), widths=(4, 4, 4, 4))
+    run(thick, tmp_path / "run", progress=False)
+    model, stored = load_run(tmp_path / "run")
+    assert stored.keep_depth == 3
+    assert [pool.kernel_size for pool in model.pools] == [(1, 2, 2)] * 3
+
+
 def test_drawn_neurites_need_no_file():
     (volume,) = em_volumes(get_recipe("em_short"))
     assert volume.label.max() > 20

@@ -5,11 +5,14 @@ from lean3d.infer.export import ExportedNetwork, export_network
 from lean3d.infer.labels import predict_labels
 from lean3d.infer.live import Session
 from lean3d.infer.merging import agglomerate
+from lean3d.infer.segment_blocks import BlockSegmentation, Segmented
 from lean3d.infer.sliding import predict_slices, predict_volume
 from lean3d.infer.watershed import Watershed
 
 __all__ = [
+    "BlockSegmentation",
     "ExportedNetwork",
+    "Segmented",
     "Session",
     "Watershed",
     "agglomerate",

@@ -23,7 +23,14 @@ from lean3d.limits import check_number
 from lean3d.optional import require
 from lean3d.shape import Triple
 
-__all__ = ["SCORINGS", "agglomerate", "agglomerate_graph", "mutex_graph"]
+__all__ = [
+    "NO_LONG_RANGE",
+    "SCORINGS",
+    "agglomerate",
+    "agglomerate_graph",
+    "check_thresholds",
+    "mutex_graph",
+]
 
 QUANTILE = "OneMinus<HistogramQuantileAffinity<RegionGraphType,{},ScoreValue,256,{}>>"
 # names of waterz's scoring functions; all of them come compiled
@@ -31,6 +38,10 @@ SCORINGS = {"mean": "OneMinus<MeanAffinity<RegionGraphType,ScoreValue>>"}
 SCORINGS |= {f"quantile{q}": QUANTILE.format(q, "false") for q in (10, 25, 50, 75, 90)}
 # the first score of an edge is that of its largest affinity alone
 SCORINGS |= {f"max_quantile{q}": QUANTILE.format(q, "true") for q in (10, 25, 50, 75, 90)}
+NO_LONG_RANGE = (
+    "a mutex watershed needs long-range affinities; train with channels such as z1 y1 x1 z2 y9 x9, "
+    "or take the method watershed"
+)
 LINKAGES = ("mean", "max", "min")
 
 
@@ -59,7 +70,7 @@ def agglomerate(
     """
     if scoring not in SCORINGS:
         raise RunError(f"no scoring called {scoring!r}; there are {', '.join(SCORINGS)}")
-    ordered = _checked(thresholds)
+    ordered = check_thresholds(thresholds)
     try:
         channels = [list(offsets).index(o) for o in ((-1, 0, 0), (0, -1, 0), (0, 0, -1))]
     except ValueError:
@@ -99,7 +110,7 @@ def agglomerate_graph(
     """
     if linkage not in LINKAGES:
         raise RunError(f"no linkage called {linkage!r}; there are {', '.join(LINKAGES)}")
-    (threshold,) = _checked([threshold])
+    (threshold,) = check_thresholds([threshold])
     policies = require("bioimage_cpp.graph.agglomeration", extra="neurons")
     policy = policies.GaspClusterPolicy(num_clusters_stop=1, linkage=linkage)
     weights = graph.touching.mean - (1 - threshold)
@@ -120,10 +131,7 @@ def mutex_graph(graph: FragmentGraph) -> np.ndarray:
         RunError: the graph has no long-range affinities.
     """
     if not len(graph.distant.pairs):
-        raise RunError(
-            "a mutex watershed needs long-range affinities; train with channels such as "
-            "z1 y1 x1 z2 y9 x9, or take the method watershed"
-        )
+        raise RunError(NO_LONG_RANGE)
     mutex = require("bioimage_cpp.graph.mutex_watershed", extra="neurons")
     distant = graph.distant
     labels = mutex.mutex_watershed_clustering(
@@ -145,7 +153,8 @@ def _numbered(labels: np.ndarray) -> np.ndarray:
     return order[inverse]
 
 
-def _checked(thresholds: Sequence[float]) -> list[float]:
+def check_thresholds(thresholds: Sequence[float]) -> list[float]:
+    """Return thresholds in ascending order; each is from 0 to 1."""
     if not len(thresholds):
         raise RunError("agglomeration needs a threshold or several, got none")
     for value in thresholds:

@@ -118,7 +118,7 @@ def _network(recipe: Recipe, weights: bool) -> Network:
     given = {name: getattr(recipe, name) for name in names}
     return Network(
         recipe.model,
-        segment=recipe.task == "segmentation",
+        segment=recipe.task in ("segmentation", "affinities"),
         num_classes=recipe.num_outputs,
         options=read_options(recipe.options),
         **given | ({"keep_depth": 0} if recipe.keep_depth == "auto" else {}),

@@ -127,6 +127,11 @@ def _(
             f"{volume.name}: {_by(volume.label.shape)} voxels of {nm} nm, "
             f"{int(volume.label.max()):,} instances"
         )
+    if recipe.keep_depth == "auto":
+        takes = Network(recipe.model, convert=recipe.convert).keeps_depth
+        pools = len(recipe.widths) - 1 if recipe.widths else 3
+        kept = min(plan.keep_depth(volumes[0].spacing), pools) if takes else 0
+        recipe = replace(recipe, keep_depth=kept)
     recipe.check()
     return recipe
 

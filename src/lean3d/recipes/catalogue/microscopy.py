@@ -39,6 +39,7 @@ def em_short() -> AffinityRecipe:
         data="neurites",
         patch=(32, 64, 64),
         widths=(16, 32, 64),
+        keep_depth="auto",
         lr=1e-3,
         batch_size=2,
         train_samples=64,

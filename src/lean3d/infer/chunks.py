@@ -1,0 +1,45 @@
+"""Arrays on disk, chunk by chunk, as Zarr.
+
+Axes: K channels, D depth, H height, W width.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lean3d.optional import require
+
+__all__ = ["make_array", "open_array", "save_table", "write_ome"]
+
+
+def make_array(path: Path, shape: Sequence[int], chunks: Sequence[int], dtype: str) -> None:
+    """Make an array of zeros, unless it is there: each chunk is written as a whole."""
+    zarr = require("zarr", extra="neurons")
+    if not (path / "zarr.json").exists():
+        sides = tuple(min(a, b) for a, b in zip(chunks, shape, strict=True))
+        zarr.create_array(path, shape=tuple(shape), chunks=sides, dtype=dtype, overwrite=True)
+
+
+def open_array(path: Path) -> Any:
+    """Open an array for reading and writing."""
+    return require("zarr", extra="neurons").open_array(path, mode="r+")
+
+
+def write_ome(folder: Path, voxel_nm: Sequence[float], name: str) -> None:
+    """Describe the array `0` of a folder as an OME-Zarr image (0.5) with the size of its voxels."""
+    zarr = require("zarr", extra="neurons")
+    group = zarr.open_group(folder, mode="a")
+    axes = [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"]
+    scale = {"type": "scale", "scale": [float(side) for side in voxel_nm]}
+    level = {"path": "0", "coordinateTransformations": [scale]}
+    image = {"version": "0.5", "multiscales": [{"name": name, "axes": axes, "datasets": [level]}]}
+    group.attrs["ome"] = image
+
+
+def save_table(path: Path, **columns: np.ndarray) -> None:
+    """Write arrays under another name first, so that a kill leaves none or all."""
+    temporary = path.with_suffix(".part.npz")
+    np.savez(temporary, **columns)  # type: ignore[arg-type]
+    temporary.replace(path)

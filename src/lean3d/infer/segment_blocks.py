@@ -1,0 +1,292 @@
+"""Decode affinities on disk into a segmentation, block by block.
+
+Fragments, their numbers and their contacts do not depend on the blocks, and neither does the
+merging of their graph; so the segmentation is the same for any size of blocks and any workers.
+Memory holds one block with its halo for each worker, and the graph of the fragments.
+
+Axes: K channels, D depth, H height, W width.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from lean3d.errors import RunError
+from lean3d.infer.block_jobs import processes, run_blocks
+from lean3d.infer.chunks import make_array, open_array, save_table
+from lean3d.infer.fragment_graph import Contacts, FragmentGraph, contacts
+from lean3d.infer.grid import Block, blocks_of
+from lean3d.infer.merging import NO_LONG_RANGE, agglomerate_graph, check_thresholds, mutex_graph
+from lean3d.infer.stitch import Numbering, exits, number_fragments
+from lean3d.infer.watershed import Watershed
+from lean3d.metrics import InstanceScores, OverlapTable, overlap_table
+from lean3d.shape import Triple
+
+__all__ = ["BlockSegmentation", "Segmented"]
+
+ONE: Triple = (1, 1, 1)
+Say = Callable[[str, int, int], None]
+# reads the labels of a window of the truth
+Truth = Callable[[tuple[slice, slice, slice]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """What was found.
+
+    Attributes:
+        fragments: Number of fragments.
+        instances: Number of instances in the segmentation that was written.
+        threshold: Its threshold; None for the mutex watershed.
+        scores: By threshold, against the truth if it was given.
+    """
+
+    fragments: int
+    instances: int
+    threshold: float | None
+    scores: dict[float | None, InstanceScores]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockSegmentation:
+    """A segmentation of affinities in blocks, with all that it keeps on disk.
+
+    Args:
+        folder: Holds `affinities`, a Zarr array (K, D, H, W) uint8, and gets all results; the
+            segmentation is `segmentation/0`.
+        watershed: Settings of the fragments.
+        block: Voxels of a block (D, H, W).
+        method: "watershed" merges by the mean affinity of contacts, as waterz does; "mutex" keeps
+            fragments apart by long-range affinities.
+        linkage: Of a merge by watershed; see `agglomerate_graph`.
+        smallest: Instances of fewer voxels become background.
+    """
+
+    folder: Path
+    watershed: Watershed
+    block: Triple
+    method: Literal["watershed", "mutex"] = "watershed"
+    linkage: str = "mean"
+    smallest: int = 0
+
+    def run(
+        self,
+        thresholds: Sequence[float] = (0.5,),
+        *,
+        truth: Truth | None = None,
+        workers: int = 1,
+        executor: Executor | None = None,
+        say: Say | None = None,
+    ) -> Segmented:
+        """Segment, or go on where a run in the folder was killed.
+
+        Args:
+            thresholds: Merges that are tried; the one with the lowest variation of information is
+                written if the truth is given, otherwise the middle one.
+            truth: Labels to score against; 0 and negative ones are left out.
+            workers: Processes.
+            executor: Runs the blocks in place of processes of its own, as for `run_blocks`.
+        """
+        shape = self._shape()
+        blocks = blocks_of(shape, self.block)
+        self.check(thresholds)
+        with processes(workers, executor) as pool:
+            return self._stages(blocks, thresholds, truth, pool, say)
+
+    def _stages(
+        self,
+        blocks: Sequence[Block],
+        thresholds: Sequence[float],
+        truth: Truth | None,
+        executor: Executor | None,
+        say: Say | None,
+    ) -> Segmented:
+        shape = blocks[0].shape
+
+        def stage(name: str, job: Callable[[Block], None]) -> None:
+            tell = None if say is None else partial(say, name)
+            done = self.folder / "done" / name
+            run_blocks(job, blocks, done, executor=executor, say=tell)
+
+        for name in ("fragments", "links", "contacts", "overlaps"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        make_array(self.folder / "numbers", shape, self.block, "uint64")
+        stage("fragments", partial(_fragments, self))
+        stage("links", partial(_links, self))
+        self._number(blocks)
+        stage("contacts", partial(_contacts, self))
+        if truth is not None:
+            stage("overlaps", partial(_overlaps, self, truth))
+        lookups = self._merge(blocks, thresholds)
+        scores = self._scores(blocks, lookups) if truth is not None else {}
+        best: float | None
+        if scores:
+            best = min(scores, key=lambda t: scores[t].vi)
+        else:
+            best = list(lookups)[len(lookups) // 2]
+        instances = self._keep(lookups[best], blocks)
+        make_array(self.folder / "segmentation" / "0", shape, self.block, "uint32")
+        stage("segmentation", partial(_write, self))
+        fragments = len(lookups[best]) - 1
+        return Segmented(fragments, instances, best, scores)
+
+    def _shape(self) -> Triple:
+        _, depth, height, width = open_array(self.folder / "affinities").shape
+        return depth, height, width
+
+    def check(self, thresholds: Sequence[float]) -> None:
+        """Refuse settings before anything is computed.
+
+        Raises:
+            RunError: an unknown method, no threshold, or a mutex watershed of nearest neighbours.
+            LeanError: a threshold that is not from 0 to 1.
+        """
+        if self.method == "watershed":
+            check_thresholds(thresholds)
+        elif self.method != "mutex":
+            raise RunError(f"no method called {self.method!r}; blocks have watershed and mutex")
+        elif all(sum(map(abs, offset)) == 1 for offset in self.watershed.offsets):
+            raise RunError(NO_LONG_RANGE)
+
+    @property
+    def reach(self) -> Triple:
+        """The length of the longest offsets."""
+        depth, height, width = (max(abs(o[a]) for o in self.watershed.offsets) for a in range(3))
+        return depth, height, width
+
+    def affinities(self, window: tuple[slice, slice, slice]) -> np.ndarray:
+        """Read a window (K, d, h, w)."""
+        return open_array(self.folder / "affinities")[(slice(None), *window)]
+
+    def numbering(self) -> Numbering:
+        """Read the labels of all fragments."""
+        with np.load(self.folder / "numbering.npz") as table:
+            return Numbering(table["numbers"], table["labels"])
+
+    def table(self, kind: str, block: Block) -> Path:
+        """The file of a block's results."""
+        return self.folder / kind / f"{block.index}.npz"
+
+    def _number(self, blocks: Sequence[Block]) -> None:
+        path = self.folder / "numbering.npz"
+        if path.exists():
+            return
+        found = [_load(self.table("fragments", b), "numbers")[0] for b in blocks]
+        links = [_load(self.table("links", b), "names", "targets") for b in blocks]
+        numbering = number_fragments(found, [(a, b) for a, b in links])
+        save_table(path, numbers=numbering.numbers, labels=numbering.labels)
+
+    def _graph(self, blocks: Sequence[Block]) -> FragmentGraph:
+        columns = ("pairs", "count", "total")
+        parts: list[list[Contacts]] = []
+        for kind in ("near", "far"):
+            names = [f"{kind}_{column}" for column in columns]
+            parts.append([Contacts(*_load(self.table("contacts", b), *names)) for b in blocks])
+        near, far = (Contacts.added(part) for part in parts)
+        return FragmentGraph(self.numbering().count, near, far)
+
+    def _merge(
+        self, blocks: Sequence[Block], thresholds: Sequence[float]
+    ) -> dict[float | None, np.ndarray]:
+        graph = self._graph(blocks)
+        if self.method == "mutex":
+            return {None: mutex_graph(graph)}
+        return {
+            float(t): agglomerate_graph(graph, t, linkage=self.linkage) for t in sorted(thresholds)
+        }
+
+    def _scores(
+        self, blocks: Sequence[Block], lookups: dict[float | None, np.ndarray]
+    ) -> dict[float | None, InstanceScores]:
+        columns = ("segment", "truth", "voxels")
+        tables = [OverlapTable(*_load(self.table("overlaps", b), *columns)) for b in blocks]
+        total = OverlapTable.total(tables)
+        found = {}
+        for threshold, lookup in lookups.items():
+            kept = self._without_small(lookup, blocks)
+            found[threshold] = total.merged(kept).scores()
+        return found
+
+    def _keep(self, lookup: np.ndarray, blocks: Sequence[Block]) -> int:
+        """Store the segment of each fragment, numbered from 1, for the last stage."""
+        kept = self._without_small(lookup, blocks)
+        found = np.unique(kept)
+        found = found[found > 0]
+        final = np.where(kept > 0, np.searchsorted(found, kept) + 1, 0).astype(np.uint32)
+        path = self.folder / "lookup.npz"
+        if not path.exists():
+            save_table(path, lookup=final)
+        elif not np.array_equal(_load(path, "lookup")[0], final):
+            raise RunError(
+                f"{self.folder} holds a segmentation with another threshold or smallest size; give "
+                "the same ones, or delete the folder"
+            )
+        return len(found)
+
+    def _without_small(self, lookup: np.ndarray, blocks: Sequence[Block]) -> np.ndarray:
+        if self.smallest < 2:
+            return lookup
+        numbering, sizes = self.numbering(), np.zeros(len(lookup), np.int64)
+        for block in blocks:
+            numbers, voxels = _load(self.table("fragments", block), "numbers", "voxels")
+            np.add.at(sizes, numbering.apply(numbers).astype(np.int64), voxels)
+        whole = np.bincount(lookup.astype(np.int64), sizes, minlength=int(lookup.max()) + 1)
+        return np.where(whole[lookup] >= self.smallest, lookup, 0)
+
+
+def _load(path: Path, *names: str) -> list[Any]:
+    with np.load(path) as table:
+        return [table[name] for name in names]
+
+
+def _fragments(job: BlockSegmentation, block: Block) -> None:
+    numbers = job.watershed.block(job.affinities(block.window(job.watershed.halo)), block)
+    open_array(job.folder / "numbers")[block.core] = numbers
+    found, voxels = np.unique(numbers[numbers > 0], return_counts=True)
+    save_table(job.table("fragments", block), numbers=found, voxels=voxels)
+
+
+def _links(job: BlockSegmentation, block: Block) -> None:
+    window = open_array(job.folder / "numbers")[block.window(ONE)]
+    names, targets = exits(window, block, ONE)
+    save_table(job.table("links", block), names=names, targets=targets)
+
+
+def _contacts(job: BlockSegmentation, block: Block) -> None:
+    window = block.window(job.reach)
+    labels = job.numbering().apply(open_array(job.folder / "numbers")[window])
+    offsets = job.watershed.offsets
+    near, far = contacts(labels, job.affinities(window), offsets, block.inside(job.reach))
+    columns = {
+        f"{kind}_{name}": getattr(part, name)
+        for kind, part in (("near", near), ("far", far))
+        for name in ("pairs", "count", "total")
+    }
+    save_table(job.table("contacts", block), **columns)
+
+
+def _overlaps(job: BlockSegmentation, truth: Truth, block: Block) -> None:
+    labels = job.numbering().apply(open_array(job.folder / "numbers")[block.core])
+    if not job.watershed.fill:
+        labels[_boundary(job, block)] = 0
+    table = overlap_table(labels, truth(block.core))
+    columns = {name: getattr(table, name) for name in ("segment", "truth", "voxels")}
+    save_table(job.table("overlaps", block), **columns)
+
+
+def _write(job: BlockSegmentation, block: Block) -> None:
+    (lookup,) = _load(job.folder / "lookup.npz", "lookup")
+    labels = job.numbering().apply(open_array(job.folder / "numbers")[block.core])
+    segment = lookup[labels]
+    if not job.watershed.fill:
+        segment[_boundary(job, block)] = 0
+    open_array(job.folder / "segmentation" / "0")[block.core] = segment
+
+
+def _boundary(job: BlockSegmentation, block: Block) -> np.ndarray:
+    return job.watershed.boundary(job.affinities(block.window(ONE)))[block.inside(ONE)]

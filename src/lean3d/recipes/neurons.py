@@ -1,0 +1,352 @@
+"""Segment a volume with a run of affinities: predict in tiles, decode in blocks, both on disk.
+
+Axes: C channels, K channels of affinities, D depth, H height, W width.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from math import ceil
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from lean3d.data import instances_of_membranes, read_channels
+from lean3d.data.read import open_scan
+from lean3d.errors import DataError, RunError
+from lean3d.files import write_text
+from lean3d.infer import BlockSegmentation, Segmented, Watershed
+from lean3d.infer.block_jobs import processes, run_blocks
+from lean3d.infer.chunks import make_array, open_array, write_ome
+from lean3d.infer.grid import Block, blocks_of
+from lean3d.infer.reach import network_reach
+from lean3d.lock import held
+from lean3d.recipes.affinity import AffinityRecipe
+from lean3d.recipes.load import load_run
+from lean3d.recipes.microscopy import NM, scale_em
+from lean3d.shape import Triple
+
+__all__ = ["SegmentSettings", "segment_volume"]
+
+# sections that are copied at once, and the largest block and tile by default
+SLAB, BLOCK, TILE = 16, (64, 128, 128), (32, 128, 128)
+NONE: Triple = (0, 0, 0)
+
+Say = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentSettings:
+    """How a volume is segmented.
+
+    Attributes:
+        method: watershed merges fragments by the mean of their affinities; mutex keeps them apart
+            by long-range ones.
+        linkage: Of a merge by watershed: mean, max or min.
+        thresholds: Merges that are tried: fragments are merged while 1 less the affinity between
+            them is below; the best one against the labels is written, or the middle one.
+        inside: Affinity above which a voxel is inside a neuron.
+        smooth: Smoothing of the distance to boundaries, in voxel widths.
+        fill: Let neurons grow over their membranes; else these are background.
+        smallest: Neurons of fewer voxels become background.
+        block: Voxels that are decoded at once, d h w; the result does not depend on it.
+        tile: Voxels that are predicted at once, d h w, without the context.
+        context: Voxels around a tile that the network is given, d h w; by default as many as it
+            looks at.
+        voxel_nm: Size of a voxel, d h w, for files that do not say it.
+    """
+
+    method: Literal["watershed", "mutex"] = "watershed"
+    linkage: Literal["mean", "max", "min"] = "mean"
+    thresholds: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    inside: float = 0.5
+    smooth: float = 1.0
+    fill: bool = True
+    smallest: int = 0
+    block: tuple[int, ...] | None = None
+    tile: tuple[int, ...] | None = None
+    context: tuple[int, ...] | None = None
+    voxel_nm: tuple[float, ...] | None = None
+
+
+def segment_volume(
+    run: str | Path,
+    volume: str | Path,
+    out: str | Path,
+    settings: SegmentSettings | None = None,
+    *,
+    labels: str | Path | None = None,
+    workers: int = 1,
+    executor: Executor | None = None,
+    device: torch.device | str = "cpu",
+    keep: bool = False,
+    say: Say | None = None,
+) -> Segmented:
+    """Segment a volume of any size into the Zarr folder `out`, or go on after a kill.
+
+    All work is in the folder `<out>.work` beside it, which is renamed at the end; the same call
+    goes on in it.
+
+    Args:
+        labels: Labels of instances to score against, of the volume's shape.
+        workers: Processes.
+        executor: Runs tiles and blocks in place of processes of its own, such as that of a
+            cluster, `dask.distributed.Client(...).get_executor()`.
+        device: Where the network computes; not "cpu" predicts in this process.
+        keep: Keep the folder with affinities and fragments.
+
+    Raises:
+        RunError: the run, a setting or `out` cannot be used.
+        DataError: the volume or the labels cannot be read, or do not fit.
+    """
+    settings, out = settings or SegmentSettings(), Path(out)
+    model, recipe = load_run(run)
+    if not isinstance(recipe, AffinityRecipe):
+        raise RunError(
+            f"{run} learnt {recipe.task}, not affinities; train em_short, or use predict"
+        )
+    if out.exists():
+        raise RunError(f"{out} exists already; choose another --out")
+    if not out.parent.is_dir():
+        raise RunError(f"there is no folder {out.parent} to write --out in; make it first")
+    plan = _planned(recipe, model, Path(run), Path(volume), settings)
+    truth = None if labels is None else _Truth(Path(labels), recipe.membranes, plan.shape)
+    if truth is not None:
+        truth.check()
+    work = out.parent / f"{out.name}.work"
+    with held(work), processes(workers, executor) as pool:
+        _begin(work, plan, settings)
+        _predict(work, plan, pool, device, say)
+        job = replace(plan.job, folder=work)
+        more: dict[str, Any] = dict(truth=truth, executor=pool, say=say)
+        found = job.run(settings.thresholds, **more)
+        write_ome(work / "segmentation", plan.voxel_nm, out.name)
+        (work / "segmentation").rename(out)
+    if not keep:
+        shutil.rmtree(work)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """Everything that decides the result."""
+
+    run: Path
+    volume: Path
+    shape: Triple
+    voxel_nm: tuple[float, float, float]
+    tile: Triple
+    context: Triple
+    flat: bool
+    job: BlockSegmentation
+
+    def record(self) -> dict[str, Any]:
+        weights = (self.run / "checkpoints" / "best.ckpt").stat()
+        job = self.job
+        return {
+            "volume": str(self.volume.absolute()),
+            "run": str(self.run.absolute()),
+            "weights": [weights.st_size, weights.st_mtime_ns],
+            "shape": list(self.shape),
+            "voxel_nm": list(self.voxel_nm),
+            "tile": list(self.tile),
+            "context": list(self.context),
+            "block": list(job.block),
+            "method": job.method,
+            "linkage": job.linkage,
+            "smallest": job.smallest,
+            "watershed": repr(job.watershed),
+        }
+
+
+def _planned(
+    recipe: AffinityRecipe, model: nn.Module, run: Path, volume: Path, settings: SegmentSettings
+) -> _Plan:
+    scan = open_scan(volume)
+    if scan.channels != recipe.in_channels or scan.dtype.kind not in "iuf":
+        raise DataError(
+            f"{volume} has {scan.channels} channels of {scan.dtype} and the run was trained on "
+            f"{recipe.in_channels}; give such a volume"
+        )
+    shape = scan.grid.shape
+    given = settings.voxel_nm or recipe.voxel_nm
+    if given is None and not scan.grid.known and recipe.data != "neurites":
+        raise DataError(f"{volume} does not say how large its voxels are; pass --voxel-nm d h w")
+    own = [side / NM for side in scan.grid.spacing] if scan.grid.known else [10.0] * 3
+    depth, height, width = given or own
+    block = _triple(settings.block, "block") or _least(BLOCK, shape)
+    # refused before the network is looked at
+    blocks_of(shape, block)
+    offsets = tuple(c for c in read_channels(recipe.channels) if not isinstance(c, str))
+    watershed = Watershed(
+        offsets=offsets,
+        threshold=settings.inside,
+        smooth=settings.smooth,
+        fill=settings.fill,
+        sections=recipe.sections,
+        spacing=(depth / width, height / width, 1.0),
+    )
+    job = BlockSegmentation(
+        folder=Path(),
+        watershed=watershed,
+        block=block,
+        method=settings.method,
+        linkage=settings.linkage,
+        smallest=settings.smallest,
+    )
+    job.check(settings.thresholds)
+    tile, context = _tiling(recipe, model, shape, settings)
+    return _Plan(
+        run=run,
+        volume=volume,
+        shape=shape,
+        voxel_nm=(depth, height, width),
+        tile=tile,
+        context=context,
+        flat=len(recipe.patch) == 2,
+        job=job,
+    )
+
+
+def _tiling(
+    recipe: AffinityRecipe, model: nn.Module, shape: Triple, settings: SegmentSettings
+) -> tuple[Triple, Triple]:
+    """Return tile and context, both of whole steps of the network's grid."""
+    dims = len(recipe.patch)
+    given = _triple(settings.context, "context", least=0)
+    if given is None:
+        reach, step = network_reach(model, recipe.in_channels, dims)
+    else:
+        # pools of networks are of 2, and rarely more than four
+        reach, step = given[3 - dims :], (1 if dims == 2 else 16, 16, 16)[3 - dims :]
+    if dims == 2:
+        reach, step = (0, *reach), (1, *step)
+    context = [ceil(r / s) * s for r, s in zip(reach, step, strict=True)]
+    wanted = _triple(settings.tile, "tile") or _least(TILE, shape)
+    tile = [
+        n if w >= n else max(s, w // s * s) for w, s, n in zip(wanted, step, shape, strict=True)
+    ]
+    return (tile[0], tile[1], tile[2]), (context[0], context[1], context[2])
+
+
+def _begin(work: Path, plan: _Plan, settings: SegmentSettings) -> None:
+    record, path = plan.record(), work / "settings.json"
+    if path.exists():
+        before = json.loads(path.read_text())
+        other = [name for name in record if record[name] != before.get(name)]
+        if other:
+            raise RunError(
+                f"{work} was begun with another {other[0]}; give the settings it was begun with, "
+                "or delete the folder"
+            )
+        return
+    write_text(path, json.dumps(record, indent=1) + "\n")
+
+
+def _predict(
+    work: Path,
+    plan: _Plan,
+    pool: Executor | None,
+    device: torch.device | str,
+    say: Say | None,
+) -> None:
+    scan = open_scan(plan.volume)
+    shape = plan.shape
+    make_array(
+        work / "raw", (scan.channels, *shape), (scan.channels, SLAB, 128, 128), scan.dtype.str
+    )
+    slabs = blocks_of(shape, (min(SLAB, shape[0]), shape[1], shape[2]))
+
+    def tell(name: str) -> Callable[[int, int], None] | None:
+        return None if say is None else partial(say, name)
+
+    copy = partial(_copy, work, plan.volume)
+    run_blocks(copy, slabs, work / "done" / "raw", executor=pool, say=tell("raw"))
+    count = len(plan.job.watershed.offsets)
+    make_array(work / "affinities", (count, *shape), (count, *plan.tile), "uint8")
+    tiles = blocks_of(shape, plan.tile)
+    job = partial(_affinities, work, plan, str(device))
+    own = pool if torch.device(device).type == "cpu" else None
+    run_blocks(job, tiles, work / "done" / "affinities", executor=own, say=tell("affinities"))
+
+
+def _copy(work: Path, volume: Path, block: Block) -> None:
+    sections = block.core[0]
+    open_array(work / "raw")[:, sections] = open_scan(volume).load(sections)
+
+
+@lru_cache(maxsize=1)
+def _network(run: Path, device: str) -> tuple[nn.Module, AffinityRecipe]:
+    """Load a run once for each process."""
+    model, recipe = load_run(run)
+    assert isinstance(recipe, AffinityRecipe)
+    return model.to(device), recipe
+
+
+@torch.inference_mode()
+def _affinities(work: Path, plan: _Plan, device: str, block: Block) -> None:
+    model, recipe = _network(plan.run, device)
+    window, inside = block.window(plan.context), block.inside(plan.context)
+    raw = open_array(work / "raw")[(slice(None), *window)]
+    x_CDHW = scale_em(recipe, torch.from_numpy(np.asarray(raw, np.float32)))
+    kept = [k for k, name in enumerate(read_channels(recipe.channels)) if not isinstance(name, str)]
+    if plan.flat:
+        sections = x_CDHW.movedim(1, 0).to(device)
+        logits = torch.cat([model(s[None]) for s in sections]).movedim(0, 1)
+    else:
+        logits = model(x_CDHW[None].to(device))[0]
+    affinity = torch.sigmoid(logits[kept].float())[(slice(None), *inside)]
+    levels = (255 * affinity).round().to(torch.uint8).cpu().numpy()
+    open_array(work / "affinities")[(slice(None), *block.core)] = levels
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """Reads windows of the labels to score against."""
+
+    path: Path
+    membranes: bool
+    shape: Triple
+
+    def check(self) -> None:
+        """Refuse labels of another shape or kind."""
+        scan = open_scan(self.path)
+        if scan.grid.shape != self.shape or scan.channels != 1 or scan.dtype.kind not in "iub":
+            sides = [" x ".join(map(str, s)) for s in (scan.grid.shape, self.shape)]
+            raise DataError(
+                f"the labels {self.path} are {sides[0]} voxels (depth, height, width) of "
+                f"{scan.dtype} and the volume is {sides[1]}; give one whole number for each voxel"
+            )
+
+    def __call__(self, window: tuple[slice, slice, slice]) -> np.ndarray:
+        sections = window[0]
+        (labels,) = open_scan(self.path).load(sections)
+        if self.membranes:
+            labels = np.stack([_cells(s, z) for z, s in enumerate(labels, sections.start)])
+        return labels[:, window[1], window[2]]
+
+
+def _cells(section_HW: np.ndarray, number: int) -> np.ndarray:
+    """Label the cells of a whole section by numbers that no other section has."""
+    inside = torch.from_numpy(section_HW[None].astype(np.int64))
+    cells = instances_of_membranes(inside).numpy()[0]
+    return np.where(cells > 0, cells + number * cells.size, 0)
+
+
+def _triple(sizes: Sequence[int] | None, name: str, least: int = 1) -> Triple | None:
+    if sizes is None:
+        return None
+    if len(sizes) != 3 or min(sizes) < least:
+        raise RunError(f"{name} is three sizes of {least} or more, d h w, got {tuple(sizes)}")
+    return (sizes[0], sizes[1], sizes[2])
+
+
+def _least(sizes: Triple, shape: Triple) -> Triple:
+    depth, height, width = (min(a, b) for a, b in zip(sizes, shape, strict=True))
+    return depth, height, width

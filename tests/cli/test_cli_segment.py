@@ -1,0 +1,178 @@
+"""lean3d segment on volumes, one of drawn neurites, with a network of a few steps."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lean3d.cli.main import main
+from lean3d.data import Neurites
+from lean3d.errors import LeanError
+from lean3d.metrics import instance_scores
+from lean3d.recipes import get_recipe
+from lean3d.recipes.neurons import SegmentSettings, segment_volume
+from lean3d.recipes.runs import run
+
+tifffile = pytest.importorskip("tifffile")
+zarr = pytest.importorskip("zarr")
+pytest.importorskip("bioimage_cpp")
+SHAPE = (12, 40, 44)
+NET = Path(__file__).parent / "neuron_net.py"
+SETTINGS = SegmentSettings(thresholds=(0.3, 0.5, 0.7))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("neurons")
+    raw, labels = Neurites(shape=SHAPE, seed=5).draw((0, 0, 0), SHAPE)
+    tifffile.imwrite(folder / "raw.tif", raw)
+    tifffile.imwrite(folder / "ids.tif", labels)
+    tifffile.imwrite(folder / "cut.tif", labels[1:])
+    tifffile.imwrite(folder / "rgb.tif", np.zeros((12, 40, 44, 3), np.uint8), photometric="rgb")
+    tifffile.imwrite(folder / "membranes.tif", np.where(labels % 3, 255, 0).astype(np.uint8))
+    files = dict(data=str(folder / "raw.tif"), labels=str(folder / "ids.tif"))
+    # the weights are right before training, so nothing is learnt
+    small = dict(patch=(8, 16, 16), widths=None, train_samples=1, val_samples=1, epochs=1, lr=0.0)
+    model = dict(model=f"{NET}:BrightNet", options=())
+    common = files | small | model | dict(batch_size=1, voxel_nm=(10.0, 10.0, 10.0))
+    run(replace(get_recipe("em_short"), **common), folder / "run", progress=False)
+    flat = common | dict(patch=(16, 16), model=f"{NET}:flat")
+    run(replace(get_recipe("em_sections"), **flat), folder / "flat", progress=False)
+    far = common | dict(channels=("z1", "y1", "x1", "x5", "y5", "boundary"))
+    run(replace(get_recipe("em_short"), **far), folder / "far", progress=False)
+    return folder
+
+
+def read(path):
+    return zarr.open_array(path / "0", mode="r")[:]
+
+
+def segmented(home, out, name="run", settings=SETTINGS, **more):
+    found = segment_volume(home / name, home / "raw.tif", out, settings, **more)
+    return found, read(out)
+
+
+@pytest.mark.parametrize("name", ["run", "flat", "far"])
+def test_blocks_and_tiles_do_not_change_the_segmentation(home, tmp_path, name):
+    whole, expected = segmented(home, tmp_path / "whole", name)
+    parts = replace(SETTINGS, block=(5, 16, 20), smallest=0)
+    found, labels = segmented(home, tmp_path / "blocks", name, parts)
+    assert found == whole
+    np.testing.assert_array_equal(labels, expected)
+    assert labels.shape == SHAPE
+    assert labels.max() == found.instances > 1
+    tiles = replace(SETTINGS, tile=(4, 16, 16))
+    _, tiled = segmented(home, tmp_path / "tiles", name, tiles)
+    # affinities of other windows differ in the last digit, and may round to another level
+    assert instance_scores(tiled, expected, ignored=()).vi < 0.2
+
+
+def test_the_command_prints_scores_and_writes_an_image_with_its_size(home, tmp_path, capsys):
+    out = tmp_path / "seg.zarr"
+    files = [str(home / "run"), str(home / "raw.tif"), "--out", str(out)]
+    more = [
+        "--labels",
+        str(home / "ids.tif"),
+        "--thresholds",
+        "0.3",
+        "0.6",
+        "--block",
+        "6",
+        "40",
+        "44",
+    ]
+    assert main(["segment", *files, *more]) == 0
+    *table, last = capsys.readouterr().out.strip().splitlines()
+    record = json.loads(last)
+    assert [row["threshold"] for row in record["scores"]] == [0.3, 0.6]
+    best = min(record["scores"], key=lambda row: row["VI"])
+    assert record["threshold"] == best["threshold"]
+    truth = tifffile.imread(home / "ids.tif")
+    assert instance_scores(read(out), truth).vi == pytest.approx(best["VI"], abs=1e-4)
+    assert "neurons of" in table[-1]
+    (image,) = zarr.open_group(out, mode="r").attrs["ome"]["multiscales"]
+    assert image["datasets"][0]["coordinateTransformations"][0]["scale"] == [10.0, 10.0, 10.0]
+    assert not (tmp_path / "seg.zarr.work").exists()
+
+
+def test_membrane_labels_are_cells_of_whole_sections(home, tmp_path):
+    flat = json.loads((home / "flat" / "recipe.json").read_text())
+    flat["recipe"]["membranes"] = True
+    other = tmp_path / "flat"
+    other.mkdir()
+    (other / "recipe.json").write_text(json.dumps(flat))
+    (other / "checkpoints").symlink_to(home / "flat" / "checkpoints")
+    scores = []
+    for block in ((12, 40, 44), (5, 16, 20)):
+        settings = replace(SETTINGS, block=block)
+        out, truth = tmp_path / str(block[0]), home / "membranes.tif"
+        scores.append(segment_volume(other, home / "raw.tif", out, settings, labels=truth).scores)
+    assert {t: round(s.vi, 9) for t, s in scores[0].items()} == {
+        t: round(s.vi, 9) for t, s in scores[1].items()
+    }
+
+
+def test_the_mutex_watershed_and_background(home, tmp_path):
+    mutex = replace(SETTINGS, method="mutex", smooth=0.5)
+    found, labels = segmented(home, tmp_path / "mutex", "far", mutex)
+    assert found.threshold is None
+    assert labels.max() == found.instances
+    bare = replace(SETTINGS, fill=False, inside=0.6, smallest=20)
+    _, emptied = segmented(home, tmp_path / "bare", "run", bare)
+    assert (emptied == 0).any()
+
+
+def test_goes_on_in_a_kept_folder_and_refuses_other_settings(home, tmp_path):
+    _, first = segmented(home, tmp_path / "seg", keep=True)
+    work = tmp_path / "seg.work"
+    assert len(list((work / "done" / "affinities").iterdir())) >= 1
+    (tmp_path / "seg").rename(tmp_path / "first")
+    (work / "done" / "segmentation" / "0").unlink()
+    with pytest.raises(LeanError, match="begun with another block"):
+        segmented(home, tmp_path / "seg", settings=replace(SETTINGS, block=(6, 40, 44)))
+    _, again = segmented(home, tmp_path / "seg")
+    np.testing.assert_array_equal(first, again)
+    assert not work.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(run="gone"), "no run folder"),
+        (dict(volume="gone.tif"), "does not exist"),
+        (dict(volume="rgb.tif"), "3 channels"),
+        (dict(labels="cut.tif"), "11 x 40 x 44"),
+        (dict(out="no/seg"), "no folder"),
+        (dict(out="run"), "exists already"),
+        (dict(settings=dict(block=(13, 40, 44))), "does not fit"),
+        (dict(settings=dict(block=(1, 1))), "three sizes"),
+        (dict(settings=dict(tile=(0, 1, 1))), "three sizes"),
+        (dict(settings=dict(thresholds=())), "got none"),
+        (dict(settings=dict(thresholds=(2.0,))), "threshold is a number"),
+        (dict(settings=dict(inside=-1.0)), "threshold is a number"),
+        (dict(settings=dict(method="mutex")), "long-range"),
+    ],
+)
+def test_refuses_in_one_sentence(home, change, message):
+    settings = replace(SETTINGS, **change.get("settings", {}))
+    run_folder, volume = home / change.get("run", "run"), home / change.get("volume", "raw.tif")
+    labels = home / change["labels"] if "labels" in change else None
+    out = home / change.get("out", "refused")
+    with pytest.raises(LeanError, match=message) as caught:
+        segment_volume(run_folder, volume, out, settings, labels=labels)
+    assert len(str(caught.value)) <= 400
+    assert not (home / "refused").exists()
+    assert not (home / "refused.work").exists()
+
+
+def test_refuses_a_volume_without_the_size_of_its_voxels(home, tmp_path):
+    record = json.loads((home / "run" / "recipe.json").read_text())
+    record["recipe"]["voxel_nm"] = None
+    other = tmp_path / "run"
+    other.mkdir()
+    (other / "recipe.json").write_text(json.dumps(record))
+    (other / "checkpoints").symlink_to(home / "run" / "checkpoints")
+    with pytest.raises(LeanError, match="pass --voxel-nm"):
+        segment_volume(other, home / "raw.tif", tmp_path / "seg", SETTINGS)
