@@ -119,4 +119,4 @@ def _standardise(x_DHW: Tensor) -> Tensor:
         # a scan of only two values has no variance inside its foreground
         values = foreground if foreground.min() < foreground.max() else x_DHW
     variance, mean = torch.var_mean(values, correction=0)
-    return (x_DHW - mean) / variance.sqrt()
+    return x_DHW.sub(mean).div_(variance.sqrt())

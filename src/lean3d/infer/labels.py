@@ -24,7 +24,7 @@ from lean3d.shape import Triple, check_axes
 __all__ = ["predict_labels"]
 
 # bytes of the probabilities that are held at a time
-ROOM = 512 << 20
+ROOM = 256 << 20
 
 
 @torch.inference_mode()

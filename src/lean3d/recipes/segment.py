@@ -1,7 +1,7 @@
 """Segment scans with one run, or several whose probabilities are averaged, into mask files."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,11 +105,17 @@ class Segmenter:
         grid = open_scan(Path(first)).grid
         sides = self.recipe.sides_mm if grid.known else None
         volume = load_volume(image, spacing_mm=sides)
-        found = self._labels(volume) if probabilities is None else self._scores(volume)
-        on_volume = to_mask(self.recipe, found) if found.ndim == 4 else found
-        mask = self._tidy(on_grid_of(on_volume, volume, image))
-        if probabilities is not None:
-            save_probabilities(probabilities, found, volume, image)
+        frame = _without_voxels(volume)
+        if probabilities is None and self._by_parts():
+            images = self._images(volume)
+            # beside the scaled scan, the one of the file would take as much memory again
+            del volume
+            mask = self._tidy(on_grid_of(self._labels(images), frame, image))
+        else:
+            scores_KDHW = self._scores(volume)
+            mask = self._tidy(on_grid_of(to_mask(self.recipe, scores_KDHW), frame, image))
+            if probabilities is not None:
+                save_probabilities(probabilities, scores_KDHW, frame, image)
         names = self.recipe.names
         write_masks(outputs, mask, image, names=names)
         counts = np.bincount(mask.ravel(), minlength=len(names))
@@ -121,17 +127,20 @@ class Segmenter:
         mask = keep_largest(mask) if self.largest else mask
         return fill_holes(mask) if self.fill else mask
 
-    def _labels(self, volume: Volume) -> Tensor:
-        if self.recipe.regions:
-            return to_mask(self.recipe, self._scores(volume)).to(torch.uint8)
-        if len(self.recipe.patch) == 2:
-            return self._scores(volume).argmax(0).to(torch.uint8)
+    def _by_parts(self) -> bool:
+        """Whether classes are chosen without the probabilities of the whole volume."""
+        return len(self.recipe.patch) == 3 and not self.recipe.regions
+
+    def _images(self, volume: Volume) -> list[Tensor]:
+        """The volume as each run takes it; runs of one scale share it."""
         images: list[Tensor] = []
         for _, recipe in self.members:
-            # runs of one scale share the scaled volume
-            alike = [i for i, (_, r) in enumerate(self.members) if r.scaling == recipe.scaling]
-            known = images[alike[0]] if alike[0] < len(images) else scaled(recipe, volume).image
+            first = next(i for i, (_, r) in enumerate(self.members) if r.scaling == recipe.scaling)
+            known = images[first] if first < len(images) else scaled(recipe, volume).image
             images.append(known)
+        return images
+
+    def _labels(self, images: list[Tensor]) -> Tensor:
         return predict_labels(
             [model for model, _ in self.members],
             images,
@@ -158,6 +167,12 @@ def _member(run: str | Path) -> tuple[nn.Module, SegmentationRecipe]:
     if not isinstance(recipe, SegmentationRecipe):
         raise RunError(f"{run} learnt {recipe.task} and predict segments; use lean3d stream")
     return model, recipe
+
+
+def _without_voxels(volume: Volume) -> Volume:
+    """The grid and the name of a volume; its image has the shape, and no memory."""
+    shape = 1, *volume.image.shape[1:]
+    return replace(volume, image=torch.zeros(1, 1, 1, 1).expand(shape), label=None)
 
 
 def _said(
