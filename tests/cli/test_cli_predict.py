@@ -211,3 +211,16 @@ def test_a_dicom_series_is_segmented_to_nifti_and_dicom_seg(lean3d, trained, tmp
     assert found[4:8, 4:8, 4:8].all()
     assert found.mean() < 0.4
     assert (tmp_path / "m.dcm").read_bytes()[128:132] == b"DICM"
+
+
+def test_a_scan_that_is_too_large_for_memory_is_segmented_on_disk(trained, image, tmp_path):
+    from lean3d.recipes.segment import Segmenter
+
+    masks = []
+    for name, memory in (("a", None), ("b", 100)):
+        out = tmp_path / f"{name}.nii.gz"
+        found = Segmenter([trained], memory=memory).segment(image, [out])
+        masks.append((found, nib.load(out).get_fdata()))
+    assert masks[0][0] == masks[1][0]
+    assert (masks[0][1] == masks[1][1]).all()
+    assert not list(tmp_path.glob(".lean3d-*"))

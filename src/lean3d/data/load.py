@@ -19,8 +19,16 @@ from lean3d.data.resample import resample, resample_labels
 from lean3d.data.volume import Volume
 from lean3d.errors import DataError
 from lean3d.limits import check_memory
+from lean3d.shape import Triple
 
-__all__ = ["Spacing", "load_folder", "load_volume", "resampled"]
+__all__ = [
+    "Spacing",
+    "check_same_grid",
+    "load_folder",
+    "load_volume",
+    "resampled",
+    "target_grid",
+]
 
 Spacing = float | Sequence[float]
 
@@ -55,14 +63,14 @@ def load_volume(
     files = [read_scan(path) for path in paths]
     grid = files[0][1].grid
     for path, (_, other) in zip(paths[1:], files[1:], strict=True):
-        _check_same_grid("channel", path, other.grid, paths[0], grid)
+        check_same_grid("channel", path, other.grid, paths[0], grid)
     image = [x_DHW for x_CDHW, _ in files for x_DHW in x_CDHW]
     label = None
     if label_path is not None:
         label, label_grid = read_label(Path(label_path), num_classes, label_values)
         if not label_grid.known and label_grid.shape == grid.shape:
             label_grid = grid
-        _check_same_grid("label", Path(label_path), label_grid, paths[0], grid)
+        check_same_grid("label", Path(label_path), label_grid, paths[0], grid)
     name = stem(paths[0])
     if spacing_mm is not None:
         volume = _at_spacing(image, label, grid, _spacing(spacing_mm), name)
@@ -103,7 +111,8 @@ def resampled(volume: Volume, spacing_mm: Spacing) -> Volume:
     return replace(changed, modality=volume.modality, placed=volume.placed)
 
 
-def _check_same_grid(what: str, path: Path, grid: Grid, first: Path, expected: Grid) -> None:
+def check_same_grid(what: str, path: Path, grid: Grid, first: Path, expected: Grid) -> None:
+    """Refuse a file whose voxels are not those of the first one."""
     if grid.shape != expected.shape:
         got, want = (" x ".join(map(str, reversed(g.shape))) for g in (grid, expected))
         raise DataError(
@@ -128,27 +137,36 @@ def _spacing(spacing_mm: Spacing) -> list[float]:
     return [float(value) for value in given]
 
 
-def _at_spacing(
-    image: list[np.ndarray], label: np.ndarray | None, grid: Grid, wanted: list[float], name: str
-) -> Volume:
+def target_grid(
+    grid: Grid, spacing_mm: Spacing | None, name: str
+) -> tuple[np.ndarray, np.ndarray, Triple, np.ndarray]:
+    """Return step and offset of the resampling, (D, H, W) and the affine after it."""
+    if spacing_mm is None:
+        return np.ones(3), np.zeros(3), grid.shape, grid.affine
+    wanted = _spacing(spacing_mm)
     step = np.array(wanted) / np.linalg.norm(grid.affine[:3, :3], axis=0)
     # a header rounds its spacing; a difference of a thousandth does not justify resampling
     step[abs(step - 1) < 1e-3] = 1
     offset = (step - 1) / 2
     depth, height, width = np.ceil(np.array(grid.shape) / step - 1e-6).astype(int).tolist()
-    size = (depth, height, width)
-    if 0 in size:
+    if 0 in (depth, height, width):
         raise DataError(
             f"{name} is smaller than a voxel of {' x '.join(f'{side:g}' for side in wanted)} mm; "
             "choose a smaller spacing_mm"
         )
+    return step, offset, (depth, height, width), grid.affine @ _index_map(step, offset)
+
+
+def _at_spacing(
+    image: list[np.ndarray], label: np.ndarray | None, grid: Grid, wanted: list[float], name: str
+) -> Volume:
+    step, offset, size, affine = target_grid(grid, wanted, name)
     # memory: one more channel, and the labels
     resampled = 4 * math.prod(size) * (len(image) + 1 + (0 if label is None else 2))
     what = f"{name} at {' x '.join(f'{side:g}' for side in wanted)} mm"
     check_memory(what, resampled, "choose a larger spacing_mm")
-    affine = grid.affine @ _index_map(step, offset)
     if (step == 1).all():
-        x_CDHW, label_DHW = np.stack(image), label
+        x_CDHW, label_DHW = image[0][None] if len(image) == 1 else np.stack(image), label
     else:
         x_CDHW = np.stack([resample(x_DHW, step, offset, size) for x_DHW in image])
         label_DHW = None if label is None else resample_labels(label, step, offset, size)

@@ -40,7 +40,7 @@ def read_scan(path: Path) -> tuple[np.ndarray, Scan]:
     scan = open_scan(path)
     x_CDHW = _voxels(scan, path)
     with np.errstate(over="ignore"):
-        x_CDHW = np.ascontiguousarray(x_CDHW, dtype=np.float32)
+        x_CDHW = np.require(x_CDHW, np.float32, ["C", "W"])
     finite = np.isfinite(x_CDHW)
     if not finite.all():
         raise DataError(
@@ -126,7 +126,7 @@ def _voxels(scan: Scan, path: Path) -> np.ndarray:
 
 def _whole_numbers(stored: np.ndarray, path: Path, step: float) -> np.ndarray:
     if stored.dtype.kind in "iub":
-        return np.ascontiguousarray(stored, dtype=np.int64)
+        return np.require(stored, np.int64, ["C", "W"])
     with np.errstate(invalid="ignore"):
         rounded = np.rint(stored)
         # the values of a scale coarser than the classes are exact, but for the arithmetic

@@ -38,6 +38,7 @@ def predict_labels(
     device: torch.device | str | None = None,
     room: int = ROOM,
     progress: Callable[[float], None] | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Return the most probable class of every voxel, (D, H, W) uint8, on the CPU.
 
@@ -51,6 +52,7 @@ def predict_labels(
         device: Device of the computation; that of the first model by default.
         room: Bytes for the probabilities that are not final.
         progress: Called with the share that is done.
+        out: Where to write the classes, (D, H, W) uint8.
 
     Raises:
         RunError: the window, overlap or batch size cannot be.
@@ -69,7 +71,7 @@ def predict_labels(
         classes = work.classes()
         if classes > 256:
             raise RunError(f"predict_labels stores a class in a byte, got {classes} classes")
-        label_DHW = torch.zeros(size, dtype=torch.uint8)
+        label_DHW = torch.zeros(size, dtype=torch.uint8) if out is None else out
         parts = _parts(size, window, starts, classes, room)
         for place, part in enumerate(parts):
             _column(work, label_DHW, starts, part, classes)

@@ -4,7 +4,7 @@ from lean3d.data import Scale, Volume, normalise
 from lean3d.errors import RunError
 from lean3d.recipes.segmentation import SegmentationRecipe
 
-__all__ = ["scaled", "scales"]
+__all__ = ["check_channels", "scaled", "scales"]
 
 
 def scales(recipe: SegmentationRecipe) -> list[Scale | None] | None:
@@ -22,10 +22,15 @@ def scaled(recipe: SegmentationRecipe, volume: Volume) -> Volume:
     Raises:
         RunError: it has other channels than the run.
     """
+    check_channels(recipe, volume)
+    return normalise(volume, scales(recipe))
+
+
+def check_channels(recipe: SegmentationRecipe, volume: Volume) -> None:
+    """Refuse a volume of other channels than the run's."""
     found = len(volume.image)
     if recipe.in_channels not in (0, found):
         raise RunError(
             f"{volume.name} has {found} channels and the run was trained on {recipe.in_channels}; "
             "give the images of all channels in order"
         )
-    return normalise(volume, scales(recipe))

@@ -1,5 +1,6 @@
 """Segment scans with one run, or several whose probabilities are averaged, into mask files."""
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,11 +13,13 @@ from torch import Tensor, nn
 from lean3d.data import Volume, load_volume
 from lean3d.data.folder import ImagePath
 from lean3d.data.mask import on_grid_of, save_probabilities, write_masks
+from lean3d.data.on_disk import bytes_of, load_on_disk, mapped
 from lean3d.data.read import open_scan
 from lean3d.data.tidy import fill_holes, keep_largest
 from lean3d.errors import RunError
 from lean3d.infer import predict_labels
-from lean3d.recipes.intensity import scaled
+from lean3d.limits import free_memory
+from lean3d.recipes.intensity import check_channels, scaled, scales
 from lean3d.recipes.load import load_run
 from lean3d.recipes.predict import predict, to_mask
 from lean3d.recipes.segmentation import SegmentationRecipe
@@ -57,6 +60,8 @@ class Segmenter:
         largest: Keep only the largest piece of each class.
         fill: Fill holes of each class.
         progress: Called with the share of a scan that is done.
+        memory: Bytes to work in; a scan that takes most of them, as read and as scaled, is kept in
+            files beside the mask. What is free by default.
 
     Raises:
         RunError: a run segments nothing, or they cannot be averaged.
@@ -69,6 +74,7 @@ class Segmenter:
     largest: bool = False
     fill: bool = False
     progress: Callable[[float], None] | None = None
+    memory: int | None = None
     members: list[tuple[nn.Module, SegmentationRecipe]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -104,6 +110,8 @@ class Segmenter:
         first = image[0] if isinstance(image, tuple) else image
         grid = open_scan(Path(first)).grid
         sides = self.recipe.sides_mm if grid.known else None
+        if probabilities is None and self._by_parts() and self._is_large(image):
+            return self._segment_on_disk(image, sides, outputs)
         volume = load_volume(image, spacing_mm=sides)
         frame = _without_voxels(volume)
         if probabilities is None and self._by_parts():
@@ -116,12 +124,40 @@ class Segmenter:
             mask = self._tidy(on_grid_of(to_mask(self.recipe, scores_KDHW), frame, image))
             if probabilities is not None:
                 save_probabilities(probabilities, scores_KDHW, frame, image)
+        return self._written(image, mask, outputs)
+
+    def _written(self, image: ImagePath, mask: np.ndarray, outputs: Any) -> Segmented:
         names = self.recipe.names
         write_masks(outputs, mask, image, names=names)
-        counts = np.bincount(mask.ravel(), minlength=len(names))
+        first = Path(image[0] if isinstance(image, tuple) else image)
+        grid = open_scan(first).grid
+        counts = np.zeros(max(256, len(names)), dtype=np.int64)
+        for plane in mask:
+            counts += np.bincount(plane.ravel(), minlength=len(counts))
         said = _said(str(first), grid.spacing if grid.known else None, self.recipe.sides_mm)
         voxels = dict(zip(names, counts.tolist(), strict=False))
         return Segmented(voxels, grid.spacing if grid.known else None, said)
+
+    def _is_large(self, image: ImagePath) -> bool:
+        """Whether the scan, as read and as scaled, takes most of the memory."""
+        memory = free_memory() if self.memory is None else self.memory
+        return memory is not None and 2.5 * bytes_of(image) > memory
+
+    def _segment_on_disk(self, image: ImagePath, sides: Any, outputs: Any) -> Segmented:
+        """Keep the scan and its classes in files beside the mask."""
+        beside = Path(outputs[0]).parent
+        with tempfile.TemporaryDirectory(prefix=".lean3d-", dir=beside) as place:
+            images: list[Tensor] = []
+            for number, (_, recipe) in enumerate(self.members):
+                folder = Path(place) / str(number)
+                folder.mkdir()
+                volume = load_on_disk(image, folder, sides, scales(recipe))
+                check_channels(recipe, volume)
+                images.append(volume.image)
+            label = mapped(Path(place) / "label.u8", volume.image.shape[1:], np.uint8)
+            self._labels(images, out=label)
+            mask = self._tidy(on_grid_of(label, _without_voxels(volume), image))
+            return self._written(image, mask, outputs)
 
     def _tidy(self, mask: np.ndarray) -> np.ndarray:
         mask = keep_largest(mask) if self.largest else mask
@@ -140,12 +176,13 @@ class Segmenter:
             images.append(known)
         return images
 
-    def _labels(self, images: list[Tensor]) -> Tensor:
+    def _labels(self, images: list[Tensor], out: Tensor | None = None) -> Tensor:
         return predict_labels(
             [model for model, _ in self.members],
             images,
             triple(self.recipe.patch, "patch"),
             progress=self.progress,
+            out=out,
             **self._settings(),
         )
 
