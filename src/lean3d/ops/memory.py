@@ -14,7 +14,6 @@ from math import gcd
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lean3d.errors import ShapeError
@@ -155,9 +154,6 @@ def past(owner: nn.Module, x: Tensor, frames: int, first: First) -> Tensor:
     memory = active()
     if memory is not None:
         return memory.window(memory.slot(memory.names[owner], "past"), x, frames, first)
-    if x.ndim == 5 and isinstance(first, str):
-        mode = "replicate" if first == "replicate" else "constant"
-        return F.pad(x, (0, 0, 0, 0, frames, 0), mode=mode)
     return torch.cat([before(x, frames, first), x], dim=2)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lean3d.conversion.causal.functions import follow_frames
+from lean3d.conversion.causal.functions import follow_frames, pad_within_frames
 from lean3d.conversion.causal.kernels import (
     LINKED,
     causal_form,
@@ -20,8 +20,10 @@ from lean3d.conversion.causal.kernels import (
 from lean3d.conversion.causal.method import Dissect
 from lean3d.conversion.causal.pools import (
     WINDOWED,
+    WINDOWS,
     ends,
     one_frame,
+    pads_time,
     pool_over_clip,
     readers,
     spread_over_frames,
@@ -56,12 +58,16 @@ class Plan:
         depths: Temporal receptive field of each kernel, in frames.
         ends: The final pools over the clip.
         owners: The modules whose own code averages the clip, and whether this is a final pool.
+        windows: Those of them that do so by a window.
+        padding: The modules whose own code pads the clip with frames.
         readers: The linear layers that read the outputs of the final pools.
     """
 
     depths: dict[str, int]
     ends: set[str]
     owners: dict[str, bool]
+    windows: set[str]
+    padding: set[str]
     readers: dict[str, nn.Linear]
 
 
@@ -90,7 +96,12 @@ def make_causal(
     for path, is_end in sorted(plan.owners.items()):
         owner = result.get_submodule(path)
         if where is None or where(path, owner):
-            rows.append(Row(path, *follow_frames(owner, how, is_end), False, True))
+            changed = follow_frames(owner, how, is_end, path in plan.windows)
+            rows.append(Row(path, *changed, False, True))
+    for path in sorted(plan.padding):
+        owner = result.get_submodule(path)
+        if where is None or where(path, owner):
+            rows.append(Row(path, *pad_within_frames(owner), False, True))
     check_tied(result, ties)
     checks = compare_steps(model, result, arguments) if where is None else ()
     note = "" if where is None else "self-check skipped: where= left modules as they were"
@@ -109,7 +120,8 @@ def _plan(model: nn.Module, how: Dissect, arguments: tuple[Tensor, ...]) -> Plan
     owners = dict.fromkeys(within(flow), False)
     owners |= {call.owner: True for call in calls if not call.path}
     linear = readers(flow, last) if how.head == "window" else {}
-    return Plan(depths(flow, how), pools, owners, linear)
+    windows = {c.owner for c in calls if not c.path and c.name in WINDOWS}
+    return Plan(depths(flow, how), pools, owners, windows, pads_time(flow), linear)
 
 
 def _longer(model: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -17,6 +17,7 @@ from lean3d.shape import triple
 
 __all__ = [
     "WINDOWED",
+    "WINDOWS",
     "ends",
     "pool_over_clip",
     "readers",
@@ -26,7 +27,11 @@ __all__ = [
 ]
 
 WINDOWED = (nn.MaxPool3d, nn.AvgPool3d)
-MEANS = {"mean", "adaptive_avg_pool2d", "adaptive_avg_pool3d"}
+WINDOWS = "avg_pool1d", "avg_pool3d"
+ADAPTIVE = {"adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"}
+MEANS = {"mean", *ADAPTIVE}
+# functions between a map and the mean over all of it
+SHAPING = {*MEANS, "flatten", "view", "reshape", "squeeze"}
 
 
 def ends(flow: Flow) -> set[int]:
@@ -40,9 +45,11 @@ def ends(flow: Flow) -> set[int]:
         if isinstance(call.module, nn.AdaptiveAvgPool3d):
             if one_frame(call.module) and not meets_frames(flow, number):
                 found.add(number)
+        elif covers_clip(call) and not meets_frames(flow, number):
+            found.add(number)
         elif windows := averages_time(call) and window_before(flow, call):
             found |= windows
-        elif averages_all(call) and not meets_frames(flow, number):
+        elif averages_all(flow, call) and not meets_frames(flow, number):
             found.add(number)
     return found
 
@@ -50,7 +57,13 @@ def ends(flow: Flow) -> set[int]:
 def within(flow: Flow) -> set[str]:
     """Return modules whose own code averages the clip and combines the result with the frames."""
     calls = enumerate(flow.calls)
-    return {c.owner for n, c in calls if averages_all(c) and meets_frames(flow, n)}
+    return {c.owner for n, c in calls if averages_all(flow, c) and meets_frames(flow, n)}
+
+
+def pads_time(flow: Flow) -> set[str]:
+    """Return modules whose own code pads clips with frames."""
+    padded = (c for c in flow.calls if not c.path and c.name == "pad" and len(c.shape) == 5)
+    return {call.owner for call in padded if call.shape[2] > call.shapes[0][2]}
 
 
 def meets_frames(flow: Flow, number: int) -> bool:
@@ -58,14 +71,34 @@ def meets_frames(flow: Flow, number: int) -> bool:
     return any(has_places(shape) for n in flow.after(number) for shape in flow.calls[n].shapes)
 
 
-def averages_all(call: Call) -> bool:
-    """Whether a function in a forward averages maps, which may have their frames merged."""
-    places = math.prod(call.shape[2:])
-    return not call.path and call.name in MEANS and has_places(call.shapes[0]) and places == 1
+def averages_all(flow: Flow, call: Call) -> bool:
+    """Whether a function in a forward averages the last places of maps.
+
+    The maps may have their frames merged into the batch, their places merged into one axis, or be
+    averaged over other axes before.
+    """
+    if call.path or call.name not in (*MEANS, *WINDOWS) or math.prod(call.shape[2:]) != 1:
+        return False
+    if not call.shapes or math.prod(call.shapes[0][2:]) == 1:
+        return False
+    while not has_places(call.shapes[0]) and call.sources[0] >= 0:
+        call = flow.calls[call.sources[0]]
+        if call.path or call.name not in SHAPING:
+            return False
+    return has_places(call.shapes[0])
+
+
+def covers_clip(call: Call) -> bool:
+    """Whether a window of a fixed size averages all frames of the clip, and leaves one."""
+    if not isinstance(call.module, nn.AvgPool3d) or len(call.shapes[0]) != 5:
+        return False
+    frames = call.shapes[0][2]
+    return call.shape[2] == 1 and frames > 1 and triple(call.module.kernel_size)[0] == frames
 
 
 def one_frame(pool: nn.AdaptiveAvgPool3d) -> bool:
-    return triple(pool.output_size)[0] == 1
+    size: Any = pool.output_size
+    return (size if isinstance(size, int) else size[0]) == 1
 
 
 def has_places(shape: tuple[int, ...]) -> bool:
@@ -120,8 +153,9 @@ def pool_over_clip(pool: Any, how: Dissect, is_end: bool) -> nn.Module:
     if not is_end:
         return RunningMean()
     if isinstance(pool, nn.AdaptiveAvgPool3d):
-        size: Any = triple(pool.output_size)
-        within: nn.Module = nn.AdaptiveAvgPool3d((None, *size[1:]))
+        size: Any = pool.output_size
+        sides = (size, size) if isinstance(size, int) else size[1:]
+        within: nn.Module = nn.AdaptiveAvgPool3d((None, *sides))
     else:
         within = copy.copy(pool)
         stay_within_frames(within)
