@@ -3,6 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # apart from the rest, because torchvision's wheel breaks what imports it beside a CPU-only torch
 ZOO := torchvision timm segmentation-models-pytorch
+ZOO += dynamic-network-architectures  # those of nnU-Net
 ZOO += pytorchvideo fvcore iopath portalocker yacs tabulate termcolor  # the rest is what it imports
 # what tests and benchmarks compare with, without what it depends on
 PEERS := acsconv continual-inference

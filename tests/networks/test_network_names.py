@@ -76,7 +76,7 @@ def test_a_network_of_monai_is_3d_or_made_so(convert_to, kernel):
     ("reference", "more", "sentence"),
     [
         ("unet4d", {}, "did you mean unet3d"),
-        ("resnet50", {}, "timm:, torchvision:, smp:, acs:, monai:"),
+        ("resnet50", {}, "timm:, torchvision:, smp:, acs:, monai:, nnunet:"),
         ("tim:resnet18", {}, "no zoo called 'tim'; did you mean timm:resnet18?"),
         ("acs:fcn_resnet", {}, "did you mean fcn_resnet18"),
         ("monai:UNett", {}, "no network of MONAI called 'UNett'; did you mean"),

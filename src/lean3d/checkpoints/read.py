@@ -17,7 +17,7 @@ from lean3d.limits import check_memory, in_bytes
 from lean3d.optional import require
 from lean3d.weights import check_tensors
 
-__all__ = ["read_tensors"]
+__all__ = ["read_file", "read_tensors"]
 
 # first bytes of torch.save's files before it wrote zip files
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9"
@@ -38,15 +38,24 @@ def read_tensors(path: str | Path, own: Collection[str] = ()) -> Unwrapped:
     Raises:
         DataError: the file is missing, damaged, would run code, or holds no tensors by name.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"there is no file {path}")
-    check_memory(f"what {path} holds", path.stat().st_size, "free some")
-    found = unwrap(_safetensors(path) if path.suffix == ".safetensors" else _torch(path), own)
+    found = unwrap(read_file(path), own)
     if not found.tensors:
         raise DataError(f"{path} holds no tensors by name; a state_dict was expected")
     check_tensors(path, found.tensors)
     return found
+
+
+def read_file(path: str | Path) -> Any:
+    """Return what a .safetensors file, or a file by torch.save, holds, without running any code.
+
+    Raises:
+        DataError: the file is missing or damaged, or would run code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"there is no file {path}")
+    check_memory(f"what {path} holds", path.stat().st_size, "free some")
+    return _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ __all__ = ["Unwrapped", "unwrap"]
 # keys under which releases keep the tensors, in the order in which they are preferred
 PARTS = (
     *("state_dict", "model_state", "model_state_dict", "net", "model", "network", "weights"),
+    "network_weights",  # nnU-Net's
     *("params", "module", "ema", "model_ema", "ema_state_dict", "state_dict_ema", "swa"),
 )
 # children under which wrappers keep the model

@@ -18,6 +18,7 @@ from lean3d.networks.acs_paper import acs_source
 from lean3d.networks.decoder import Scores
 from lean3d.networks.ends import with_ends
 from lean3d.networks.monai import monai_network
+from lean3d.networks.nnunet_file import nnunet_source
 from lean3d.networks.operators import conversion, operator
 from lean3d.networks.own import own_network
 from lean3d.networks.registered import registered
@@ -35,6 +36,7 @@ SOURCES: dict[str, Source] = {
     "smp": smp_network,
     "acs": acs_source,
     "monai": monai_network,
+    "nnunet": nnunet_source,
 }
 SUFFIXES = {".pt", ".pth", ".pyth", ".ckpt", ".safetensors", ".bin", ".tar", ".pkl"}
 PLAIN = "lean3d", "acsconv"
@@ -62,7 +64,8 @@ class Network:
 
     Args:
         reference: A name of `lean3d.list_models()`; `timm:resnet50`, `torchvision:densenet121`,
-            `smp:Unet/resnet34`, `acs:fcn_resnet18` (the ACS paper's) or `monai:UNet`;
+            `smp:Unet/resnet34`, `acs:fcn_resnet18` (the ACS paper's), `monai:UNet` or
+            `nnunet:checkpoint_final.pth` (the network of a checkpoint of nnU-Net v2);
             `package.module:function`, or `file.py:function`. The function is called with those of
             in_channels, num_classes and `options` that it takes.
         segment: Give a network that classifies images a decoder, smp's or the ACS paper's.

@@ -45,6 +45,8 @@ def own_network(asked: Asked) -> tuple[nn.Module, set[str]]:
 def located(reference: str) -> str:
     """Return a reference whose file, if it names one, has its whole path."""
     where, colon, name = reference.rpartition(":")
+    if where == "nnunet":
+        return f"{where}{colon}{Path(name).expanduser().resolve()}"
     if not where.endswith(".py"):
         return reference
     return f"{Path(where).expanduser().resolve()}{colon}{name}"

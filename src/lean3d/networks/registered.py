@@ -9,7 +9,7 @@ from lean3d.networks.source import Asked, refuse_weights
 
 __all__ = ["registered"]
 
-PREFIXES = "timm:, torchvision:, smp:, acs:, monai:"
+PREFIXES = "timm:, torchvision:, smp:, acs:, monai:, nnunet:"
 
 
 def registered(asked: Asked) -> tuple[nn.Module, set[str]]:

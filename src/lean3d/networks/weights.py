@@ -68,7 +68,7 @@ def fill(
             fresh.append(name)
         elif (value := _fitted(found[name], here, name, model)) is not None:
             loaded[name] = value
-        elif _is_in(name, head) and found[name].shape[1:] == here.shape[1:]:
+        elif _is_beside(name, head) and found[name].shape[1:] == here.shape[1:]:
             fresh.append(name)
         else:
             there = tuple(found[name].shape)
@@ -163,6 +163,13 @@ def _is_in(name: str, path: str) -> bool:
     return name.rpartition(".")[0] == path
 
 
+def _is_beside(name: str, head: str) -> bool:
+    """Whether a name is of the last layer, or of one in a list of layers with it."""
+    place, _, number = head.rpartition(".")
+    listed = number.isdecimal() and name.rpartition(".")[0].rpartition(".")[0] == place
+    return _is_in(name, head) or listed
+
+
 def _is_spare(name: str, head: str) -> bool:
     return bool(SPARE.match(name)) or _is_in(name, head)
 
@@ -182,16 +189,16 @@ def _fitted(value: Tensor, here: Tensor, name: str, model: nn.Module) -> Tensor 
     if value.shape == here.shape:
         return value
     same = value.ndim == here.ndim > 3 and value.shape[0] == here.shape[0]
-    if same and value.shape[2:] == here.shape[2:] and name == _stem(model):
+    if same and value.shape[2:] == here.shape[2:] and name in _stems(model):
         share = deal(value.shape[1], here.shape[1]).to(value)
         return torch.einsum("oc...,nc->on...", value, share)
     return None
 
 
-def _stem(model: nn.Module) -> str:
-    """Return the name of the first kernel, which reads the image."""
-    kernels = (name for name, x in model.named_parameters() if x.ndim > 3)
-    return next(kernels, "")
+def _stems(model: nn.Module) -> set[str]:
+    """Return the names of the first kernel, which reads the image."""
+    named = [(n, x) for n, x in model.named_parameters(remove_duplicate=False) if x.ndim > 3]
+    return {name for name, x in named if x is named[0][1]}
 
 
 def _counts(name: str) -> bool:
