@@ -37,6 +37,7 @@ from lean3d.conversion.surgery.copies import duplicate
 from lean3d.conversion.surgery.take_over import take_over
 from lean3d.conversion.surgery.ties import check_tied, tied
 from lean3d.conversion.to3d.base import refusal_at
+from lean3d.conversion.trace.compare import tensors
 from lean3d.conversion.trace.graph import trace
 from lean3d.conversion.trace.inputs_3d import example_for, runs
 from lean3d.errors import ConversionError
@@ -86,6 +87,12 @@ def make_causal(
         raise ConversionError(
             f"{type(model).__name__}: no clip was found on which it runs; pass example=, an input "
             "(B, C, T, H, W)"
+        )
+    if len(arguments) != 1 or not isinstance(arguments[0], Tensor) or arguments[0].ndim != 5:
+        shapes = [tuple(x.shape) for x in tensors(arguments)]
+        raise ConversionError(
+            f"{type(model).__name__}: Dissect takes networks of one clip (B, C, T, H, W), the "
+            f"example has {shapes}; pathways of several rates can be streamed with wait=True alone"
         )
     plan, ties = _plan(result, how, arguments), tied(result)
     rows = []

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lean3d.conversion.record import Check
 from lean3d.conversion.surgery.copies import precise_copy
-from lean3d.conversion.trace.compare import tensors
+from lean3d.conversion.trace.compare import mapped, tensors
 from lean3d.conversion.trace.inputs_3d import run
 from lean3d.errors import ConversionError
 
@@ -34,7 +34,7 @@ def compare(
         return (), "self-check skipped: the model is on the meta device and has no values"
     answers = _answers(model, result, kernels or {}, arguments)
     error, lost = _relative(answers[1], answers[2]), _relative(answers[0], answers[2])
-    size = tuple(arguments[0].shape[2:])
+    size = tuple(tensors(arguments)[0].shape[2:])
     note = f"the output on {'x'.join(map(str, size))} differs by {lost:.1%} of its norm"
     if kernels is None:
         return (), note
@@ -69,8 +69,8 @@ def _run(
     for path, kernel in kernels.items():
         conv: Any = network.get_submodule(path)
         conv.weight.copy_(kernel)
-    given = [x.to(dtype) if torch.is_floating_point(x) else x for x in arguments]
-    return tensors(run(network, tuple(given)))
+    given = mapped(lambda x: x.to(dtype) if torch.is_floating_point(x) else x, arguments)
+    return tensors(run(network, given))
 
 
 def _relative(wanted: list[Tensor], got: list[Tensor]) -> float:

@@ -4,14 +4,15 @@ Axes: B batch, C channels, D depth, H height, W width are 0 to 4.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
-__all__ = ["difference", "same_sizes", "tensors"]
+__all__ = ["difference", "mapped", "same_sizes", "tensors"]
 
 Size = tuple[int, ...]
 
@@ -27,6 +28,14 @@ def tensors(value: Any) -> list[Tensor]:
     if not isinstance(value, (list, tuple)):
         return []
     return [one for item in value for one in tensors(item)]
+
+
+def mapped(change: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """Return nested lists, tuples and dicts, new ones, of changed tensors.
+
+    A forward may write into a list that it is given: each run gets lists of its own.
+    """
+    return tree_map(lambda one: change(one) if isinstance(one, Tensor) else one, value)
 
 
 def difference(flat: Any, deep: Any, axis: int) -> float:

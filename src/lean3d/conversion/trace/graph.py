@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from lean3d.conversion.trace.compare import tensors
+from lean3d.conversion.trace.compare import mapped, tensors
 
 __all__ = ["Call", "Flow", "trace"]
 
@@ -174,7 +174,7 @@ def trace(model: nn.Module, arguments: tuple[Tensor, ...]) -> Flow:
             handles.append(module.register_forward_hook(leave(path), with_kwargs=True))
     try:
         with recorder:
-            model(*arguments)
+            model(*mapped(lambda x: x, arguments))
     finally:
         for handle in handles:
             handle.remove()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.conversion.surgery.fx import without_traces
+from lean3d.conversion.trace.compare import mapped
 from lean3d.errors import ConversionError
 
 __all__ = ["example_for", "run", "runs"]
@@ -44,7 +45,7 @@ def run(model: nn.Module, arguments: tuple[Any, ...]) -> Any:
     flags = {module: module.training for module in model.modules()}
     try:
         with torch.no_grad(), without_traces(model):
-            return model.eval()(*arguments)
+            return model.eval()(*mapped(lambda x: x, arguments))
     finally:
         for module, flag in flags.items():
             module.training = flag

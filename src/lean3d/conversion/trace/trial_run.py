@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lean3d.conversion.quiet import OwnRandomNumbers
 from lean3d.conversion.surgery.fx import without_traces
+from lean3d.conversion.trace.compare import mapped
 
 __all__ = ["run_lightly"]
 
@@ -30,7 +31,7 @@ def run_lightly(model: nn.Module, arguments: tuple[Any, ...]) -> Any:
     In training mode, as with dropout, it draws from private generators.
     """
     device = next((tensor.device for tensor in chain(model.parameters(), model.buffers())), None)
-    moved = (x.to(device) if isinstance(x, Tensor) and device else x for x in arguments)
+    moved = mapped(lambda x: x.to(device) if device else x, arguments)
     with _around(model, device), without_traces(model):
         return model(*moved)
 
