@@ -64,6 +64,8 @@ def test_long_range_channels_make_as_many_outputs(stack, tmp_path):
     run(far, tmp_path / "run", progress=False)
     model, _ = load_run(tmp_path / "run")
     assert model(torch.zeros(1, 1, 4, 16, 16)).shape[1] == 5
+    longer = run(replace(far, epochs=2), tmp_path / "run", resume=True, progress=False)
+    assert len(longer["epochs"]) == 2
 
 
 def test_the_last_sections_validate(stack):

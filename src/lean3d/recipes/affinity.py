@@ -65,8 +65,8 @@ class AffinityRecipe(Recipe):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The channels."""
-        return self.channels
+        """The channels, once they are counted."""
+        return self.channels[: self.num_classes]
 
     def check(self) -> None:
         """Refuse invalid values."""

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,26 +16,25 @@ import numpy as np
 import torch
 from torch import nn
 
-from lean3d.data import instances_of_membranes, read_channels
+from lean3d.data import instances_of_membranes
 from lean3d.data.read import open_scan
 from lean3d.errors import DataError, RunError
 from lean3d.files import write_text
-from lean3d.infer import BlockSegmentation, Segmented, Watershed
+from lean3d.infer import BlockSegmentation, Segmented
 from lean3d.infer.block_jobs import processes, run_blocks
 from lean3d.infer.chunks import make_array, open_array, write_ome
 from lean3d.infer.grid import Block, blocks_of
-from lean3d.infer.reach import network_reach
 from lean3d.lock import held
 from lean3d.recipes.affinity import AffinityRecipe
+from lean3d.recipes.affinity_tiles import fragments_of, least, tiling, window_affinities
 from lean3d.recipes.load import load_run
-from lean3d.recipes.microscopy import NM, scale_em
+from lean3d.recipes.microscopy import NM
 from lean3d.shape import Triple
 
 __all__ = ["SegmentSettings", "segment_volume"]
 
-# sections that are copied at once, and the largest block and tile by default
-SLAB, BLOCK, TILE = 16, (64, 128, 128), (32, 128, 128)
-NONE: Triple = (0, 0, 0)
+# sections that are copied at once, and the largest block by default
+SLAB, BLOCK = 16, (64, 128, 128)
 
 Say = Callable[[str, int, int], None]
 
@@ -143,7 +141,6 @@ class _Plan:
     voxel_nm: tuple[float, float, float]
     tile: Triple
     context: Triple
-    flat: bool
     job: BlockSegmentation
 
     def record(self) -> dict[str, Any]:
@@ -180,17 +177,15 @@ def _planned(
         raise DataError(f"{volume} does not say how large its voxels are; pass --voxel-nm d h w")
     own = [side / NM for side in scan.grid.spacing] if scan.grid.known else [10.0] * 3
     depth, height, width = given or own
-    block = _triple(settings.block, "block") or _least(BLOCK, shape)
+    block = _triple(settings.block, "block") or least(BLOCK, shape)
     # refused before the network is looked at
     blocks_of(shape, block)
-    offsets = tuple(c for c in read_channels(recipe.channels) if not isinstance(c, str))
-    watershed = Watershed(
-        offsets=offsets,
+    watershed = fragments_of(
+        recipe,
+        (depth, height, width),
         threshold=settings.inside,
         smooth=settings.smooth,
         fill=settings.fill,
-        sections=recipe.sections,
-        spacing=(depth / width, height / width, 1.0),
     )
     job = BlockSegmentation(
         folder=Path(),
@@ -201,7 +196,8 @@ def _planned(
         smallest=settings.smallest,
     )
     job.check(settings.thresholds)
-    tile, context = _tiling(recipe, model, shape, settings)
+    sizes = _triple(settings.tile, "tile"), _triple(settings.context, "context", least=0)
+    tile, context = tiling(recipe, model, shape, *sizes)
     return _Plan(
         run=run,
         volume=volume,
@@ -209,30 +205,8 @@ def _planned(
         voxel_nm=(depth, height, width),
         tile=tile,
         context=context,
-        flat=len(recipe.patch) == 2,
         job=job,
     )
-
-
-def _tiling(
-    recipe: AffinityRecipe, model: nn.Module, shape: Triple, settings: SegmentSettings
-) -> tuple[Triple, Triple]:
-    """Return tile and context, both of whole steps of the network's grid."""
-    dims = len(recipe.patch)
-    given = _triple(settings.context, "context", least=0)
-    if given is None:
-        reach, step = network_reach(model, recipe.in_channels, dims)
-    else:
-        # pools of networks are of 2, and rarely more than four
-        reach, step = given[3 - dims :], (1 if dims == 2 else 16, 16, 16)[3 - dims :]
-    if dims == 2:
-        reach, step = (0, *reach), (1, *step)
-    context = [ceil(r / s) * s for r, s in zip(reach, step, strict=True)]
-    wanted = _triple(settings.tile, "tile") or _least(TILE, shape)
-    tile = [
-        n if w >= n else max(s, w // s * s) for w, s, n in zip(wanted, step, shape, strict=True)
-    ]
-    return (tile[0], tile[1], tile[2]), (context[0], context[1], context[2])
 
 
 def _begin(work: Path, plan: _Plan, settings: SegmentSettings) -> None:
@@ -289,20 +263,10 @@ def _network(run: Path, device: str) -> tuple[nn.Module, AffinityRecipe]:
     return model.to(device), recipe
 
 
-@torch.inference_mode()
 def _affinities(work: Path, plan: _Plan, device: str, block: Block) -> None:
     model, recipe = _network(plan.run, device)
-    window, inside = block.window(plan.context), block.inside(plan.context)
-    raw = open_array(work / "raw")[(slice(None), *window)]
-    x_CDHW = scale_em(recipe, torch.from_numpy(np.asarray(raw, np.float32)))
-    kept = [k for k, name in enumerate(read_channels(recipe.channels)) if not isinstance(name, str)]
-    if plan.flat:
-        sections = x_CDHW.movedim(1, 0).to(device)
-        logits = torch.cat([model(s[None]) for s in sections]).movedim(0, 1)
-    else:
-        logits = model(x_CDHW[None].to(device))[0]
-    affinity = torch.sigmoid(logits[kept].float())[(slice(None), *inside)]
-    levels = (255 * affinity).round().to(torch.uint8).cpu().numpy()
+    raw = open_array(work / "raw")[(slice(None), *block.window(plan.context))]
+    levels = window_affinities(model, recipe, raw, block.inside(plan.context))
     open_array(work / "affinities")[(slice(None), *block.core)] = levels
 
 
@@ -345,8 +309,3 @@ def _triple(sizes: Sequence[int] | None, name: str, least: int = 1) -> Triple | 
     if len(sizes) != 3 or min(sizes) < least:
         raise RunError(f"{name} is three sizes of {least} or more, d h w, got {tuple(sizes)}")
     return (sizes[0], sizes[1], sizes[2])
-
-
-def _least(sizes: Triple, shape: Triple) -> Triple:
-    depth, height, width = (min(a, b) for a, b in zip(sizes, shape, strict=True))
-    return depth, height, width

@@ -3,6 +3,7 @@
 from lean3d.report.confusion import draw_confusion, draw_roc
 from lean3d.report.curves import draw_curves
 from lean3d.report.drawing import save_figure
+from lean3d.report.instances import draw_instances, draw_split_merge
 from lean3d.report.overlay import draw_overlay
 from lean3d.report.page import Section, write_page
 from lean3d.report.pareto import Point, draw_pareto
@@ -18,10 +19,12 @@ __all__ = [
     "Table",
     "draw_confusion",
     "draw_curves",
+    "draw_instances",
     "draw_overlay",
     "draw_pairs",
     "draw_pareto",
     "draw_roc",
+    "draw_split_merge",
     "draw_spread",
     "format_table",
     "json_line",

@@ -17,7 +17,7 @@ def em_affinities() -> AffinityRecipe:
     return AffinityRecipe(
         name="em_affinities",
         data="",
-        num_classes=3,
+        num_classes=0,
         in_channels=0,
         patch=(64, 64, 64),
         model="psc_unet",
@@ -58,7 +58,7 @@ def em_sections() -> AffinityRecipe:
         em_short(),
         name="em_sections",
         channels=("y1", "x1"),
-        num_classes=2,
+        num_classes=0,
         patch=(128, 128),
         model="unet2d",
         options=("skip=full", "narrow=true"),
