@@ -11,7 +11,7 @@ from lean3d.cli.device import find_device
 from lean3d.cli.parse import parse
 from lean3d.cli.show import show_json, show_table
 from lean3d.cli.sources import run_files
-from lean3d.data.formats.registry import find_writer, is_scan, split
+from lean3d.data.formats.registry import find_writer, is_scan, split, stem
 from lean3d.errors import RunError
 from lean3d.files import check_outputs
 from lean3d.metrics import unit_of
@@ -25,6 +25,8 @@ KEYS = {"mL": "volume_ml", "µm³": "volume_um3", "nm³": "volume_nm3"}
 @dataclass(frozen=True)
 class Predict:
     """Segment a scan, or a folder of scans, with trained runs; a mask gets the scan's grid.
+
+    Runs that classify volumes write a .csv with a line for each scan.
 
     Attributes:
         image: A scan of any format (docs/data.md), or one for each channel in order, or a folder of
@@ -59,7 +61,9 @@ def main(argv: list[str]) -> None:
         raise RunError("predict needs an image; give a scan, or a folder of scans")
     if not asked.run:
         raise RunError("required: --run, the folder of a trained run; see lean3d predict --help")
-    if len(asked.image) == 1 and _is_folder(asked.image[0]):
+    if _classifies(asked.run[0]):
+        _classes(asked)
+    elif len(asked.image) == 1 and _is_folder(asked.image[0]):
         _folder(asked)
     else:
         _scan(asked)
@@ -131,6 +135,24 @@ def _folder(asked: Predict) -> None:
             "skipped": len(batch.skipped),
         }
     )
+
+
+def _classifies(run: Path) -> bool:
+    """Whether a run classifies whole volumes."""
+    from lean3d.recipes.load import read_record
+
+    return read_record(run)["recipe"].get("task") == "volume_classification"
+
+
+def _classes(asked: Predict) -> None:
+    from lean3d.cli.classify import classify_scans
+    from lean3d.recipes.batch import find_scans
+
+    if len(asked.image) == 1 and _is_folder(asked.image[0]):
+        scans = find_scans(asked.image[0])
+    else:
+        scans = {stem(asked.image[0]): _one(asked.image)}
+    classify_scans(scans, asked.run, asked.out, find_device(asked.device))
 
 
 def _segmenter(asked: Predict) -> Any:

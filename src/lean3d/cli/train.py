@@ -12,7 +12,7 @@ from lean3d.signals import advising
 __all__ = ["main"]
 
 # names, for people, of the score that chooses the best epoch
-SCORES = {"val_dice": "Dice", "val_top1": "top-1"}
+SCORES = {"val_auc": "AUC", "val_dice": "Dice", "val_top1": "top-1"}
 
 
 @dataclass(frozen=True)
@@ -85,4 +85,7 @@ def _table(results: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
     rows = [
         {"class": n, what: best[k]} for n in recipe.scored_names if (k := f"{score}_{n}") in best
     ]
+    if not rows:  # scores of all classes together
+        scores = {k: v for k, v in best.items() if k.startswith("val_") and k != score}
+        rows = [{"class": k[4:].replace("_", " "), what: v} for k, v in scores.items()]
     return [*rows, {"class": f"mean (epoch {results['best_epoch']})", what: best[score]}]

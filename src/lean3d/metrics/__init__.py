@@ -1,5 +1,6 @@
 """Metrics of outputs."""
 
+from lean3d.metrics.classes import class_scores, interval_of_scores
 from lean3d.metrics.instances import (
     InstanceScores,
     OverlapTable,
@@ -21,10 +22,12 @@ __all__ = [
     "OverlapTable",
     "Unit",
     "bootstrap_interval",
+    "class_scores",
     "compare_pairs",
     "confusion_counts",
     "dice_of_counts",
     "instance_scores",
+    "interval_of_scores",
     "iou_of_counts",
     "match_lesions",
     "overlap_table",

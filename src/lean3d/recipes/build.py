@@ -17,11 +17,13 @@ from lean3d.recipes.predict import predict_image
 from lean3d.recipes.recurrence import RecurrenceRecipe
 from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.recipes.turns import ClassificationByTurns
+from lean3d.recipes.volume_classification import VolumeClassificationRecipe
 from lean3d.tasks.affinities import Affinities
 from lean3d.tasks.classification import Classification
 from lean3d.tasks.learner import Learner
 from lean3d.tasks.recurrence import Recurrence
 from lean3d.tasks.segmentation import Segmentation
+from lean3d.tasks.volume_classification import VolumeClassification
 from lean3d.train.two_stage import whole
 
 __all__ = ["Start", "build_model", "build_task"]
@@ -99,6 +101,18 @@ def _(recipe: ClassificationRecipe, model: nn.Module) -> Classification:
         class_names=recipe.names,
         scoring=recipe.scoring,
         **more,
+        **_learning(recipe),
+    )
+
+
+@build_task.register
+def _(recipe: VolumeClassificationRecipe, model: nn.Module) -> VolumeClassification:
+    return VolumeClassification(
+        model,
+        recipe.num_classes,
+        class_names=recipe.names,
+        weights=recipe.class_weights or None,
+        ordinal=recipe.ordinal,
         **_learning(recipe),
     )
 

@@ -25,11 +25,13 @@ from lean3d.data import (
 from lean3d.data.load import Spacing
 from lean3d.data.samples import Samples
 from lean3d.data.shapes import SIZE
+from lean3d.data.volume_classes import VolumeClasses
 from lean3d.errors import RunError
 from lean3d.limits import check_memory
 from lean3d.recipes.affinity import AffinityRecipe
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.cases import Case, split_cases
+from lean3d.recipes.class_cases import sample_of, split_classes
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.clips import clips
 from lean3d.recipes.features import feature_clips
@@ -37,6 +39,7 @@ from lean3d.recipes.intensity import scaled
 from lean3d.recipes.microscopy import em_volumes, scale_em, split_sections
 from lean3d.recipes.recurrence import RecurrenceRecipe
 from lean3d.recipes.segmentation import SegmentationRecipe
+from lean3d.recipes.volume_classification import VolumeClassificationRecipe
 from lean3d.shape import triple
 
 __all__ = ["datasets", "generated_cases", "loaders", "split_names", "volumes"]
@@ -71,6 +74,8 @@ def loaders(recipe: Recipe, stored: Stored | None = None) -> tuple[DataLoader, D
 
 def split_names(recipe: Recipe, stored: Stored | None = None) -> dict[str, list[str]] | None:
     """Return the names of the cases in each part; None for data that are generated."""
+    if isinstance(recipe, VolumeClassificationRecipe):
+        return split_classes(recipe, stored).names()
     if not isinstance(recipe, SegmentationRecipe) or recipe.data in SHAPES:
         return None
     return split_cases(recipe, stored).names()
@@ -122,6 +127,22 @@ def _(recipe: AffinityRecipe, stored: Stored | None = None) -> tuple[Dataset, Da
             PatchDataset(val, patch, recipe.val_samples, recipe.seed + 1),
         )
     return Augmented(parts[0], SectionAugmentation(recipe.augment)), parts[1]
+
+
+@datasets.register
+def _(recipe: VolumeClassificationRecipe, stored: Stored | None = None) -> tuple[Dataset, Dataset]:
+    split = split_classes(recipe, stored)
+    depth, height, width = triple(recipe.size, "size")
+    size = (depth, height, width)
+    train, val = (
+        ([sample_of(recipe, case.read(), margin) for case in part], [c.target for c in part])
+        for part, margin in ((split.train, recipe.shift), (split.held_out, 0))
+    )
+    change: dict[str, Any] = dict(shift=recipe.shift, flips=recipe.flips, turns=recipe.turns)
+    return (
+        VolumeClasses(*train, size, recipe.train_samples, recipe.seed, **change),
+        VolumeClasses(*val, size, min(recipe.val_samples, len(val[0])), recipe.seed),
+    )
 
 
 @datasets.register

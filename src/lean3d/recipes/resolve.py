@@ -18,11 +18,13 @@ from lean3d.recipes import plan
 from lean3d.recipes.affinity import AffinityRecipe
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.cases import is_generated, split_cases
+from lean3d.recipes.class_cases import class_cases, prepared, split_classes
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.clips import listing
 from lean3d.recipes.intensity import scales
 from lean3d.recipes.microscopy import em_volumes, with_scaling
 from lean3d.recipes.segmentation import SegmentationRecipe
+from lean3d.recipes.volume_classification import VolumeClassificationRecipe
 
 __all__ = ["adopt", "resolve"]
 
@@ -39,6 +41,10 @@ OPEN: dict[str, Any] = dict(
     scaling=None,
     label_values=None,
     keep_depth="auto",
+    size=(),
+    train_samples=0,
+    val_samples=0,
+    class_weights=(),
 )
 COLUMNS = 80
 UNBROKEN: dict[str, Any] = dict(break_on_hyphens=False, break_long_words=False)
@@ -81,6 +87,41 @@ def _(
     names = listing(recipe).classes
     if recipe.num_classes in (0, len(names)):  # others are refused when the clips are made
         recipe = replace(recipe, num_classes=len(names), class_names=names)
+    recipe.check()
+    return recipe
+
+
+@resolve.register
+def _(
+    recipe: VolumeClassificationRecipe, stored: Stored | None = None, say: Say | None = None
+) -> VolumeClassificationRecipe:
+    cases, about = class_cases(recipe)
+    names = recipe.class_names or about.class_names
+    num = recipe.num_classes or len(names or ()) or max(case.target for case in cases) + 1
+    if max(case.target for case in cases) >= num:
+        raise RunError(f"{recipe.data} has more than {num} classes; give another --num-classes")
+    recipe = replace(recipe, num_classes=num, class_names=names)
+    split = split_classes(recipe, stored)
+    shapes = [tuple(prepared(recipe, case.read()).image.shape) for case in split.train]
+    sides = np.median([shape[1:] for shape in shapes], axis=0).round().astype(int).tolist()
+    count = np.bincount([case.target for case in split.train], minlength=num)
+    weights = recipe.class_weights
+    if recipe.balance and not weights:
+        # a class without a volume has no weight in any batch
+        weights = tuple((len(split.train) / (num * np.maximum(count, 1))).round(6).tolist())
+    recipe = replace(
+        recipe,
+        in_channels=recipe.in_channels or shapes[0][0],
+        size=recipe.size or tuple(sides),
+        train_samples=recipe.train_samples or len(split.train),
+        val_samples=recipe.val_samples or len(split.held_out),
+        class_weights=weights,
+    )
+    _lines(say)(
+        f"{len(cases)} volumes in {recipe.data}: {len(split.train)} to train on, "
+        f"{len(split.held_out)} held out, {len(split.test)} to evaluate on; "
+        + ", ".join(f"{name} {n}" for name, n in zip(recipe.names, count.tolist(), strict=True))
+    )
     recipe.check()
     return recipe
 

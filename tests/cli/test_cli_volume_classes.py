@@ -1,0 +1,87 @@
+"""Train, evaluate and predict classes of whole volumes."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from cli_cases import last_json, save
+
+SMALL = ["--widths", 2, 2, 4, 4, "--batch-size", 4, "--epochs", 3, "--lr", 0.02]
+SMALL += ["--accelerator", "cpu", "--held-out", 0.3]
+
+
+def volume(case, bright):
+    random = np.random.default_rng(case)
+    return (random.normal(0, 1, (10, 9, 8)) + 4 * bright * (np.arange(9)[:, None] > 4)).astype("f4")
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for name, bright in (("dark", 0), ("striped", 1)):
+        for case in range(10):
+            save(tmp_path / "data" / name / f"v{case}.nii.gz", volume(case + 100 * bright, bright))
+    return tmp_path / "data"
+
+
+def test_classes_of_volumes_are_learnt_evaluated_and_predicted(lean3d, folders, tmp_path):
+    run = tmp_path / "run"
+    data = f"classes:{folders}"
+    code, out, err = lean3d("train", "volume_classes", "--data", data, "--out", run, *SMALL)
+    assert code == 0, err
+    assert "balanced accuracy" in out
+    recipe = json.loads((run / "recipe.json").read_text())["recipe"]
+    assert recipe["size"] == [8, 9, 10]
+    assert recipe["class_names"] == ["dark", "striped"]
+    assert (recipe["in_channels"], recipe["train_samples"], recipe["val_samples"]) == (1, 14, 6)
+    code, out, err = lean3d("evaluate", run, "--against", run)
+    assert code == 0, err
+    *lines, _, told = out.splitlines()
+    assert max(map(len, [line for line in lines if "/" not in line])) <= 80
+    scores = {row["class"]: row["value"] for row in json.loads(told)["summary"]}
+    assert scores["AUC"] == pytest.approx(last_auc(run), abs=1e-6)
+    page = (run / "evaluation" / "report.html").read_text()
+    assert "ROC" in page
+    assert "Confusion" in page
+    table = tmp_path / "classes.csv"
+    code, out, err = lean3d("predict", folders / "striped", "--run", run, "--out", table)
+    assert code == 0, err
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert len(rows) == 10
+    for row in rows:
+        dark, striped = float(row["p_dark"]), float(row["p_striped"])
+        assert dark + striped == pytest.approx(1)
+        assert row["class"] == ("striped" if striped > dark else "dark")
+
+
+def last_auc(run):
+    results = json.loads((run / "metrics.json").read_text())
+    return results["epochs"][results["best_epoch"] - 1]["val_auc"]
+
+
+def test_ordered_classes_in_a_table_with_parts(lean3d, tmp_path):
+    lines = ["file,grade,split"]
+    for case in range(12):
+        save(tmp_path / "data" / f"v{case}.nii.gz", volume(case, case % 3))
+        lines.append(f"v{case}.nii.gz,{case % 3},{('train', 'val', 'test')[min(case // 3, 2)]}")
+    (tmp_path / "data" / "labels.csv").write_text("\n".join(lines) + "\n")
+    ask = ["train", "volume_classes", "--data", f"csv:{tmp_path / 'data'}", "--ordinal"]
+    more = [*SMALL[:-4], "--accelerator", "cpu", "--fit", "crop", "--size", 8, 8, 8, "--shift", 1]
+    code, _, err = lean3d(*ask, "--out", tmp_path / "run", *more)
+    assert code == 0, err
+    split = json.loads((tmp_path / "run" / "recipe.json").read_text())["split"]
+    assert {name: len(cases) for name, cases in split.items()} == dict(train=3, held_out=3, test=6)
+    code, out, err = lean3d("evaluate", tmp_path / "run")
+    assert code == 0, err
+    assert last_json(out)["cases"] == 6
+    assert "weighted kappa" in out
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [("csv:{}", "labels.csv"), ("classes:{}/dark", "of a class"), ("{}", "expected images/")],
+)
+def test_data_without_classes_are_one_sentence(refused, folders, tmp_path, data, words):
+    ask = "train", "volume_classes", "--data", data.format(folders), "--out", tmp_path / "run"
+    assert words in refused(*ask, *SMALL)
+    assert not (tmp_path / "run").exists()
