@@ -207,3 +207,25 @@ def test_refuses_sizes_and_axes_that_are_none():
         DataError, match="at least one sample and a seed of 0 or more, got 1 and -1"
     ):
         PatchDataset(volumes, (2, 2, 2), 1, seed=-1)
+
+
+def test_crops_around_the_middle_move_by_as_much_as_asked():
+    volume = numbered(20, 20, 20, channels=1)
+    still = PatchDataset([volume], (8, 8, 8), 4, middle=0)
+    assert all(torch.equal(x, volume.image[:, 6:14, 6:14, 6:14]) for x, _ in still)
+    moved = PatchDataset([volume], (8, 8, 8), 200, middle=2)
+    corners = np.array([np.unravel_index(int(x[0, 0, 0, 0]), (20, 20, 20)) for x, _ in moved])
+    assert set(corners.ravel()) == {4, 5, 6, 7, 8}
+    # a volume that is smaller than the crop is padded, and may move as well
+    x, y = PatchDataset([numbered(4, 4, 4, channels=1)], (8, 8, 8), 1, middle=5)[0]
+    assert x.shape[1:] == y.shape == (8, 8, 8)
+
+
+def test_turned_crops_keep_image_and_label_together():
+    crops = list(PatchDataset([numbered(6, 6, 6, channels=1)], (6, 6, 6), 300, turns=True))
+    assert len({tuple(x.flatten()[:7].tolist()) for x, _ in crops}) == 24
+    for x, y in crops:
+        assert torch.equal((x[0] % 7).long(), y)
+        assert y.dtype == torch.int64
+    with pytest.raises(DataError, match="equal sides"):
+        PatchDataset([numbered(6, 6, 6, channels=1)], (6, 6, 4), 1, turns=True)

@@ -110,7 +110,12 @@ def test_optimizers_take_their_settings_and_leave_frozen_weights_out():
 
 
 @pytest.mark.parametrize(
-    ("schedule", "shares"), [("constant", [1, 1, 1, 1]), ("cosine", [1, 0.8536, 0.5, 0.1464])]
+    ("schedule", "shares"),
+    [
+        ("constant", [1, 1, 1, 1]),
+        ("cosine", [1, 0.8536, 0.5, 0.1464]),
+        ("steps", [1, 1, 0.1, 0.01]),
+    ],
 )
 def test_the_learning_rate_follows_its_schedule_to_the_last_epoch(schedule, shares):
     task = Segmentation(nn.Conv3d(1, 2, 3), 2, lr=0.1, schedule=schedule)
@@ -173,7 +178,7 @@ def test_refuses_a_model_that_changes_the_size():
         (dict(num_classes=3, class_names=["a", "b"]), "3 different class names"),
         (dict(num_classes=2, loss="focal"), "focal"),
         (dict(num_classes=2, optimizer="lion"), "lion"),
-        (dict(num_classes=2, schedule="linear"), "linear.*constant, cosine and plateau"),
+        (dict(num_classes=2, schedule="linear"), "linear.*constant, cosine, plateau and steps"),
     ],
 )
 def test_refuses_what_it_cannot_use(bad, message):

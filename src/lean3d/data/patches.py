@@ -95,6 +95,9 @@ class PatchDataset(_Crops):
         per_epoch: Crops per epoch. Crop i is the same whenever it is asked for.
         flips: Spatial axes (0 D, 1 H, 2 W) along which every second crop is mirrored.
         min_foreground: Minimum share of a crop that is not class 0; else the best of ten is taken.
+        middle: Take crops around the middle of a volume, moved by at most this many voxels along
+            every axis; None takes them anywhere.
+        turns: Rotate crops by right angles, about each axis in turn; sides must be equal.
 
     Shape: (C, d, h, w) float32 and (d, h, w) int64.
     """
@@ -107,6 +110,8 @@ class PatchDataset(_Crops):
         seed: int = 0,
         flips: tuple[int, ...] = (),
         min_foreground: float = 0.0,
+        middle: int | None = None,
+        turns: bool = False,
     ):
         super().__init__(volumes, per_epoch, seed, min_foreground)
         if len(patch) != 3 or min(patch) < 1 or not set(flips) <= {0, 1, 2}:
@@ -114,18 +119,35 @@ class PatchDataset(_Crops):
                 "PatchDataset takes a patch (d, h, w) of at least 1 voxel and flips among axes "
                 f"0, 1, 2, got {patch} and {flips}"
             )
-        self.patch, self.flips = patch, flips
+        if turns and len(set(patch)) != 1:
+            raise DataError(f"PatchDataset rotates patches of equal sides, got {patch}")
+        self.patch, self.flips, self.middle, self.turns = patch, flips, middle, turns
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         random = self.random(index)
         image, label = self._richest(random)
         mirrored = [axis for axis in self.flips if random.random() < 0.5]
-        return image.flip([1 + axis for axis in mirrored]), label.flip(mirrored)
+        image, label = image.flip([1 + axis for axis in mirrored]), label.flip(mirrored)
+        for first, second in ((0, 1), (1, 2), (0, 2)) if self.turns else ():
+            times = int(random.integers(4))
+            image = image.rot90(times, (1 + first, 1 + second))
+            label = label.rot90(times, (first, second))
+        return image.contiguous(), label.contiguous()
 
     def _draw(
         self, volume: Volume, target: list[int] | None, random: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        return _crop(volume.image, volume.label, self.patch, target, random)
+        if self.middle is None:
+            return _crop(volume.image, volume.label, self.patch, target, random)
+        assert volume.label is not None
+        image, label = volume.image, volume.label
+        for axis, length in enumerate(self.patch):
+            room = label.shape[axis] - length
+            start = room // 2 + int(random.integers(-self.middle, self.middle, endpoint=True))
+            start = min(max(start, 0), room) if room > 0 else start
+            image = _window(image, 1 + axis, start, length)
+            label = _window(label, axis, start, length)
+        return image.clone(), label.to(torch.int64, copy=True)
 
 
 class SliceDataset(_Crops):
@@ -187,7 +209,7 @@ class WholeVolumes(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         volume = self.volumes[index]
         assert volume.label is not None
-        return volume.image, volume.label
+        return volume.image, volume.label.long()
 
 
 def _targets(volume: Volume) -> np.ndarray:
@@ -227,7 +249,7 @@ def _crop(
         label = _window(label, axis, start, length)
     # a view would carry the whole volume to the loader's process
     whole = torch.contiguous_format
-    return image.clone(memory_format=whole), label.clone(memory_format=whole)
+    return image.clone(memory_format=whole), label.to(torch.int64, copy=True, memory_format=whole)
 
 
 def _start(size: int, length: int, at: int | None, random: np.random.Generator) -> int:

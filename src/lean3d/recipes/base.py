@@ -48,8 +48,9 @@ class Recipe:
         lr: Learning rate.
         weight_decay: L2 penalty.
         momentum: Of sgd only.
-        schedule: Of the learning rate: constant, half a cosine to 0 at the last epoch, or a tenth
-            at every plateau of the validation loss, three times at most.
+        schedule: Of the learning rate: constant, half a cosine to 0 at the last epoch, a tenth at
+            every plateau of the validation loss, three times at most, or steps: a tenth at half
+            and again at three quarters of the epochs.
         warmup: Steps over which the learning rate rises to its value.
         epochs: Passes over the training set.
         patience: Stop after this many epochs without a better score; never by default.
@@ -89,7 +90,7 @@ class Recipe:
     lr: float = 1e-3
     weight_decay: float = 0.0
     momentum: float = 0.9
-    schedule: Literal["constant", "cosine", "plateau"] = "constant"
+    schedule: Literal["constant", "cosine", "plateau", "steps"] = "constant"
     warmup: int = 0
     epochs: int = 20
     patience: int | None = None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from lean3d.data import (
@@ -91,7 +92,7 @@ def datasets(recipe: Recipe, stored: Stored | None = None) -> tuple[Dataset, Dat
 def _(recipe: SegmentationRecipe, stored: Stored | None = None) -> tuple[Dataset, Dataset]:
     if recipe.data in SHAPES:
         return _shapes(recipe)
-    train, val = volumes(recipe, stored)
+    train, val = ([_small(v) for v in part] for part in volumes(recipe, stored))
     num = recipe.train_samples, recipe.val_samples
     kept: dict[str, Any] = dict(min_foreground=recipe.min_foreground)
     whole = WholeVolumes(val) if recipe.whole_cases else None
@@ -103,9 +104,15 @@ def _(recipe: SegmentationRecipe, stored: Stored | None = None) -> tuple[Dataset
             whole or SliceDataset(val, recipe.axes, size, num[1], recipe.seed + 1, **kept),
         )
     patch = triple(recipe.patch, "patch")
+    still = None if recipe.middle is None else 0
     return (
-        PatchDataset(train, patch, num[0], recipe.seed, flips=recipe.flips, **kept),
-        whole or PatchDataset(val, patch, num[1], recipe.seed + 1, **kept),
+        PatchDataset(
+            *(train, patch, num[0], recipe.seed, recipe.flips),
+            middle=recipe.middle,
+            turns=recipe.turns,
+            **kept,
+        ),
+        whole or PatchDataset(val, patch, num[1], recipe.seed + 1, middle=still, **kept),
     )
 
 
@@ -189,6 +196,11 @@ def generated_cases(recipe: SegmentationRecipe) -> list[Case] | None:
         return Case(f"shape_{index:04}", read)
 
     return [case(index) for index in range(recipe.val_samples)]
+
+
+def _small(volume: Volume) -> Volume:
+    """Hold labels as bytes: there are at most 256 classes."""
+    return replace(volume, label=None if volume.label is None else volume.label.to(torch.uint8))
 
 
 def _shapes(recipe: SegmentationRecipe) -> tuple[Dataset, Dataset]:

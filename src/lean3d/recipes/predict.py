@@ -59,7 +59,9 @@ def predict_image(
         thin = [axis for axis, side in enumerate(image_CDHW.shape[1:]) if side == 1]
         axes = thin[:1] or recipe.axes
         return predict_slices(model, image_CDHW, window, axes=axes, **settings)
-    return predict_volume(model, image_CDHW, triple(recipe.patch, "patch"), **settings)
+    return predict_volume(
+        model, image_CDHW, triple(recipe.window or recipe.patch, "window"), **settings
+    )
 
 
 def to_mask(recipe: SegmentationRecipe, probabilities: Tensor) -> Tensor:

@@ -144,7 +144,7 @@ def _(
     cases = [*split.train, *split.held_out]
     found = survey(replace(case.read(None), name=case.name) for case in cases)
     recipe = _channels(_classes(recipe, found, tell), found)
-    recipe = replace(recipe, spacing_mm=recipe.spacing_mm or plan.spacing(found))
+    recipe = replace(recipe, spacing_mm=_spacing(recipe, found))
     recipe = _sizes(recipe, found, about, tell)
     if recipe.scaling is None:
         train = [case.name for case in split.train]
@@ -175,6 +175,10 @@ def _(
         recipe = replace(recipe, keep_depth=kept)
     recipe.check()
     return recipe
+
+
+def _spacing(recipe: SegmentationRecipe, found: Survey) -> Any:
+    return plan.spacing(found) if recipe.spacing_mm is None else recipe.spacing_mm
 
 
 def _named(recipe: SegmentationRecipe, about: Found) -> SegmentationRecipe:
@@ -281,12 +285,10 @@ def _tell_settings(recipe: SegmentationRecipe, tell: Say) -> None:
 def _said(scale: Scale | None) -> str:
     if scale is None:
         return "zero mean and unit variance in every scan"
+    moved = f"less {scale.mean:.4g}, divided by {scale.deviation:.4g}"
     if scale.high > 1e38:
-        return "as they are in the files"
-    return (
-        f"clipped to {scale.low:g} .. {scale.high:g}, less {scale.mean:.4g}, "
-        f"divided by {scale.deviation:.4g}"
-    )
+        return moved if (scale.mean, scale.deviation) != (0, 1) else "as they are in the files"
+    return f"clipped to {scale.low:g} .. {scale.high:g}, {moved}"
 
 
 def _lines(say: Say | None) -> Say:

@@ -180,7 +180,7 @@ class Segmenter:
         return predict_labels(
             [model for model, _ in self.members],
             images,
-            triple(self.recipe.patch, "patch"),
+            triple(self.recipe.window or self.recipe.patch, "window"),
             progress=self.progress,
             out=out,
             **self._settings(),

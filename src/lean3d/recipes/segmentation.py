@@ -24,8 +24,8 @@ class SegmentationRecipe(Recipe):
         validate: On crops of the held-out cases, or on whole held-out cases, window by window.
         regions: Learn these unions of classes, which may be nested, with a sigmoid each: a name and
             its classes, from the outermost, such as WT=1,2,3 TC=2,3 ET=3.
-        spacing_mm: Resample to voxels of this size, one number or three for d h w; by default the
-            files' own, or their median where they differ.
+        spacing_mm: Resample to voxels of this size, one number or three for d h w; by default their
+            median; no number keeps each file's own.
         intensity: How the voxels of each channel, or of all, become inputs: percentiles (clipped to
             those of the training set's foreground, less its mean, by its deviation), window (see
             hu), zscore (zero mean and unit variance in every scan), or none; auto is percentiles
@@ -43,6 +43,10 @@ class SegmentationRecipe(Recipe):
             equal lengths along all axes.
         axes: Slices only: cut across 0 (axial), 1 (coronal), 2 (sagittal).
         flips: Volumes only: axes along which every second crop is mirrored.
+        turns: Volumes only: rotate crops of equal sides by right angles.
+        middle: Volumes only: take crops around the middle, moved by at most this many voxels; those
+            of validation are not moved. Anywhere by default.
+        window: Volumes only: size of the windows of prediction; that of the crops by default.
         min_foreground: Minimum share of a training crop that is not background.
         loss: The loss to minimise.
         background: Count class 0 in the Dice loss.
@@ -66,6 +70,9 @@ class SegmentationRecipe(Recipe):
     blocks: int | None = None
     axes: tuple[int, ...] = (0, 1, 2)
     flips: tuple[int, ...] = ()
+    turns: bool = False
+    middle: int | None = None
+    window: tuple[int, ...] = ()
     min_foreground: float = 0.01
     loss: Literal["dice", "ce", "dice_ce"] = "dice_ce"
     background: bool = True
@@ -108,7 +115,7 @@ class SegmentationRecipe(Recipe):
     @property
     def sides_mm(self) -> tuple[float, float, float] | None:
         """The spacing along d, h, w."""
-        if self.spacing_mm is None:
+        if self.spacing_mm is None or self.spacing_mm == ():
             return None
         given = self.spacing_mm
         sides = (given,) * 3 if isinstance(given, int | float) else tuple(given)
@@ -131,6 +138,12 @@ class SegmentationRecipe(Recipe):
             self.refuse("blocks", "is 1 or more, and only volumes have them")
         if self.patch and (len(self.patch) not in (2, 3) or min(self.patch) < 1):
             self.refuse("patch", "is h w for slices or d h w for volumes")
+        if len(self.window) not in (0, 3) or (self.window and min(self.window) < 1):
+            self.refuse("window", "is d h w")
+        if (self.middle or 0) < 0:
+            self.refuse("middle", "is 0 or more voxels")
+        if self.turns and self.patch and (len(self.patch) != 3 or len(set(self.patch)) != 1):
+            self.refuse("turns", "needs a patch of three equal sides")
         self._check_scales()
         if self.folds < 2:
             self.refuse("folds", "must be 2 or more")
@@ -144,7 +157,7 @@ class SegmentationRecipe(Recipe):
 
     def _check_scales(self) -> None:
         sides = self.spacing_mm if isinstance(self.spacing_mm, tuple) else (self.spacing_mm or 1,)
-        if len(sides) not in (1, 3) or self.spacing_mm == 0 or not min(sides) > 0:
+        if sides and (len(sides) not in (1, 3) or self.spacing_mm == 0 or not min(sides) > 0):
             self.refuse("spacing_mm", "is one number above 0, or three for d h w")
         if self.hu is not None and (len(self.hu) != 2 or not self.hu[0] < self.hu[1]):
             self.refuse("hu", "is a lower and an upper value, such as -200 250")

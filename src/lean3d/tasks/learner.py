@@ -13,7 +13,9 @@ from lean3d.tasks.layout import channels_last, channels_last_
 __all__ = ["Learner", "check_classes"]
 
 Optimizer = Literal["adam", "sgd"]
-Schedule = Literal["constant", "cosine", "plateau"]
+Schedule = Literal["constant", "cosine", "plateau", "steps"]
+# schedules that the epoch decides; shares of the epochs at which "steps" divides the rate by ten
+BY_EPOCH, STEPS = ("cosine", "steps"), (0.5, 0.75)
 
 
 class Learner(pl.LightningModule):
@@ -23,8 +25,9 @@ class Learner(pl.LightningModule):
 
     Args:
         momentum: Of sgd only.
-        schedule: Of the learning rate: constant; half a cosine to 0 at the last epoch; or a tenth
-            whenever val_loss has not fallen for three epochs, three times at most.
+        schedule: Of the learning rate: constant; half a cosine to 0 at the last epoch; a tenth
+            whenever val_loss has not fallen for three epochs, three times at most; or in steps, a
+            tenth from half of the epochs on and a hundredth from three quarters on.
         warmup: Steps over which the rate rises to that of the schedule.
         channels_last: Keep kernels and inputs channels last in memory.
     """
@@ -58,7 +61,7 @@ class Learner(pl.LightningModule):
     def on_train_batch_start(self, batch: Any, index: int) -> None:
         if self.global_step <= self.warmup and self.warmup:
             share = (self.global_step + 1) / (self.warmup + 1)
-            share *= self._share(self.current_epoch) if self.schedule == "cosine" else 1
+            share *= self._share(self.current_epoch) if self.schedule in BY_EPOCH else 1
             for group in self.trainer.optimizers[0].param_groups:
                 group["lr"] = share * self.lr
 
@@ -84,7 +87,10 @@ class Learner(pl.LightningModule):
         return torch.optim.SGD(trained, self.lr, self.momentum, weight_decay=self.weight_decay)
 
     def _share(self, epoch: int) -> float:
-        return (1 + math.cos(math.pi * epoch / (self.trainer.max_epochs or 1))) / 2
+        passed = epoch / (self.trainer.max_epochs or 1)
+        if self.schedule == "steps":
+            return 0.1 ** sum(passed >= step for step in STEPS)
+        return (1 + math.cos(math.pi * passed)) / 2
 
 
 def check_classes(owner: object, num_classes: int, names: list[str], what: str = "") -> None:

@@ -1,0 +1,39 @@
+"""Lung nodules of LIDC-IDRI: Yang et al., ACS, arXiv:1911.10477, Sec 4.2 and Table 4."""
+
+from lean3d.recipes.registry import register_recipe
+from lean3d.recipes.segmentation import SegmentationRecipe
+
+__all__ = ["lidc"]
+
+
+@register_recipe
+def lidc() -> SegmentationRecipe:
+    """Segment lung nodules as ACS does (Table 4): give --data lidc:DIR.
+
+    A nodule is drawn at random for every crop, where the paper takes each once an epoch.
+    """
+    return SegmentationRecipe(
+        name="lidc",
+        data="",
+        num_classes=2,
+        model="acs:fcn_resnet18",
+        convert="acs",
+        weights="pretrained",
+        spacing_mm=(),
+        # grey values from 0 to 255 become -1 .. 0, as in the authors' code
+        scaling=(-3e38, 3e38, 255.0, 255.0),
+        patch=(48, 48, 48),
+        middle=5,
+        turns=True,
+        flips=(0, 1, 2),
+        min_foreground=0.0,
+        # four fifths of 2,635 nodules, and the others
+        train_samples=2108,
+        val_samples=527,
+        loss="dice",
+        lr=1e-3,
+        weight_decay=1e-4,
+        schedule="steps",
+        epochs=100,
+        batch_size=8,
+    )
