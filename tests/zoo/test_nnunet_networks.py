@@ -131,6 +131,7 @@ def test_plans_name_a_network_of_lean3d(tmp_path):
     arguments = planned["architecture"]["arch_kwargs"]
     model = network(input_channels=1, num_classes=2, deep_supervision=False, **arguments)
     model.decoder.deep_supervision = False
+    assert not hasattr(model, "initialize")
     assert model(torch.randn(1, 1, 8, 8, 8)).shape == (1, 2, 8, 8, 8)
     with pytest.raises(RunError, match="nnUNetTrainerNoDeepSupervision"):
         network(1, 2, True, **arguments)

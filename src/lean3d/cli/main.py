@@ -38,6 +38,7 @@ COMMANDS = {
     "count": "parameters, multiply-adds and bytes of a model",
     "export": "a network, or the step of a stream, as a file for other runtimes",
     "optimize": "the fastest equal network on this machine, found by measuring",
+    "share": "a run to give away: its weights, recipe and a card; to the Hugging Face Hub",
     "bench": "two models timed side by side, and where their time goes",
     "load": "what a file of published weights is, and the network it belongs to",
     "demo": "train, convert, compare and predict on a real brain in a few minutes",

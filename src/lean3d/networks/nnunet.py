@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lean3d.errors import DataError, RunError
 from lean3d.files import write_text
@@ -18,6 +18,19 @@ from lean3d.networks.network import Network
 __all__ = ["edit_plans", "network"]
 
 HERE = "lean3d.networks.nnunet.network"
+
+
+class ForNNUNet(nn.Module):
+    """A network whose own methods nnU-Net does not call: it would initialise the weights again."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+        # nnU-Net switches deep supervision off there
+        self.decoder = SimpleNamespace(deep_supervision=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x)
 
 
 def network(
@@ -37,11 +50,7 @@ def network(
             "-tr nnUNetTrainerNoDeepSupervision"
         )
     ends: Any = dict(in_channels=input_channels, num_classes=num_classes)
-    model = Network(**{"segment": True, **settings, **ends}).build().model
-    if not hasattr(model, "decoder"):
-        # nnU-Net switches deep supervision off there
-        vars(model)["decoder"] = SimpleNamespace(deep_supervision=False)
-    return model
+    return ForNNUNet(Network(**{"segment": True, **settings, **ends}).build().model)
 
 
 def edit_plans(

@@ -6,14 +6,18 @@ from typing import Any, Literal
 
 from torch import nn
 
+from lean3d.checkpoints.read import read_file
 from lean3d.errors import RunError
+from lean3d.optional import require
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.build import build_model, build_task
 from lean3d.train.checkpoints import load_checkpoint
 from lean3d.weights import check_weights
 
-__all__ = ["load_run", "read_recipe", "read_record"]
+__all__ = ["WEIGHTS", "load_run", "read_recipe", "read_record"]
 
+# of a shared run, see lean3d.recipes.share
+WEIGHTS = "model.safetensors"
 # largest size in bytes of a recipe.json that is read
 LONGEST = 1 << 24
 
@@ -25,11 +29,28 @@ def load_run(
     folder = Path(folder)
     recipe = read_recipe(folder)
     task = build_task(recipe, build_model(recipe).model)
+    if (folder / WEIGHTS).is_file() and not (folder / "checkpoints").is_dir():
+        _load_shared(task.model, folder / WEIGHTS)
+        return task.model.eval(), recipe
     path = folder / "checkpoints" / f"{checkpoint}.ckpt"
     weights = load_checkpoint(path, task)["state_dict"]
     check_weights(path, weights, task.state_dict())
     task.load_state_dict(weights)
     return task.model.eval(), recipe
+
+
+def _load_shared(model: nn.Module, path: Path) -> None:
+    """Fill a model from the weights of a run that was written to be shared."""
+    tensors = read_file(path)
+    load = require("safetensors.torch", extra="hub").load_model
+    check_weights(path, tensors, {**tensors, **model.state_dict()})
+    try:
+        load(model, str(path))
+    except RuntimeError as error:  # names of tensors, or shapes
+        line = str(error).splitlines()[-1].strip()
+        raise RunError(
+            f"{path} was written for another model than its recipe.json: {line}"
+        ) from error
 
 
 def read_recipe(folder: Path) -> Recipe:

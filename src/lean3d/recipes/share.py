@@ -1,0 +1,179 @@
+"""A finished run as a folder to give away, on the Hugging Face Hub or anywhere else.
+
+The folder holds recipe.json, model.safetensors and a card, README.md; it is a run folder for every
+command that uses one.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from lean3d.errors import DataError, RunError
+from lean3d.files import write_text, write_whole
+from lean3d.optional import require
+from lean3d.recipes.base import Recipe
+from lean3d.recipes.load import WEIGHTS, load_run, read_recipe, read_record
+
+__all__ = ["from_hub", "push_to_hub", "save_pretrained"]
+
+CARD, RECORD = "README.md", "recipe.json"
+TAGS = ["lean3d", "3d-cnn"]
+PIPELINES = {"segmentation": "image-segmentation", "classification": "video-classification"}
+# of a session, on which results depend
+KEPT = "lean3d", "torch", "commit", "hardware", "date"
+
+
+def save_pretrained(run: str | Path, folder: str | Path, *, license: str, name: str = "") -> Path:
+    """Write a run to an empty folder: its recipe, its best weights and a card that describes it.
+
+    Args:
+        license: Of the weights, as the Hub names it, such as "apache-2.0" or "cc-by-nc-4.0".
+        name: Title of the card; the folder's name by default.
+
+    Raises:
+        RunError: `run` is no finished run, or the folder holds files already.
+    """
+    run, folder = Path(run), Path(folder)
+    if not license.strip():
+        raise RunError("a shared run needs the license of its weights, such as apache-2.0")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder} is not an empty folder; give another")
+    save = require("safetensors.torch", extra="hub").save_model
+    model, recipe = load_run(run)
+    record = read_record(run)
+    card = _card(model, recipe, record, _scores(run), license.strip(), name or folder.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    with write_whole(folder / WEIGHTS) as temporary:
+        save(model, str(temporary), metadata={"format": "pt"})
+    write_text(folder / RECORD, json.dumps(_public(record), indent=1) + "\n")
+    write_text(folder / CARD, card)
+    return folder
+
+
+def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = False) -> str:
+    """Upload what `save_pretrained` wrote, and return its address.
+
+    Args:
+        repo_id: "user/name"; you are logged in, or HF_TOKEN is set.
+
+    Raises:
+        RunError: it is no such folder, or the Hub refuses it.
+    """
+    folder = Path(folder)
+    if missing := [n for n in (CARD, RECORD, WEIGHTS) if not (folder / n).is_file()]:
+        raise RunError(f"{folder} has no {missing[0]}; write it with save_pretrained first")
+    hub = require("huggingface_hub", extra="hub")
+    try:
+        api = hub.HfApi()
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=repo_id, folder_path=folder, allow_patterns=[CARD, RECORD, WEIGHTS]
+        )
+    except Exception as error:  # the network, a token, or a name that is not allowed
+        raise RunError(f"cannot push {folder} to {repo_id}: {_line(error)}") from error
+    return f"https://huggingface.co/{repo_id}"
+
+
+def from_hub(repo_id: str, *, revision: str | None = None) -> Path:
+    """Download a shared run, and return its folder, for `load_run` and for every command.
+
+    Args:
+        revision: A branch, tag or commit.
+
+    Raises:
+        DataError: there is none, or the Hub cannot be reached.
+        RunError: its network is a function, which would be code to run.
+    """
+    hub = require("huggingface_hub", extra="hub")
+    try:
+        found = hub.snapshot_download(
+            repo_id, revision=revision, allow_patterns=[CARD, RECORD, WEIGHTS]
+        )
+    except Exception as error:
+        raise DataError(f"cannot get {repo_id} from the Hub: {_line(error)}") from error
+    folder = Path(found)
+    recipe = read_recipe(folder)
+    if is_code(recipe.model):
+        raise RunError(
+            f"{repo_id} needs the code {recipe.model}, which is not in it; get it from the authors "
+            f"and load {folder}"
+        )
+    return folder
+
+
+def is_code(reference: str) -> bool:
+    """Whether a reference names a function or a file on one machine."""
+    prefix, colon, _ = reference.partition(":")
+    return bool(colon) and prefix not in ("timm", "torchvision", "smp", "acs", "monai")
+
+
+def _public(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the record without the names of cases and places on the machine that trained."""
+    recipe = record["recipe"]
+    names = "fresh_weights", "weights", "sessions"
+    kept: dict[str, Any] = {key: record[key] for key in names if key in record}
+    named: dict[str, Any] = {
+        k: Path(recipe[k]).name for k in ("data", "start_from") if recipe.get(k)
+    }
+    start: dict[str, Any] = dict.fromkeys(("weights", "weights_part", "format"))
+    return {"recipe": recipe | named | start, **kept}
+
+
+def _scores(run: Path) -> dict[str, Any]:
+    path = run / "metrics.json"
+    if not path.is_file():
+        return {}
+    found = json.loads(path.read_text())
+    best = found["epochs"][found["best_epoch"] - 1]
+    return {k: v for k, v in best.items() if k.startswith("val_") and v is not None}
+
+
+def _card(
+    model: nn.Module,
+    recipe: Recipe,
+    record: dict[str, Any],
+    scores: dict[str, Any],
+    license: str,
+    name: str,
+) -> str:
+    hub = require("huggingface_hub", extra="hub")
+    about = hub.ModelCardData(
+        license=license,
+        library_name="lean3d",
+        tags=TAGS,
+        pipeline_tag=PIPELINES.get(recipe.task),
+    )
+    size = " x ".join(map(str, (recipe.in_channels, *recipe.input_size)))
+    params = sum(p.numel() for p in model.parameters())
+    lines = ["---", about.to_yaml().strip(), "---", "", f"# {name}", ""]
+    lines += [
+        f"A network for {recipe.task} of {recipe.sample}, {params:,} parameters, trained with "
+        f"lean3d by the recipe `{recipe.name}`.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| network | `{recipe.model}` |",
+        f"| conversion | {recipe.convert or 'none'} |",
+        f"| input | {size} |",
+        f"| classes | {', '.join(recipe.names)} |",
+        f"| started from | {record.get('weights') or 'random weights, or another run'} |",
+        f"| license | {license} |",
+    ]
+    lines += ["", "## Use", "", "```python", "from lean3d.recipes.load import load_run"]
+    lines += ["from lean3d.recipes.share import from_hub", ""]
+    lines += ['model, recipe = load_run(from_hub("USER/NAME"))', "```"]
+    if scores:
+        lines += ["", "## Scores on the cases held out", "", "| | |", "|---|---|"]
+        lines += [f"| {key.removeprefix('val_')} | {value:.4f} |" for key, value in scores.items()]
+    lines += ["", "## Where it was trained", "", "| | |", "|---|---|"]
+    session = (record.get("sessions") or [{}])[-1]
+    lines += [f"| {key} | {session[key]} |" for key in KEPT if session.get(key)]
+    if (conversion := getattr(model, "conversion", None)) is not None:
+        lines += ["", "## The conversion", "", "```text", str(conversion), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
