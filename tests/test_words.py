@@ -57,6 +57,18 @@ def prose(source: str) -> Iterator[tuple[int, str]]:
             yield token.start[0], token.string
 
 
+def messages(source: str) -> Iterator[tuple[int, str]]:
+    """Yield the first line and the text of every sentence in the code: errors and what is shown."""
+    tree = ast.parse(source)
+    told = {text for _, text in prose(source)}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Constant(value=str(text)) if (
+                " " in text and " ".join(text.split()) not in told
+            ):
+                yield node.lineno, " ".join(text.split())
+
+
 def found(pattern: str, text: str) -> bool:
     return re.search(rf"\b({pattern})\b", text, re.IGNORECASE) is not None
 
@@ -74,6 +86,24 @@ def lines() -> list[tuple[str, str]]:
 @pytest.mark.parametrize("pattern", PLAIN)
 def test_docstrings_and_comments_use_plain_terms(pattern):
     places = [place for place, text in lines() if found(pattern, text)]
+    assert not places, f"use instead of {pattern!r}: {PLAIN[pattern]}"
+
+
+@cache
+def sentences() -> list[tuple[str, str]]:
+    paths = sorted((ROOT / "src/lean3d").rglob("*.py"))
+    return [
+        (f"{path.relative_to(ROOT)}:{line}", text)
+        for path in paths
+        if "conversion" not in path.parts
+        for line, text in messages(path.read_text())
+    ]
+
+
+@pytest.mark.parametrize("pattern", sorted(PLAIN.keys() - {"looks? (ahead|at the past)"}))
+def test_messages_use_plain_terms(pattern):
+    """A layer that looks ahead is called so: the refusal of a stream is searched for by it."""
+    places = [place for place, text in sentences() if found(pattern, text)]
     assert not places, f"use instead of {pattern!r}: {PLAIN[pattern]}"
 
 

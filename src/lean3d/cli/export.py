@@ -104,7 +104,7 @@ def _export_step(asked: Export, out: Path) -> None:
                 f"{out} would give outputs up to {apart:.1e} from the model's; nothing was written"
             )
         size = temporary.stat().st_size
-    print(f"{out}: a step of {live.chunk} frame(s), answers {live.delay} frames late")
+    print(f"{out}: a step of {live.chunk} frame(s), outputs delayed by {live.delay}")
     print(f"  in   {', '.join(exported.inputs)}")
     print(f"  out  {', '.join(exported.outputs)}")
     print(f"  equal to the model over {STEPS} steps of two streams, to {apart:.1e}")

@@ -33,7 +33,7 @@ COMMANDS = {
     "predict": "segment an image with a trained run",
     "segment": "segment neurons in a volume of any size with a run of affinities",
     "stream": "name what happens in a video, frame by frame, while it runs",
-    "convert": "turn a 2D model into 3D, and show how that was proven",
+    "convert": "turn a 2D model into 3D, and show how that was checked",
     "models": "the networks that can be named, what they are and where they come from",
     "count": "parameters, multiply-adds and bytes of a model",
     "export": "a network, or the step of a stream, as a file for other runtimes",

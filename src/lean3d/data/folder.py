@@ -101,7 +101,7 @@ def _channels(paths: list[Path]) -> ImagePath:
     for number, path in enumerate(paths):
         if not stem(path).endswith(f"_{number:04}"):
             raise DataError(
-                f"{path} stands where channel {number:04} of its case should be; "
+                f"{path} is where channel {number:04} of its case should be; "
                 "number the channels of a case from _0000 without gaps"
             )
     return tuple(paths)

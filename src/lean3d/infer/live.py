@@ -152,6 +152,6 @@ def _probabilities(scores: Tensor) -> Tensor:
     if not isinstance(scores, Tensor) or scores.ndim != 2:
         shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise ShapeError(
-            f"a live session needs a classifier, whose answer to a frame is (B, K), got {shape}"
+            f"a live session needs a classifier, whose output for a frame is (B, K), got {shape}"
         )
     return scores.float().softmax(1).cpu()

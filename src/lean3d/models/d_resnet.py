@@ -144,7 +144,7 @@ class DResNet(nn.Module):
 
 @register_models(
     {f"d_resnet_{depth}": dict(depth=depth) for depth in (18, 50, 101)},
-    "Dissected ResNet of {depth} layers: sees the previous feature maps, never the next",
+    "Dissected ResNet of {depth} layers: causal, reads previous feature maps alone",
     "D3D, arXiv:2009.14639, Table 1",
     (1, 3, 19, 112, 112),
 )

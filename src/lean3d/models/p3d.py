@@ -68,7 +68,7 @@ def _block(in_channels: int, channels: int, stride: int, middle: nn.Module) -> R
 
 @register_models(
     {f"p3d_{depth}": dict(depth=depth) for depth in DEPTHS},
-    "Pseudo-3D ResNet of {depth} layers: 1x3x3 and 3x1x1, blocks A, B and C by turns",
+    "Pseudo-3D ResNet of {depth} layers: 1x3x3 and 3x1x1, blocks A, B and C alternating",
     "P3D, Qiu et al., ICCV 2017, Sec 3",
     (1, 3, 16, 160, 160),
 )

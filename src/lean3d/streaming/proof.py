@@ -88,7 +88,7 @@ def check_causal(model: nn.Module, clip_BCTHW: Tensor) -> None:
     guilty = next((seen[number] for number in suspects if framed[number]), None)
     if guilty is not None:
         raise LeanError(
-            f"stream: {guilty.name} looks ahead: its answer for a frame changes with the frames "
+            f"stream: {guilty.name} looks ahead: its output for a frame changes with the frames "
             "that follow. Make the model causal, lean3d.convert(model, lean3d.Dissect()), or keep "
             "it and wait for those frames, stream(model, wait=True) or --wait"
         )
@@ -137,7 +137,7 @@ def check_steps_equal_clip(live: Any, clip_BCTHW: Tensor) -> None:
         guilty = first_apart(whole, parts)
         where = f"; the first layer that differs is {guilty.name}" if guilty else ""
         raise LeanError(
-            "stream: stepping through a random clip does not give the answers of the clip"
+            "stream: stepping through a random clip does not give the outputs of the clip"
             f"{where}. It mixes frames and keeps none: lean3d.ops has causal convolutions and "
             "pools, lean3d.ops.memory what a layer of your own needs"
         )
@@ -191,7 +191,7 @@ def check_steps_equal_video(live: Any, video_BCTHW: Tensor) -> None:
     apart = max(difference(y, there(z, y.shape[1])) for y, z in pairs)
     if not apart <= 1:
         raise LeanError(
-            "stream(wait=True): the answers to a random video are not those of the network's pass "
+            "stream(wait=True): the outputs for a random video are not those of the network's pass "
             "over it; something in its forward depends on how many frames a step has"
         )
 

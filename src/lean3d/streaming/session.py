@@ -141,7 +141,7 @@ class Stream(nn.Module):
         The next `delay` steps return the outputs still due, whatever frames they are given.
         """
         if not self.waits:
-            raise LeanError("end is for stream(wait=True); a causal network owes no answers")
+            raise LeanError("end is for stream(wait=True); a causal network has no outputs to come")
         check_after(after)
         ends = chosen(which, check_clock(state, "end"), "end")
         return {**state, "end": torch.where(ends, state["t"] + after, state["end"])}

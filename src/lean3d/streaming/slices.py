@@ -68,7 +68,7 @@ def in_time(step: Frames, x: Tensor, part: Any, function: Any) -> Tensor:
     if (start, stop, part.step) == (-1, None, None):
         return over_time(step, x, last)
     if start < 0 or (stop is not None and stop >= 0):
-        step.refuse(function, "takes so many frames, not all but so many")
+        step.refuse(function, "takes a number of frames that is not all but a few")
     return walked(step, x, Window(1, part.step or 1, -int(start), stop or 0))
 
 
@@ -87,7 +87,7 @@ def narrow(step: Frames, x: Tensor, dim: int, start: int, length: int) -> Tensor
     if not isinstance(frames, Timed) or axis != frames.axis:
         return marked(x.narrow(axis, start, length), frames)
     if not isinstance(length, Length) or length.times != 1:
-        step.refuse(torch.narrow, "takes so many frames, not all but so many")
+        step.refuse(torch.narrow, "takes a number of frames that is not all but a few")
     # all frames from `start` on, and `short` more, with `short` negative
     stop = start + length.short
     return in_time(step, x, slice(start, stop if stop else None), torch.narrow)
