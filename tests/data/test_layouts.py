@@ -109,6 +109,7 @@ def test_nodules_of_lidc_have_masks_splits_and_malignancy(tmp_path):
     found = find_items(f"lidc:{lidc(tmp_path)}")
     assert [item.split for item in found.items] == ["train"] * 4 + ["test"]
     assert [item.target for item in found.items] == [(0,), (0,), None, (1,), (1,)]
+    assert found.target_names == ("benign", "malignant")
     volume = load_volume(found.items[0].image, found.items[0].label, num_classes=2)
     assert ((volume.image[0] > 200) == volume.label).all()
     (tmp_path / "nodule" / "LIDC-IDRI-0002_0.npz").unlink()

@@ -96,7 +96,7 @@ def _(
     recipe: VolumeClassificationRecipe, stored: Stored | None = None, say: Say | None = None
 ) -> VolumeClassificationRecipe:
     cases, about = class_cases(recipe)
-    names = recipe.class_names or about.class_names
+    names = recipe.class_names or about.target_names or about.class_names
     num = recipe.num_classes or len(names or ()) or max(case.target for case in cases) + 1
     if max(case.target for case in cases) >= num:
         raise RunError(f"{recipe.data} has more than {num} classes; give another --num-classes")

@@ -31,7 +31,8 @@ def lidc(folder: Path) -> Found:
         target = (CLASSES[level],) if level in CLASSES else None
         image, mask = Path(f"{path}:voxel"), Path(f"{path}:answer1")
         items.append(Item(path.stem, image, mask, target, "train" if split == "train" else "test"))
-    return Found(tuple(sorted(items, key=lambda item: item.name)), ("background", "nodule"))
+    ordered = tuple(sorted(items, key=lambda item: item.name))
+    return Found(ordered, ("background", "nodule"), target_names=("benign", "malignant"))
 
 
 def _split(folder: Path) -> Iterator[tuple[str, str]]:

@@ -45,16 +45,16 @@ class Found:
     Args:
         items: The scans, sorted by name.
         class_names: Names of all classes, background first.
+        target_names: Names of the classes of whole scans, if they are others.
         channel_names: Names of the channels, such as "CT".
         label_values: The values in the label files that are the classes 0, 1, ...
-        spacing_mm: Of (D, H, W), for files that do not say it.
     """
 
     items: tuple[Item, ...]
     class_names: tuple[str, ...] | None = None
     channel_names: tuple[str, ...] | None = None
     label_values: tuple[int, ...] | None = None
-    spacing_mm: tuple[float, float, float] | None = None
+    target_names: tuple[str, ...] | None = None
 
 
 Finder = TypeVar("Finder", bound=Callable[[Path], Found])
