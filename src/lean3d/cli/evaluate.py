@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -30,6 +30,12 @@ class Evaluate:
             along the axis of the largest spacing.
         lesion_iou: A lesion is found if its intersection over union with the prediction is above
             this; by any overlap by default.
+        clips: Of a video, at equal distances.
+        crops: Of a clip: 1 in the middle, or 3 along the longer side.
+        stride: Of a video, every window whose first frame is so far from the previous one.
+        whole: Of a video, all frames at once, as recurrent heads take them by default.
+        size: Height and width of a crop of a video; the recipe's by default.
+        average: Over the clips of a video: softmax (probabilities) or logits.
         no_surfaces: Leave out the distances of surfaces, the slowest of the scores.
         device: Where to compute, such as cuda; a GPU if there is one by default.
     """
@@ -43,6 +49,12 @@ class Evaluate:
     tolerance_mm: float | None = None
     lesion_iou: float = 0.0
     no_surfaces: bool = False
+    clips: int = 10
+    crops: Literal[1, 3] = 1
+    stride: int | None = None
+    whole: bool = False
+    size: int | None = None
+    average: Literal["softmax", "logits"] = "softmax"
     device: str | None = None
 
 
@@ -57,6 +69,12 @@ def main(argv: list[str]) -> None:
         tolerance_mm=asked.tolerance_mm,
         lesion_iou=asked.lesion_iou,
         surfaces=not asked.no_surfaces,
+        clips=asked.clips,
+        crops=asked.crops,
+        stride=asked.stride,
+        whole=asked.whole,
+        size=asked.size,
+        average=asked.average,
     )
     result = evaluate(
         asked.run,

@@ -33,6 +33,7 @@ class Videos:
 
     parts: dict[str, list[Recording]]
     times: dict[Path, FrameTimes]
+    folder: Path | None = None
 
 
 def clips(recipe: ClassificationRecipe) -> tuple[Dataset, Dataset]:
@@ -63,8 +64,11 @@ def look(recipe: ClassificationRecipe) -> Look:
     return Look(recipe.sides, recipe.crop, sides, recipe.flip, directed, **more)
 
 
-def videos(recipe: ClassificationRecipe) -> Videos:
+def videos(recipe: ClassificationRecipe, *, whole: bool = False) -> Videos:
     """Find the videos of a recipe and their frames; say on stderr what is left out.
+
+    Args:
+        whole: Leave data without parts whole, as the part "all".
 
     Raises:
         LeanError: they have other classes, or one of them is damaged.
@@ -75,14 +79,16 @@ def videos(recipe: ClassificationRecipe) -> Videos:
         _say(sentence)
     every = [recording for part in found.parts.values() for recording in part]
     skip = recipe.skip_damaged
-    whole, times, errors = with_times(every, found.folder, skip_damaged=skip)
+    readable, times, errors = with_times(every, found.folder, skip_damaged=skip)
     for error in errors[:NAMED]:
         _say(f"left out: {error}")
     if len(errors) > NAMED:
         _say(f"left out: {len(errors) - NAMED} more damaged videos")
-    kept = set(map(id, whole))
+    kept = set(map(id, readable))
     parts = {name: [r for r in own if id(r) in kept] for name, own in found.parts.items()}
-    return Videos(_parts(recipe, replace(found, parts=parts).check()), times)
+    if whole:
+        return Videos(parts, times, found.folder)
+    return Videos(_parts(recipe, replace(found, parts=parts).check()), times, found.folder)
 
 
 def _parts(recipe: ClassificationRecipe, found: Listing) -> dict[str, list[Recording]]:

@@ -1,6 +1,7 @@
 """How cases are predicted and scored."""
 
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,6 +24,12 @@ class Settings:
         lesion_iou: A lesion is found if its intersection over union with the prediction is above
             this.
         surfaces: Compute distances of surfaces, the slowest of the scores.
+        clips: Clips of a video, at equal distances.
+        crops: Crops of a clip: the middle, or three along the longer side.
+        stride: Instead of `clips`, every window whose first frame is so far from the previous one.
+        whole: Instead of clips, the whole video at once.
+        size: Height and width of a crop; those of the recipe by default.
+        average: What is averaged over the clips of a video: probabilities, or logits.
     """
 
     batch_size: int | None = None
@@ -31,6 +38,12 @@ class Settings:
     tolerance_mm: float | None = None
     lesion_iou: float = 0.0
     surfaces: bool = True
+    clips: int = 10
+    crops: Literal[1, 3] = 1
+    stride: int | None = None
+    whole: bool = False
+    size: int | None = None
+    average: Literal["softmax", "logits"] = "softmax"
 
     def check(self) -> None:
         """Refuse values that mean nothing, before the work.
@@ -38,7 +51,14 @@ class Settings:
         Raises:
             RunError: names the setting.
         """
+        cut = self.changed() & {"clips", "crops", "stride"}
         wrong = {
+            "clips is 1 or more": self.clips < 1,
+            "crops is 1 or 3": self.crops not in (1, 3),
+            "stride is 1 or more": self.stride is not None and self.stride < 1,
+            "size is 16 or more": self.size is not None and self.size < 16,
+            "average is softmax or logits": self.average not in ("softmax", "logits"),
+            f"whole has no {', no '.join(sorted(cut))}": self.whole and bool(cut),
             "batch_size is 1 or more": self.batch_size is not None and self.batch_size < 1,
             "overlap is a share from 0 up to, not including, 1": not 0 <= self.overlap < 1,
             "lesion_iou is a share from 0 up to, not including, 1": not 0 <= self.lesion_iou < 1,
