@@ -9,6 +9,7 @@ import pytest
 
 from lean3d.cli.main import main
 from lean3d.data import Neurites
+from lean3d.data.read import open_scan
 from lean3d.errors import LeanError
 from lean3d.metrics import instance_scores
 from lean3d.recipes import get_recipe
@@ -95,6 +96,9 @@ def test_the_command_prints_scores_and_writes_an_image_with_its_size(home, tmp_p
     (image,) = zarr.open_group(out, mode="r").attrs["ome"]["multiscales"]
     assert image["datasets"][0]["coordinateTransformations"][0]["scale"] == [10.0, 10.0, 10.0]
     assert not (tmp_path / "seg.zarr.work").exists()
+    scan = open_scan(out)
+    assert scan.grid.shape == SHAPE
+    np.testing.assert_allclose(scan.grid.spacing, (1e-5, 1e-5, 1e-5))
 
 
 def test_membrane_labels_are_cells_of_whole_sections(home, tmp_path):

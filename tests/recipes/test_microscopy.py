@@ -94,6 +94,26 @@ def test_thick_sections_are_left_alone_by_the_first_pools(stack, tmp_path):
     assert [pool.kernel_size for pool in model.pools] == [(1, 2, 2)] * 3
 
 
+def test_a_file_of_cremi_has_sizes_large_ids_and_unlabelled_voxels(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path, far = tmp_path / "sample.h5", np.uint64(2**64 - 3)
+    ids = np.full((5, 6, 7), 2**40, np.uint64)
+    ids[0], ids[1], ids[:, :, 0] = 9, 0, far
+    with h5py.File(path, "w") as file:
+        raw = np.random.default_rng(0).integers(0, 255, ids.shape).astype(np.uint8)
+        for name, values in (("raw", raw), ("labels/neuron_ids", ids)):
+            file.create_dataset(f"volumes/{name}", data=values)
+            file[f"volumes/{name}"].attrs["resolution"] = (40.0, 4.0, 4.0)
+    files = dict(data=f"{path}:volumes/raw", labels=f"{path}:volumes/labels/neuron_ids")
+    (volume,) = em_volumes(replace(get_recipe("em_affinities"), **files))
+    np.testing.assert_allclose(volume.spacing, (40e-6, 4e-6, 4e-6))
+    assert volume.label.unique().tolist() == [-1, 0, 1, 2]
+    assert volume.label[0, 0, 1] == 1
+    files["labels"] = f"{path}:volumes/labels/gone"
+    with pytest.raises(LeanError, match="no dataset volumes/labels/gone"):
+        em_volumes(replace(get_recipe("em_affinities"), **files))
+
+
 def test_drawn_neurites_need_no_file():
     (volume,) = em_volumes(get_recipe("em_short"))
     assert volume.label.max() > 20

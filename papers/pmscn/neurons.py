@@ -1,0 +1,168 @@
+"""Neurons with PmSCn's U-Nets, on drawn neurites and on the ISBI 2012 stack.
+
+    python -m papers.pmscn.neurons neurites --out runs/neurites
+    python -m papers.pmscn.neurons isbi --data em_isbi2012 --out runs/isbi
+
+`neurites` is the comparison of Fig 6d on a small scale: the U-Net with 3D convolutions and with
+P1SC1, P2SC2 and P2SC3, trained on drawn neurites, scored by the variation of information on
+held-out sections. `isbi` trains a 3D and a 2D U-Net on 20 sections of the challenge's stack
+(raw.tif, membrane_labels.tif) and scores 10, beside a threshold of the raw image.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lean3d.infer.decoding import drop_small
+from lean3d.metrics import InstanceScores, instance_scores
+from lean3d.recipes import get_recipe
+from lean3d.recipes.evaluation import evaluate
+from lean3d.recipes.load import load_run
+from lean3d.recipes.microscopy import em_volumes, split_sections
+from lean3d.recipes.runs import run
+from lean3d.report import format_table
+
+__all__ = ["main"]
+
+# widths and crops that a core trains in a minute or two
+SMALL: dict[str, Any] = dict(widths=(8, 16, 32), lr=5e-3, epochs=4)
+# Fig 6d: VI merge and split
+UNITS = {
+    "3D": dict(model="unet3d", options=("skip=full", "narrow=true")),
+    "P1SC1": dict(options=("streams=1", "depth=1")),
+    "P2SC2": dict(options=("streams=2", "depth=2")),
+    "P2SC3": dict(options=("streams=2", "depth=3")),
+}
+FIGURE = {"3D": "0.10, 0.48", "P1SC1": "0.11, 0.24", "P2SC2": "0.07, 0.23", "P2SC3": "0.08, 0.28"}
+
+
+def neurites(out: Path, seeds: int) -> Iterator[dict[str, Any]]:
+    """Yield a row for every network and seed."""
+    base = replace(
+        get_recipe("em_short"),
+        **SMALL,
+        patch=(16, 48, 48),
+        batch_size=1,
+        train_samples=60,
+        val_samples=4,
+    )
+    for seed in range(seeds):
+        for name, unit in UNITS.items():
+            folder = out / f"{name}_{seed}"
+            results = run(replace(base, **unit, seed=seed), folder, resume=folder.exists())
+            best = _best(folder)
+            parameters = sum(p.numel() for p in load_run(folder)[0].parameters())
+            steps = base.train_samples // base.batch_size
+            yield {
+                "network": name,
+                "seed": seed,
+                "parameters": parameters,
+                "s a step": round(results["seconds_per_epoch"] / steps, 2),
+                "VI merge": round(best["vi_merge"], 3),
+                "VI split": round(best["vi_split"], 3),
+                "at": best["threshold"],
+                "Fig 6d": FIGURE[name],
+            }
+
+
+def isbi(data: Path, out: Path) -> Iterator[dict[str, Any]]:
+    """Yield a row for the raw image and for each network."""
+    stack: dict[str, Any] = dict(
+        data=str(data / "raw.tif"),
+        labels=str(data / "membrane_labels.tif"),
+        membranes=True,
+        channels=("y1", "x1"),
+        held_out=0.3333,
+        voxel_nm=(50.0, 4.0, 4.0),
+        sections=True,
+    )
+    deep = replace(
+        get_recipe("em_short"),
+        **SMALL | stack,
+        model="unet3d",
+        keep_depth=0,
+        options=("skip=full", "narrow=true", "keep_depth=2"),
+        patch=(4, 96, 96),
+        batch_size=1,
+        train_samples=60,
+        val_samples=6,
+    )
+    flat = replace(
+        get_recipe("em_sections"),
+        **SMALL | stack,
+        keep_depth=0,
+        patch=(96, 96),
+        batch_size=4,
+        train_samples=240,
+        val_samples=24,
+    )
+    yield {"method": "raw, threshold", **_row(_thresholded(deep))}
+    for name, recipe in (("2D U-Net", flat), ("3D U-Net", deep)):
+        folder = out / name.replace(" ", "_")
+        run(recipe, folder, resume=folder.exists())
+        best = _best(folder)
+        shown = {key: round(best[key], 3) for key in ("vi_split", "vi_merge", "rand_f", "info_f")}
+        yield {"method": name, **shown, "at": best["threshold"]}
+
+
+def _best(folder: Path) -> dict[str, Any]:
+    """Return the scores of the held-out sections at their best threshold."""
+    (scored,) = evaluate(folder).scored.values()
+    return min(scored.rows, key=lambda row: row["vi"])
+
+
+def _thresholded(recipe: Any) -> InstanceScores:
+    """Score cells that are connected above a grey value, the one that suits training best."""
+    from scipy.ndimage import gaussian_filter, label
+
+    (volume,) = em_volumes(recipe)
+    parts = split_sections(volume, recipe.held_out)
+
+    def scored(part: Any, grey: float) -> InstanceScores:
+        smooth = gaussian_filter(part.image[0].numpy(), (0, 2, 2))
+        found, first = [], 0
+        for section in smooth:
+            cells, count = label(section > grey)
+            found.append(np.where(cells > 0, cells + first, 0))
+            first += count
+        return instance_scores(drop_small(np.stack(found), 50), part.label.numpy())
+
+    greys = range(90, 190, 10)
+    best = min(greys, key=lambda grey: scored(parts[0], grey).vi)
+    return scored(parts[1], best)
+
+
+def _row(scores: InstanceScores) -> dict[str, Any]:
+    names = ("vi_split", "vi_merge", "rand_f", "info_f")
+    return {name: round(getattr(scores, name), 3) for name in names}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("neurites", "isbi"))
+    parser.add_argument("--data", type=Path, help="folder of raw.tif and membrane_labels.tif")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    if asked.what == "isbi" and asked.data is None:
+        parser.error("isbi needs --data, the folder of raw.tif and membrane_labels.tif")
+    made = (
+        neurites(asked.out, asked.seeds)
+        if asked.what == "neurites"
+        else isbi(asked.data, asked.out)
+    )
+    rows = []
+    for row in made:
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    print(format_table(rows))
+
+
+if __name__ == "__main__":
+    main()
