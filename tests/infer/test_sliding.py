@@ -124,3 +124,13 @@ def test_the_activation_is_chosen(activation, expected):
 def test_an_unknown_activation_is_refused():
     with pytest.raises(RunError, match="there are softmax, sigmoid, none"):
         predict_volume(nn.Conv3d(1, 2, 1), torch.randn(1, 4, 4, 4), (4, 4, 4), activation="relu")
+
+
+def test_mirrored_windows_are_averaged_in_place():
+    model, x_CDHW = nn.Conv3d(1, 2, 3, padding=1), torch.randn(1, 5, 5, 5)
+    found = predict_volume(model, x_CDHW, (5, 5, 5), mirror=(0, 2))
+    flips = [(), (2,), (4,), (2, 4)]
+    expected = sum(softmaxed(model, x_CDHW[None].flip(axes)).flip(axes) for axes in flips) / 4
+    torch.testing.assert_close(found, expected[0])
+    with pytest.raises(RunError, match="axes below 3"):
+        predict_volume(model, x_CDHW, (5, 5, 5), mirror=(3,))

@@ -47,7 +47,7 @@ def test_no_value_of_any_field_is_anything_but_taken_or_refused(kind):
         ("lr", float("nan"), "lr is a finite number, got nan"),
         ("lr", 1e38, "lr must be from 0 to 1,000,000"),
         ("channels_last", 1, "channels_last is true or false, got 1"),
-        ("optimizer", "adm", "optimizer is one of adam, sgd, got 'adm'"),
+        ("optimizer", "adm", "optimizer is one of adam, adamw, sgd, got 'adm'"),
         ("spacing_mm", 0, "spacing_mm is one number above 0, or three"),
         ("train_samples", 10**12, "train_samples must be at most 10,000,000"),
         ("workers", 10**6, "workers must be at most 512"),

@@ -3,11 +3,13 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from lean3d.recipes import get_recipe
 from lean3d.recipes.evaluation import Settings, driver, evaluate
 from lean3d.recipes.runs import run
 from lean3d.recipes.segment import Segmenter
+from lean3d.train.checkpoints import load_checkpoint
 
 
 @pytest.fixture
@@ -59,3 +61,17 @@ def test_a_mask_of_regions_holds_their_classes(data):
     assert first.any()
     np.testing.assert_array_equal(first, np.asarray(nib.load(mask).dataobj))
     np.testing.assert_array_equal(share.squeeze() > 0.5, first == 1)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_run_draws_the_same_augmented_crops(data, workers):
+    small = dict(widths=(2, 2), train_samples=6, batch_size=2, num_classes=3, patch=(8, 8, 8))
+    small |= dict(augment=("nnunet",), optimizer="sgd", nesterov=True, schedule="steps", steps=(1,))
+    recipe = replace(get_recipe("folder"), data=str(data), workers=workers, **small)
+    weights = []
+    for name, sessions in (("whole", [2]), ("cut", [1, 2])):
+        for epochs in sessions:
+            quiet = dict(accelerator="cpu", progress=False, resume=epochs != sessions[0])
+            run(replace(recipe, epochs=epochs), data / name, **quiet)
+        weights.append(load_checkpoint(data / name / "checkpoints" / "last.ckpt")["state_dict"])
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())

@@ -178,7 +178,10 @@ def test_refuses_a_model_that_changes_the_size():
         (dict(num_classes=3, class_names=["a", "b"]), "3 different class names"),
         (dict(num_classes=2, loss="focal"), "focal"),
         (dict(num_classes=2, optimizer="lion"), "lion"),
-        (dict(num_classes=2, schedule="linear"), "linear.*constant, cosine, plateau and steps"),
+        (
+            dict(num_classes=2, schedule="linear"),
+            "linear.*constant, cosine, poly, steps and plateau",
+        ),
     ],
 )
 def test_refuses_what_it_cannot_use(bad, message):

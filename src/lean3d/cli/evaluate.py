@@ -36,6 +36,7 @@ class Evaluate:
         whole: Of a video, all frames at once, as recurrent heads take them by default.
         size: Height and width of a crop of a video; the recipe's by default.
         average: Over the clips of a video: softmax (probabilities) or logits.
+        mirror: Axes (0 d, 1 h, 2 w) along which windows are mirrored as well; outputs are averaged.
         no_surfaces: Leave out the distances of surfaces, the slowest of the scores.
         device: Where to compute, such as cuda; a GPU if there is one by default.
     """
@@ -48,6 +49,7 @@ class Evaluate:
     batch_size: int | None = None
     tolerance_mm: float | None = None
     lesion_iou: float = 0.0
+    mirror: tuple[int, ...] = ()
     no_surfaces: bool = False
     clips: int = 10
     crops: Literal[1, 3] = 1
@@ -75,6 +77,7 @@ def main(argv: list[str]) -> None:
         whole=asked.whole,
         size=asked.size,
         average=asked.average,
+        mirror=asked.mirror,
     )
     result = evaluate(
         asked.run,

@@ -40,6 +40,7 @@ class Predict:
         device: Where to compute, such as cuda; a GPU if there is one by default.
         largest: Keep only the largest piece of each class.
         fill: Fill holes of each class.
+        mirror: Axes (0 d, 1 h, 2 w) along which windows are mirrored as well; outputs are averaged.
         probabilities: Also write the probabilities of the classes, as NAME_probabilities.nii.gz.
     """
 
@@ -52,6 +53,7 @@ class Predict:
     device: str | None = None
     largest: bool = False
     fill: bool = False
+    mirror: tuple[int, ...] = ()
     probabilities: bool = False
 
 
@@ -159,7 +161,8 @@ def _segmenter(asked: Predict) -> Any:
     device = find_device(asked.device)
     from lean3d.recipes.segment import Segmenter
 
-    return Segmenter(asked.run, asked.overlap, asked.batch_size, device, asked.largest, asked.fill)
+    names = "overlap", "batch_size", "largest", "fill", "mirror"
+    return Segmenter(asked.run, device=device, **{name: getattr(asked, name) for name in names})
 
 
 def _is_folder(path: Path) -> bool:

@@ -7,6 +7,7 @@ from lean3d.data.affinities import (
     read_channels,
     shrink_labels,
 )
+from lean3d.data.augment import Augmentation
 from lean3d.data.blocks import cut_blocks
 from lean3d.data.brain import TISSUES, brain_slabs, mni152
 from lean3d.data.clip_window import ClipWindow
@@ -40,6 +41,7 @@ __all__ = [
     "SHAPES_2D",
     "SHAPES_3D",
     "TISSUES",
+    "Augmentation",
     "Augmented",
     "ClipWindow",
     "EpochSampler",

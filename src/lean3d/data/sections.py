@@ -7,7 +7,7 @@ shifted. Turns stay in the plane, so that thick sections stay thick.
 Axes: C channels, D depth (sections), H height, W width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,7 +68,11 @@ class SectionAugmentation:
 class Augmented(Dataset[tuple[Tensor, Tensor]]):
     """The samples of a dataset, each changed in the same way whenever it is asked for."""
 
-    def __init__(self, samples: Samples, change: SectionAugmentation):
+    def __init__(
+        self,
+        samples: Samples,
+        change: Callable[[Tensor, Tensor, np.random.Generator], tuple[Tensor, Tensor]],
+    ):
         self.samples, self.change = samples, change
 
     def __len__(self) -> int:

@@ -8,6 +8,7 @@ Axes: C channels, K classes, D depth, H height, W width.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import combinations
 from typing import Any, Literal
 
 import torch
@@ -37,6 +38,7 @@ def predict_volume(
     batch_size: int = 1,
     device: torch.device | str | None = None,
     activation: Activation = "softmax",
+    mirror: Sequence[int] = (),
 ) -> Tensor:
     """Return class probabilities (K, D, H, W) of a volume, on the CPU.
 
@@ -50,10 +52,12 @@ def predict_volume(
         activation: What turns logits into the values that are blended: "softmax" for classes,
             "sigmoid" for regions, labels that overlap and affinities, "none" for the outputs
             themselves.
+        mirror: Spatial axes (0 D, 1 H, 2 W) along which windows are mirrored as well; the outputs
+            of all combinations are averaged, so each axis doubles the time.
     """
     check_axes(image_CDHW, "C D H W", predict_volume)
     settings: dict[str, Any] = dict(overlap=overlap, batch_size=batch_size, device=device)
-    settings |= dict(activation=activation)
+    settings |= dict(activation=activation, mirror=mirror)
     return _slide(model, image_CDHW.unsqueeze(0), window, **settings).squeeze(0)
 
 
@@ -80,7 +84,7 @@ def predict_slices(
     if not axes or not set(axes) <= {0, 1, 2}:
         raise RunError(f"predict_slices cuts across axes among 0, 1 and 2, got {tuple(axes)}")
     settings: dict[str, Any] = dict(overlap=overlap, batch_size=batch_size, device=device)
-    settings |= dict(activation=activation)
+    settings |= dict(activation=activation, mirror=())
     total = torch.zeros(())
     for axis in axes:
         slices_NCHW = image_CDHW.movedim(1 + axis, 0)
@@ -88,7 +92,7 @@ def predict_slices(
     return total / len(axes)
 
 
-def _slide(model, x, window, *, overlap, batch_size, device, activation) -> Tensor:
+def _slide(model, x, window, *, overlap, batch_size, device, activation, mirror) -> Tensor:
     if len(window) != x.ndim - 2 or min(window) < 1:
         raise RunError(f"the window must have {x.ndim - 2} positive sizes, got {tuple(window)}")
     if not 0 <= overlap < 1:
@@ -98,6 +102,20 @@ def _slide(model, x, window, *, overlap, batch_size, device, activation) -> Tens
     if activation not in ACTIVATIONS:
         raise RunError(f"no activation called {activation!r}; there are {', '.join(ACTIVATIONS)}")
     activate = ACTIVATIONS[activation]
+    if not set(mirror) <= set(range(x.ndim - 2)):
+        raise RunError(f"windows are mirrored along axes below {x.ndim - 2}, got {tuple(mirror)}")
+    flips = [
+        [2 + axis for axis in axes]
+        for num in range(1 + len(set(mirror)))
+        for axes in combinations(sorted(set(mirror)), num)
+    ]
+
+    def answers(windows: Tensor) -> Tensor:
+        total = activate(model(windows).float())
+        for axes in flips[1:]:
+            total = total + activate(model(windows.flip(axes)).float()).flip(axes)
+        return total / len(flips) if len(flips) > 1 else total
+
     inferers = require("monai.inferers", extra="volume")
     device = device or next((p.device for p in model.parameters()), torch.device("cpu"))
     with evaluating(model.to(device)):
@@ -105,7 +123,7 @@ def _slide(model, x, window, *, overlap, batch_size, device, activation) -> Tens
             x.cpu(),
             window,
             batch_size,
-            lambda windows: activate(model(windows).float()),
+            answers,
             overlap=overlap,
             mode="gaussian",
             padding_mode="replicate",

@@ -48,9 +48,12 @@ class Recipe:
         lr: Learning rate.
         weight_decay: L2 penalty.
         momentum: Of sgd only.
-        schedule: Of the learning rate: constant, half a cosine to 0 at the last epoch, a tenth at
-            every plateau of the validation loss, three times at most, or steps: a tenth at half
-            and again at three quarters of the epochs.
+        nesterov: Nesterov's momentum; of sgd only.
+        schedule: Of the learning rate: constant, half a cosine to 0 at the last epoch, poly (the
+            share of epochs that is left to the power of 0.9), plateau (a tenth at every plateau of
+            the validation loss, three times at most), or steps (a tenth from half of the epochs on
+            and a hundredth from three quarters on).
+        steps: Epochs, counted from 0, from which the schedule "steps" has a tenth each, instead.
         warmup: Steps over which the learning rate rises to its value.
         epochs: Passes over the training set.
         patience: Stop after this many epochs without a better score; never by default.
@@ -86,11 +89,13 @@ class Recipe:
     weights_part: Literal["encoder", "all"] | None = None
     format: str | None = None
     start_from: str | None = None
-    optimizer: Literal["adam", "sgd"] = "adam"
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     lr: float = 1e-3
     weight_decay: float = 0.0
     momentum: float = 0.9
-    schedule: Literal["constant", "cosine", "plateau", "steps"] = "constant"
+    nesterov: bool = False
+    schedule: Literal["constant", "cosine", "poly", "steps", "plateau"] = "constant"
+    steps: tuple[int, ...] = ()
     warmup: int = 0
     epochs: int = 20
     patience: int | None = None
@@ -160,6 +165,10 @@ class Recipe:
             self.refuse("workers", f"must be at most {MOST_WORKERS}")
         if not 0 <= self.seed < 2**63:
             self.refuse("seed", "must be 0 or more and below 2**63")
+        if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
+            self.refuse("nesterov", "is of optimizer sgd with a momentum")
+        if self.steps and (self.schedule != "steps" or min(self.steps) < 1):
+            self.refuse("steps", "are epochs from 1, of the schedule steps alone")
         if not 0 <= self.momentum < 1:
             self.refuse("momentum", "is a share from 0 up to, not including, 1")
 

@@ -118,6 +118,7 @@ def _asked(segmenter: Segmenter, endings: Sequence[str], probabilities: bool) ->
         "overlap": segmenter.overlap,
         "largest": segmenter.largest,
         "fill": segmenter.fill,
+        "mirror": list(segmenter.mirror),
         "endings": list(endings),
         "probabilities": probabilities,
     }

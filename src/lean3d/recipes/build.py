@@ -122,7 +122,8 @@ def _whole(recipe: SegmentationRecipe, model: nn.Module, image_CDHW: Tensor) -> 
 
 
 def _learning(recipe: Recipe) -> dict[str, Any]:
-    names = "optimizer", "lr", "weight_decay", "momentum", "schedule", "warmup", "channels_last"
+    names = ["optimizer", "lr", "weight_decay", "momentum", "nesterov"]
+    names += ["schedule", "steps", "warmup", "channels_last"]
     return {name: getattr(recipe, name) for name in names}
 
 

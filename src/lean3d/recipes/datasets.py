@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from lean3d.data import (
+    Augmentation,
     Augmented,
     EpochSampler,
     PatchDataset,
@@ -64,6 +65,9 @@ def loaders(recipe: Recipe, stored: Stored | None = None) -> tuple[DataLoader, D
     what = f"a batch of {recipe.batch_size} {recipe.sample} of {sides}"
     check_memory(what, size, "use smaller ones, or a smaller batch_size")
     train, val = datasets(recipe, stored)
+    if isinstance(recipe, SegmentationRecipe | VolumeClassificationRecipe) and recipe.augment:
+        assert isinstance(train, Samples)
+        train = Augmented(train, Augmentation(recipe.augment, recipe.input_size))
     settings: dict[str, Any] = dict(batch_size=recipe.batch_size, num_workers=recipe.workers)
     sampler = EpochSampler(recipe.train_samples, recipe.seed)
     whole = isinstance(recipe, SegmentationRecipe) and recipe.whole_cases

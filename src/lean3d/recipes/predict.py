@@ -1,5 +1,6 @@
 """Predict a volume as its recipe was trained: in crops, or slice by slice."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,11 +23,13 @@ def predict(
     overlap: float = 0.5,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
+    mirror: Sequence[int] = (),
 ) -> Tensor:
     """Probabilities (K, D, H, W) of the classes, or regions, of a normalised volume, on the CPU.
 
     Args:
         batch_size: Windows at a time; the recipe's by default.
+        mirror: Axes along which windows are mirrored as well (predict_volume).
     """
     found = volume.image.shape[0]
     if found != recipe.in_channels:
@@ -34,9 +37,8 @@ def predict(
             f"{volume.name} has {found} channels and the run was trained on {recipe.in_channels}; "
             "give the images of all channels in order"
         )
-    return predict_image(
-        model, recipe, volume.image, overlap=overlap, batch_size=batch_size, device=device
-    )
+    settings: dict[str, Any] = dict(overlap=overlap, batch_size=batch_size, device=device)
+    return predict_image(model, recipe, volume.image, mirror=mirror, **settings)
 
 
 def predict_image(
@@ -47,21 +49,24 @@ def predict_image(
     overlap: float = 0.5,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
+    mirror: Sequence[int] = (),
 ) -> Tensor:
     """As `predict`, of the image alone."""
     batch_size = recipe.batch_size if batch_size is None else batch_size
     settings: dict[str, Any] = dict(overlap=overlap, batch_size=batch_size, device=device)
     settings |= dict(activation=recipe.activation)
     if len(recipe.patch) == 2:
+        if mirror:
+            raise RunError("slices are not mirrored in prediction; leave mirror out")
         height, width = recipe.patch
         window = (height, width)
         # a single image is cut across its thin axis alone
         thin = [axis for axis, side in enumerate(image_CDHW.shape[1:]) if side == 1]
         axes = thin[:1] or recipe.axes
         return predict_slices(model, image_CDHW, window, axes=axes, **settings)
-    return predict_volume(
-        model, image_CDHW, triple(recipe.window or recipe.patch, "window"), **settings
-    )
+    settings |= dict(mirror=mirror)
+    window_dhw = triple(recipe.window or recipe.patch, "window")
+    return predict_volume(model, image_CDHW, window_dhw, **settings)
 
 
 def to_mask(recipe: SegmentationRecipe, probabilities: Tensor) -> Tensor:

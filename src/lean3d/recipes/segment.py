@@ -60,6 +60,8 @@ class Segmenter:
         largest: Keep only the largest piece of each class.
         fill: Fill holes of each class.
         progress: Called with the share of a scan that is done.
+        mirror: Axes (0 d, 1 h, 2 w) along which windows are mirrored as well; the probabilities are
+            averaged, and those of the whole scan are held in memory.
         memory: Bytes to work in; a scan that takes most of them, as read and as scaled, is kept in
             files beside the mask. What is free by default.
 
@@ -74,6 +76,7 @@ class Segmenter:
     largest: bool = False
     fill: bool = False
     progress: Callable[[float], None] | None = None
+    mirror: Sequence[int] = ()
     memory: int | None = None
     members: list[tuple[nn.Module, SegmentationRecipe]] = field(init=False, repr=False)
 
@@ -165,7 +168,7 @@ class Segmenter:
 
     def _by_parts(self) -> bool:
         """Whether classes are chosen without the probabilities of the whole volume."""
-        return len(self.recipe.patch) == 3 and not self.recipe.regions
+        return len(self.recipe.patch) == 3 and not self.recipe.regions and not self.mirror
 
     def _images(self, volume: Volume) -> list[Tensor]:
         """The volume as each run takes it; runs of one scale share it."""
@@ -190,7 +193,9 @@ class Segmenter:
         with torch.inference_mode():
             total = torch.zeros(())
             for model, recipe in self.members:
-                scores = predict(model, recipe, scaled(recipe, volume), **self._settings())
+                scores = predict(
+                    model, recipe, scaled(recipe, volume), mirror=self.mirror, **self._settings()
+                )
                 total = scores if total.ndim == 0 else total.add_(scores)
             return total.div_(len(self.members))
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from lean3d.data import Regions
+from lean3d.data.augment import Change
 from lean3d.recipes.base import Recipe
 
 __all__ = ["SegmentationRecipe"]
@@ -47,6 +48,8 @@ class SegmentationRecipe(Recipe):
         middle: Volumes only: take crops around the middle, moved by at most this many voxels; those
             of validation are not moved. Anywhere by default.
         window: Volumes only: size of the windows of prediction; that of the crops by default.
+        augment: Changes of training crops, presets and single ones: light, nnunet, rotate, scale,
+            elastic, mirror, noise, blur, brightness, contrast, low_resolution, gamma.
         min_foreground: Minimum share of a training crop that is not background.
         loss: The loss to minimise.
         background: Count class 0 in the Dice loss.
@@ -73,6 +76,7 @@ class SegmentationRecipe(Recipe):
     turns: bool = False
     middle: int | None = None
     window: tuple[int, ...] = ()
+    augment: tuple[Change, ...] = ()
     min_foreground: float = 0.01
     loss: Literal["dice", "ce", "dice_ce"] = "dice_ce"
     background: bool = True

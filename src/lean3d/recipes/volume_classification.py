@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from lean3d.data.augment import Change
 from lean3d.recipes.base import Recipe
 
 __all__ = ["VolumeClassificationRecipe"]
@@ -25,6 +26,8 @@ class VolumeClassificationRecipe(Recipe):
             are larger than the size by as much.
         flips: Axes along which every second training sample is mirrored.
         turns: Rotate training samples by right angles.
+        augment: More changes of training samples, presets and single ones: light, nnunet, rotate,
+            scale, elastic, mirror, noise, blur, brightness, contrast, low_resolution, gamma.
         spacing_mm: Resample to voxels of this size first; one number, or three for d h w.
         intensity: CT by its unit and others to zero mean and unit variance (auto), or the values
             of the files (none).
@@ -54,6 +57,7 @@ class VolumeClassificationRecipe(Recipe):
     shift: int = 0
     flips: tuple[int, ...] = ()
     turns: bool = False
+    augment: tuple[Change, ...] = ()
     spacing_mm: tuple[float, ...] | None = None
     intensity: Literal["auto", "none"] = "auto"
     held_out: float = 0.2

@@ -1,6 +1,7 @@
 """Base class of the tasks: a model, its optimizer and the learning rate's schedule."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import lightning.pytorch as pl
@@ -12,10 +13,12 @@ from lean3d.tasks.layout import channels_last, channels_last_
 
 __all__ = ["Learner", "check_classes"]
 
-Optimizer = Literal["adam", "sgd"]
-Schedule = Literal["constant", "cosine", "plateau", "steps"]
+Optimizer = Literal["adam", "adamw", "sgd"]
+Schedule = Literal["constant", "cosine", "poly", "steps", "plateau"]
 # schedules that the epoch decides; shares of the epochs at which "steps" divides the rate by ten
-BY_EPOCH, STEPS = ("cosine", "steps"), (0.5, 0.75)
+BY_EPOCH, STEPS = ("cosine", "poly", "steps"), (0.5, 0.75)
+# exponent of the polynomial schedule: DeepLab, nnU-Net
+POWER = 0.9
 
 
 class Learner(pl.LightningModule):
@@ -25,9 +28,12 @@ class Learner(pl.LightningModule):
 
     Args:
         momentum: Of sgd only.
-        schedule: Of the learning rate: constant; half a cosine to 0 at the last epoch; a tenth
-            whenever val_loss has not fallen for three epochs, three times at most; or in steps, a
-            tenth from half of the epochs on and a hundredth from three quarters on.
+        nesterov: Nesterov's momentum; of sgd only.
+        schedule: Of the learning rate: constant; half a cosine to 0 at the last epoch; poly, the
+            share of epochs that is left to the power of 0.9; a tenth whenever val_loss has not
+            fallen for three epochs, three times at most; or in steps, a tenth from half of the
+            epochs on and a hundredth from three quarters on.
+        steps: Epochs from which the schedule "steps" has a tenth each, instead.
         warmup: Steps over which the rate rises to that of the schedule.
         channels_last: Keep kernels and inputs channels last in memory.
     """
@@ -43,7 +49,9 @@ class Learner(pl.LightningModule):
         lr: float = 1e-3,
         weight_decay: float = 0.0,
         momentum: float = 0.9,
+        nesterov: bool = False,
         schedule: Schedule = "constant",
+        steps: Sequence[int] = (),
         warmup: int = 0,
         channels_last: bool = False,
     ):
@@ -52,7 +60,8 @@ class Learner(pl.LightningModule):
         _check("schedule", schedule, get_args(Schedule))
         self.model = channels_last_(model) if channels_last else model
         self.optimizer, self.lr = optimizer, lr
-        self.weight_decay, self.momentum = weight_decay, momentum
+        self.weight_decay, self.momentum, self.nesterov = weight_decay, momentum, nesterov
+        self.steps = tuple(steps)
         self.schedule, self.warmup, self.channels_last = schedule, warmup, channels_last
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,14 +91,20 @@ class Learner(pl.LightningModule):
 
     def _optimizer(self) -> torch.optim.Optimizer:
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        if self.optimizer == "adam":
-            return torch.optim.Adam(trained, self.lr, weight_decay=self.weight_decay)
-        return torch.optim.SGD(trained, self.lr, self.momentum, weight_decay=self.weight_decay)
+        if self.optimizer == "sgd":
+            settings: dict[str, Any] = dict(momentum=self.momentum, nesterov=self.nesterov)
+            return torch.optim.SGD(trained, self.lr, weight_decay=self.weight_decay, **settings)
+        kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
+        return kind(trained, self.lr, weight_decay=self.weight_decay)
 
     def _share(self, epoch: int) -> float:
         passed = epoch / (self.trainer.max_epochs or 1)
+        if self.schedule == "steps" and self.steps:
+            return 0.1 ** sum(epoch >= step for step in self.steps)
         if self.schedule == "steps":
             return 0.1 ** sum(passed >= step for step in STEPS)
+        if self.schedule == "poly":
+            return max(1 - passed, 0) ** POWER
         return (1 + math.cos(math.pi * passed)) / 2
 
 

@@ -30,6 +30,7 @@ class Settings:
         whole: Instead of clips, the whole video at once.
         size: Height and width of a crop; those of the recipe by default.
         average: What is averaged over the clips of a video: probabilities, or logits.
+        mirror: Axes (0 d, 1 h, 2 w) along which windows are mirrored as well; outputs are averaged.
     """
 
     batch_size: int | None = None
@@ -44,6 +45,7 @@ class Settings:
     whole: bool = False
     size: int | None = None
     average: Literal["softmax", "logits"] = "softmax"
+    mirror: tuple[int, ...] = ()
 
     def check(self) -> None:
         """Refuse values that mean nothing, before the work.
@@ -62,6 +64,7 @@ class Settings:
             "batch_size is 1 or more": self.batch_size is not None and self.batch_size < 1,
             "overlap is a share from 0 up to, not including, 1": not 0 <= self.overlap < 1,
             "lesion_iou is a share from 0 up to, not including, 1": not 0 <= self.lesion_iou < 1,
+            "mirror has axes among 0, 1 and 2": not set(self.mirror) <= {0, 1, 2},
             "tolerance_mm is 0 or more": not 0 <= (self.tolerance_mm or 0) < np.inf,
         }
         for what, failed in wrong.items():

@@ -41,7 +41,13 @@ class SegmentationEvaluation(Evaluation):
     """
 
     main: ClassVar[str] = "dice"
-    uses: ClassVar[tuple[str, ...]] = ("overlap", "tolerance_mm", "lesion_iou", "surfaces")
+    uses: ClassVar[tuple[str, ...]] = (
+        "overlap",
+        "tolerance_mm",
+        "lesion_iou",
+        "surfaces",
+        "mirror",
+    )
 
     _unit = unit_of((1.0,))
 
@@ -73,6 +79,7 @@ class SegmentationEvaluation(Evaluation):
             overlap=self.settings.overlap,
             batch_size=self.settings.batch_size,
             device=self.settings.device,
+            mirror=self.settings.mirror,
         )
         found = predict(self.model, self.recipe, scaled(self.recipe, volume), **settings)
         found = to_mask(self.recipe, found)
