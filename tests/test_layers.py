@@ -13,7 +13,8 @@ import lean3d
 LEVELS = [
     {"errors", "signals"},
     {"typed"},
-    {"shape", "optional", "files", "limits", "lock", "plugins", "table", "weights"},
+    {"shape", "optional", "files", "limits", "lock", "plugins", "table", "weights"}
+    | {"torch_functions", "tracer"},
     {"ops", "data", "cost", "metrics", "report"},
     {"conversion", "streaming", "models"},
     {"checkpoints", "tasks", "train", "infer"},

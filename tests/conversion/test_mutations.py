@@ -6,7 +6,6 @@ these tests fail.
 
 from contextlib import suppress
 from dataclasses import replace
-from itertools import product
 
 import pytest
 import torch
@@ -28,7 +27,7 @@ from lean3d.conversion.to3d.base import To3D
 from lean3d.conversion.to3d.merged import intercept as functional
 from lean3d.conversion.to3d.merged.intercept import FUNCTION_RULES
 from lean3d.conversion.to3d.rules import registry as rules
-from lean3d.conversion.trace import ops_table as sentences
+from lean3d.torch_functions import Trait, having
 
 HOWS = {To3D: ACS()}
 METHODS = [ACS(), MeanACS(), SoftACS(), Planar(), Inflate()]
@@ -259,43 +258,47 @@ RESAMPLING = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(keep.RESAMPLING))
-def test_a_function_that_resamples_keeps_depth_because_its_name_is_known(monkeypatch, name):
+@pytest.mark.parametrize("name", sorted({f.__name__ for f in keep.RESAMPLING}))
+def test_a_function_that_resamples_keeps_depth_because_it_is_known(monkeypatch, name):
     flat, how = around(Forward(RESAMPLING[name])), ACS(keep_depth=None)
     x = torch.randn(1, 3, 4, 8, 12)
     assert convert(flat, how)(x).shape[2] == 4
     for table in ("RESAMPLING", "WINDOWED"):
-        monkeypatch.setattr(keep, table, getattr(keep, table) - {name})
+        kept = {f for f in getattr(keep, table) if f.__name__ != name}
+        monkeypatch.setattr(keep, table, kept)
     with suppress(ConversionError):
         assert convert(flat, how)(x).shape[2] != 4
 
 
-PLACES = (Tensor, torch._C._nn, F, torch)
 OTHER = torch.rand(2, 3, 4, 5, 6, generator=torch.Generator().manual_seed(1)).double()
 MORE: list[tuple] = [(OTHER,), (0.5, False), (), (0.3, 0.7), (OTHER > 0.5, OTHER)]
-MORE += [(torch.float32,)]
+MORE += [(torch.float32,), (OTHER, OTHER), (OTHER, 0.3)]
 
 
-def answer(name, x, index):
+def answer(function, x, index):
     """Of the first way to call the function that is one."""
-    functions = [getattr(place, name) for place in PLACES if hasattr(place, name)]
-    for function, more in product(functions, MORE):
+    if function is torch.where:
+        return torch.where(OTHER[index] > 0.5, x[index], 0.3)
+    for more in MORE:
         rest = [one[index] if isinstance(one, Tensor) else one for one in more]
-        with suppress(TypeError, RuntimeError, AttributeError):
+        with suppress(TypeError, RuntimeError, AttributeError, ValueError):
             result = function(x[index].clone(), *rest)
             if isinstance(result, Tensor):
                 return result
-    raise AssertionError(f"{name} is no function of tensors, or needs other arguments")
+    raise AssertionError(f"{function} is no function of tensors, or needs other arguments")
 
 
-@pytest.mark.parametrize("name", sorted(sentences.ELEMENTWISE))
-def test_what_is_called_elementwise_sees_every_voxel_alone(name):
+POINTWISE_FUNCTIONS = sorted(having(Trait.POINTWISE), key=whose)
+
+
+@pytest.mark.parametrize("function", POINTWISE_FUNCTIONS, ids=whose)
+def test_what_is_called_pointwise_sees_every_voxel_alone(function):
     x_BCDHW = OTHER.flip(2) + 0.1
     slices = [
-        answer(name, x_BCDHW, (slice(None), slice(None), depth))
+        answer(function, x_BCDHW, (slice(None), slice(None), depth))
         for depth in range(x_BCDHW.shape[2])
     ]
-    torch.testing.assert_close(answer(name, x_BCDHW, ()), torch.stack(slices, 2))
+    torch.testing.assert_close(answer(function, x_BCDHW, ()), torch.stack(slices, 2))
 
 
 @pytest.mark.parametrize("function", [F.dropout2d, F.feature_alpha_dropout])

@@ -42,33 +42,33 @@ def positive(x):
     return x.abs() + 0.5
 
 
+# by name: the same function may be one of torch, of tensors and of torch.nn.functional
 ARGUMENTS = {
-    F.hardtanh: (-1.0, 1.0),
-    F.threshold: (0.1, 0.0),
-    torch.clamp: (-1.0, 1.0),
-    Tensor.clamp: (-1.0, 1.0),
-    Tensor.clamp_: (-1.0, 1.0),
-    Tensor.clamp_min: (-0.5,),
-    Tensor.clamp_max: (0.5,),
-    Tensor.to: (torch.float32,),
-    torch.pow: (2,),
-    Tensor.pow: (2,),
-    Tensor.__pow__: (2,),
+    "hardtanh": (-1.0, 1.0),
+    "threshold": (0.1, 0.0),
+    "clamp": (-1.0, 1.0),
+    "clamp_": (-1.0, 1.0),
+    "clamp_min": (-0.5,),
+    "clamp_max": (0.5,),
+    "to": (torch.float32,),
+    "pow": (2,),
+    "__pow__": (2,),
 }
-COARSE = {Tensor.half, Tensor.bfloat16, Tensor.float, Tensor.to}
-POSITIVE = {torch.sqrt, Tensor.sqrt, torch.rsqrt, Tensor.rsqrt, torch.log, Tensor.log}
+COARSE = {"half", "bfloat16", "float", "to"}
+POSITIVE = {"sqrt", "rsqrt", "log"}
 
 
 def pointwise(function):
-    arguments = ARGUMENTS.get(function, ())
+    name = function.__name__
+    arguments = ARGUMENTS.get(name, ())
 
     def run(block, x):
         # a copy, which functions in place may change
-        given = positive(x) if function in POSITIVE else x + 0
+        given = positive(x) if name in POSITIVE else x + 0
         if function is Tensor.type_as:
             return function(given, x)
         y = function(given, *arguments)
-        return x + y.to(x.dtype) if function in COARSE else y
+        return x + y.to(x.dtype) if name in COARSE else y
 
     return same(run)
 

@@ -3,8 +3,6 @@
 Axes: B batch, C channels, T time, H height, W width.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +11,7 @@ from lean3d.conversion.surgery.copies import precise_copy
 from lean3d.conversion.trace.compare import tensors
 from lean3d.errors import ConversionError
 from lean3d.ops.memory import Memory, remember
+from lean3d.tracer import Args, Kwargs, Watch
 
 __all__ = ["compare_steps"]
 
@@ -53,22 +52,15 @@ def compare_steps(
 def _both_ways(model: nn.Module, example_BCTHW: Tensor) -> tuple[float, str]:
     """Return the errors of the last output and of every map, and the first module that differs."""
     clip_BCTHW = example_BCTHW[:1, :, :FRAMES]
-    seen: list[dict[str, Tensor]] = []
     names = {module: path for path, module in model.named_modules()}
-    handles = [m.register_forward_hook(_note(seen, path)) for m, path in names.items()]
-    try:
-        seen.append({})
-        expected = tensors(model(clip_BCTHW))
-        state: dict[str, Tensor] = {}
-        for frame_BCTHW in clip_BCTHW.split(1, dim=2):
-            seen.append({})
-            with remember(Memory(state, names, frame_BCTHW, None)) as memory:
-                got = tensors(model(frame_BCTHW))
-            state = memory.new
-    finally:
-        for handle in handles:
-            handle.remove()
-    whole, *steps = seen
+    expected, whole = _maps(model, clip_BCTHW)
+    state: dict[str, Tensor] = {}
+    steps = []
+    for frame_BCTHW in clip_BCTHW.split(1, dim=2):
+        with remember(Memory(state, names, frame_BCTHW, None)) as memory:
+            got, maps = _maps(model, frame_BCTHW)
+        state = memory.new
+        steps.append(maps)
     errors = {
         path: _of_maps(clip, [step.get(path) for step in steps]) for path, clip in whole.items()
     }
@@ -77,14 +69,22 @@ def _both_ways(model: nn.Module, example_BCTHW: Tensor) -> tuple[float, str]:
     return max(last, *errors.values(), 0.0), first
 
 
-def _note(seen: list[dict[str, Tensor]], path: str) -> Any:
-    def hook(module: nn.Module, args: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.ndim == 5:
-            # of several calls, the last one counts, in call order
-            seen[-1].pop(path, None)
-            seen[-1][path] = output.clone()
+def _maps(model: nn.Module, clip_BCTHW: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """Return the outputs, and the last map of each module in the order of the calls."""
+    watch = _Maps(model)
+    outputs = tensors(watch.see(lambda: model(clip_BCTHW)))
+    return outputs, watch.maps
 
-    return hook
+
+class _Maps(Watch):
+    def __init__(self, model: nn.Module):
+        super().__init__(model)
+        self.maps: dict[str, Tensor] = {}
+
+    def left(self, path: str, args: Args, kwargs: Kwargs, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim == 5:
+            self.maps.pop(path, None)
+            self.maps[path] = output.clone()
 
 
 def _of_maps(clip_BCTHW: Tensor, steps: list[Tensor | None]) -> float:

@@ -15,6 +15,7 @@ from lean3d.conversion.lean.runs import Run
 from lean3d.conversion.trace.inputs_3d import run as run_model
 from lean3d.cost import count
 from lean3d.errors import ConversionError
+from lean3d.tracer import Args, Kwargs, Watch
 
 __all__ = ["Option", "choose_options", "choose_ranks"]
 
@@ -78,18 +79,18 @@ def _input_shapes(
     model: nn.Module, sites: dict[str, nn.Conv3d], arguments: tuple[Any, ...]
 ) -> dict[str, list[tuple[int, ...]]]:
     """Return the input shapes of each convolution, one for each call."""
-    shapes: dict[str, list[tuple[int, ...]]] = {path: [] for path in sites}
+    watch = _Shapes(model, set(sites))
+    watch.see(lambda: run_model(model, arguments))
+    return watch.shapes
 
-    def note(path: str) -> Any:
-        return lambda module, inputs: shapes[path].append(tuple(inputs[0].shape))
 
-    handles = [conv.register_forward_pre_hook(note(path)) for path, conv in sites.items()]
-    try:
-        run_model(model, arguments)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return shapes
+class _Shapes(Watch):
+    def __init__(self, model: nn.Module, paths: set[str]):
+        super().__init__(model, paths)
+        self.shapes: dict[str, list[tuple[int, ...]]] = {path: [] for path in paths}
+
+    def entered(self, path: str, args: Args, kwargs: Kwargs) -> None:
+        self.shapes[path].append(tuple(args[0].shape))
 
 
 def _macs(module: nn.Module, shapes: list[tuple[int, ...]]) -> int:

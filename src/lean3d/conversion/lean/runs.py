@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lean3d.conversion.lean.dense import is_dense
 from lean3d.conversion.trace.graph import Flow, trace
 from lean3d.conversion.trace.inputs_3d import run as run_model
+from lean3d.tracer import Args, Kwargs, Watch
 
 __all__ = ["Run", "find_runs"]
 
@@ -30,7 +31,7 @@ class Run:
 
 
 def find_runs(
-    model: nn.Module, most: int, sites: dict[str, nn.Conv3d], arguments: Any
+    model: nn.Module, most: int, sites: dict[str, nn.Conv3d], arguments: tuple[Tensor, ...]
 ) -> list[Run]:
     """Return runs of 2 to `most` convolutions; pools, branches and functions end a run."""
     flags = {module: module.training for module in model.modules()}
@@ -91,21 +92,20 @@ def _fit(first: nn.Conv3d, later: nn.Conv3d) -> bool:
     return alike and first.groups == 1 and same and later.stride == (1, 1, 1)
 
 
-def _maps(model: nn.Module, paths: set[str], arguments: Any) -> dict[str, tuple[Tensor, Tensor]]:
+def _maps(
+    model: nn.Module, paths: set[str], arguments: tuple[Tensor, ...]
+) -> dict[str, tuple[Tensor, Tensor]]:
     """Return the inputs and the outputs of modules."""
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
+    watch = _Maps(model, paths)
+    watch.see(lambda: run_model(model, arguments))
+    return watch.maps
 
-    def note(path: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            # the layers after it may work in place
-            seen[path] = inputs[0].clone(), output.clone()
 
-        return hook
+class _Maps(Watch):
+    def __init__(self, model: nn.Module, paths: set[str]):
+        super().__init__(model, paths)
+        self.maps: dict[str, tuple[Tensor, Tensor]] = {}
 
-    handles = [model.get_submodule(path).register_forward_hook(note(path)) for path in paths]
-    try:
-        run_model(model, arguments)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return seen
+    def left(self, path: str, args: Args, kwargs: Kwargs, output: Tensor) -> None:
+        # the layers after it may work in place
+        self.maps[path] = args[0].clone(), output.clone()

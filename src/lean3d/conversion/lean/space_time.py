@@ -17,6 +17,7 @@ from lean3d.conversion.lean.ranks import ladder
 from lean3d.conversion.methods import register_method
 from lean3d.errors import ConversionError
 from lean3d.ops import SpaceTimeConv3d
+from lean3d.tracer import Args, Kwargs, Watch
 
 __all__ = ["SpaceTime"]
 
@@ -90,22 +91,19 @@ def pass_through(norm: nn.BatchNorm3d) -> None:
     nn.init.constant_(norm.weight, (1 + norm.eps) ** 0.5)
 
 
-@torch.no_grad()
 def keep_identities(operators: list[nn.Module], run: Callable[[], object]) -> None:
     """Keep batch norms in between the identity in train mode too, on the inputs of `run`."""
+    between: list[Any] = [op.between for op in operators if isinstance(op, SpaceTimeConv3d)]
+    norms = nn.ModuleList(each[0] for each in between if isinstance(each, nn.Sequential))
+    _Norms(norms, {path for path, _ in norms.named_children()}).see(run)
 
-    def look(norm: Any, inputs: tuple[Tensor, ...]) -> None:
-        variance, mean = torch.var_mean(inputs[0], (0, 2, 3, 4), correction=0)
+
+class _Norms(Watch):
+    @torch.no_grad()
+    def entered(self, path: str, args: Args, kwargs: Kwargs) -> None:
+        norm: Any = self.modules[path]
+        variance, mean = torch.var_mean(args[0], (0, 2, 3, 4), correction=0)
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(variance)
         norm.bias.copy_(mean)
         norm.weight.copy_((variance + norm.eps).sqrt())
-
-    between: list[Any] = [op.between for op in operators if isinstance(op, SpaceTimeConv3d)]
-    norms = [each[0] for each in between if isinstance(each, nn.Sequential)]
-    handles = [norm.register_forward_pre_hook(look) for norm in norms]
-    try:
-        run()
-    finally:
-        for handle in handles:
-            handle.remove()

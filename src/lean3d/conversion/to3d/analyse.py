@@ -5,20 +5,26 @@ A forward has the kind of the most demanding function it calls.
 Axes: B batch, C channels, H height, W width.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeAlias
 
+import torch.nn.functional as F
 from torch import Size, Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from lean3d.conversion.to3d.geometry import same_padding
 from lean3d.conversion.to3d.merged.intercept import FUNCTION_RULES
 from lean3d.conversion.trace.compare import tensors
-from lean3d.conversion.trace.ops_table import NATIVE, STACK, is_local, kind_of, name_of, window
+from lean3d.conversion.trace.ops_table import NATIVE, NEIGHBOURS, STACK, kind_of, window
 from lean3d.conversion.trace.source_line import running_line
+from lean3d.torch_functions import Trait, having, name_of
+from lean3d.tracer import Args, Kwargs, Watch
 
 __all__ = ["Need", "survey"]
+
+Function: TypeAlias = Callable[..., object]
+Shape: TypeAlias = tuple[int, ...]
+PADDED = having(Trait.WINDOW) - {F.lp_pool2d}  # windows that `F.pad` before them may be made for
 
 
 @dataclass
@@ -50,7 +56,7 @@ class Need:
         if kind > self.kind:
             self.kind, self.line = kind, line()
 
-    def note(self, place: int, value: Any) -> None:
+    def note(self, place: int, value: object) -> None:
         """Record the shape of the first image among the inputs (0) or outputs (1)."""
         images = [x.shape for x in tensors(value) if x.ndim == 4]
         if self.shapes[place] is None and images:
@@ -71,98 +77,79 @@ class Need:
         return found
 
 
-def survey(model: nn.Module, ruled: Collection[str], run: Callable[[], Any]) -> dict[str, Need]:
+def survey(model: nn.Module, ruled: Collection[str], run: Callable[[], object]) -> dict[str, Need]:
     """Return the needs of every module's own forward, by path.
 
     Args:
         ruled: Paths of modules that a rule replaces; their calls are ignored.
         run: Calls the 2D model.
     """
-    needs = {path: Need() for path, _ in model.named_modules()}
-    watch = _Watch(model, needs, set(ruled))
-    try:
-        with watch:
-            run()
-    finally:
-        watch.remove()
-    return needs
+    watch = _Needs(model, set(ruled))
+    watch.see(run)
+    return watch.needs
 
 
-class _Watch(TorchFunctionMode):
-    def __init__(self, model: nn.Module, needs: dict[str, Need], ruled: set[str]):
-        super().__init__()
-        self.needs, self.ruled = needs, ruled
-        self.stack: list[str] = []  # modules whose forwards are running, innermost last
-        self.modules = dict(model.named_modules())
-        self.padded: list[tuple[Tensor, Size, Any]] = []
-        self.handles: list[Any] = []
-        for path, module in self.modules.items():
-            self.handles.append(
-                module.register_forward_pre_hook(self._enter(path), with_kwargs=True)
-            )
-            self.handles.append(module.register_forward_hook(self._leave, always_call=True))
+class _Needs(Watch):
+    def __init__(self, model: nn.Module, ruled: set[str]):
+        super().__init__(model)
+        self.needs = {path: Need() for path in self.modules}
+        self.ruled = ruled
+        self.padded: list[tuple[Tensor, Size, Sequence[int]]] = []
 
-    def remove(self) -> None:
-        for handle in self.handles:
-            handle.remove()
+    def entered(self, path: str, args: Args, kwargs: Kwargs) -> None:
+        if self.stack:
+            caller = self.needs[self.stack[-1]]
+            caller.callees.add(path)
+            if any(_holds_size(value) for value in [*args, *kwargs.values()]):
+                # a size read from (B, C, D*H, W) would differ from that of the volume
+                caller.ask(STACK, running_line)
+        self.needs[path].note(0, [args, kwargs])
 
-    def _enter(self, path: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if self.stack:
-                caller = self.needs[self.stack[-1]]
-                caller.callees.add(path)
-                if any(_holds_size(value) for value in [*args, *kwargs.values()]):
-                    # a size read from (B, C, D*H, W) would differ from that of the volume
-                    caller.ask(STACK, running_line)
-            self._look(self.needs[path], 0, [args, kwargs])
-            self.stack.append(path)
+    def left(self, path: str, args: Args, kwargs: Kwargs, output: object) -> None:
+        self.needs[path].note(1, output)
 
-        return hook
+    def calls(self, path: str, function: Function, args: Args, kwargs: Kwargs) -> list[Shape]:
+        return [] if path in self.ruled else [tuple(x.shape) for x in tensors([args, kwargs])]
 
-    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        self._look(self.needs[self.stack.pop()], 1, output)
+    def called(
+        self,
+        path: str,
+        function: Function,
+        args: Args,
+        kwargs: Kwargs,
+        result: object,
+        before: list[Shape],
+    ) -> None:
+        if not before:
+            return
+        need = self.needs[path]
+        kind = kind_of(function, args, kwargs, result, before)
+        need.ask(kind, running_line)
+        if kind == STACK and function in NEIGHBOURS and function not in FUNCTION_RULES:
+            need.without_rule.setdefault(name_of(function), running_line())
+        self._note(path, function, args, kwargs, result)
 
-    def _look(self, need: Need, place: int, value: Any) -> None:
-        stack, self.stack = self.stack, []  # no forward is running
-        need.note(place, value)
-        self.stack = stack
-
-    def __torch_function__(
-        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        watched = self.stack and self.stack[-1] not in self.ruled
-        before = [tuple(x.shape) for x in tensors([args, kwargs])] if watched else []
-        result = function(*args, **kwargs)
-        if before:
-            need = self.needs[self.stack[-1]]
-            kind = kind_of(function, args, kwargs, result, before)
-            need.ask(kind, running_line)
-            if kind == STACK and is_local(function) and function not in FUNCTION_RULES:
-                need.without_rule.setdefault(name_of(function), running_line())
-            self._note(function, args, kwargs, result, need)
-        return result
-
-    def _note(self, function: Any, args: Any, kwargs: Any, result: Any, need: Need) -> None:
-        name = getattr(function, "__name__", "")
-        if name == "pad" and isinstance(result, Tensor) and result.ndim == 4:
+    def _note(
+        self, path: str, function: Function, args: Args, kwargs: Kwargs, result: object
+    ) -> None:
+        need = self.needs[path]
+        if function is F.pad and isinstance(result, Tensor) and result.ndim == 4:
             mode = args[2] if len(args) > 2 else kwargs.get("mode", "constant")
             pads = args[1] if len(args) > 1 else kwargs["pad"]
             if mode == "constant":
                 self.padded.append((result, args[0].shape, pads))
-        if name in ("conv2d", "max_pool2d", "avg_pool2d"):
-            self._note_same(name, args, kwargs, need)
-        if name == "conv2d":
+        if function in PADDED:
+            self._note_same(function, args, kwargs, need)
+        if function is F.conv2d:
             weight = args[1] if len(args) > 1 else kwargs["weight"]
-            owner = self.modules[self.stack[-1]]
-            need.computed |= weight is not owner._parameters.get("weight")
+            need.computed |= weight is not self.modules[path]._parameters.get("weight")
 
-    def _note_same(self, name: str, args: Any, kwargs: Any, need: Need) -> None:
+    def _note_same(self, function: Function, args: Args, kwargs: Kwargs, need: Need) -> None:
         x = args[0] if args else kwargs["input"]
         pads = next(((size, pad) for y, size, pad in self.padded if y is x), None)
         if pads is None:
             return
-        kernel, stride, dilation = window(name, args, kwargs)
+        kernel, stride, dilation = window(function, args, kwargs)
         sizes, pad = pads
         expected = [
             amount
@@ -173,7 +160,7 @@ class _Watch(TorchFunctionMode):
         need.same, need.differs = fits and not need.differs, need.differs or not fits
 
 
-def _holds_size(value: Any) -> bool:
+def _holds_size(value: object) -> bool:
     if isinstance(value, Size):
         return len(value) >= 2
     if isinstance(value, (tuple, list)):

@@ -3,6 +3,7 @@
 Axes: B batch, C channels, H height, W width.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,15 +11,14 @@ from torch import Tensor, nn
 
 from lean3d.conversion.trace.compare import tensors
 from lean3d.conversion.trace.inputs_2d import is_image
-from lean3d.conversion.trace.tracer import Watch
 from lean3d.conversion.trace.trial_run import run_lightly
+from lean3d.torch_functions import Trait, having
+from lean3d.tracer import Args, Kwargs, Watch
 
 __all__ = ["Mixing", "flow", "is_plain", "set_counts"]
 
 Sources = frozenset[str]  # paths of modules; "" for the image
-# functions whose outputs have other channels than their inputs
-MIXING = {"conv1d", "conv2d", "conv3d", "conv_transpose2d", "linear", "matmul", "__matmul__"}
-MIXING |= {"mm", "bmm", "addmm", "baddbmm", "einsum"}
+MIXING = having(Trait.MIXES_CHANNELS)
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,9 @@ class _Channels(Watch):
         self.marks: dict[int, tuple[Tensor, Sources]] = {}
         self.mixing: list[Mixing] = []
 
-    def started(self, inputs: Any) -> None:
-        self._mark([x for x in tensors(inputs) if is_image(x)], frozenset({""}))
+    def entered(self, path: str, args: Args, kwargs: Kwargs) -> None:
+        if not self.stack:  # the model itself
+            self._mark([x for x in tensors(args) if is_image(x)], frozenset({""}))
 
     def _mark(self, values: list[Tensor], sources: Sources) -> None:
         for x in values:
@@ -54,15 +55,23 @@ class _Channels(Watch):
     def origin(self, x: Tensor) -> Sources:
         return self.marks[id(x)][1] if id(x) in self.marks else frozenset()
 
-    def called(self, path: str, function: Any, args: Any, kwargs: Any, result: Any) -> None:
+    def called(
+        self,
+        path: str,
+        function: Callable[..., object],
+        args: Args,
+        kwargs: Kwargs,
+        result: object,
+        before: object,
+    ) -> None:
         sources: Sources = frozenset().union(*map(self.origin, tensors([args, kwargs])))
-        if getattr(function, "__name__", "") in MIXING:
+        if function in MIXING:
             self.mixing.append(Mixing(path, sources))
             sources = frozenset({path})
         self._mark(tensors(result), sources)
 
 
-def is_plain(module: Any, *kinds: type[nn.Module]) -> bool:
+def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
     """Whether the weight of an ungrouped layer is its own parameter."""
     own = isinstance(module, kinds) and module._parameters.get("weight") is not None
     return own and getattr(module, "groups", 1) == 1

@@ -7,28 +7,30 @@ resolution undo kept downsamplings, so they preserve depth too.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lean3d.conversion.to3d.base import Site, To3D
 from lean3d.conversion.to3d.geometry import every_axis, pair
 from lean3d.conversion.to3d.rules.registry import find_rule
+from lean3d.conversion.trace.inputs_2d import is_image
 from lean3d.conversion.trace.ops_table import window
-from lean3d.conversion.trace.tracer import Watch
 from lean3d.errors import ConversionError
+from lean3d.torch_functions import Trait, having
+from lean3d.tracer import Args, Kwargs, Watch
 
 __all__ = ["Kept", "changes_resolution", "kept_calls", "resamples"]
 
+Function: TypeAlias = Callable[..., object]
 Where = Callable[[str, nn.Module], bool]
 Kept = dict[str, tuple[bool, ...]]  # by path: which of a module's own calls preserve depth
 
 STRIDED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d)
 SAME_LEVEL = 0.75  # sizes that differ by less are one resolution
 # functions that may resample; a forward's calls of them are counted
-WINDOWED = {"conv2d", "max_pool2d", "avg_pool2d", "lp_pool2d"}
-RESAMPLING = WINDOWED | {"conv_transpose2d", "interpolate", "__getitem__"}
-RESAMPLING |= {"pixel_shuffle", "pixel_unshuffle", "pad"}
+WINDOWED, RESAMPLING = having(Trait.WINDOW), having(Trait.RESAMPLES)
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class _Call:
     sized: bool = False
 
 
-def kept_calls(model: nn.Module, how: To3D, run: Callable[[], Any], selects: Where) -> Kept:
+def kept_calls(model: nn.Module, how: To3D, run: Callable[[], object], selects: Where) -> Kept:
     """Return the calls that preserve depth.
 
     Args:
@@ -58,7 +60,7 @@ def kept_calls(model: nn.Module, how: To3D, run: Callable[[], Any], selects: Whe
     """
     watch = _Resamplings(model, how, selects)
     watch.see(run)
-    calls = watch.calls
+    calls = watch.recorded
     down = [call for call in calls if call.step < 0]
     up = [call for call in calls if call.step > 0]
     smallest, floor = 0.0, 0.0
@@ -109,7 +111,7 @@ class _Resamplings(Watch):
 
     def __init__(self, model: nn.Module, how: To3D, selects: Where):
         super().__init__(model)
-        self.calls: list[_Call] = []
+        self.recorded: list[_Call] = []
         self.padded: list[tuple[_Call, _Call]] = []
         self.pads: list[tuple[Tensor, _Call]] = []
         self.whole = {
@@ -119,54 +121,56 @@ class _Resamplings(Watch):
             or _enlarges(module)
             or (selects(path, module) and find_rule(module, Site(path, how)))
         }
-        for path, module in model.named_modules():
-            if path in self.whole:
-                self.handles.append(module.register_forward_hook(self._module(path)))
 
-    def _module(self, path: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            x: Any = inputs[0] if inputs else None
-            if not all(isinstance(y, Tensor) and y.ndim == 4 for y in (x, output)):
-                return
-            ends = (x.shape[-2], output.shape[-2])
-            step = _enlarges(module) - _shrinks(module)
-            if not step and not type(module).__name__.startswith("Adaptive"):
-                blocks = type(module).__name__ == "SpaceToDepth"
-                step = -1 if blocks else 0
-            if step:
-                self.calls.append(_Call(path, ends, step))
+    def left(self, path: str, args: Args, kwargs: Kwargs, output: object) -> None:
+        x: object = args[0] if args else None
+        if path not in self.whole or not (is_image(x) and is_image(output)):
+            return
+        module = self.modules[path]
+        ends = (x.shape[-2], output.shape[-2])
+        step = _enlarges(module) - _shrinks(module)
+        if not step and not type(module).__name__.startswith("Adaptive"):
+            blocks = type(module).__name__ == "SpaceToDepth"
+            step = -1 if blocks else 0
+        if step:
+            self.recorded.append(_Call(path, ends, step))
 
-        return hook
-
-    def called(self, path: str, function: Any, args: Any, kwargs: Any, result: Any) -> None:
+    def called(
+        self,
+        path: str,
+        function: Function,
+        args: Args,
+        kwargs: Kwargs,
+        result: Tensor,
+        before: object,
+    ) -> None:
         if path not in self.whole and resamples(function, args, kwargs):
             x = args[0] if args else kwargs["input"]
             ends = (x.shape[-2], result.shape[-2])
-            step = _step(function.__name__, args, kwargs, ends)
+            step = _step(function, args, kwargs, ends)
             sized = kwargs.get("size", args[1] if len(args) > 1 else None) is not None
             call = _Call(path, ends, step, True, sized)
-            self.calls.append(call)
+            self.recorded.append(call)
             self.padded += [(pad, call) for y, pad in self.pads if y is x]
-            if function.__name__ == "pad":
+            if function is F.pad:
                 self.pads.append((result, call))
 
 
-def resamples(function: Any, args: Any, kwargs: Any) -> bool:
+def resamples(function: Function, args: Args, kwargs: Kwargs) -> bool:
     """Whether a call is one of those that are counted."""
     x = args[0] if args else kwargs.get("input")
-    named = getattr(function, "__name__", "") in RESAMPLING
-    return named and isinstance(x, Tensor) and x.ndim == 4
+    return function in RESAMPLING and isinstance(x, Tensor) and x.ndim == 4
 
 
-def _step(name: str, args: Any, kwargs: Any, ends: tuple[int, int]) -> int:
-    if name in WINDOWED:
-        return -int(window(name, args, kwargs)[1][0] > 1)
-    if name == "__getitem__":
+def _step(function: Function, args: Args, kwargs: Kwargs, ends: tuple[int, int]) -> int:
+    if function in WINDOWED:
+        return -int(window(function, args, kwargs)[1][0] > 1)
+    if function is Tensor.__getitem__:
         index = args[1]
         given = index if isinstance(index, tuple) else (index,)
         plain = all(isinstance(i, slice) or i is Ellipsis for i in given)
         return -int(plain and (every_axis(index)[2].step or 1) > 1)
-    return 0 if name == "pad" else int(ends[1] > ends[0]) - int(ends[1] < ends[0])
+    return 0 if function is F.pad else int(ends[1] > ends[0]) - int(ends[1] < ends[0])
 
 
 def changes_resolution(module: nn.Module) -> bool:

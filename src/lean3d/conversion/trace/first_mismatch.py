@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lean3d.conversion.trace.compare import tensors
 from lean3d.conversion.trace.source_line import stopping_line
 from lean3d.conversion.trace.trial_run import run_lightly
+from lean3d.tracer import Args, Kwargs, Watch
 
 __all__ = ["Culprit", "Run", "find_culprit", "why_it_stops"]
 
@@ -34,7 +35,7 @@ class Culprit:
 class _Event:
     path: str  # the module whose input or output differs
     owner: str  # the module whose forward made the tensors
-    values: list[Any]
+    values: list[Tensor]
 
 
 class _FoundError(Exception):
@@ -96,39 +97,29 @@ def _run(
     model: nn.Module, arguments: tuple[Any, ...], see: Callable[[_Event], None]
 ) -> tuple[str, str]:
     """Return the innermost module that was running when the model failed, and the reason."""
-    stack = [""]
-
-    def enter(path: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: Any) -> None:
-            see(_Event(path, stack[-1], _clones(inputs)))
-            stack.append(path)
-
-        return hook
-
-    def leave(path: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            see(_Event(path, path, _clones(output)))
-            stack.pop()
-
-        return hook
-
-    handles: list[Any] = []
-    for path, module in model.named_modules():
-        handles.append(module.register_forward_pre_hook(enter(path)))
-        handles.append(module.register_forward_hook(leave(path)))
+    watch = _Events(model, see)
     try:
-        run_lightly(model, arguments)
+        watch.see(lambda: run_lightly(model, arguments))
     except _FoundError:
         raise
     except Exception as error:  # a user's forward may raise anything
         line, first = stopping_line(error), f"{type(error).__name__}: {error}".splitlines()[0]
-        return stack[-1], f"it stops at {line} ({first})" if line else f"it stops ({first})"
-    finally:
-        for handle in handles:
-            handle.remove()
-    return stack[-1], ""
+        return watch.failed, f"it stops at {line} ({first})" if line else f"it stops ({first})"
+    return "", ""
 
 
-def _clones(value: Any) -> list[Any]:
+class _Events(Watch):
+    def __init__(self, model: nn.Module, note: Callable[[_Event], None]):
+        super().__init__(model)
+        self.note = note
+
+    def entered(self, path: str, args: Args, kwargs: Kwargs) -> None:
+        self.note(_Event(path, self.stack[-1] if self.stack else "", _clones(args)))
+
+    def left(self, path: str, args: Args, kwargs: Kwargs, output: object) -> None:
+        self.note(_Event(path, path, _clones(output)))
+
+
+def _clones(value: object) -> list[Tensor]:
     # in-place activations overwrite recorded tensors
     return [tensor.detach().clone() for tensor in tensors(value)]

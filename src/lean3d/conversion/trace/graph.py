@@ -8,15 +8,18 @@ Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from lean3d.conversion.trace.compare import mapped, tensors
+from lean3d.torch_functions import NOTHING, TRAITS, Trait
+from lean3d.tracer import Args, Kwargs, Watch
 
 __all__ = ["Call", "Flow", "trace"]
+
+Function: TypeAlias = Callable[..., object]
 
 # pointwise layers allowed between two chained convolutions
 CARRIERS: tuple[type[nn.Module], ...] = (
@@ -34,8 +37,6 @@ CARRIERS: tuple[type[nn.Module], ...] = (
     nn.Mish,
     nn.Hardswish,
 )
-CARRYING = {"relu", "relu_", "leaky_relu", "gelu", "silu", "hardswish", "relu6", "dropout"}
-ADDING = {"add", "add_", "__add__", "__iadd__", "__radd__"}
 
 
 @dataclass
@@ -45,6 +46,7 @@ class Call:
     Args:
         path: Of the module; "" for a function.
         name: Of the function, or of the module's class.
+        traits: Of the function; none for a module.
         sources: The calls that made its tensors; -1 for tensors not made by a call.
         shapes: Of its tensors, in the same order.
         owner: Path of the module whose own forward contains it.
@@ -58,11 +60,12 @@ class Call:
     shapes: list[tuple[int, ...]]
     shape: tuple[int, ...]
     owner: str = ""
+    traits: Trait = NOTHING
     users: list[int] = field(default_factory=list)
 
     @property
     def carries(self) -> bool:
-        return isinstance(self.module, CARRIERS) or (not self.path and self.name in CARRYING)
+        return isinstance(self.module, CARRIERS) or Trait.ACTIVATES in self.traits
 
 
 @dataclass
@@ -100,7 +103,7 @@ class Flow:
     def adds(self, run: list[int]) -> bool:
         """Whether the output of a run of kernels is added to a tensor, as in a residual block."""
         end = self.end(run[-1])
-        return end >= 0 and not self.calls[end].path and self.calls[end].name in ADDING
+        return end >= 0 and Trait.ADDS in self.calls[end].traits
 
     def after(self, number: int) -> list[int]:
         """Return every call that its output reaches."""
@@ -112,33 +115,44 @@ class Flow:
         return sorted(reached)
 
 
-class _Recorder(TorchFunctionMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[Call] = []
+class _Graph(Watch):
+    def __init__(self, model: nn.Module):
+        super().__init__(model)
+        self.nodes: list[Call] = []
         self.makers: dict[int, int] = {}
-        self.alive: list[Any] = []
-        self.inside = False
-        self.running = [""]
+        self.alive: list[Tensor] = []
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        answer = func(*args, **(kwargs or {}))
-        if not self.inside:
-            self.note("", getattr(func, "__name__", str(func)), None, (args, kwargs), answer)
-        return answer
+    def left(self, path: str, args: Args, kwargs: Kwargs, output: object) -> None:
+        module = self.modules[path]
+        if not module._modules:
+            self.note(path, type(module), module, (args, kwargs), output)
 
-    def note(self, path: str, name: str, module: nn.Module | None, given: Any, answer: Any) -> None:
-        made = tensors(answer)
-        taken = tensors(given)
+    def called(
+        self,
+        path: str,
+        function: Function,
+        args: Args,
+        kwargs: Kwargs,
+        result: object,
+        before: object,
+    ) -> None:
+        if self.modules[path]._modules:
+            self.note("", function, None, (args, kwargs), result)
+
+    def note(
+        self, path: str, function: Function, module: nn.Module | None, given: object, answer: object
+    ) -> None:
+        made, taken = tensors(answer), tensors(given)
         if not made:
             return
         sources = [self.makers.get(id(x), -1) for x in taken]
-        number = len(self.calls)
+        number = len(self.nodes)
         for source in set(sources) - {-1}:
-            self.calls[source].users.append(number)
+            self.nodes[source].users.append(number)
         shapes = [tuple(x.shape) for x in taken]
-        shape, owner = tuple(made[0].shape), self.running[-1]
-        self.calls.append(Call(path, name, module, sources, shapes, shape, owner))
+        shape, owner = tuple(made[0].shape), self.stack[-1] if self.stack else ""
+        name, traits = getattr(function, "__name__", str(function)), TRAITS.get(function, NOTHING)
+        self.nodes.append(Call(path, name, module, sources, shapes, shape, owner, traits))
         self.makers |= {id(x): number for x in made}
         # an id is valid while its tensor lives
         self.alive += [*made, *taken]
@@ -147,35 +161,6 @@ class _Recorder(TorchFunctionMode):
 @torch.no_grad()
 def trace(model: nn.Module, arguments: tuple[Tensor, ...]) -> Flow:
     """Run the model once and record its graph of calls."""
-    recorder, handles = _Recorder(), []
-
-    def enter(module: nn.Module, args: Any) -> None:
-        recorder.inside = True
-
-    def leave(path: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, kwargs: Any, answer: Any) -> None:
-            recorder.inside = False
-            recorder.note(path, type(module).__name__, module, (args, kwargs), answer)
-
-        return hook
-
-    def begin(path: str) -> Callable[..., None]:
-        return lambda module, args: recorder.running.append(path)
-
-    def finish(module: nn.Module, args: Any, answer: Any) -> None:
-        recorder.running.pop()
-
-    for path, module in model.named_modules():
-        if module._modules:
-            handles.append(module.register_forward_pre_hook(begin(path)))
-            handles.append(module.register_forward_hook(finish))
-        else:
-            handles.append(module.register_forward_pre_hook(enter))
-            handles.append(module.register_forward_hook(leave(path), with_kwargs=True))
-    try:
-        with recorder:
-            model(*mapped(lambda x: x, arguments))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return Flow(recorder.calls)
+    graph = _Graph(model)
+    graph.see(lambda: model(*mapped(lambda x: x, arguments)))
+    return Flow(graph.nodes)

@@ -16,6 +16,7 @@ from lean3d.conversion.trace.first_mismatch import why_it_stops
 from lean3d.conversion.trace.inputs_2d import Maker, is_image, makers
 from lean3d.conversion.trace.trial_run import run_lightly
 from lean3d.errors import ConversionError
+from lean3d.tracer import Args, Kwargs, Watch
 
 __all__ = ["Sample", "find_sample"]
 
@@ -103,6 +104,15 @@ def find_sample(model: nn.Module, meta: nn.Module | None = None, example: Any = 
     )
 
 
+class _Sides(Watch):
+    def __init__(self, model: nn.Module):
+        super().__init__(model)
+        self.sides: list[int] = []
+
+    def left(self, path: str, args: Args, kwargs: Kwargs, output: object) -> None:
+        self.sides += [side for x in (*args, output) if is_image(x) for side in x.shape[2:]]
+
+
 @dataclass
 class _Trial:
     """Runs of one model at several image sizes."""
@@ -121,18 +131,9 @@ class _Trial:
         return self.seen[size]
 
     def _run(self, size: Size) -> list[int]:
-        sides: list[int] = []
-
-        def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            sides.extend(side for x in (*inputs, output) if is_image(x) for side in x.shape[2:])
-
-        handles = [module.register_forward_hook(note) for module in self.model.modules()]
-        try:
-            run_lightly(self.model, self.make(size))
-        finally:
-            for handle in handles:
-                handle.remove()
-        return sides
+        watch = _Sides(self.model)
+        watch.see(lambda: run_lightly(self.model, self.make(size)))
+        return watch.sides
 
     def too_small(self, size: Size) -> bool:
         """Whether a map one voxel across grows with the image."""

@@ -4,7 +4,7 @@ Axes: B batch, C channels, D depth, H height, W width.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,8 @@ def makers(model: nn.Module, example: Any = None) -> Iterator[tuple[Maker, list[
     """The arguments of a model, and the image sizes to try."""
     if example is not None:
         arguments = _flat(example if isinstance(example, tuple) else (example,))
-        own = tuple(next(x for x in arguments if is_image(x)).shape[2:])
+        height, width = next(x for x in arguments if is_image(x)).shape[2:]
+        own = (height, width)
         smaller = [size for size in SIZES if size[0] * size[1] <= own[0] * own[1]]
         larger = [size for size in SIZES if size not in smaller]
         yield _like(_as(arguments, model), own), [*smaller, own, *larger]
@@ -35,7 +36,7 @@ def makers(model: nn.Module, example: Any = None) -> Iterator[tuple[Maker, list[
         yield _random(channels, model), SIZES
 
 
-def is_image(x: Any) -> bool:
+def is_image(x: object) -> TypeGuard[Tensor]:
     return isinstance(x, Tensor) and x.ndim == 4
 
 

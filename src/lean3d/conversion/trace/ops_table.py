@@ -14,72 +14,50 @@ Axes: B batch, C channels, D depth, H height, W width.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lean3d.conversion.to3d.geometry import every_axis, pair
 from lean3d.conversion.trace.compare import tensors
+from lean3d.torch_functions import Trait, having
 
-__all__ = ["NATIVE", "SPREAD", "STACK", "is_local", "kind_of", "name_of", "window"]
+__all__ = ["NATIVE", "NEIGHBOURS", "SPREAD", "STACK", "kind_of", "window"]
 
 NATIVE, SPREAD, STACK = 0, 1, 2
+Args: TypeAlias = tuple[Any, ...]
+Kwargs: TypeAlias = dict[str, Any]
+Pair: TypeAlias = tuple[Any, Any]
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-ELEMENTWISE = _words("""
-    abs add add_ alpha_dropout celu celu_ clamp clamp_ clamp_max clamp_min clip clone contiguous cos
-    detach div div_ double dropout dropout_ elu elu_ erf exp exp_ float gelu half hardshrink
-    hardsigmoid hardswish hardtanh hardtanh_ leaky_relu leaky_relu_ log log1p log_sigmoid logsigmoid
-    maximum minimum mish mul mul_ neg ones_like pow reciprocal relu relu6 relu_ relu6_ rsqrt rsub
-    selu selu_ sigmoid sigmoid_ sign silu sin softplus sqrt square sub sub_ tanh tanh_ threshold
-    true_divide type where zeros_like __add__ __iadd__ __imul__ __mul__ __neg__ __pow__ __radd__
-    __rmul__ __rsub__ __rtruediv__ __sub__ __truediv__
-""")
-# batch norm takes any number of axes after the second, the others any before the last
-ANY_AXES = _words("batch_norm linear layer_norm rms_norm to type_as")
-ON_CHANNELS = _words("cat concat concatenate chunk split tensor_split softmax unbind")
-HARMLESS = _words("is_floating_point is_complex requires_grad_ dim_order is_contiguous")
-LOCAL = _words("""
-    conv2d conv_transpose2d max_pool2d max_pool2d_with_indices avg_pool2d lp_pool2d interpolate
-    pixel_shuffle pixel_unshuffle unfold fold grid_sample fractional_max_pool2d
-    fractional_max_pool2d_with_indices max_unpool2d roll flip
-""")
-# functions that a 3D rule says use neighbours
-NEIGHBOURS: set[Callable[..., Any]] = set()
-ADAPTIVE = _words("adaptive_avg_pool2d adaptive_max_pool2d adaptive_max_pool2d_with_indices")
-
-
-def is_local(function: Callable[..., Any]) -> bool:
-    """Whether a function uses neighbouring pixels."""
-    return getattr(function, "__name__", "") in LOCAL or function in NEIGHBOURS
-
-
-def name_of(function: Callable[..., Any]) -> str:
-    """Return the name by which a function is called, such as F.conv2d."""
-    name = getattr(function, "__name__", str(function))
-    places = {"F": F, "torch": torch, "Tensor": Tensor}
-    found = (at for at, place in places.items() if getattr(place, name, None) is function)
-    return f"{next(found, 'F' if hasattr(F, name) else 'torch')}.{name}"
+ASKING, ANY_AXES, POINTWISE = map(having, (Trait.ASKS, Trait.ANY_AXES, Trait.POINTWISE))
+ALONG_AXIS, ADAPTIVE, CUTS = map(having, (Trait.ALONG_AXIS, Trait.ADAPTIVE, Trait.CUTS))
+RESHAPES = having(Trait.RESHAPES)
+# those of the table, and those of which a 3D rule says so
+NEIGHBOURS = set(having(Trait.NEIGHBOURS))
 
 
 def kind_of(
-    function: Any, args: Any, kwargs: Any, result: Any, before: list[tuple[int, ...]]
+    function: Callable[..., Any],
+    args: Args,
+    kwargs: Kwargs,
+    result: object,
+    before: list[tuple[int, ...]],
 ) -> int:
+    """Return what a call asks of the forward that contains it: NATIVE, SPREAD or STACK.
+
+    Args:
+        before: Shapes of its tensors before the call, which may change them in place.
+    """
     name = getattr(function, "__name__", "")
     if name == "__get__" or name == "__set__":
         owner = getattr(getattr(function, "__self__", None), "__name__", "")
         return SPREAD if owner in ("shape", "ndim", "T", "mT") else NATIVE
-    if name in HARMLESS or name in ANY_AXES:
+    if function in ASKING or function in ANY_AXES:
         return NATIVE
-    if is_local(function):
-        return SPREAD if name == "conv2d" and _is_pointwise(args, kwargs) else STACK
-    if name in ADAPTIVE:
+    if function in NEIGHBOURS:
+        return SPREAD if function is F.conv2d and _is_pointwise(args, kwargs) else STACK
+    if function in ADAPTIVE:
         size = args[1] if len(args) > 1 else kwargs["output_size"]
         return SPREAD if pair(size if size is not None else 0) == (1, 1) else STACK
     shape = before[0]
@@ -87,43 +65,46 @@ def kind_of(
         return NATIVE  # the output is no image
     spatial = len(shape) == 4
     grown = spatial and shape[2] * shape[3] > 1
-    if name == "pad":
+    if function is F.pad:
         pads = args[1] if len(args) > 1 else kwargs["pad"]
         return STACK if spatial and any(pads[:4]) else SPREAD
-    if name == "__getitem__" and grown:
+    if function is Tensor.__getitem__ and grown:
         return _of_index(args[1])
-    if name in ("narrow", "select") and grown:
-        dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
+    if function in CUTS and grown:
+        dim: Any = kwargs.get("dim", args[1] if len(args) > 1 else 0)
         return STACK if dim % 4 >= 2 else SPREAD
-    if name in ELEMENTWISE:
+    if function in POINTWISE:
         sized = [s for s in before if len(s) > 0]
         alike = all(len(s) == len(shape) and s[0] == shape[0] for s in sized)
         return NATIVE if alike else SPREAD
-    if name in ON_CHANNELS and spatial:
+    if function in ALONG_AXIS and spatial:
         return _on_axis(name, args, kwargs)
-    if name in ("flatten", "view", "reshape", "unflatten", "squeeze") and spatial:
-        return _of_reshape(name, args, shape, result)
+    if function in RESHAPES and spatial:
+        return _of_reshape(name, shape, result)
     return SPREAD
 
 
-def window(name: str, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
+def window(function: Callable[..., Any], args: Args, kwargs: Kwargs) -> tuple[Pair, Pair, Pair]:
     """Kernel, stride and dilation of a convolution or pool, each along (H, W)."""
     names = ["input", "kernel_size", "stride", "padding"]
-    if name == "conv2d":
+    convolves = function is F.conv2d
+    if convolves:
         names = ["input", "weight", "bias", "stride", "padding", "dilation", "groups"]
-    given = dict(zip(names, args, strict=False)) | kwargs
-    kernel = tuple(given["weight"].shape[-2:]) if name == "conv2d" else pair(given["kernel_size"])
-    stride = given.get("stride") or (1 if name == "conv2d" else kernel)
+    elif function is F.lp_pool2d:
+        names = ["input", "norm_type", "kernel_size", "stride"]
+    given: Kwargs = dict(zip(names, args, strict=False)) | kwargs
+    kernel = tuple(given["weight"].shape[-2:]) if convolves else pair(given["kernel_size"])
+    stride = given.get("stride") or (1 if convolves else kernel)
     return kernel, pair(stride), pair(given.get("dilation", 1))
 
 
-def _is_pointwise(args: Any, kwargs: Any) -> bool:
-    kernel, stride, _ = window("conv2d", args, kwargs)
+def _is_pointwise(args: Args, kwargs: Kwargs) -> bool:
+    kernel, stride, _ = window(F.conv2d, args, kwargs)
     padding = args[4] if len(args) > 4 else kwargs.get("padding", 0)
     return kernel == stride == (1, 1) and padding in (0, (0, 0), [0, 0], "valid", "same")
 
 
-def _of_index(index: Any) -> int:
+def _of_index(index: object) -> int:
     indices = index if isinstance(index, tuple) else (index,)
     if any(isinstance(i, (Tensor, list)) or i is None for i in indices):
         return SPREAD
@@ -133,7 +114,7 @@ def _of_index(index: Any) -> int:
     return NATIVE if all(isinstance(i, slice) for i in index) else SPREAD
 
 
-def _on_axis(name: str, args: Any, kwargs: Any) -> int:
+def _on_axis(name: str, args: Args, kwargs: Kwargs) -> int:
     place = 2 if name in ("split", "chunk", "tensor_split") else 1
     dim = kwargs.get("dim", kwargs.get("axis", args[place] if len(args) > place else 0))
     if name == "unbind" or not isinstance(dim, int):
@@ -141,7 +122,7 @@ def _on_axis(name: str, args: Any, kwargs: Any) -> int:
     return NATIVE if dim in (0, 1) else SPREAD if name == "softmax" else STACK
 
 
-def _of_reshape(name: str, args: Any, shape: tuple[int, ...], result: Any) -> int:
+def _of_reshape(name: str, shape: tuple[int, ...], result: object) -> int:
     if not isinstance(result, Tensor):
         return SPREAD
     new, (height, width) = tuple(result.shape), shape[2:]

@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from itertools import takewhile
 from pathlib import Path
 
+from lean3d import tracer
+
 __all__ = ["running_line", "stopping_line"]
 
-PACKAGE = str(Path(__file__).parents[1])
+OURS = (str(Path(__file__).parents[1]), tracer.__file__)
 
 
 def running_line() -> str:
@@ -30,4 +32,4 @@ def _first(frames: Iterable[traceback.FrameSummary]) -> str:
 
 
 def _is_ours(frame: traceback.FrameSummary) -> bool:
-    return frame.filename.startswith(PACKAGE)
+    return frame.filename.startswith(OURS)

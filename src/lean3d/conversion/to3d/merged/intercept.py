@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import combinations
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -20,15 +21,16 @@ from lean3d.conversion.to3d.keep_depth import resamples
 from lean3d.conversion.to3d.proof.replicate_axis import hold_still
 from lean3d.conversion.to3d.rules.registry import find_rule
 from lean3d.conversion.trace.compare import tensors
-from lean3d.conversion.trace.ops_table import ADAPTIVE, LOCAL, NEIGHBOURS
+from lean3d.conversion.trace.ops_table import NEIGHBOURS
 from lean3d.errors import ShapeError
+from lean3d.torch_functions import Trait, having
 
 __all__ = ["FUNCTION_RULES", "Call", "Intercept", "function_rule", "static"]
 
 FunctionRule = Callable[["Call"], Any]
 FUNCTION_RULES: dict[Callable[..., Any], FunctionRule] = {}
-# elementwise: sizes must agree, or be 1
-JOINING = {"add", "add_", "__add__", "__iadd__", "__radd__", "mul", "__mul__", "__imul__", "sub"}
+JOINING = having(Trait.JOINS)
+JOINING_CHANNELS = {torch.cat, torch.concat, torch.concatenate}
 # of each thread: 3D modules without weights, by the 2D settings they were made from, most recent
 _LOCAL = threading.local()
 MOST = 256
@@ -95,9 +97,8 @@ class Call:
 
     def check_sizes(self) -> None:
         """Raise ShapeError if joined maps have different sizes."""
-        name = getattr(self.function, "__name__", "")
-        channels = name == "cat" and self.read("tensors dim", dim=0)["dim"] == 1
-        if name not in JOINING and not channels:
+        parts = self.function in JOINING_CHANNELS
+        if self.function not in JOINING and not (parts and self._axis_of_parts() == 1):
             return
         maps = [x for x in tensors(self.args) if x.ndim == 4 and x.shape[0] % self.stack.batch == 0]
         sizes = [(x.shape[0] // self.stack.batch, *x.shape[2:]) for x in maps]
@@ -109,6 +110,9 @@ class Call:
                     "because the volume was halved with a remainder; pad this axis to a multiple "
                     "of the network's stride (32 for five halvings), as its images are"
                 )
+
+    def _axis_of_parts(self) -> Any:
+        return self.read("tensors dim", dim=0)["dim"]
 
     def volume(self, x: Tensor) -> Tensor:
         """Split (B*D, C, H, W) into (B, C, D, H, W)."""
@@ -162,7 +166,7 @@ def function_rule(
             if function in FUNCTION_RULES:
                 raise ValueError(f"{function.__name__} already has a 3D rule")
             FUNCTION_RULES[function] = rule
-            if neighbours and function.__name__ not in ADAPTIVE | LOCAL | {"pad", "__getitem__"}:
+            if neighbours:
                 NEIGHBOURS.add(function)
         return rule
 

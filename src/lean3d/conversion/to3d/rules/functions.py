@@ -120,7 +120,7 @@ def _pool(call: Call, kind: Any, given: dict[str, Any], beyond: float) -> Tensor
     return call.stack.fold(call.module_3d(kind, **settings)(x))
 
 
-@function_rule(F.adaptive_avg_pool2d, F.adaptive_max_pool2d)
+@function_rule(F.adaptive_avg_pool2d, F.adaptive_max_pool2d, neighbours=False)
 def adaptive_pool2d(call: Call) -> Tensor:
     given = call.read("input output_size")
     average = call.function is F.adaptive_avg_pool2d
@@ -190,7 +190,7 @@ def reduction(call: Call) -> Any:
     return call.stack.fold(call.function(call.volume(x), dim=(2, 3, 4), **given))
 
 
-@function_rule(Tensor.__getitem__)
+@function_rule(Tensor.__getitem__, neighbours=False)
 def crop(call: Call) -> Any:
     """Slice depth as height; a slice that ends at the size of another tensor ends at its depth."""
     x, index = call.args

@@ -69,7 +69,7 @@ def _with_depth(module: Any) -> tuple[int, int, int, int, int, int]:
     return (left, right, top, bottom, top, bottom)
 
 
-@function_rule(F.pad)
+@function_rule(F.pad, neighbours=False)
 def pad(call: Call) -> Any:
     """Pad to another map's depth too, if the sides are padded to those, as in a U-Net."""
     given = call.read("input pad mode value", mode="constant", value=None)

@@ -1,0 +1,97 @@
+"""Record a run of a model: its modules and functions, and which module's own forward calls each.
+
+Analyses subclass `Watch` and say what to do at each event.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["Args", "Kwargs", "Watch"]
+
+Args: TypeAlias = tuple[Any, ...]
+Kwargs: TypeAlias = dict[str, Any]
+
+
+class Watch(TorchFunctionMode):
+    """Calls a method at every event of a run; a subclass overrides those it needs.
+
+    Args:
+        paths: The modules to watch; all by default.
+    """
+
+    def __init__(self, model: nn.Module, paths: set[str] | None = None):
+        super().__init__()
+        self.modules = dict(model.named_modules())
+        self.paths = self.modules.keys() if paths is None else paths
+        self.stack: list[str] = []  # modules whose forwards are running, innermost last
+        self.paused = False  # while an event is handled
+        self.failed = ""  # the innermost module that was running when the model failed
+        self.looks = type(self).called is not Watch.called or type(self).calls is not Watch.calls
+
+    def see(self, run: Callable[[], Any]) -> Any:
+        """Return what `run` returns, which calls the model."""
+        self.stack, self.failed, self.paused = [], "", False
+        outside, handles = sys.exc_info()[1], []
+        for path in self.paths:
+            module = self.modules[path]
+            enter, leave = self._enter(path), self._leave(path, outside)
+            handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
+            handles.append(module.register_forward_hook(leave, with_kwargs=True, always_call=True))
+        try:
+            if not self.looks:
+                return run()
+            with self:
+                return run()
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _enter(self, path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Args, kwargs: Kwargs) -> None:
+            self.paused = True
+            self.entered(path, args, kwargs)
+            self.paused = False
+            self.stack.append(path)
+
+        return hook
+
+    def _leave(self, path: str, outside: BaseException | None) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> None:
+            self.stack.pop()
+            if sys.exc_info()[1] is not outside:  # called although the forward raised an error
+                self.failed = self.failed or path
+                return
+            self.failed, self.paused = "", True
+            self.left(path, args, kwargs, output)
+            self.paused = False
+
+        return hook
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Args = (), kwargs: Kwargs | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self.paused or not self.stack:
+            return function(*args, **kwargs)
+        before = self.calls(self.stack[-1], function, args, kwargs)
+        result = function(*args, **kwargs)
+        self.called(self.stack[-1], function, args, kwargs, result, before)
+        return result
+
+    def entered(self, path: str, args: Args, kwargs: Kwargs) -> None:
+        """Called before the module at `path` runs; the innermost of `stack` calls it."""
+
+    def left(self, path: str, args: Args, kwargs: Kwargs, output: Any) -> None:
+        """Called after the module at `path` has run."""
+
+    def calls(self, path: str, function: Any, args: Args, kwargs: Kwargs) -> Any:
+        """Called before the forward of the module at `path` calls a function."""
+
+    def called(
+        self, path: str, function: Any, args: Args, kwargs: Kwargs, result: Any, before: Any
+    ) -> None:
+        """Called after it; `before` is what `calls` returned."""
