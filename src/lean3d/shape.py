@@ -13,7 +13,7 @@ from torch.fx import Proxy
 from lean3d.errors import ShapeError
 from lean3d.typed import fits, shortened
 
-__all__ = ["Triple", "check_axes", "sizes", "triple"]
+__all__ = ["Triple", "check_axes", "same_padding", "sizes", "triple"]
 
 Triple = tuple[int, int, int]
 
@@ -71,3 +71,10 @@ def _lacking(x: Tensor, channels: str) -> str:
     if first == second:
         return f"{depth}, or {batch}"
     return batch if first else depth
+
+
+def same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+    """Return (before, after) that make ceil(size / stride) outputs, as TensorFlow's "same" does."""
+    total = (-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size
+    total = max(total, 0)
+    return (total // 2, total - total // 2)

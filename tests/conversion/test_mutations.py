@@ -24,8 +24,8 @@ from lean3d.conversion import (
 )
 from lean3d.conversion.to3d import keep_depth as keep
 from lean3d.conversion.to3d.base import To3D
-from lean3d.conversion.to3d.merged import intercept as functional
-from lean3d.conversion.to3d.merged.intercept import FUNCTION_RULES
+from lean3d.conversion.to3d.merged import call as functional
+from lean3d.conversion.to3d.merged.call import FUNCTION_RULES
 from lean3d.conversion.to3d.rules import registry as rules
 from lean3d.torch_functions import Trait, having
 

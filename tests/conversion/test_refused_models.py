@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lean3d.conversion import ACS, ConversionError, Planar, convert
-from lean3d.conversion.to3d.merged.intercept import FUNCTION_RULES
+from lean3d.conversion.to3d.merged.call import FUNCTION_RULES
 
 
 class Forward(nn.Module):

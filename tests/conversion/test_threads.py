@@ -15,7 +15,7 @@ from torch import fx, nn
 
 from lean3d import Dissect, ParallelSeparable, fold, unconvert
 from lean3d.conversion import ACS, Inflate, SoftACS, convert
-from lean3d.conversion.to3d.merged.intercept import _LOCAL, MOST
+from lean3d.conversion.to3d.merged.call import _LOCAL, MOST
 
 
 class Stacked(nn.Module):

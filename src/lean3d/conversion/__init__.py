@@ -15,7 +15,7 @@ from lean3d.conversion.to3d.acs import ACS, MeanACS, SoftACS
 from lean3d.conversion.to3d.base import Converted, Site, To3D
 from lean3d.conversion.to3d.geometry import conv_arguments, like_height, transposed_arguments
 from lean3d.conversion.to3d.inflate import Inflate
-from lean3d.conversion.to3d.merged.intercept import Call, function_rule
+from lean3d.conversion.to3d.merged.call import Call, function_rule
 from lean3d.conversion.to3d.planar import Planar
 from lean3d.conversion.to3d.rules.registry import module_rule
 from lean3d.conversion.to3d.undo import unconvert

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from lean3d.errors import LeanError
 from lean3d.ops.base import as_kernel, choose_path, split_channels
+from lean3d.ops.fast import convolve
 from lean3d.ops.recorded import holds, is_transformed
 from lean3d.ops.views import ViewsConv3d
-from lean3d.shape import Triple
+from lean3d.shape import Triple, sizes
 from lean3d.typed import check_arguments
 
 __all__ = ["ACSConv3d"]
@@ -28,6 +29,10 @@ __all__ = ["ACSConv3d"]
 # with the backward; channels_last_3d paid from 32 thousand voxels, up to 64 channels.
 FEW_OUTPUTS = 16
 MANY_VOXELS, FEW_CHANNELS = 2**15, 64
+
+
+# a convolution: its input, kernel, bias and number of groups
+Part = tuple[Tensor, Tensor, Tensor | None, int]
 
 
 class ACSConv3d(ViewsConv3d):
@@ -82,14 +87,38 @@ class ACSConv3d(ViewsConv3d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         x_BCDHW = input
-        if max(self.kernel_size) == 1:
-            return self.convolve(x_BCDHW, as_kernel(weight, 0), bias)
         on_cpu = x_BCDHW.device.type == "cpu"
-        if on_cpu and self._channels_last_pays(x_BCDHW):
+        one_voxel = max(self.kernel_size) == 1
+        if not one_voxel and on_cpu and self._channels_last_pays(x_BCDHW):
             x_BCDHW = x_BCDHW.contiguous(memory_format=torch.channels_last_3d)
-        if (self.path or ("dense" if on_cpu and self.dense_pays() else "views")) == "dense":
-            return self.convolve(x_BCDHW, self.kernel(weight), bias)
-        return self._by_views(x_BCDHW, weight, bias)
+        path = self.path or ("dense" if on_cpu and self.dense_pays() else "views")
+        outputs = []
+        for x, kernel, own, groups in self._parts(x_BCDHW, weight, bias, one_voxel, path):
+            depth, height, width = sizes(kernel)[2:]
+            pads = self.pads_for((depth, height, width))
+            size = (self.stride, self.dilation, groups)
+            y = convolve(x, kernel, own, pads, self.pads, self.padding_mode, *size)
+            outputs.append(y)
+        return torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0]
+
+    def _parts(
+        self, x_BCDHW: Tensor, weight: Tensor, bias: Tensor | None, one_voxel: bool, path: str
+    ) -> list[Part]:
+        """Return the convolutions whose outputs one after the other are those of the operator."""
+        if one_voxel:
+            return [(x_BCDHW, as_kernel(weight, 0), bias, self.groups)]
+        if path == "dense":
+            return [(x_BCDHW, self.kernel(weight), bias, self.groups)]
+        parts: list[Part] = []
+        start = 0
+        for view, channels in enumerate(self.split):
+            for first, last in self._whole_groups(start, start + channels):
+                rows = slice(first, last)
+                x, groups = self._inputs(x_BCDHW, first, last)
+                own = None if bias is None else bias[rows]
+                parts.append((x, as_kernel(weight[rows], view), own, groups))
+            start += channels
+        return parts
 
     @property
     def mixes_kernel(self) -> bool:
@@ -111,18 +140,6 @@ class ACSConv3d(ViewsConv3d):
         batch, _, *sides = x_BCDHW.shape
         return holds(batch * math.prod(sides) >= MANY_VOXELS)
 
-    def _by_views(self, x_BCDHW: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        outputs = []
-        start = 0
-        for view, channels in enumerate(self.split):
-            for first, last in self._whole_groups(start, start + channels):
-                rows = slice(first, last)
-                own = None if bias is None else bias[rows]
-                kernel = as_kernel(weight[rows], view)
-                outputs.append(self._one_view(x_BCDHW, kernel, own, first, last))
-            start += channels
-        return torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0]
-
     def _whole_groups(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Cut outputs start..stop into a part of a group, whole groups, and a part of a group."""
         size = self.out_channels // self.groups
@@ -132,15 +149,13 @@ class ACSConv3d(ViewsConv3d):
         cuts = [start, first_whole, last_whole, stop]
         return [(a, b) for a, b in pairwise(cuts) if a < b]
 
-    def _one_view(
-        self, x_BCDHW: Tensor, kernel: Tensor, bias: Tensor | None, start: int, stop: int
-    ) -> Tensor:
+    def _inputs(self, x_BCDHW: Tensor, start: int, stop: int) -> tuple[Tensor, int]:
+        """Return the channels that outputs start..stop use, and how many groups these are."""
         outputs, inputs = self.out_channels // self.groups, self.in_channels // self.groups
         groups = max((stop - start) // outputs, 1)
-        group = start // outputs
         if groups < self.groups:
-            x_BCDHW = x_BCDHW.narrow(1, group * inputs, groups * inputs)
-        return self.convolve(x_BCDHW, kernel, bias, groups=groups)
+            x_BCDHW = x_BCDHW.narrow(1, start // outputs * inputs, groups * inputs)
+        return x_BCDHW, groups
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, split={self.split}"

@@ -1,4 +1,4 @@
-"""Base classes of the operators: checked arguments of nn.Conv3d, and padding that may be a crop.
+"""Base classes of the operators: the checked arguments of nn.Conv3d.
 
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
@@ -6,13 +6,13 @@ Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 from collections.abc import Callable
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lean3d.errors import LeanError, ShapeError
+from lean3d.errors import LeanError
 from lean3d.limits import check_sizes
-from lean3d.ops.fast import conv3d
+from lean3d.ops.fast import convolve
 from lean3d.ops.leaf import Leaf
+from lean3d.ops.padding import Pads, only, pad_beyond
 from lean3d.shape import Triple, check_axes, sizes, triple
 from lean3d.typed import check_arguments
 
@@ -21,14 +21,11 @@ __all__ = [
     "Holds4d",
     "along",
     "as_kernel",
-    "by_conv3d",
     "choose_path",
-    "pad_or_crop",
     "split_channels",
 ]
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
-Pads = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
 def split_channels(channels: int, parts: int) -> tuple[int, ...]:
@@ -49,37 +46,6 @@ def along(values: Triple, axis: int, other: int) -> tuple[Triple, Triple]:
     plane = [other if i == axis else value for i, value in enumerate(values)]
     line = [value if i == axis else other for i, value in enumerate(values)]
     return (plane[0], plane[1], plane[2]), (line[0], line[1], line[2])
-
-
-def pad_or_crop(x_BCDHW: Tensor, pads: Pads, mode: str = "zeros") -> Tensor:
-    """Pad each spatial axis by (before, after) voxels; negative amounts crop."""
-    if any(amount > 0 for pair in pads for amount in pair):
-        grow = [max(amount, 0) for pair in reversed(pads) for amount in pair]
-        x_BCDHW = F.pad(x_BCDHW, grow, mode="constant" if mode == "zeros" else mode)
-    for axis, (before, after) in enumerate(pads, start=2):
-        if before < 0 or after < 0:
-            first, last = max(-before, 0), max(-after, 0)
-            if sizes(x_BCDHW)[axis] <= first + last:
-                raise ShapeError(
-                    f"the kernel needs {first + last + 1} voxels along axis {axis}, got "
-                    f"{tuple(sizes(x_BCDHW))}; pad the volume, or convert with keep_depth= where "
-                    "it is thin"
-                )
-            x_BCDHW = x_BCDHW.narrow(axis, first, x_BCDHW.shape[axis] - first - last)
-    return x_BCDHW
-
-
-def by_conv3d(pads: Pads, mode: str) -> tuple[Triple, Pads]:
-    """Return the padding done inside conv3d, which takes no memory, and the rest before it."""
-    even = [before if before == after > 0 and mode == "zeros" else 0 for before, after in pads]
-    depth, height, width = even
-    return (depth, height, width), only(pads, tuple(axis for axis in range(3) if not even[axis]))
-
-
-def only(pads: Pads, axes: tuple[int, ...]) -> Pads:
-    """Return the padding of some axes, and none of the others."""
-    depth, height, width = (pair if axis in axes else (0, 0) for axis, pair in enumerate(pads))
-    return depth, height, width
 
 
 def as_kernel(weight: Tensor, axis: int) -> Tensor:
@@ -189,22 +155,14 @@ class Conv3dLike(Holds4d):
         """Convolve with a dense kernel (C', C/groups, kd, kh, kw) of any extent."""
         depth, height, width = sizes(kernel)[2:]
         pads = self.pads_for((depth, height, width), dilation)
-        inside, rest = by_conv3d(pads, self.padding_mode)
-        if any(map(any, rest)):
-            x_BCDHW = self.padded(x_BCDHW, rest)
         groups = self.groups if groups is None else groups
-        dilations = dilation or self.dilation
-        return conv3d(x_BCDHW, kernel, bias, self.stride, inside, dilations, groups)
+        size = (self.stride, dilation or self.dilation, groups)
+        return convolve(x_BCDHW, kernel, bias, pads, self.pads, self.padding_mode, *size)
 
     def padded(self, x_BCDHW: Tensor, pads: Pads, axes: tuple[int, ...] = (0, 1, 2)) -> Tensor:
         """Pad `axes` by `padding_mode` up to `padding`, and by zeros beyond."""
         needed, given = only(pads, axes), only(self.pads, axes)
-        if self.padding_mode == "zeros":
-            return pad_or_crop(x_BCDHW, needed)
-        x_BCDHW = pad_or_crop(x_BCDHW, given, self.padding_mode)
-        both = zip(needed, given, strict=True)
-        rest = [(need[0] - have[0], need[1] - have[1]) for need, have in both]
-        return pad_or_crop(x_BCDHW, (rest[0], rest[1], rest[2]))
+        return pad_beyond(x_BCDHW, needed, given, self.padding_mode)
 
     def forward(self, input: Tensor) -> Tensor:
         if isinstance(input, Tensor) and input.ndim == 4 and sizes(input)[0] == self.in_channels:

@@ -11,10 +11,10 @@ from typing import Literal
 from torch import Tensor
 
 from lean3d.errors import LeanError
-from lean3d.ops.base import pad_or_crop
 from lean3d.ops.dense import DenseConv3d
 from lean3d.ops.fast import conv3d
 from lean3d.ops.memory import check_steps, past
+from lean3d.ops.padding import pad_or_crop
 from lean3d.shape import Triple
 from lean3d.typed import check_arguments
 

@@ -8,10 +8,34 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
+from lean3d.ops.padding import Pads, by_conv3d, pad_beyond
 from lean3d.ops.recorded import holds, is_plain, is_transformed
 from lean3d.shape import Triple, sizes
 
-__all__ = ["conv3d", "is_exposed", "max_pool3d"]
+__all__ = ["conv3d", "convolve", "is_exposed", "max_pool3d"]
+
+
+def convolve(
+    x_BCDHW: Tensor,
+    kernel: Tensor,
+    bias: Tensor | None,
+    pads: Pads,
+    given: Pads,
+    mode: str,
+    stride: Triple,
+    dilation: Triple,
+    groups: int,
+) -> Tensor:
+    """Convolve with a dense kernel after padding that is separate at both ends of each axis.
+
+    Args:
+        pads: (before, after) along D, H, W; negative amounts crop.
+        given: How much of it is by `mode`, as nn.Conv3d pads; the rest is zeros.
+    """
+    inside, rest = by_conv3d(pads, mode)
+    if any(map(any, rest)):
+        x_BCDHW = pad_beyond(x_BCDHW, rest, given, mode)
+    return conv3d(x_BCDHW, kernel, bias, stride, inside, dilation, groups)
 
 
 def conv3d(

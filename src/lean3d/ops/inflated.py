@@ -8,11 +8,11 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lean3d.ops.base import Pads, by_conv3d, pad_or_crop
 from lean3d.ops.fast import conv3d, is_exposed
 from lean3d.ops.leaf import Leaf
+from lean3d.ops.padding import Pads, by_conv3d, pad_or_crop
 
-__all__ = ["InflatedConv3d", "InflatedConvTranspose3d"]
+__all__ = ["InflatedConv3d", "InflatedConvTranspose3d", "PaddedConv3d"]
 
 NONE = (0, 0)
 
@@ -94,3 +94,29 @@ class InflatedConvTranspose3d(Leaf, nn.ConvTranspose3d):
         size: Any = (self.stride, self.padding, more, self.groups, self.dilation)
         y = F.conv_transpose3d(x, self.weight, self.bias, *size)
         return y.narrow(-3, reach * self.stride[0], depth)
+
+
+class PaddedConv3d(Leaf):
+    """An operator after the explicit padding of an inflated convolution, separate along depth.
+
+    Args:
+        operator: Takes padded volumes.
+        pads: (before, after) along D, H, W; negative amounts crop.
+        depth_mode: "replicate" or "zeros" along depth.
+
+    Shape: (B, C, D, H, W) -> (B, C', D', H', W').
+    """
+
+    def __init__(self, operator: nn.Module, pads: Pads, depth_mode: str, plane_mode: str):
+        super().__init__()
+        self.operator, self.pads = operator, pads
+        self.depth_mode, self.plane_mode = depth_mode, plane_mode
+
+    def forward(self, x_BCDHW: Tensor) -> Tensor:
+        none = (0, 0)
+        x = pad_or_crop(x_BCDHW, (self.pads[0], none, none), self.depth_mode)
+        x = pad_or_crop(x, (none, *self.pads[1:]), self.plane_mode)
+        return self.operator(x)
+
+    def extra_repr(self) -> str:
+        return f"pads={self.pads}, depth_pad={self.depth_mode!r}"

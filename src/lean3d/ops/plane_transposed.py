@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from lean3d.errors import LeanError
 from lean3d.limits import check_sizes
-from lean3d.ops.base import Holds4d, as_kernel, pad_or_crop
+from lean3d.ops.base import Holds4d, as_kernel
+from lean3d.ops.padding import pad_or_crop
 from lean3d.shape import Triple, check_axes, sizes, triple
 from lean3d.typed import check_arguments
 
@@ -93,6 +94,8 @@ class PlaneConvTranspose3d(Holds4d, nn.ConvTranspose3d):
 
     def reset_parameters(self) -> None:
         """Initialise as nn.ConvTranspose2d."""
+        if self.weight.is_meta:
+            return
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         if self.bias is not None:
             bound = 1 / math.sqrt(self.weight[0].numel())

@@ -44,6 +44,8 @@ class PlaneConv3d(KernelConv3d):
 
     def reset_parameters(self) -> None:
         """Initialise as nn.Conv2d."""
+        if self.weight.is_meta:  # templates of conversions: drawing nothing would take a while
+            return
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         self.reset_bias(self.weight[0].numel())
 

@@ -5,41 +5,14 @@ Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import parametrize
 
 from lean3d.errors import ConversionError
-from lean3d.ops.base import Conv3dLike, Pads, pad_or_crop
-from lean3d.ops.inflated import InflatedConv3d
-from lean3d.ops.leaf import Leaf
+from lean3d.ops.base import Conv3dLike
+from lean3d.ops.inflated import InflatedConv3d, PaddedConv3d
 
-__all__ = ["PaddedConv3d", "check_dense", "is_dense", "own_padding", "refusal", "settings"]
-
-
-class PaddedConv3d(Leaf):
-    """An operator after the explicit padding of an inflated convolution, separate along depth.
-
-    Args:
-        operator: Takes padded volumes.
-        pads: (before, after) along D, H, W; negative amounts crop.
-        depth_mode: "replicate" or "zeros" along depth.
-
-    Shape: (B, C, D, H, W) -> (B, C', D', H', W').
-    """
-
-    def __init__(self, operator: nn.Module, pads: Pads, depth_mode: str, plane_mode: str):
-        super().__init__()
-        self.operator, self.pads = operator, pads
-        self.depth_mode, self.plane_mode = depth_mode, plane_mode
-
-    def forward(self, x_BCDHW: Tensor) -> Tensor:
-        none = (0, 0)
-        x = pad_or_crop(x_BCDHW, (self.pads[0], none, none), self.depth_mode)
-        x = pad_or_crop(x, (none, *self.pads[1:]), self.plane_mode)
-        return self.operator(x)
-
-    def extra_repr(self) -> str:
-        return f"pads={self.pads}, depth_pad={self.depth_mode!r}"
+__all__ = ["check_dense", "is_dense", "own_padding", "refusal", "settings"]
 
 
 def own_padding(conv: nn.Conv3d, operator: nn.Module) -> nn.Module:

@@ -12,11 +12,11 @@ from typing import TypeAlias
 import torch.nn.functional as F
 from torch import Size, Tensor, nn
 
-from lean3d.conversion.to3d.geometry import same_padding
-from lean3d.conversion.to3d.merged.intercept import FUNCTION_RULES
+from lean3d.conversion.to3d.merged.call import FUNCTION_RULES
 from lean3d.conversion.trace.compare import tensors
 from lean3d.conversion.trace.ops_table import NATIVE, NEIGHBOURS, STACK, kind_of, window
 from lean3d.conversion.trace.source_line import running_line
+from lean3d.shape import same_padding
 from lean3d.torch_functions import Trait, having, name_of
 from lean3d.tracer import Args, Kwargs, Watch
 

@@ -16,7 +16,6 @@ __all__ = [
     "isotropic",
     "like_height",
     "pair",
-    "same_padding",
     "transposed_arguments",
 ]
 
@@ -90,13 +89,6 @@ def transposed_arguments(conv: nn.ConvTranspose2d, depth: Depth, site: Site) -> 
         device="meta",
         dtype=conv.weight.dtype,
     )
-
-
-def same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
-    """Return (before, after) that make ceil(size / stride) outputs, as TensorFlow's "same" does."""
-    total = (-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size
-    total = max(total, 0)
-    return (total // 2, total - total // 2)
 
 
 def every_axis(index: Any) -> list[Any]:

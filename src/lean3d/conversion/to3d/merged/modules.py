@@ -2,7 +2,7 @@
 
 Where the forward is pointwise or global, depth is merged into height (`Spread`): no function
 needs a 3D rule, and nothing is copied. Where it uses neighbours, depth is merged into the batch
-(`Stack`), and the functions that use neighbours run by their 3D rules (`intercept`).
+(`Stack`), and the functions that use neighbours run by their 3D rules (`Intercept`).
 
 Child modules of a depth-merged forward receive (B, C, D, H, W) again, as do their hooks.
 
@@ -16,11 +16,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from lean3d.conversion.surgery.fx import refuse_tracing
 from lean3d.conversion.surgery.subclass import Mixed, mixed
 from lean3d.conversion.to3d.base import Folding
-from lean3d.conversion.to3d.merged.intercept import Intercept
+from lean3d.conversion.to3d.merged.call import FUNCTION_RULES, Call
 from lean3d.conversion.trace.tree import mapped
 from lean3d.ops.leaf import Leaf
 from lean3d.ops.views import LearntViews
@@ -129,8 +130,25 @@ class Stack:
 
     @contextmanager
     def __call__(self, module: Any) -> Iterator[None]:
-        with inside(self), Intercept(self, module, lambda: innermost() is self):
+        with inside(self), Intercept(self, module):
             yield
+
+
+class Intercept(TorchFunctionMode):
+    """Apply the 3D rules of functions where `stack` is innermost; tensors are (B*D, C, H, W)."""
+
+    def __init__(self, stack: Stack, module: nn.Module):
+        super().__init__()
+        self.stack, self.module = stack, module
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if innermost() is not self.stack:
+            return function(*args, **kwargs)
+        rule = FUNCTION_RULES.get(function, Call.plainly)
+        return rule(Call(self.stack, self.module, function, args, kwargs))
 
 
 def _around() -> tuple[Any, ...]:

@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lean3d.conversion.to3d.rules.cond_conv import RoutedConv3d
 from lean3d.ops import PlanarConv3d
-from lean3d.ops.base import pad_or_crop
+from lean3d.ops.cond_conv import RoutedConv3d
+from lean3d.ops.padding import pad_or_crop
 from lean3d.shape import triple
 
 __all__ = ["hold_still"]

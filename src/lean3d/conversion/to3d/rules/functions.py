@@ -10,10 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lean3d.conversion.to3d.geometry import every_axis, pair, same_padding
-from lean3d.conversion.to3d.merged.intercept import Call, function_rule, static
-from lean3d.conversion.to3d.rules.resize import resize
+from lean3d.conversion.to3d.geometry import every_axis, pair
+from lean3d.conversion.to3d.merged.call import Call, function_rule, static
 from lean3d.errors import ConversionError
+from lean3d.ops.kernel import KernelConv3d
+from lean3d.ops.resize import resize
+from lean3d.shape import same_padding
 
 __all__: list[str] = []
 
@@ -41,8 +43,10 @@ def conv2d(call: Call) -> Tensor:
         x = _same_depth(
             call, x, kernel[0], pair(given["stride"])[0], pair(given["dilation"])[0], 0.0
         )
-    weights = call.folding.how.weights(module, weight, call.module) | dict(bias=bias)
-    weights = {name: value for name, value in weights.items() if value is not None}
+    weights = call.folding.how.weights(module, weight, call.module)
+    if isinstance(module, KernelConv3d) and not module._forward_pre_hooks and len(weights) == 1:
+        return call.stack.fold(module._conv_forward(x, weights["weight"], bias))
+    weights |= {} if bias is None else {"bias": bias}
     return call.stack.fold(torch.func.functional_call(module, weights, (x,)))
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from lean3d.conversion.surgery.swap import become
 from lean3d.conversion.to3d.base import Converted, Folding, Site
@@ -25,7 +24,7 @@ from lean3d.conversion.trace.ops_table import NEIGHBOURS
 from lean3d.errors import ShapeError
 from lean3d.torch_functions import Trait, having
 
-__all__ = ["FUNCTION_RULES", "Call", "Intercept", "function_rule", "static"]
+__all__ = ["FUNCTION_RULES", "Call", "function_rule", "static"]
 
 FunctionRule = Callable[["Call"], Any]
 FUNCTION_RULES: dict[Callable[..., Any], FunctionRule] = {}
@@ -34,23 +33,6 @@ JOINING_CHANNELS = {torch.cat, torch.concat, torch.concatenate}
 # of each thread: 3D modules without weights, by the 2D settings they were made from, most recent
 _LOCAL = threading.local()
 MOST = 256
-
-
-class Intercept(TorchFunctionMode):
-    """Apply the 3D rules of functions while `here()`; tensors are (B*D, C, H, W)."""
-
-    def __init__(self, stack: Any, module: nn.Module, here: Callable[[], bool]):
-        super().__init__()
-        self.stack, self.module, self.here = stack, module, here
-
-    def __torch_function__(
-        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if not self.here():
-            return function(*args, **kwargs)
-        rule = FUNCTION_RULES.get(function, Call.plainly)
-        return rule(Call(self.stack, self.module, function, args, kwargs))
 
 
 def _of_one_depth(args: tuple[Any, ...], batch: int) -> tuple[Any, ...]:
