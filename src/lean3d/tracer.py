@@ -10,10 +10,11 @@ from typing import Any, TypeAlias
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Args", "Kwargs", "Watch"]
+__all__ = ["Args", "Function", "Kwargs", "Watch"]
 
 Args: TypeAlias = tuple[Any, ...]
 Kwargs: TypeAlias = dict[str, Any]
+Function: TypeAlias = Callable[..., Any]
 
 
 class Watch(TorchFunctionMode):
@@ -60,7 +61,7 @@ class Watch(TorchFunctionMode):
         return hook
 
     def _leave(self, path: str, outside: BaseException | None) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> None:
+        def hook(module: nn.Module, args: Args, kwargs: Kwargs, output: object) -> None:
             self.stack.pop()
             if sys.exc_info()[1] is not outside:  # called although the forward raised an error
                 self.failed = self.failed or path
@@ -72,7 +73,7 @@ class Watch(TorchFunctionMode):
         return hook
 
     def __torch_function__(
-        self, function: Any, types: Any, args: Args = (), kwargs: Kwargs | None = None
+        self, function: Function, types: object, args: Args = (), kwargs: Kwargs | None = None
     ) -> Any:
         kwargs = kwargs or {}
         if self.paused or not self.stack:
@@ -88,10 +89,16 @@ class Watch(TorchFunctionMode):
     def left(self, path: str, args: Args, kwargs: Kwargs, output: Any) -> None:
         """Called after the module at `path` has run."""
 
-    def calls(self, path: str, function: Any, args: Args, kwargs: Kwargs) -> Any:
+    def calls(self, path: str, function: Function, args: Args, kwargs: Kwargs) -> Any:
         """Called before the forward of the module at `path` calls a function."""
 
     def called(
-        self, path: str, function: Any, args: Args, kwargs: Kwargs, result: Any, before: Any
+        self,
+        path: str,
+        function: Function,
+        args: Args,
+        kwargs: Kwargs,
+        result: Any,
+        before: Any,
     ) -> None:
         """Called after it; `before` is what `calls` returned."""

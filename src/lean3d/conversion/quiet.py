@@ -50,7 +50,11 @@ class OwnRandomNumbers(TorchDispatchMode):
         self.generators: dict[torch.device, torch.Generator] = {}
 
     def __torch_dispatch__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        self,
+        function: torch._ops.OpOverload,
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         seeded = _seeded(function)
         if seeded is None or (kwargs and kwargs.get("generator") is not None):
@@ -64,13 +68,13 @@ class OwnRandomNumbers(TorchDispatchMode):
         return seeded(*args, **kwargs | {"generator": self.generators[device]})
 
 
-def _device(args: Any, kwargs: Any) -> torch.device:
+def _device(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.device:
     first = next((x for x in args if isinstance(x, torch.Tensor)), None)
     return torch.device(kwargs.get("device") or "cpu") if first is None else first.device
 
 
 @cache
-def _seeded(function: Any) -> Any:
+def _seeded(function: torch._ops.OpOverload) -> torch._ops.OpOverload | None:
     """Return the function with an argument `generator`; None if it draws nothing or lacks one."""
     if torch.Tag.nondeterministic_seeded not in function.tags:
         return None
@@ -81,5 +85,5 @@ def _seeded(function: Any) -> Any:
     return next((o for o in overloads if _names(o) == names | {"generator"}), None)
 
 
-def _names(function: Any) -> frozenset[str]:
+def _names(function: torch._ops.OpOverload) -> frozenset[str]:
     return frozenset(argument.name for argument in function._schema.arguments)

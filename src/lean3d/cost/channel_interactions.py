@@ -17,7 +17,7 @@ def interactions(in_channels: int, out_channels: int, groups: int = 1) -> int:
     return out_channels * comb(in_channels // groups, 2)
 
 
-def call_interactions(op: Any, args: tuple[Any, ...]) -> int:
+def call_interactions(op: object, args: tuple[Any, ...]) -> int:
     """Return the interactions of one aten call: those of a convolution, 0 for anything else."""
     if op not in (torch.ops.aten.convolution, torch.ops.aten._convolution):
         return 0

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_iter
 __all__ = ["Memory", "tensor_bytes", "training_peak"]
 
 
-def tensor_bytes(tree: Any) -> int:
+def tensor_bytes(tree: object) -> int:
     """Return bytes of the tensors in nested arguments; an expanded one counts its storage."""
     leaves = (leaf for leaf in tree_iter(tree) if isinstance(leaf, Tensor))
     return sum(min(t.numel() * t.element_size(), t.untyped_storage().nbytes()) for t in leaves)
@@ -28,13 +28,13 @@ class Memory:
         self.alive = self.peak = 0
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    def know(self, tree: Any) -> None:
+    def know(self, tree: object) -> None:
         """Register tensors that existed before, such as weights, at no cost."""
         for tensor in tree_iter(tree):
             if isinstance(tensor, Tensor):
                 self._known.add(tensor.untyped_storage())
 
-    def add(self, tree: Any) -> int:
+    def add(self, tree: object) -> int:
         """Track the new storages in `tree`; return their bytes."""
         return sum(self._follow(tensor) for tensor in tree_iter(tree) if isinstance(tensor, Tensor))
 
@@ -58,7 +58,7 @@ class _Following(TorchDispatchMode):
         super().__init__()
         self._memory = memory
 
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
+    def __torch_dispatch__(self, function: Any, types: object, args: Any = (), kwargs: Any = None):
         output = function(*args, **(kwargs or {}))
         self._memory.add(output)
         return output

@@ -15,7 +15,7 @@ __all__ = ["meta_copy", "meta_inputs"]
 class _CopyOnMeta(TorchFunctionMode):
     """Make deepcopy create tensors on the meta device without reading their values."""
 
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
+    def __torch_function__(self, function: Any, types: object, args: Any = (), kwargs: Any = None):
         if function is Tensor.__deepcopy__:
             tensor, memo = args
             return memo.setdefault(id(tensor), tensor.detach().to("meta"))

@@ -59,7 +59,7 @@ def _multiply_adds(flops: Rule) -> Rule:
 
 
 def _with_bias(macs: Rule) -> Rule:
-    def rule(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any, out_val: Tensor) -> int:
+    def rule(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: object, out_val: Tensor) -> int:
         extra = 0 if bias is None else out_val.numel()
         return macs(x, weight, bias, *rest, out_val=out_val) + extra
 
@@ -72,24 +72,24 @@ def _multiplies_and_adds(macs: Rule) -> Rule:
     )
 
 
-def _batch_norm(x: Tensor, *_: Any, **__: Any) -> int:
+def _batch_norm(x: Tensor, *_: object, **__: object) -> int:
     return 2 * x.numel()
 
 
-def _each_input(x: Tensor, *_: Any, **__: Any) -> int:
+def _each_input(x: Tensor, *_: object, **__: object) -> int:
     return x.numel()
 
 
-def _max_pool(x: Tensor, kernel: list[int], *_: Any, out_val: Any, **__: Any) -> int:
+def _max_pool(x: Tensor, kernel: list[int], *_: object, out_val: Any, **__: object) -> int:
     pooled = out_val[0] if isinstance(out_val, tuple) else out_val
     return (prod(kernel) - 1) * pooled.numel()
 
 
-def _average_pool(x: Tensor, kernel: list[int], *_: Any, out_val: Tensor, **__: Any) -> int:
+def _average_pool(x: Tensor, kernel: list[int], *_: object, out_val: Tensor, **__: object) -> int:
     return prod(kernel) * out_val.numel()
 
 
-def _mean(x: Tensor, axes: list[int] | None = None, *_: Any, **__: Any) -> int:
+def _mean(x: Tensor, axes: list[int] | None = None, *_: object, **__: object) -> int:
     """AdaptiveAvgPool(1) becomes a mean over every axis after the channels."""
     pools = {axis % x.ndim for axis in axes or ()} == set(range(2, x.ndim))
     return x.numel() if pools and x.ndim > 2 else 0

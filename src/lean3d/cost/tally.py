@@ -16,7 +16,7 @@ from lean3d.cost.profiles import Rule
 __all__ = ["Tally", "tensor_shapes"]
 
 
-def tensor_shapes(tree: Any) -> list[tuple[int, ...]]:
+def tensor_shapes(tree: object) -> list[tuple[int, ...]]:
     """The shapes of the tensors in nested arguments, in order."""
     return [tuple(leaf.shape) for leaf in tree_iter(tree) if isinstance(leaf, Tensor)]
 
@@ -68,7 +68,7 @@ class Tally(TorchDispatchMode):
                 hook.remove()
 
     def _entry(self, path: str):
-        def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
+        def enter(module: nn.Module, args: object, kwargs: object) -> None:
             shapes = tensor_shapes((args, kwargs))
             row = self.rows.setdefault(path, Row(path, type(module).__name__, shapes))
             row.input_shapes, row.calls = shapes, row.calls + 1
@@ -77,7 +77,7 @@ class Tally(TorchDispatchMode):
         return enter
 
     def _exit(self, path: str):
-        def leave(module: nn.Module, args: Any, output: Any) -> None:
+        def leave(module: nn.Module, args: object, output: object) -> None:
             self.rows[path].output_shape = next(iter(tensor_shapes(output)), ())
             # modules further up the stack raised an error that the model caught
             while self.stack.pop() != path:
@@ -85,7 +85,7 @@ class Tally(TorchDispatchMode):
 
         return leave
 
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
+    def __torch_dispatch__(self, function: Any, types: object, args: Any = (), kwargs: Any = None):
         kwargs = kwargs or {}
         op = function.overloadpacket
         rule = self._cost_of.get(op)

@@ -64,8 +64,8 @@ class MaskScores:
 
 
 def score_mask(
-    pred: Any,
-    truth: Any,
+    pred: object,
+    truth: object,
     spacing: Sequence[float],
     *,
     tolerance: float | None = None,
@@ -135,7 +135,7 @@ def _surfaces(
     return distance.item(), surface.item()
 
 
-def _mask(mask: Any) -> np.ndarray:
+def _mask(mask: object) -> np.ndarray:
     array = mask.detach().cpu().numpy() if isinstance(mask, torch.Tensor) else np.asarray(mask)
     return array != 0
 

@@ -153,7 +153,7 @@ class AtomConv3d(KernelConv3d):
         """The (C', C/groups, M, N) of Eqn 2: the parameter `weight`, whose norm is the kernel's."""
         return self.weight
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: object) -> None:
         # the former name of `weight`
         if f"{prefix}coefficients" in state_dict:
             state_dict[f"{prefix}weight"] = state_dict.pop(f"{prefix}coefficients")

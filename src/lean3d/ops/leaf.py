@@ -15,13 +15,13 @@ class Leaf(nn.Module):
     when the graph runs.
     """
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         first = args[0] if args else next(iter(kwargs.values()), None)
         if not isinstance(first, Proxy):
             return super().__call__(*args, **kwargs)
         tracer: Any = first.tracer
 
-        def record(*args: Any, **kwargs: Any) -> Any:
+        def record(*args: object, **kwargs: object) -> Any:
             return tracer.create_proxy("call_module", tracer.path_of_module(self), args, kwargs)
 
         return tracer.call_module(self, record, args, kwargs)

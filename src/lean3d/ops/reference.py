@@ -107,7 +107,7 @@ def acs(op: Any, x: Tensor) -> Tensor:
     return add_bias(op, torch.cat(parts, dim=1))
 
 
-def mean_acs(op: Any, x: Tensor) -> Tensor:
+def mean_acs(op: object, x: Tensor) -> Tensor:
     return add_bias(op, sum(views(op, x)) / 3)
 
 

@@ -55,7 +55,7 @@ class LearntViews:
 
     _parameters: dict[str, Any]
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: object) -> None:
         if "views" in self._parameters and f"{prefix}weight" in state_dict:
             state_dict.setdefault(f"{prefix}views", self._parameters["views"])
         super()._load_from_state_dict(state_dict, prefix, *rest)  # type: ignore[misc]

@@ -27,7 +27,7 @@ def column_texts(values: Sequence[Any]) -> list[str]:
     return [_text(value, decimals) for value in values]
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> bool:
     """Whether it is a finite number, and not a bool."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -39,7 +39,7 @@ def _decimals(largest: float) -> int:
     return min(max(3 - math.floor(math.log10(largest)), 0), 6) if largest < 1e4 else 0
 
 
-def _text(value: Any, decimals: int) -> str:
+def _text(value: object, decimals: int) -> str:
     if value is None or (isinstance(value, Real) and math.isnan(value)):
         return "-"
     if isinstance(value, bool):

@@ -1,7 +1,7 @@
 """A confusion matrix, and ROC curves, as figures."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +16,7 @@ __all__ = ["draw_confusion", "draw_roc"]
 NUMBERED = 12
 
 
-def draw_confusion(counts_KK: Any, names: Sequence[str], what: str) -> "Figure":
+def draw_confusion(counts_KK: object, names: Sequence[str], what: str) -> "Figure":
     """Share of each true class (rows) by predicted class (columns), rows of sum 1.
 
     Args:

@@ -1,7 +1,7 @@
 """Truth, prediction and errors over the image, in the three views."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,9 +24,9 @@ ERROR_NAMES = ("missed", "added", "wrong class")
 
 
 def draw_overlay(
-    image_DHW: Any,
-    truth_DHW: Any,
-    pred_DHW: Any,
+    image_DHW: object,
+    truth_DHW: object,
+    pred_DHW: object,
     *,
     spacing: Sequence[float] | None = None,
     class_names: Sequence[str] | None = None,
@@ -88,7 +88,7 @@ def error_map(truth: np.ndarray, pred: np.ndarray) -> np.ndarray:
     return np.select(kinds, [MISSED, ADDED, MIXED], default=0)
 
 
-def _array(volume: Any) -> np.ndarray:
+def _array(volume: object) -> np.ndarray:
     return np.asarray(volume.detach().cpu() if hasattr(volume, "detach") else volume)
 
 

@@ -41,7 +41,7 @@ class Screen:
             self.live.start()
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.live is not None:
             self.live.update(table(self.parts), refresh=True)
             self.live.stop()

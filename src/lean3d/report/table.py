@@ -26,12 +26,12 @@ def format_table(rows: Sequence[Row], columns: Columns = None, *, width: int | N
     return lay_out(texts, right=right, width=width)
 
 
-def json_line(value: Any) -> str:
+def json_line(value: object) -> str:
     """One compact line of JSON; NaN and infinities become null, tensors of one value numbers."""
     return json.dumps(_plain(value), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):

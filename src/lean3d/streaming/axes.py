@@ -19,7 +19,7 @@ __all__ = ["AXES", "moved"]
 
 
 def moved(
-    step: Frames, function: Any, x: Tensor, output: Any, where: Callable[[int], int | None]
+    step: Frames, function: object, x: Tensor, output: object, where: Callable[[int], int | None]
 ) -> Any:
     """Return the output, whose axes are those of `x` at new positions."""
     frames = placed(frames_of(x), where)
@@ -34,7 +34,7 @@ def listed(sizes: tuple[Any, ...]) -> list[Any]:
     return list(sizes[0] if one else sizes)
 
 
-def permute(step: Frames, x: Tensor, *dims: Any, **named: Any) -> Tensor:
+def permute(step: Frames, x: Tensor, *dims: object, **named: object) -> Tensor:
     order = [axis % x.ndim for axis in listed(dims or (named["dims"],))]
     return moved(step, torch.permute, x, x.permute(order), order.index)
 
@@ -83,7 +83,7 @@ def unflatten(step: Frames, x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor
     return reshaped(step, torch.unflatten, x, y, [*x.shape[:at], *sizes, *x.shape[at + 1 :]])
 
 
-def reshape(step: Frames, x: Tensor, *shape: Any, **named: Any) -> Tensor:
+def reshape(step: Frames, x: Tensor, *shape: object, **named: object) -> Tensor:
     sizes = listed(shape or (named.get("shape", named.get("size")),))
     return reshaped(step, torch.reshape, x, x.reshape([number(size) for size in sizes]), sizes)
 
@@ -96,7 +96,7 @@ def like(step: Frames, x: Tensor, other: Tensor) -> Tensor:
 
 def reshaped(
     step: Frames,
-    function: Any,
+    function: object,
     x: Tensor,
     y: Tensor,
     asked: Sequence[int],
@@ -152,7 +152,7 @@ def found(
     return next(iter(labelled or plainly), None)
 
 
-def replaced(frames: Any, each: int) -> Any:
+def replaced(frames: object, each: int) -> Any:
     return replace(frames, each=each) if isinstance(frames, Timed) else frames
 
 
@@ -185,7 +185,7 @@ def unbind(step: Frames, x: Tensor, dim: int = 0) -> Any:
 def split(function: Callable[..., Any]) -> Rule:
     """Rule of torch.chunk and torch.split, along any axis but those of streams and frames."""
 
-    def rule(step: Frames, x: Tensor, sizes: Any, dim: int = 0) -> Any:
+    def rule(step: Frames, x: Tensor, sizes: object, dim: int = 0) -> Any:
         frames: Any = frames_of(x)
         held = {frames.batch, frames.axis} if isinstance(frames, Timed) else {frames.batch}
         if dim % x.ndim in held:
@@ -209,7 +209,7 @@ def cat(step: Frames, tensors: Sequence[Tensor], dim: int = 0, **named: Any) -> 
     return marked(torch.cat(joined, dim), same)
 
 
-def turned(step: Frames, x: Tensor, *_: Any) -> Tensor:
+def turned(step: Frames, x: Tensor, *_: object) -> Tensor:
     return transpose(step, x, -2, -1)
 
 

@@ -29,7 +29,7 @@ def conv3d(
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Any = 1,
-    padding: Any = 0,
+    padding: object = 0,
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
@@ -43,9 +43,9 @@ def conv3d(
 def max_pool3d(
     x: Tensor,
     kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
+    stride: object = None,
+    padding: object = 0,
+    dilation: object = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
@@ -62,7 +62,7 @@ class Fast(TorchFunctionMode):
 
     calls: Mapping[Any, Callable[..., Any]] = {F.conv3d: conv3d, F.max_pool3d: max_pool3d}
 
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
+    def __torch_function__(self, function: Any, types: object, args: Any = (), kwargs: Any = None):
         return self.calls.get(function, function)(*args, **(kwargs or {}))
 
 
@@ -106,9 +106,9 @@ class Causal:
         answers = [self.model(clip_BCTHW[:, :, :t]) for t in frames]
         return tree_map(lambda *last: torch.stack(last, dim=1), *answers)
 
-    def field(self, live: Any) -> float:
+    def field(self, live: object) -> float:
         return receptive_field(live)
 
-    def prove(self, live: Any, clip_BCTHW: Tensor) -> None:
+    def prove(self, live: object, clip_BCTHW: Tensor) -> None:
         check_causal(self.model, clip_BCTHW)
         check_steps_equal_clip(live, clip_BCTHW)

@@ -111,5 +111,5 @@ class Waiting:
     def field(self, live: Any) -> float:
         return live.found.plan.span
 
-    def prove(self, live: Any, clip_BCTHW: Tensor) -> None:
+    def prove(self, live: object, clip_BCTHW: Tensor) -> None:
         check_steps_equal_video(live, clip_BCTHW)

@@ -24,11 +24,11 @@ MARK = "_lean3d_frames"
 Rule = Callable[..., Any]
 
 
-def frames_of(x: Any) -> Timed | Pooled | None:
+def frames_of(x: object) -> Timed | Pooled | None:
     return getattr(x, MARK, None) if isinstance(x, Tensor) else None
 
 
-def marked(output: Any, frames: Timed | Pooled) -> Any:
+def marked(output: object, frames: Timed | Pooled) -> Any:
     """Attach the layout of frames to every tensor of an output."""
     for y in [output] if isinstance(output, Tensor) else tree_leaves(output):
         if isinstance(y, Tensor):
@@ -81,7 +81,7 @@ class Frames(TorchFunctionMode):
         self.site, self.place, self.window = site, place, window
         self.alive = torch.ones_like(clock.seen, dtype=torch.bool)
 
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
+    def __torch_function__(self, function: Any, types: object, args: Any = (), kwargs: Any = None):
         kwargs = kwargs or {}
         found = marks([*args, *kwargs.values()])
         timed = [x for x in found if isinstance(x, Timed)]
@@ -113,7 +113,7 @@ class Frames(TorchFunctionMode):
         output = function(*args, **kwargs)
         return marked(output, replace(pooled[0], late=late, field=field))
 
-    def refuse(self, function: Any, why: str) -> NoReturn:
+    def refuse(self, function: object, why: str) -> NoReturn:
         name = getattr(function, "__name__", str(function))
         path = self.place() or "the model"
         raise LeanError(
@@ -121,7 +121,7 @@ class Frames(TorchFunctionMode):
             "known to stream; replace it, or make the model causal"
         )
 
-    def plainly(self, x: Tensor, function: Any) -> Timed:
+    def plainly(self, x: Tensor, function: object) -> Timed:
         """Return the layout of a map (B, C, T, ...); refuse all others."""
         frames: Any = frames_of(x)
         if frames.place != PLAIN:
@@ -173,7 +173,7 @@ class Frames(TorchFunctionMode):
         outside_BT = self.outside(self.clock.before(given), x.shape[2], given)
         return x.masked_fill(over(outside_BT, given, x.ndim), 0.0)
 
-    def aligned(self, args: Sequence[Any], function: Any) -> tuple[list[Any], Timed]:
+    def aligned(self, args: Sequence[Any], function: object) -> tuple[list[Any], Timed]:
         """Return the arguments of a join, the earlier ones delayed."""
         timed = [x for x in map(frames_of, args) if isinstance(x, Timed)]
         if not same_rate(timed):
@@ -213,7 +213,7 @@ class Frames(TorchFunctionMode):
                 self.refuse(function, "joins a map with values of single frames")
         return marked(output, replace(same, batch=batch, axis=axis, each=each))
 
-    def finish(self, output: Any) -> Any:
+    def finish(self, output: object) -> Any:
         """Replace outputs by NaN that are not there yet, or belong to frames after the last."""
 
         def blank(y: Any) -> Any:

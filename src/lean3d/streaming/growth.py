@@ -24,11 +24,11 @@ def conv_transpose3d(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
+    stride: object = 1,
+    padding: object = 0,
+    output_padding: object = 0,
     groups: int = 1,
-    dilation: Any = 1,
+    dilation: object = 1,
 ) -> Tensor:
     """Frame i of the input adds to the outputs from i * stride - padding on, as many as the kernel
     spans; so an output is delayed until the last input that adds to it is there."""
@@ -97,7 +97,7 @@ def times_as_many(x: Tensor, size: Any, scale_factor: Any) -> int:
 
 
 def repeat_interleave(
-    step: Frames, x: Tensor, repeats: Any, dim: int | None = None, **more: Any
+    step: Frames, x: Tensor, repeats: object, dim: int | None = None, **more: object
 ) -> Tensor:
     given: Any = frames_of(x)
     if not isinstance(repeats, int) or dim is None or dim % x.ndim == given.batch:
@@ -110,7 +110,7 @@ def repeat_interleave(
     return marked(y, given.repeated(repeats))
 
 
-def repeat(step: Frames, x: Tensor, *repeats: Any, **named: Any) -> Tensor:
+def repeat(step: Frames, x: Tensor, *repeats: object, **named: object) -> Tensor:
     """Repeat along any axis but those of streams and frames."""
     given: Any = frames_of(x)
     times = listed(repeats or tuple(named.values()))

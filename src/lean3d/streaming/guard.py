@@ -38,7 +38,7 @@ class Made:
         held = self._known.get(id(x))
         return held is not None and held[0]() is x and held[1] == version(x)
 
-    def all_of(self, state: Any) -> bool:
+    def all_of(self, state: object) -> bool:
         """Whether it is a state of such tensors, possibly of another size.
 
         Raises:
@@ -68,7 +68,7 @@ def version(x: Tensor) -> int:
     return 0 if x.is_inference() else x._version
 
 
-def check_state(state: Mapping[str, Tensor], layout: Layout, batch: int, device: Any) -> None:
+def check_state(state: Mapping[str, Tensor], layout: Layout, batch: int, device: object) -> None:
     """Raise ShapeError unless `state` is one of `layout`, for `batch` streams."""
     if state.keys() != layout.keys():
         odd = min(state.keys() ^ layout.keys(), key=str)

@@ -71,17 +71,17 @@ def check_precision(frame: Tensor, like: Tensor) -> None:
         )
 
 
-def is_count(value: Any) -> bool:
+def is_count(value: object) -> bool:
     """Whether it is a whole number above 0; True does not count as one."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < NEVER
 
 
-def check_batch(streams: Any, who: str) -> None:
+def check_batch(streams: object, who: str) -> None:
     if not is_count(streams):
         raise ShapeError(f"{who} takes 1 stream or more, got batch_size={streams!r}")
 
 
-def check_after(frames: Any) -> None:
+def check_after(frames: object) -> None:
     if not (is_count(frames) or (type(frames) is int and frames == 0)):
         raise LeanError(f"end takes frames still to come, 0 or more, got after={frames!r}")
 
@@ -95,7 +95,7 @@ def check_size(size: Any) -> torch.Size:
     return torch.Size(size)
 
 
-def check_options(wait: bool, window: Any, frame: Any) -> None:
+def check_options(wait: bool, window: object, frame: object) -> None:
     """Raise LeanError unless `stream` accepts the combination."""
     if window is not None and not (wait and is_count(window)):
         raise LeanError(f"stream takes window=, a number of frames, with wait=True; got {window!r}")

@@ -36,7 +36,7 @@ class Length(int):
         """Whether it is the number of all frames."""
         return (self.short, self.times) == (0, 1)
 
-    def _moved(self, by: Any, sign: int) -> Any:
+    def _moved(self, by: object, sign: int) -> Any:
         if type(by) is not int or self.times != 1:
             return NotImplemented
         return Length(int(self) + sign * by, self.short + sign * by)
@@ -59,7 +59,7 @@ class Length(int):
     __rmul__ = __mul__
 
 
-def number(size: Any) -> Any:
+def number(size: object) -> Any:
     """Return a size as a plain number; that of an export is unchanged."""
     return int(size) if isinstance(size, Length) else size
 

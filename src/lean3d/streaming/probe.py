@@ -43,11 +43,11 @@ class Survey:
     run_axes: Axes
     plan: Plan
 
-    def squeeze(self, output: Any) -> Any:
+    def squeeze(self, output: object) -> Any:
         """Return the outputs of a step of one frame, without their axis of frames."""
         return each(output, self.step_axes, lambda y, axis: y if axis is None else y.squeeze(axis))
 
-    def frames_second(self, output: Any, *, step: bool = False) -> Any:
+    def frames_second(self, output: object, *, step: bool = False) -> Any:
         """Return the outputs of a clip, or of a step, as (B, T, ...)."""
         axes = self.step_axes if step else self.run_axes
         return each(
@@ -55,7 +55,7 @@ class Survey:
         )
 
 
-def each(output: Any, axes: Axes, change: Callable[[Tensor, int | None], Tensor]) -> Any:
+def each(output: object, axes: Axes, change: Callable[[Tensor, int | None], Tensor]) -> Any:
     """Map a function over every tensor of an output."""
     leaves, tree = tree_flatten(output)
     return tree_unflatten([change(y, a) for y, a in zip(leaves, axes, strict=True)], tree)

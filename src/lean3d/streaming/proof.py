@@ -45,7 +45,7 @@ def watch(model: nn.Module) -> Iterator[list[Seen]]:
     watching = get_ident()
 
     def note(path: str):
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
+        def hook(module: nn.Module, args: Any, output: object) -> None:
             if get_ident() != watching:
                 return
             tensors = [x for x in (args[0] if args else None, output) if isinstance(x, Tensor)]

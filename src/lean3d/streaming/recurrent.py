@@ -21,7 +21,13 @@ KEPT = ("hidden", "cell")
 
 def recurrent(function: Callable[..., Any]) -> Rule:
     def rule(
-        step: Frames, x: Tensor, start: Any, weights: Any, biases: bool, layers: int, *more: Any
+        step: Frames,
+        x: Tensor,
+        start: Any,
+        weights: object,
+        biases: bool,
+        layers: int,
+        *more: object,
     ) -> Any:
         *_, both_ways, batch_first = more
         given: Any = frames_of(x)

@@ -22,7 +22,9 @@ __all__ = ["ADAPTIVE", "REDUCTIONS"]
 def reduced(function: Callable[..., Tensor], pool: Pool | None) -> Rule:
     """Run a reduction; over frames by `pool`, refused without one."""
 
-    def rule(step: Frames, x: Tensor, dim: Any = None, keepdim: bool = False, **more: Any) -> Any:
+    def rule(
+        step: Frames, x: Tensor, dim: Any = None, keepdim: bool = False, **more: object
+    ) -> Any:
         frames: Any = frames_of(x)
         dim = more.pop("axis", dim)
         if isinstance(dim, Tensor):

@@ -24,7 +24,7 @@ from lean3d.streaming.timing import Window
 __all__ = ["CALLS", "POOLED"]
 
 
-def sides(padding: Any, span: int) -> tuple[int, int]:
+def sides(padding: object, span: int) -> tuple[int, int]:
     """Return temporal padding, before and after."""
     if isinstance(padding, str):
         total = span - 1 if padding == "same" else 0
@@ -38,9 +38,9 @@ def conv3d(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
+    stride: object = 1,
+    padding: object = 0,
+    dilation: object = 1,
     groups: int = 1,
 ) -> Tensor:
     step.plainly(x, F.conv3d)
@@ -60,10 +60,10 @@ def conv3d(
 def max_pool3d(
     step: Frames,
     x: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
+    kernel_size: object,
+    stride: object = None,
+    padding: object = 0,
+    dilation: object = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor:
@@ -88,9 +88,9 @@ def max_pool3d(
 def avg_pool3d(
     step: Frames,
     x: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
+    kernel_size: object,
+    stride: object = None,
+    padding: object = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
@@ -132,9 +132,9 @@ def conv1d(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
+    stride: object = 1,
+    padding: object = 0,
+    dilation: object = 1,
     groups: int = 1,
 ) -> Tensor:
     step.plainly(x, F.conv1d)

@@ -30,7 +30,7 @@ def walked(step: Frames, x: Tensor, over: Window, fill: float = 0.0) -> Tensor:
     return marked(put_back(y, given, x.ndim), made)
 
 
-def at(step: Frames, x: Tensor, key: Any) -> Tensor:
+def at(step: Frames, x: Tensor, key: object) -> Tensor:
     frames: Any = frames_of(x)
     parts = spelt_out(key if isinstance(key, tuple) else (key,), x.ndim)
     if not all(part is None or isinstance(part, slice | int) for part in parts):
@@ -55,7 +55,7 @@ def spelt_out(parts: Sequence[Any], ndim: int) -> list[Any]:
     return given[:dots] + [ALL] * more + given[dots + 1 :]
 
 
-def in_time(step: Frames, x: Tensor, part: Any, function: Any) -> Tensor:
+def in_time(step: Frames, x: Tensor, part: Any, function: object) -> Tensor:
     """Select frames by their index from the first, or from the last."""
     given: Any = frames_of(x)
     if given.each != 1:
@@ -72,7 +72,7 @@ def in_time(step: Frames, x: Tensor, part: Any, function: Any) -> Tensor:
     return walked(step, x, Window(1, part.step or 1, -int(start), stop or 0))
 
 
-def from_end(place: Any) -> Any:
+def from_end(place: object) -> Any:
     """Return -2 for `x.shape[2] - 2`; None for `x.shape[2]`."""
     if isinstance(place, Length) and place.times == 1:
         return place.short or None

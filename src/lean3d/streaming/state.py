@@ -190,12 +190,12 @@ def whole_numbers(which: Any, device: torch.device) -> Tensor | None:
     return which if which.dtype == torch.bool else which.reshape(-1).long()
 
 
-def short(value: Any) -> str:
+def short(value: object) -> str:
     text = repr(value)
     return text if len(text) < 60 else f"{text[:57]}..."
 
 
-def check_clock(state: Any, who: str) -> Tensor:
+def check_clock(state: object, who: str) -> Tensor:
     """Return the `t` of a state, whose length is its number of streams.
 
     Raises:
@@ -219,7 +219,7 @@ def check_clock(state: Any, who: str) -> Tensor:
     return seen
 
 
-def described(value: Any) -> str:
+def described(value: object) -> str:
     if isinstance(value, Tensor):
         return f"{value.dtype} {tuple(value.shape)}"
     return "nothing" if value is None else type(value).__name__

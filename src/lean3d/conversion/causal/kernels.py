@@ -49,7 +49,7 @@ def depths(flow: Flow, how: Dissect) -> dict[str, int]:
     return found
 
 
-def time_extent(conv: Any) -> int:
+def time_extent(conv: object) -> int:
     """Return the frames from its first tap to its last, without dilation."""
     return dense(conv).shape[2]
 

@@ -43,7 +43,7 @@ class Atoms(Lean):
         if min(self.spatial, self.temporal) < 1:
             raise ConversionError(f"Atoms: there are atoms of both kinds, got {self}")
 
-    def build(self, conv: nn.Conv3d, **like: Any) -> AtomConv3d:
+    def build(self, conv: nn.Conv3d, **like: object) -> AtomConv3d:
         atoms: Any = dict(spatial=self.spatial, temporal=self.temporal, path=self.path)
         return AtomConv3d(**self.arguments(conv, like), **atoms)
 

@@ -55,7 +55,7 @@ class Lean(ABC):
         return conv.kernel_size[0] > 1 and max(conv.kernel_size[1:]) > 1
 
     @abstractmethod
-    def build(self, conv: nn.Conv3d, **like: Any) -> nn.Module:
+    def build(self, conv: nn.Conv3d, **like: object) -> nn.Module:
         """Return the operator that replaces `conv`, with parameters not yet fitted."""
 
     @abstractmethod

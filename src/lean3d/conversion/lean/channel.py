@@ -56,7 +56,7 @@ class ChannelSeparated(Lean):
         wide = conv.in_channels // conv.groups > self.group_width
         return prod(conv.kernel_size) > 1 and wide
 
-    def build(self, conv: nn.Conv3d, **like: Any) -> ChannelSeparatedConv3d:
+    def build(self, conv: nn.Conv3d, **like: object) -> ChannelSeparatedConv3d:
         options: Any = dict(mode=self.mode, group_width=self.group_width)
         return ChannelSeparatedConv3d(**self.arguments(conv, like), **options)
 

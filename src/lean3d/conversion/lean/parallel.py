@@ -74,7 +74,7 @@ class ParallelSeparable(Lean):
         enough = self.join == "sum" or conv.out_channels // conv.groups >= self.streams
         return super().takes(conv) and enough
 
-    def build(self, conv: nn.Conv3d, **like: Any) -> ParallelSeparableConv3d:
+    def build(self, conv: nn.Conv3d, **like: object) -> ParallelSeparableConv3d:
         options: Any = dict(streams=self.streams, depth=self.depth, relu=self.relu, join=self.join)
         arguments = self.arguments(conv, like)
         filters = self.filters

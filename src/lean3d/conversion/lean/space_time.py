@@ -45,7 +45,7 @@ class SpaceTime(Lean):
         if self.form not in ("2plus1d", "rank1"):
             raise ConversionError(f"SpaceTime: form is '2plus1d' or 'rank1', got {self.form!r}")
 
-    def build(self, conv: nn.Conv3d, **like: Any) -> SpaceTimeConv3d:
+    def build(self, conv: nn.Conv3d, **like: object) -> SpaceTimeConv3d:
         mid = self._full(conv) if self.mid_channels == "full" else self.mid_channels
         return SpaceTimeConv3d(**self.arguments(conv, like), form=self.form, mid_channels=mid)
 

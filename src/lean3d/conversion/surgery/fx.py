@@ -48,7 +48,7 @@ def copy_modes(model: Any, result: Any) -> None:
         new.training = old.training
 
 
-def _as_written(module: Any) -> Any:
+def _as_written(module: object) -> Any:
     """Return the same module, all attributes shared, with the class torch.fx wrote."""
     kind = type(module).__bases__[-1]
     twin: Any = object.__new__(kind)
@@ -56,7 +56,7 @@ def _as_written(module: Any) -> Any:
     return twin
 
 
-def _mixed_as(module: Any, copied: Any) -> Any:
+def _mixed_as(module: object, copied: object) -> Any:
     """Return a copy of the class torch.fx wrote, with the module's added bases in front."""
     vars(copied)["_folding"] = vars(module).get("_folding")
     bases = type(module).__bases__[:-1]

@@ -22,7 +22,7 @@ __all__ = [
 Depth = tuple[int, int, int, int]  # kernel, stride, padding, dilation along D
 
 
-def pair(value: Any) -> tuple[Any, Any]:
+def pair(value: object) -> tuple[Any, Any]:
     """Return (height, width) of a setting given once or twice."""
     if isinstance(value, (tuple, list)):
         height, width = value if len(value) == 2 else (value[0], value[0])
@@ -30,7 +30,7 @@ def pair(value: Any) -> tuple[Any, Any]:
     return (value, value)
 
 
-def isotropic(value: Any) -> tuple[Any, Any, Any]:
+def isotropic(value: object) -> tuple[Any, Any, Any]:
     """Return (depth, height, width) of a 2D setting, with depth as height."""
     height, width = pair(value)
     return (height, height, width)
@@ -91,7 +91,7 @@ def transposed_arguments(conv: nn.ConvTranspose2d, depth: Depth, site: Site) -> 
     )
 
 
-def every_axis(index: Any) -> list[Any]:
+def every_axis(index: object) -> list[Any]:
     """Return an index of a (B, C, H, W) tensor with ellipsis and omitted axes written as `:`."""
     index = list(index) if isinstance(index, tuple) else [index]
     at = index.index(Ellipsis) if Ellipsis in index else len(index)

@@ -23,7 +23,7 @@ __all__ = ["with_channels"]
 LARGEST_ERROR = 1e-4
 
 
-def with_channels(model: nn.Module, channels: int, example: Any) -> tuple[nn.Module, str]:
+def with_channels(model: nn.Module, channels: int, example: object) -> tuple[nn.Module, str]:
     """Return a copy with other input channels, and a line that describes the change.
 
     The filters of the convolutions that read the image are distributed over the new channels, so
@@ -49,7 +49,7 @@ def with_channels(model: nn.Module, channels: int, example: Any) -> tuple[nn.Mod
     return result, f"{who}: {names} took {before}, whose filters were dealt out"
 
 
-def _prepare(model: nn.Module, channels: int, example: Any) -> Flat:
+def _prepare(model: nn.Module, channels: int, example: object) -> Flat:
     """Run the 2D model on images as the example's, but with the channels it takes."""
     counts = likely_channels(model)
     for count in counts if example is not None else ():

@@ -68,7 +68,7 @@ def _ends(flat: Flat) -> tuple[set[int], set[str]]:
     return counts, sources - {""}
 
 
-def _outputs(module: Any) -> int | None:
+def _outputs(module: object) -> int | None:
     return getattr(module, "out_features", getattr(module, "out_channels", None))
 
 

@@ -17,7 +17,7 @@ __all__ = ["difference", "mapped", "same_sizes", "tensors"]
 Size = tuple[int, ...]
 
 
-def tensors(value: Any) -> list[Tensor]:
+def tensors(value: object) -> list[Tensor]:
     """Return the tensors in nested lists, tuples, dicts and dataclasses, in order."""
     if isinstance(value, Tensor):
         return [value]
@@ -38,7 +38,7 @@ def mapped(change: Callable[[Tensor], Tensor], value: Any) -> Any:
     return tree_map(lambda one: change(one) if isinstance(one, Tensor) else one, value)
 
 
-def difference(flat: Any, deep: Any, axis: int) -> float:
+def difference(flat: object, deep: object, axis: int) -> float:
     """Return the largest difference, relative to the largest 2D value; infinite if shapes differ.
 
     Args:
@@ -74,7 +74,9 @@ def _relative(flat: Tensor, deep: Tensor, repeated: int | None = None) -> float:
     return math.inf if math.isnan(worst) else worst
 
 
-def same_sizes(wide: Any, tall: Any, deep: Any, kept: tuple[int, int] | None = None) -> bool:
+def same_sizes(
+    wide: object, tall: object, deep: object, kept: tuple[int, int] | None = None
+) -> bool:
     """Whether a 3D output has the expected size.
 
     Args:

@@ -61,7 +61,7 @@ class Sample:
         # images of another size than the first get a proportional length
         sizes = self.make((length or self.length, self.size[1]))
 
-        def repeat(x: Any, like: Any) -> Any:
+        def repeat(x: object, like: Any) -> Any:
             if not is_image(x):
                 return x
             return x.unsqueeze(axis).repeat_interleave(like.shape[2], dim=axis)
@@ -78,7 +78,7 @@ class Sample:
         return (length, height, width) if axis == 2 else (height, length, width)
 
 
-def find_sample(model: nn.Module, meta: nn.Module | None = None, example: Any = None) -> Sample:
+def find_sample(model: nn.Module, meta: nn.Module | None = None, example: object = None) -> Sample:
     """Return the first sample that runs.
 
     Args:

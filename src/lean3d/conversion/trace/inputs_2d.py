@@ -22,7 +22,7 @@ SIZES += [(96, 64), (128, 96), (192, 160), (256, 224), (28, 28), (32, 32), (64, 
 SIZES += [(256, 256), (299, 299)]
 
 
-def makers(model: nn.Module, example: Any = None) -> Iterator[tuple[Maker, list[Size]]]:
+def makers(model: nn.Module, example: object = None) -> Iterator[tuple[Maker, list[Size]]]:
     """The arguments of a model, and the image sizes to try."""
     if example is not None:
         arguments = _flat(example if isinstance(example, tuple) else (example,))
@@ -45,7 +45,7 @@ def likely_channels(model: nn.Module) -> list[int]:
     return list(dict.fromkeys([*_channels(model), 3, 1]))
 
 
-def as_channels(arguments: Any, before: int, after: int) -> Any:
+def as_channels(arguments: object, before: int, after: int) -> Any:
     """Return the arguments with images or volumes of `before` channels as gray ones of `after`."""
     if isinstance(arguments, tuple):
         return tuple(as_channels(x, before, after) for x in arguments)
@@ -99,7 +99,7 @@ def _flat(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(x[:2] if isinstance(x, Tensor) else x for x in flat) if len(batches) == 1 else flat
 
 
-def _has_depth(x: Any) -> bool:
+def _has_depth(x: object) -> bool:
     return isinstance(x, Tensor) and x.ndim == 5
 
 
@@ -107,7 +107,7 @@ def _as(arguments: tuple[Any, ...], model: nn.Module) -> tuple[Any, ...]:
     like = _like_model(model)
     device = like.get("device")
 
-    def move(x: Any) -> Any:
+    def move(x: object) -> Any:
         if not isinstance(x, Tensor):
             return x
         return x.detach().to(**like) if x.is_floating_point() else x.to(device)

@@ -46,7 +46,11 @@ class SizesAlone(TorchDispatchMode):
     """Only for models on the meta device."""
 
     def __torch_dispatch__(
-        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+        self,
+        function: torch._ops.OpOverload,
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kind = _kind(function)
         x = args[0] if args else None
@@ -65,7 +69,7 @@ class SizesAlone(TorchDispatchMode):
 
 
 @cache
-def _kind(function: Any) -> str:
+def _kind(function: torch._ops.OpOverload) -> str:
     name = function.overloadpacket.__name__
     if function.overloadpacket in NORMS:
         return "norm"

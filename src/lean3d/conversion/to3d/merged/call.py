@@ -9,7 +9,7 @@ Axes: B batch, C channels, D depth, H height, W width.
 import threading
 from collections.abc import Callable
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,10 @@ from lean3d.conversion.trace.compare import tensors
 from lean3d.conversion.trace.ops_table import NEIGHBOURS
 from lean3d.errors import ShapeError
 from lean3d.torch_functions import Trait, having
+from lean3d.tracer import Args, Function, Kwargs
+
+if TYPE_CHECKING:
+    from lean3d.conversion.to3d.merged.modules import Folded, Stack
 
 __all__ = ["FUNCTION_RULES", "Call", "function_rule", "static"]
 
@@ -55,7 +59,9 @@ def _of_one_depth(args: tuple[Any, ...], batch: int) -> tuple[Any, ...]:
 class Call:
     """A function call on tensors whose depth is merged into the batch."""
 
-    def __init__(self, stack: Any, module: Any, function: Any, args: Any, kwargs: Any):
+    def __init__(
+        self, stack: "Stack", module: "Folded", function: Function, args: Args, kwargs: Kwargs
+    ):
         self.stack, self.module, self.function = stack, module, function
         self.args, self.kwargs = args, kwargs
         self.folding: Folding = module._folding
@@ -69,7 +75,7 @@ class Call:
         """Whether depth is padded by its border slices."""
         return self.folding.how.depth_padding == "replicate"
 
-    def read(self, names: str, **defaults: Any) -> dict[str, Any]:
+    def read(self, names: str, **defaults: object) -> dict[str, Any]:
         """The arguments by name."""
         return defaults | dict(zip(names.split(), self.args, strict=False)) | self.kwargs
 
@@ -100,7 +106,7 @@ class Call:
         """Split (B*D, C, H, W) into (B, C, D, H, W)."""
         return self.stack.unfold(x)
 
-    def module_3d(self, kind: Any, *args: Any, **kwargs: Any) -> nn.Module:
+    def module_3d(self, kind: type[nn.Module], *args: object, **kwargs: object) -> nn.Module:
         """Return the 3D form of a 2D torch.nn module without weights; cached per thread."""
         folding = self.folding
         settings = (*args, *(item for pair in sorted(kwargs.items()) for item in pair))
@@ -155,5 +161,5 @@ def function_rule(
     return register
 
 
-def static(value: Any) -> Any:
+def static(value: object) -> Any:
     return tuple(value) if isinstance(value, (list, tuple)) else value

@@ -25,6 +25,7 @@ from lean3d.conversion.to3d.merged.call import FUNCTION_RULES, Call
 from lean3d.conversion.trace.tree import mapped
 from lean3d.ops.leaf import Leaf
 from lean3d.ops.views import LearntViews
+from lean3d.tracer import Args, Function, Kwargs
 
 __all__ = [
     "Crossing",
@@ -50,7 +51,7 @@ class Spread:
         self.folding = folding
         self.seen: list[tuple[int, int, int]] = []  # D*H, W, D
 
-    def enter(self, x: Any) -> Any:
+    def enter(self, x: object) -> Any:
         return self.fold(x, 1 if self.folding.channels_last_in else 2)
 
     def fold(self, x: Any, place: int = 2) -> Any:
@@ -60,13 +61,13 @@ class Spread:
         self.seen.append((depth * height, width, depth))
         return x.flatten(place, place + 1)
 
-    def unfold(self, x: Any) -> Any:
+    def unfold(self, x: object) -> Any:
         return self._unfold(x, 2)
 
-    def leave(self, x: Any) -> Any:
+    def leave(self, x: object) -> Any:
         return self._unfold(x, 1 if self.folding.channels_last_out else 2)
 
-    def _unfold(self, x: Any, place: int) -> Any:
+    def _unfold(self, x: object, place: int) -> Any:
         if not isinstance(x, Tensor) or x.ndim != 4:
             return x
         for tall, wide, depth in (*self.seen, (1, 1, 1)):
@@ -76,7 +77,7 @@ class Spread:
         return x
 
     @contextmanager
-    def __call__(self, module: Any) -> Iterator[None]:
+    def __call__(self, module: object) -> Iterator[None]:
         with inside(self):
             yield
 
@@ -91,7 +92,7 @@ class Stack:
         self.folding, self.batch, self.calls = folding, 0, 0
         self.seen: list[tuple[int, int, int]] = []  # H, W, D
 
-    def enter(self, x: Any) -> Any:
+    def enter(self, x: object) -> Any:
         return self.fold(x, 1 if self.folding.channels_last_in else 2)
 
     def fold(self, x: Any, place: int = 2) -> Any:
@@ -102,14 +103,14 @@ class Stack:
         self.seen.append((height, width, depth))
         return x.transpose(1, place).flatten(0, 1)
 
-    def unfold(self, x: Any) -> Any:
+    def unfold(self, x: object) -> Any:
         if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[0] % self.batch:
             return x
         volume = x.reshape(self.batch, -1, *x.shape[1:]).transpose(1, 2)
         # torch's tracer and its kernels disagree on the strides that result from this view's
         return volume.contiguous() if torch.compiler.is_compiling() else volume
 
-    def leave(self, x: Any) -> Any:
+    def leave(self, x: object) -> Any:
         if isinstance(x, Tensor) and x.ndim == 4 and not self.folding.channels_last_out:
             return self.unfold(x)
         if not isinstance(x, Tensor) or x.ndim == 0 or x.shape[0] % self.batch:
@@ -129,7 +130,7 @@ class Stack:
         return None
 
     @contextmanager
-    def __call__(self, module: Any) -> Iterator[None]:
+    def __call__(self, module: "Folded") -> Iterator[None]:
         with inside(self), Intercept(self, module):
             yield
 
@@ -137,12 +138,12 @@ class Stack:
 class Intercept(TorchFunctionMode):
     """Apply the 3D rules of functions where `stack` is innermost; tensors are (B*D, C, H, W)."""
 
-    def __init__(self, stack: Stack, module: nn.Module):
+    def __init__(self, stack: Stack, module: "Folded"):
         super().__init__()
         self.stack, self.module = stack, module
 
     def __torch_function__(
-        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+        self, function: Function, types: object, args: Args = (), kwargs: Kwargs | None = None
     ) -> Any:
         kwargs = kwargs or {}
         if innermost() is not self.stack:
@@ -162,7 +163,7 @@ def innermost() -> Any:
 
 
 @contextmanager
-def inside(state: Any) -> Iterator[None]:
+def inside(state: object) -> Iterator[None]:
     outer = _around()
     _LOCAL.around = (*outer, state)
     try:
@@ -171,20 +172,20 @@ def inside(state: Any) -> Iterator[None]:
         _LOCAL.around = outer
 
 
-def _is_volume(x: Any) -> bool:
+def _is_volume(x: object) -> bool:
     return isinstance(x, Tensor) and x.ndim == 5
 
 
 class Crossing(Mixed):
     """A child module of a depth-merged forward; it receives 5-D tensors."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         around = innermost()
         if around is None:
             return super().__call__(*args, **kwargs)  # type: ignore[misc]
         unfolded = False
 
-        def unfold(x: Any) -> Any:
+        def unfold(x: object) -> Any:
             nonlocal unfolded
             volume = around.unfold(x)
             unfolded |= volume is not x
@@ -204,7 +205,7 @@ class Folded(Crossing, LearntViews, Leaf):
 
     _folding: Folding
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args: object, **kwargs: object) -> Any:
         if innermost() is not None:  # depth is already merged
             return super().forward(*args, **kwargs)
         refuse_tracing(self, args, kwargs)

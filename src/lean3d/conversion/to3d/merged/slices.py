@@ -17,7 +17,7 @@ __all__ = ["slice_by_slice"]
 class Sliced(Crossing):
     """A 2D module that is called with (B*D, C, H, W); functions in it run as in 2D."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         around = innermost()
         stack = Stack(around.folding) if isinstance(around, Spread) else None
         with inside(None):

@@ -96,7 +96,7 @@ class Flat:
 
         draw = torch.Generator().manual_seed(0)
 
-        def nudged(x: Any) -> Any:
+        def nudged(x: object) -> Any:
             if not isinstance(x, Tensor) or not x.is_floating_point():
                 return x
             return x * (1 + eps * torch.randn(x.shape, generator=draw).sign().to(x))

@@ -31,7 +31,7 @@ def hold_still(module: nn.Module, axis: int) -> None:
         module.register_forward_pre_hook(_repeat(axis, (before, after)))
 
 
-def _take_padding(module: Any, axis: int) -> Pair:
+def _take_padding(module: object, axis: int) -> Pair:
     """Remove the zero padding along `axis`, and return its amounts."""
     if isinstance(module, PlanarConv3d) and module.padding_mode == "zeros":
         taken = module.pads[axis]
@@ -49,7 +49,7 @@ def _take_padding(module: Any, axis: int) -> Pair:
     return (0, 0)
 
 
-def _with(values: Any, place: int, value: Any) -> Any:
+def _with(values: Any, place: int, value: object) -> Any:
     return tuple(value if index == place else other for index, other in enumerate(values))
 
 

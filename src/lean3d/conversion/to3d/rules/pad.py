@@ -31,7 +31,7 @@ MODES: dict[str, Any] = {
 
 
 @module_rule(To3D, *PADS)
-def module_pad(module: Any, site: Site) -> nn.Module:
+def module_pad(module: object, site: Site) -> nn.Module:
     kind = next(PADS[base] for base in type(module).__mro__ if base in PADS)
     return kind(_with_depth(module))
 

@@ -57,7 +57,7 @@ def _refuse_indices(pool: Any, site: Site) -> None:
         raise site.refuse(pool, "it returns positions in a 2D image (return_indices=True)")
 
 
-def _window(pool: Any, site: Site, **more: Any) -> dict[str, Any]:
+def _window(pool: Any, site: Site, **more: object) -> dict[str, Any]:
     """Return kernel, stride and so on along (D, H, W)."""
     stride = pool.kernel_size if pool.stride is None else pool.stride
     values = dict(kernel_size=pool.kernel_size, stride=stride, **more)
