@@ -14,7 +14,7 @@ LEVELS = [
     {"errors", "signals"},
     {"typed"},
     {"shape", "optional", "files", "limits", "lock", "plugins", "table", "weights"}
-    | {"torch_functions", "tracer"},
+    | {"guesses", "torch_functions", "tracer"},
     {"ops", "data", "cost", "metrics", "report"},
     {"conversion", "streaming", "models"},
     {"checkpoints", "tasks", "train", "infer"},

@@ -46,6 +46,7 @@ def positive(x):
 ARGUMENTS = {
     "hardtanh": (-1.0, 1.0),
     "threshold": (0.1, 0.0),
+    "_threshold": (0.1, 0.0),  # F.threshold
     "clamp": (-1.0, 1.0),
     "clamp_": (-1.0, 1.0),
     "clamp_min": (-0.5,),
@@ -384,6 +385,12 @@ BLOCKS = {
     **CONDITIONAL,
     **OVER_TIME,
 }
+# not drawn, so that a seed keeps its network: other ways to call functions that are drawn
+_ACTIVATIONS = "silu leaky_relu mish elu hardsigmoid relu6 hardtanh hardswish"
+_OF_TORCH = "clamp_min selu celu sigmoid_ clamp_ clamp_max tanh_ detach threshold true_divide rsub"
+ALIASES = {getattr(torch._C._nn, name) for name in _ACTIVATIONS.split()}
+ALIASES |= {getattr(torch, name) for name in _OF_TORCH.split()}
+ALIASES |= {Tensor.maximum, Tensor.minimum, Tensor.true_divide}
 KNOWN = {*SAME_FRAMES, *JOINS, *CONDITIONS, *CALLS}
 
 # what is made of all frames in the end; None: nothing, frames stay

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from lean3d.errors import LeanError
+from lean3d.guesses import likely_channels, random_input
 from lean3d.ops.memory import ChunkError, every_frame
 from lean3d.streaming.plan import Plan
 
@@ -83,12 +84,8 @@ def survey(
 
 def random_clip(model: nn.Module, frame: Sequence[int], frames: int, batch: int = 1) -> Tensor:
     """Return a random clip (B, C, T, H, W) in the model's own precision."""
-    floats = (p for p in model.parameters() if p.dtype.is_floating_point)
-    like = next(floats, torch.zeros(()))
     channels, height, width = frame
-    draw = torch.Generator().manual_seed(0)
-    x_BCTHW = torch.randn(batch, channels, frames, height, width, generator=draw)
-    return x_BCTHW.to(like.device, like.dtype)
+    return random_input(model, (batch, channels, frames, height, width))
 
 
 def one_line(error: BaseException | None) -> str:
@@ -109,8 +106,7 @@ def find_frame(model: nn.Module, frame: Sequence[int] | None) -> tuple[int, int,
                 f"{(1, channels, FRAMES, height, width)}: {one_line(error)}"
             ) from error
         return channels, height, width
-    takes = (getattr(module, "in_channels", None) for module in model.modules())
-    channels = next((value for value in takes if isinstance(value, int)), 3)
+    channels = likely_channels(model, 3)[0]
     for side in SIDES:
         try:
             model(random_clip(model, (channels, side, side), FRAMES))

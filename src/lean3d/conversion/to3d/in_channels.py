@@ -14,9 +14,10 @@ from lean3d.conversion.to3d.channel_flow import flow, is_plain, set_counts
 from lean3d.conversion.to3d.proof.grade import prepare
 from lean3d.conversion.to3d.proof.reference import Flat
 from lean3d.conversion.trace.compare import difference, tensors
-from lean3d.conversion.trace.inputs_2d import as_channels, is_image, likely_channels
+from lean3d.conversion.trace.inputs_2d import COLOURS, as_channels, is_image
 from lean3d.conversion.trace.trial_run import run_lightly
 from lean3d.errors import ConversionError
+from lean3d.guesses import likely_channels
 
 __all__ = ["with_channels"]
 
@@ -51,7 +52,7 @@ def with_channels(model: nn.Module, channels: int, example: object) -> tuple[nn.
 
 def _prepare(model: nn.Module, channels: int, example: object) -> Flat:
     """Run the 2D model on images as the example's, but with the channels it takes."""
-    counts = likely_channels(model)
+    counts = likely_channels(model, *COLOURS)
     for count in counts if example is not None else ():
         with suppress(ConversionError):
             return prepare(model, as_channels(example, channels, count))

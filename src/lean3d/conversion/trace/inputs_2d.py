@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.errors import ConversionError
+from lean3d.guesses import device_and_dtype, likely_channels, random_input
 
-__all__ = ["Maker", "as_channels", "is_image", "likely_channels", "makers"]
+__all__ = ["COLOURS", "Maker", "as_channels", "is_image", "makers"]
 
 Size = tuple[int, int]
 Maker: TypeAlias = Callable[[Size], tuple[Any, ...]]
 
+COLOURS = (3, 1)  # channels to try after those of the first layer
 # unequal odd sides first; then what networks with skips and fixed sizes require
 SIZES = [(33, 29), (37, 33), (49, 43), (69, 65), (97, 85), (129, 117), (225, 193), (48, 32)]
 SIZES += [(96, 64), (128, 96), (192, 160), (256, 224), (28, 28), (32, 32), (64, 64), (224, 224)]
@@ -32,17 +34,12 @@ def makers(model: nn.Module, example: object = None) -> Iterator[tuple[Maker, li
         larger = [size for size in SIZES if size not in smaller]
         yield _like(_as(arguments, model), own), [*smaller, own, *larger]
         return
-    for channels in likely_channels(model):
+    for channels in likely_channels(model, *COLOURS):
         yield _random(channels, model), SIZES
 
 
 def is_image(x: object) -> TypeGuard[Tensor]:
     return isinstance(x, Tensor) and x.ndim == 4
-
-
-def likely_channels(model: nn.Module) -> list[int]:
-    """Return the possible numbers of image channels of a 2D model, most likely first."""
-    return list(dict.fromkeys([*_channels(model), 3, 1]))
 
 
 def as_channels(arguments: object, before: int, after: int) -> Any:
@@ -57,32 +54,9 @@ def as_channels(arguments: object, before: int, after: int) -> Any:
     return gray.expand(-1, after, *gray.shape[2:]).contiguous()
 
 
-def _channels(model: nn.Module) -> list[int]:
-    for module in model.modules():
-        if next(module.children(), None) is not None:
-            continue  # in timm num_features is the channels at the end of a whole network
-        for name in ("in_channels", "num_features", "num_channels"):
-            if isinstance(getattr(module, name, None), int):
-                return [getattr(module, name)]
-    return []
-
-
-def _like_model(model: nn.Module) -> dict[str, Any]:
-    tensors = [*model.parameters(), *model.buffers()]
-    floats = [tensor for tensor in tensors if tensor.is_floating_point()]
-    if not floats:
-        return dict(dtype=torch.float64)
-    return dict(device=floats[0].device, dtype=floats[0].dtype)
-
-
 def _random(channels: int, model: nn.Module) -> Maker:
-    like = _like_model(model)
-
-    def make(size: Size) -> tuple[Any, ...]:
-        generator = torch.Generator().manual_seed(0)
-        return (
-            torch.randn(2, channels, *size, generator=generator, dtype=torch.float64).to(**like),
-        )
+    def make(size: Size) -> tuple[Tensor]:
+        return (random_input(model, (2, channels, *size), draw=torch.float64),)
 
     return make
 
@@ -104,13 +78,12 @@ def _has_depth(x: object) -> bool:
 
 
 def _as(arguments: tuple[Any, ...], model: nn.Module) -> tuple[Any, ...]:
-    like = _like_model(model)
-    device = like.get("device")
+    device, dtype = device_and_dtype(model, torch.float64)
 
     def move(x: object) -> Any:
         if not isinstance(x, Tensor):
             return x
-        return x.detach().to(**like) if x.is_floating_point() else x.to(device)
+        return x.detach().to(device, dtype) if x.is_floating_point() else x.to(device)
 
     return tuple(map(move, arguments))
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lean3d.conversion.surgery.fx import without_traces
 from lean3d.conversion.trace.compare import mapped
 from lean3d.errors import ConversionError
+from lean3d.guesses import likely_channels, random_input
 
 __all__ = ["example_for", "run", "runs"]
 
@@ -29,15 +30,9 @@ def example_for(model: nn.Module, example: object) -> tuple[Tensor, ...] | None:
         if error:
             raise ConversionError(f"{type(model).__name__} does not run on example=: {error}")
         return arguments
-    takes = (getattr(module, "in_channels", None) for module in model.modules())
-    channels = next((value for value in takes if isinstance(value, int)), 1)
-    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    for size in SIZES:
-        generator = torch.Generator().manual_seed(0)
-        volume = torch.randn(1, channels, *size, generator=generator).to(like)
-        if not _fails(model, (volume,)):
-            return (volume,)
-    return None
+    channels = likely_channels(model, 1)[0]
+    volumes = (random_input(model, (1, channels, *size)) for size in SIZES)
+    return next(((volume,) for volume in volumes if not _fails(model, (volume,))), None)
 
 
 def run(model: nn.Module, arguments: tuple[Any, ...]) -> Any:
