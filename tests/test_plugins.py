@@ -50,16 +50,14 @@ def output(code, path, arguments=()):
     return done.stdout
 
 
-def test_a_recipe_of_a_plugin_is_listed_and_trained(plugin, tmp_path):
+@pytest.mark.slow
+def test_a_recipe_of_a_plugin_is_trained(plugin, tmp_path):
     small = ["--widths", "4", "8", "--train-samples", "2", "--val-samples", "1", "--epochs", "1"]
     code = f"""
 from lean3d.cli.main import main
-main(["train", "--help"])
 main(["train", "mine", "--out", {str(tmp_path / "run")!r}, *{small!r}])
 """
-    said = output(code, plugin)
-    assert re.search(r"^  mine +A small UNet on the solids\.$", said, re.M)
-    assert json.loads(said.splitlines()[-1])["recipe"] == "mine"
+    assert json.loads(output(code, plugin).splitlines()[-1])["recipe"] == "mine"
 
 
 PARTS = """
@@ -82,6 +80,7 @@ lean = lean3d.convert(lean3d.create_model("unet3d", widths=(4, 8)), Middle(), ex
 print("lean", {type(module).__name__ for module in lean.modules()} >= {"PlanarConv3d"})
 conv = torch.nn.Conv3d(4, 8, 3)
 print("decompose", *(round(lean3d.decompose(conv, how())[1], 3) for how in (Middle, TwoViews)))
+main(["train", "--help"])
 main(["convert", "--help"])
 for model, name in (("unet2d", "two_views"), ("unet3d", "middle")):
     main(["convert", model, "--widths", "4", "8", "--how", name])
@@ -98,18 +97,25 @@ flat = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), Rolls(), nn.Conv2d(4, 2, 1))
 deep = lean3d.convert(flat, lean3d.ACS())
 x = torch.randn(2, 4, 5, 6, 7)
 print("rolled", torch.equal(deep[1](x), torch.roll(x, (1, 1, 2), (2, 3, 4))))
+torch.save(deep[1]._folding, sys.argv[3])
 
 model = lean3d.create_model("unet3d", widths=(4, 8))
 print(lean3d.load_checkpoint(model, sys.argv[1]))
+
+from lean3d.data.layouts import find_items
+print("items", [item.name for item in find_items("pairs:" + sys.argv[2]).items])
 """
 
 
 @pytest.fixture(scope="module")
 def said(plugin, tmp_path_factory):
-    file = tmp_path_factory.mktemp("weights") / "mine.pth"
+    file, cases = (tmp_path_factory.mktemp(name) for name in ("weights", "cases"))
+    file /= "mine.pth"
+    for name in ("b_ct", "b_seg", "a_ct", "a_seg"):
+        (cases / f"{name}.nii.gz").touch()
     state = lean3d.create_model("unet3d", widths=(4, 8)).state_dict()
-    torch.save({f"backbone.{key}": value for key, value in state.items()}, file)
-    return output(PARTS, plugin, arguments=[str(file)])
+    torch.save({f"my_{key}": value for key, value in state.items()}, file)
+    return output(PARTS, plugin, arguments=[str(file), str(cases), str(plugin / "folding.pt")])
 
 
 def test_a_method_of_a_plugin_converts_and_goes_back(said):
@@ -132,6 +138,14 @@ def test_a_rule_of_a_plugin_converts_a_function(said):
     assert "\nrolled True\n" in said
 
 
+def test_a_stored_model_imports_the_rules_it_needs(said, plugin):
+    code = "import sys, torch; torch.load(sys.argv[1], weights_only=False)"
+    code += "; print('lean3d_mine' in sys.modules)"
+    assert output(code, plugin, arguments=[str(plugin / "folding.pt")]) == "True\n"
+    with pytest.raises(ModuleNotFoundError, match="lean3d_mine"):
+        torch.load(plugin / "folding.pt", weights_only=False)
+
+
 def test_a_format_of_a_plugin_is_recognised(said):
     assert "the networks of my group (format mine), " in said
     assert "batch norm epsilon 0.001" in said
@@ -146,6 +160,14 @@ volume = load_volume({str(tmp_path / "x.raw3d")!r})
 print(volume.image.flatten().tolist(), volume.spacing)
 """
     assert output(code, plugin).strip() == f"{voxels.tolist()} (0.5, 0.2, 0.2)"
+
+
+def test_a_recipe_of_a_plugin_is_listed(said):
+    assert re.search(r"^  mine +A small UNet on the solids\.$", said, re.M)
+
+
+def test_a_layout_of_a_plugin_lists_its_cases(said):
+    assert "\nitems ['a', 'b']\n" in said
 
 
 def test_a_plugin_that_cannot_be_loaded_is_named_in_one_sentence(tmp_path):

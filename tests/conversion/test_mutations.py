@@ -1,6 +1,6 @@
 """No rule is idle: without any one of them, or with one that forgets depth, a model is refused.
 
-The tables themselves say what is tested: a new rule, meaning or name needs an example here, or
+The tables themselves say what is tested: a new rule or function needs an example here, or
 these tests fail.
 """
 

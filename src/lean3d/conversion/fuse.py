@@ -14,6 +14,7 @@ from lean3d.conversion.lean.dense import is_dense, refusal, settings
 from lean3d.conversion.surgery.copies import duplicate, precise_copy
 from lean3d.conversion.surgery.subclass import own_class
 from lean3d.conversion.surgery.take_over import take_over
+from lean3d.conversion.tolerance import FOLDED, largest
 from lean3d.conversion.trace.compare import tensors
 from lean3d.conversion.trace.graph import Flow, trace
 from lean3d.conversion.trace.inputs_3d import example_for
@@ -27,7 +28,6 @@ __all__ = ["fold"]
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 TORCHS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-TOLERANCE = 1e-5
 
 
 @torch.no_grad()
@@ -138,9 +138,8 @@ def _check(model: nn.Module, result: nn.Module, arguments: tuple[Tensor, ...]) -
         ) from error
     ways = tensors(expected), tensors(found)
     for wanted, got in zip(*ways, strict=True):
-        if not torch.allclose(got, wanted, atol=TOLERANCE * float(wanted.abs().max()), rtol=0):
+        if (missed := largest(wanted, got)) > FOLDED:
             raise ConversionError(
-                f"{type(model).__name__} cannot be folded: its answer would change by "
-                f"{float((got - wanted).abs().max()):.1e}; something reads the weights or norms "
-                "by itself"
+                f"{type(model).__name__} cannot be folded: its answer would change by {missed:.1e} "
+                "of its largest value; something reads the weights or norms by itself"
             )

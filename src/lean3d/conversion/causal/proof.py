@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lean3d.conversion.record import Check
 from lean3d.conversion.surgery.copies import precise_copy
+from lean3d.conversion.tolerance import STEPS, largest
 from lean3d.conversion.trace.compare import tensors
 from lean3d.errors import ConversionError
 from lean3d.ops.memory import Memory, remember
@@ -16,7 +17,6 @@ from lean3d.tracer import Args, Kwargs, Watch
 __all__ = ["compare_steps"]
 
 FRAMES = 5
-TOLERANCE = 1e-4
 
 
 def compare_steps(
@@ -38,7 +38,7 @@ def compare_steps(
             f"({why})"
         ) from failed
     size = (FRAMES, *arguments[0].shape[3:])
-    check = Check("frame by frame", error <= TOLERANCE, error, TOLERANCE, size, path)
+    check = Check("frame by frame", error <= STEPS, error, STEPS, size, path)
     if not check.passed:
         kind = type(result.get_submodule(path)).__name__
         raise ConversionError(
@@ -65,7 +65,7 @@ def _both_ways(model: nn.Module, example_BCTHW: Tensor) -> tuple[float, str]:
         path: _of_maps(clip, [step.get(path) for step in steps]) for path, clip in whole.items()
     }
     last = max((apart(x, y) for x, y in zip(expected, got, strict=True)), default=0.0)
-    first = next((path for path, error in errors.items() if error > TOLERANCE), "")
+    first = next((path for path, error in errors.items() if error > STEPS), "")
     return max(last, *errors.values(), 0.0), first
 
 
@@ -100,6 +100,4 @@ def apart(clip: Tensor, step: Tensor) -> float:
     """Return the largest difference of the last frames, relative to the largest value."""
     if clip.ndim == 5 and clip.shape[2] > step.shape[2]:
         clip = clip[:, :, -step.shape[2] :]
-    if clip.shape != step.shape:
-        return float("inf")
-    return float((clip - step).abs().max() / clip.abs().max().clamp(min=1e-30))
+    return largest(clip, step)

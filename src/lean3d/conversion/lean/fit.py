@@ -13,6 +13,7 @@ from lean3d.conversion.lean.dense import check_dense, own_padding
 from lean3d.conversion.lean.views import fit_views
 from lean3d.conversion.methods import named, names_of
 from lean3d.conversion.to3d.base import To3D
+from lean3d.conversion.tolerance import in_norm
 from lean3d.errors import ConversionError
 
 __all__ = ["decompose", "distance", "fit"]
@@ -83,4 +84,4 @@ def _moved(operator: nn.Module, conv: nn.Conv3d) -> nn.Module:
 def distance(weight: Tensor, fitted: Tensor) -> float:
     """Return the norm of the difference over the norm of the weight."""
     wanted = weight.detach().to("cpu", torch.float64)
-    return float((wanted - fitted).norm() / wanted.norm().clamp(min=1e-30))
+    return in_norm([wanted], [fitted])

@@ -7,13 +7,12 @@ from torch import Tensor, nn
 
 from lean3d.conversion.record import Check
 from lean3d.conversion.surgery.copies import precise_copy
+from lean3d.conversion.tolerance import LEAN, in_norm
 from lean3d.conversion.trace.compare import mapped, tensors
 from lean3d.conversion.trace.inputs_3d import run
 from lean3d.errors import ConversionError
 
 __all__ = ["compare"]
-
-TOLERANCE = 1e-4
 
 
 def compare(
@@ -33,12 +32,12 @@ def compare(
     if any(tensor.is_meta for tensor in model.parameters()):
         return (), "self-check skipped: the model is on the meta device and has no values"
     answers = _answers(model, result, kernels or {}, arguments)
-    error, lost = _relative(answers[1], answers[2]), _relative(answers[0], answers[2])
+    error, lost = in_norm(answers[1], answers[2]), in_norm(answers[0], answers[2])
     size = tuple(tensors(arguments)[0].shape[2:])
     note = f"the output on {'x'.join(map(str, size))} differs by {lost:.1%} of its norm"
     if kernels is None:
         return (), note
-    check = Check("dense network of the fitted kernels", error <= TOLERANCE, error, TOLERANCE, size)
+    check = Check("dense network of the fitted kernels", error <= LEAN, error, LEAN, size)
     if not check.passed:
         raise ConversionError(
             f"{type(model).__name__} cannot be converted: its lean form is not the network of its "
@@ -71,12 +70,3 @@ def _run(
         conv.weight.copy_(kernel)
     given = mapped(lambda x: x.to(dtype) if torch.is_floating_point(x) else x, arguments)
     return tensors(run(network, given))
-
-
-def _relative(wanted: list[Tensor], got: list[Tensor]) -> float:
-    """Return norm(difference) / norm(reference); infinite if sizes differ."""
-    if [x.shape for x in wanted] != [x.shape for x in got]:
-        return float("inf")
-    both = list(zip(wanted, got, strict=True))
-    missed = sum(float((x - y).norm()) ** 2 for x, y in both)
-    return (missed / max(sum(float(x.norm()) ** 2 for x in wanted), 1e-30)) ** 0.5

@@ -39,6 +39,7 @@ class Need:
         computed: It convolves with a kernel that is not one of its own parameters.
         shapes: Of its first input image and its first output image.
         channels_last: Whether these are (B, H, W, C).
+        plugins: The 3D rules of other packages that its functions run by.
         without_rule: The functions it calls that use neighbours and have no 3D rule, and the lines.
     """
 
@@ -50,6 +51,7 @@ class Need:
     shapes: list[Size | None] = field(default_factory=lambda: [None, None])
     channels_last: tuple[bool, bool] = (False, False)
     differs: bool = False
+    plugins: tuple[Function, ...] = ()
     without_rule: dict[str, str] = field(default_factory=dict)
 
     def ask(self, kind: int, line: Callable[[], str]) -> None:
@@ -74,6 +76,7 @@ class Need:
         found = Need(more.kind, more.line, same, computed, self.callees | other.callees)
         found.channels_last, found.differs = (last[0], last[1]), differs
         found.without_rule = self.without_rule | other.without_rule
+        found.plugins = tuple(dict.fromkeys((*self.plugins, *other.plugins)))
         return found
 
 
@@ -127,6 +130,9 @@ class _Needs(Watch):
         need.ask(kind, running_line)
         if kind == STACK and function in NEIGHBOURS and function not in FUNCTION_RULES:
             need.without_rule.setdefault(name_of(function), running_line())
+        rule = FUNCTION_RULES.get(function)
+        if rule is not None and not rule.__module__.startswith("lean3d."):
+            need.plugins = tuple(dict.fromkeys((*need.plugins, rule)))
         self._note(path, function, args, kwargs, result)
 
     def _note(

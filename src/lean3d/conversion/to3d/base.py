@@ -4,18 +4,17 @@ Axes: B batch, C channels, D depth, H height, W width.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from torch import Size, Tensor, nn
 
+from lean3d.conversion.tolerance import PHASES, largest
 from lean3d.errors import ConversionError
 from lean3d.typed import check_types
 
 __all__ = ["Converted", "Folding", "Site", "To3D", "refusal_at"]
-
-APART = 1e-5  # relative difference at which two kernels count as different
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class To3D(ABC):
             return False
         flat = self.kernel_2d(module, parameter)
         phases = [_phase(module, parameter, phase) for phase in range(int(module.stride[0]))]
-        return any(bool((one - flat).abs().max() > APART * flat.abs().max()) for one in phases)
+        return any(largest(flat, one) > PHASES for one in phases)
 
     def operator(self, arguments: Mapping[str, Any]) -> nn.Module:
         """Return an operator that `decompose` fits to a 3D kernel.
@@ -172,6 +171,7 @@ class Folding:
         same: Its padding makes ceil(size / stride) outputs at any size.
         keep: Which of its calls that may resample preserve depth, in order.
         still: In a self-check, the axis along which the volume is constant.
+        plugins: The 3D rules of other packages that it needs; pickles import their modules.
         channels_last_in: It takes (B, H, W, C) in 2D.
         channels_last_out: It returns (B, H, W, C) in 2D.
     """
@@ -183,3 +183,4 @@ class Folding:
     still: int | None = None
     channels_last_in: bool = False
     channels_last_out: bool = False
+    plugins: tuple[Callable[..., object], ...] = ()

@@ -124,7 +124,8 @@ def _fold(
     if isinstance(module, nn.Conv2d):
         _adopt(module, site, need)
     stack = need.kind == STACK
-    fold(module, Folding(site.how, stack, need.same, kept, still, *need.channels_last))
+    settings = (stack, need.same, kept, still, *need.channels_last, need.plugins)
+    fold(module, Folding(site.how, *settings))
     where = "batch" if stack else "height"
     return Row(site.path, before, f"{before}, depth in {where}", not stack, True)
 

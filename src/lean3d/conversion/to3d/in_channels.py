@@ -13,6 +13,7 @@ from lean3d.conversion.surgery.copies import duplicate, for_a_while
 from lean3d.conversion.to3d.channel_flow import flow, is_plain, set_counts
 from lean3d.conversion.to3d.proof.grade import prepare
 from lean3d.conversion.to3d.proof.reference import Flat
+from lean3d.conversion.tolerance import GRAY
 from lean3d.conversion.trace.compare import difference, tensors
 from lean3d.conversion.trace.inputs_2d import COLOURS, as_channels, is_image
 from lean3d.conversion.trace.trial_run import run_lightly
@@ -20,8 +21,6 @@ from lean3d.errors import ConversionError
 from lean3d.guesses import likely_channels
 
 __all__ = ["with_channels"]
-
-LARGEST_ERROR = 1e-4
 
 
 def with_channels(model: nn.Module, channels: int, example: object) -> tuple[nn.Module, str]:
@@ -105,7 +104,7 @@ def _problem(flat: Flat, shares: dict[str, Tensor], before: int, channels: int) 
     if any(x.is_meta for x in tensors(expected)):
         return ""
     error = difference(expected, found, 2)
-    good = error <= LARGEST_ERROR
+    good = error <= GRAY
     return "" if good else f"a gray image is answered differently then, error {error:.1e}"
 
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
+
+from lean3d.conversion.tolerance import largest
 
 __all__ = ["difference", "mapped", "same_sizes", "tensors"]
 
@@ -52,26 +53,18 @@ def difference(flat: object, deep: object, axis: int) -> float:
 
 def _one(flat: Tensor, deep: Tensor, axis: int) -> float:
     if deep.ndim == flat.ndim:
-        return _relative(flat, deep)
+        return largest(flat, deep)
     if deep.ndim != flat.ndim + 1:
         return math.inf
     # (B, C, H, W) gains its axis where the volume has it, channels-last and label maps elsewhere
     places = {axis + deep.ndim - 5, *range(deep.ndim)} - {-1}
-    return min(_relative(flat.unsqueeze(place), deep, place) for place in places)
+    return min(_repeated(flat, deep, place) for place in places)
 
 
-def _relative(flat: Tensor, deep: Tensor, repeated: int | None = None) -> float:
-    if repeated is not None:
-        flat = flat.expand(*_with(flat.shape, repeated, deep.shape[repeated]))
-    if flat.shape != deep.shape:
-        return math.inf
-    if flat.numel() == 0:
-        return 0.0
-    if not flat.is_complex():
-        flat, deep = flat.double(), deep.double()
-    scale = flat.abs().max().clamp_min(torch.finfo(torch.float64).tiny)
-    worst = ((flat - deep).abs().max() / scale).item()
-    return math.inf if math.isnan(worst) else worst
+def _repeated(flat: Tensor, deep: Tensor, place: int) -> float:
+    """Return the difference from a 2D output that is repeated along an axis."""
+    flat = flat.unsqueeze(place)
+    return largest(flat.expand(*_with(flat.shape, place, deep.shape[place])), deep)
 
 
 def same_sizes(

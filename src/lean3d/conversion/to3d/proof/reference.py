@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.conversion.surgery.copies import duplicate
+from lean3d.conversion.tolerance import ROUNDINGS, TO_3D
 from lean3d.conversion.trace.compare import difference, tensors
 from lean3d.conversion.trace.input_sizes import Sample
 from lean3d.conversion.trace.trial_run import run_lightly
@@ -18,9 +19,6 @@ from lean3d.errors import ConversionError
 __all__ = ["Answer", "Flat", "telling_gains", "with_values"]
 
 TINY = 1e-2
-# smallest tolerance, and the upper limit for badly conditioned models
-TOLERANCE = {torch.float64: (1e-6, 1e-3), torch.float32: (1e-4, 1e-2)}
-ROUNDINGS = 1e4  # largest accepted amplification of a deep network's own rounding error
 
 Values = list[tuple[Tensor, Tensor]]  # parameters, and their temporary values
 
@@ -89,7 +87,7 @@ class Flat:
 
     def tolerance(self, answer: Answer, error: float) -> float:
         """Return the error tolerance, scaled by the sensitivity to a one-ulp input change."""
-        least, most = TOLERANCE[self.dtype]
+        least, most = TO_3D[self.dtype]
         if not least < error <= most:
             return least
         eps = torch.finfo(self.dtype).eps
