@@ -33,7 +33,7 @@ FORMS: dict[str, Any] = {
 }
 
 
-def resnet18(weights: Any) -> Parts:
+def resnet18(weights: object) -> Parts:
     """Features at 1, 1/2 and 1/4 of the size: 64, 128 and 512 channels."""
     net = _torchvision("resnet18", weights)
     net.conv1.stride = (1, 1)
@@ -43,7 +43,7 @@ def resnet18(weights: Any) -> Parts:
     return early, nn.Sequential(net.layer1, net.layer2), nn.Sequential(net.layer3, net.layer4)
 
 
-def vgg16(weights: Any) -> Parts:
+def vgg16(weights: object) -> Parts:
     """VGG-16 with batch norm: 64, 256 and 512 channels at 1, 1/2 and 1/4 of the size."""
     layers = _torchvision("vgg16_bn", weights).features
     pools = [i for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
@@ -56,7 +56,7 @@ def vgg16(weights: Any) -> Parts:
     return part(0, first), part(first, middle), part(middle, len(layers))
 
 
-def densenet121(weights: Any) -> Parts:
+def densenet121(weights: object) -> Parts:
     """64, 256 and 1024 channels at 1, 1/4 and 1/8 of the size."""
     layers = _torchvision("densenet121", weights).features
     layers.conv0.stride = (1, 1)
@@ -107,7 +107,7 @@ def _join(fine: Tensor, coarse: Tensor, conv: nn.Module) -> Tensor:
     return conv(torch.cat([fine, F.interpolate(coarse, size=list(fine.shape[2:]))], dim=1))
 
 
-def _torchvision(name: str, weights: Any, **options: Any) -> Any:
+def _torchvision(name: str, weights: object, **options: object) -> Any:
     return import_zoo("torchvision").models.get_model(name, weights=weights, **options)
 
 
@@ -116,14 +116,14 @@ def _fcn(encoder: Callable[[Any], Parts], channels: Any, widths: Any) -> Callabl
 
 
 def _classify(encoder: Callable[[Any], Parts], channels: int) -> Callable[..., nn.Module]:
-    def build(num_classes: int, weights: Any) -> nn.Module:
+    def build(num_classes: int, weights: object) -> nn.Module:
         head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes)]
         return nn.Sequential(*encoder(weights), *head)
 
     return build
 
 
-def _deeplab(num_classes: int, weights: Any) -> nn.Module:
+def _deeplab(num_classes: int, weights: object) -> nn.Module:
     classes = {} if weights is not None else dict(num_classes=num_classes)
     net = _torchvision("deeplabv3_resnet101", weights, weights_backbone=None, **classes)
     # published weights have a second head for training, and classes of their own
@@ -155,7 +155,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 
 
 def flat_network(
-    name: str, *, num_classes: int = 2, in_channels: int = 3, weights: Any = None
+    name: str, *, num_classes: int = 2, in_channels: int = 3, weights: object = None
 ) -> nn.Module:
     """A 2D network of the ACS paper.
 

@@ -58,7 +58,7 @@ class _Size(TorchFunctionMode):
         # kept alive, so that no other storage gets its address
         self.known: dict[int, Any] = {}
 
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
+    def __torch_function__(self, function: Any, types: object, args: Any = (), kwargs: Any = None):
         made = function(*args, **(kwargs or {}))
         if isinstance(made, Tensor):
             storage = made.untyped_storage()

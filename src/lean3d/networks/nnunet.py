@@ -34,7 +34,7 @@ class ForNNUNet(nn.Module):
 
 
 def network(
-    input_channels: int, num_classes: int, deep_supervision: bool = False, **settings: Any
+    input_channels: int, num_classes: int, deep_supervision: bool = False, **settings: object
 ) -> nn.Module:
     """Build a network as nnU-Net calls it: the `network_class_name` of its plans.
 
@@ -61,7 +61,7 @@ def edit_plans(
     configuration: str = "3d_fullres",
     patch_size: tuple[int, ...] | None = None,
     batch_size: int | None = None,
-    **settings: Any,
+    **settings: object,
 ) -> Path:
     """Write plans of another name beside those of nnU-Net, with a network of lean3d.
 

@@ -67,7 +67,7 @@ def _architecture(found: Any, path: Path) -> dict[str, Any]:
     return dict(architecture)
 
 
-def _named(name: Any, path: Path) -> Any:
+def _named(name: object, path: Path) -> Any:
     """Return a class that builds a network or a layer, and nothing else."""
     kind = pydoc.locate(name) if isinstance(name, str) and name.startswith(LIBRARIES) else None
     if not isinstance(kind, type) or not issubclass(kind, nn.Module):

@@ -119,7 +119,7 @@ def _broken(where: str, error: Exception) -> LeanError:
     return RunError(f"{where} cannot be imported: {type(error).__name__}: {line}")
 
 
-def _check_maker(made: Any, reference: str) -> None:
+def _check_maker(made: object, reference: str) -> None:
     """Refuse what does not build a network: a run's recipe.json may name any function."""
     if inspect.isclass(made) and issubclass(made, nn.Module):
         return

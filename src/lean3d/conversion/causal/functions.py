@@ -31,7 +31,7 @@ class _Follow(TorchFunctionMode):
         super().__init__()
         self.pool, self.axes = pool, Axes(windowed)
 
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
+    def __torch_function__(self, function: Any, types: object, args: Any = (), kwargs: Any = None):
         kwargs = kwargs or {}
         if isinstance(self.pool, RunningMean):
             return self.within(function, args, kwargs)
@@ -63,7 +63,7 @@ class _Follow(TorchFunctionMode):
         return mean_BCT11 if x.ndim == 5 else innermost().fold(mean_BCT11.expand_as(x_BCTHW))
 
 
-def whole(function: Any, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def whole(function: object, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether it averages over every position of the maps (B, C, ...)."""
     if function in (torch.mean, Tensor.mean):
         axes = kwargs.get("dim", args[0] if args else None)
@@ -76,7 +76,7 @@ def whole(function: Any, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any
 class _WithinFrames(TorchFunctionMode):
     """Pads each frame, and no clip with frames: causal kernels bring their own past."""
 
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
+    def __torch_function__(self, function: Any, types: object, args: Any = (), kwargs: Any = None):
         kwargs = dict(kwargs or {})
         if function is F.pad and args and args[0].ndim == 5:
             given = list(kwargs.pop("pad", args[1] if len(args) > 1 else ()))
@@ -89,7 +89,7 @@ class _WithinFrames(TorchFunctionMode):
 class PaddingFrames(Mixed):
     """A module whose own forward pads a clip."""
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args: object, **kwargs: object) -> Any:
         with _WithinFrames():
             return super().forward(*args, **kwargs)  # type: ignore[misc]
 
@@ -110,7 +110,7 @@ class Following(Mixed):
     frames_so_far: nn.Module
     windowed: bool
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args: object, **kwargs: object) -> Any:
         with _Follow(self.frames_so_far, self.windowed):
             return super().forward(*args, **kwargs)  # type: ignore[misc]
 

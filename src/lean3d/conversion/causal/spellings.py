@@ -63,7 +63,7 @@ class Axes:
         # with the tensor: an id is valid while it lives
         self.known: dict[int, tuple[Tensor, _Layout]] = {}
 
-    def mean_over_time(self, function: Any, args: tuple[Any, ...], kwargs: Any) -> Mean | None:
+    def mean_over_time(self, function: object, args: tuple[Any, ...], kwargs: Any) -> Mean | None:
         """Return what a call averages if it averages over time, from its arguments."""
         if function not in MEANS or (function in WINDOWS and not self.windowed) or not args:
             return None
@@ -80,7 +80,7 @@ class Axes:
         left = [size for n, size in enumerate(sizes) if keeps or n not in places]
         return Mean(averaged, tuple(left))
 
-    def note(self, function: Any, args: tuple[Any, ...], kwargs: Any, answer: Any) -> None:
+    def note(self, function: object, args: tuple[Any, ...], kwargs: Any, answer: object) -> None:
         """Remember the layout of what a call made."""
         if not args or not isinstance(answer, Tensor) or (layout := self._of(args[0])) is None:
             return
@@ -106,7 +106,7 @@ class Axes:
             return
         self.known[id(answer)] = answer, found
 
-    def _of(self, x: Any) -> _Layout | None:
+    def _of(self, x: object) -> _Layout | None:
         if not isinstance(x, Tensor):
             return None
         if id(x) in self.known:
@@ -118,7 +118,7 @@ class Axes:
 
 
 def _averaged(
-    function: Any, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+    function: object, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[list[int], bool]:
     """Return which axes after the channels a call averages whole, and whether they stay as 1."""
     num = x.ndim - 2
@@ -149,7 +149,7 @@ def _squeezed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
     return place if place >= 0 else None
 
 
-def _zero(pad: Any) -> bool:
+def _zero(pad: object) -> bool:
     return not any(pad) if isinstance(pad, Sequence) else not pad
 
 

@@ -177,7 +177,7 @@ def _of_converted(module: nn.Module) -> bool:
     return type(module) in kinds and any(len(value) == 3 for value in _settings(module).values())
 
 
-def _settings(conv: Any) -> dict[str, Any]:
+def _settings(conv: object) -> dict[str, Any]:
     names = SETTINGS if isinstance(conv, nn.ConvTranspose2d) else SETTINGS[:-1]
     return {name: value for name in names if isinstance(value := getattr(conv, name), tuple)}
 

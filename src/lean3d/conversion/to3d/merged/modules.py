@@ -1,8 +1,8 @@
 """Run a 2D forward, unchanged, on a volume.
 
-Where the forward is pointwise or global, depth is merged into height (`Spread`): no function
-needs a 3D rule, and nothing is copied. Where it uses neighbours, depth is merged into the batch
-(`Stack`), and the functions that use neighbours run by their 3D rules (`Intercept`).
+Where it is pointwise or global, depth is merged into height (`Spread`): no function needs a rule,
+and nothing is copied. Where it uses neighbours, depth is merged into the batch (`Stack`), and the
+functions that use neighbours run by their 3D rules (`Intercept`).
 
 Child modules of a depth-merged forward receive (B, C, D, H, W) again, as do their hooks.
 
@@ -55,7 +55,7 @@ class Spread:
         return self.fold(x, 1 if self.folding.channels_last_in else 2)
 
     def fold(self, x: Any, place: int = 2) -> Any:
-        if not _is_volume(x):
+        if not isinstance(x, Tensor) or x.ndim != 5:
             return x
         depth, height, width = x.shape[place : place + 3]
         self.seen.append((depth * height, width, depth))
@@ -96,7 +96,7 @@ class Stack:
         return self.fold(x, 1 if self.folding.channels_last_in else 2)
 
     def fold(self, x: Any, place: int = 2) -> Any:
-        if not _is_volume(x):
+        if not isinstance(x, Tensor) or x.ndim != 5:
             return x
         self.batch = x.shape[0]
         depth, height, width = x.shape[place : place + 3]
@@ -170,10 +170,6 @@ def inside(state: object) -> Iterator[None]:
         yield
     finally:
         _LOCAL.around = outer
-
-
-def _is_volume(x: object) -> bool:
-    return isinstance(x, Tensor) and x.ndim == 5
 
 
 class Crossing(Mixed):
