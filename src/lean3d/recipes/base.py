@@ -44,6 +44,9 @@ class Recipe:
         weights_part: encoder loads that alone, all the whole model; by default what the file has.
         format: Of the file of weights, if its keys are ambiguous; lean3d for your own.
         start_from: Folder of a finished run whose best weights the model starts with.
+        freeze: Parts of the model that are not trained, by the beginnings of their names, such as
+            stem layer1.
+        lr_scale: Factors of the learning rate by such names, such as fc=10.
         optimizer: The optimizer of the loss.
         lr: Learning rate.
         weight_decay: L2 penalty.
@@ -89,6 +92,8 @@ class Recipe:
     weights_part: Literal["encoder", "all"] | None = None
     format: str | None = None
     start_from: str | None = None
+    freeze: tuple[str, ...] = ()
+    lr_scale: tuple[str, ...] = ()
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     lr: float = 1e-3
     weight_decay: float = 0.0
@@ -153,7 +158,22 @@ class Recipe:
             self.refuse("class_names", "must all differ")
         self._check_numbers()
 
+    @property
+    def lr_scales(self) -> dict[str, float]:
+        """Factors of the learning rate by the parts of the model."""
+        found: dict[str, float] = {}
+        for word in self.lr_scale:
+            part, _, factor = word.partition("=")
+            try:
+                found[part] = float(factor)
+            except ValueError:
+                self.refuse("lr_scale", "is parts with factors, such as fc=10")
+            if not part or not 0 < found[part] <= MOST_RATE:
+                self.refuse("lr_scale", f"has factors above 0, at most {MOST_RATE:,}")
+        return found
+
     def _check_numbers(self) -> None:
+        _ = self.lr_scales
         for name in ("lr", "weight_decay"):
             if not 0 <= getattr(self, name) <= MOST_RATE:
                 self.refuse(name, f"must be from 0 to {MOST_RATE:,}")

@@ -123,8 +123,8 @@ def _whole(recipe: SegmentationRecipe, model: nn.Module, image_CDHW: Tensor) -> 
 
 def _learning(recipe: Recipe) -> dict[str, Any]:
     names = ["optimizer", "lr", "weight_decay", "momentum", "nesterov"]
-    names += ["schedule", "steps", "warmup", "channels_last"]
-    return {name: getattr(recipe, name) for name in names}
+    names += ["schedule", "steps", "warmup", "channels_last", "freeze"]
+    return {**{name: getattr(recipe, name) for name in names}, "lr_scale": recipe.lr_scales}
 
 
 def _network(recipe: Recipe, weights: bool) -> Network:

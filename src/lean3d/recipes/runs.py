@@ -14,8 +14,10 @@ from lean3d.files import write_text
 from lean3d.networks.own import located
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.build import Start, build_model, build_task
+from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.datasets import loaders, split_names
 from lean3d.recipes.load import load_run, read_record
+from lean3d.recipes.published import with_published_input
 from lean3d.recipes.resolve import adopt, resolve
 from lean3d.train.fit import check_settings, fit
 from lean3d.train.folder import last_checkpoint, run_folder
@@ -79,6 +81,8 @@ def _run(
     begins = not last_checkpoint(out).exists()
     start = _start(recipe.start_from) if recipe.start_from is not None and begins else None
     built = build_model(recipe, start, weights=begins)
+    if isinstance(recipe, ClassificationRecipe) and begins:
+        recipe = with_published_input(recipe, built.model, say)
     task = build_task(recipe, built.model)
     _check_input(recipe, built.model)
     check_settings(recipe.epochs, recipe.precision, accelerator)

@@ -42,6 +42,7 @@ class ClassificationByTurns(Classification):
         return self.stages[self.current_epoch // self.turn % len(self.stages)]
 
     def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
         self.stage.enter(self.model)
 
     def training_step(self, batch: tuple[Tensor, ...], index: int) -> Tensor:

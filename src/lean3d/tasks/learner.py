@@ -1,7 +1,7 @@
 """Base class of the tasks: a model, its optimizer and the learning rate's schedule."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import lightning.pytorch as pl
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lean3d.errors import RunError
 from lean3d.tasks.layout import channels_last, channels_last_
+from lean3d.tasks.parts import check_parts, is_part, part_scale
 
 __all__ = ["Learner", "check_classes"]
 
@@ -36,6 +37,9 @@ class Learner(pl.LightningModule):
         steps: Epochs from which the schedule "steps" has a tenth each, instead.
         warmup: Steps over which the rate rises to that of the schedule.
         channels_last: Keep kernels and inputs channels last in memory.
+        freeze: Names of modules or parameters that are not trained, with all below them; their
+            batch norms keep their statistics.
+        lr_scale: Factors of the learning rate by such names; the longest name counts.
     """
 
     monitor: str
@@ -54,8 +58,15 @@ class Learner(pl.LightningModule):
         steps: Sequence[int] = (),
         warmup: int = 0,
         channels_last: bool = False,
+        freeze: Sequence[str] = (),
+        lr_scale: Mapping[str, float] | None = None,
     ):
         super().__init__()
+        self.frozen, self.lr_scale = tuple(freeze), dict(lr_scale or {})
+        check_parts(model, [*self.frozen, *self.lr_scale])
+        for name, parameter in model.named_parameters():
+            if any(is_part(name, part) for part in self.frozen):
+                parameter.requires_grad_(False)
         _check("optimizer", optimizer, get_args(Optimizer))
         _check("schedule", schedule, get_args(Schedule))
         self.model = channels_last_(model) if channels_last else model
@@ -67,12 +78,17 @@ class Learner(pl.LightningModule):
     def forward(self, x: Tensor) -> Tensor:
         return self.model(channels_last(x) if self.channels_last else x)
 
+    def on_train_epoch_start(self) -> None:
+        for path, module in self.model.named_modules():
+            if any(is_part(path, part) for part in self.frozen):
+                module.eval()
+
     def on_train_batch_start(self, batch: Any, index: int) -> None:
         if self.global_step <= self.warmup and self.warmup:
             share = (self.global_step + 1) / (self.warmup + 1)
             share *= self._share(self.current_epoch) if self.schedule in BY_EPOCH else 1
             for group in self.trainer.optimizers[0].param_groups:
-                group["lr"] = share * self.lr
+                group["lr"] = share * group.get("scale", 1.0) * self.lr
 
     def on_validation_epoch_start(self) -> None:
         shape = (self.num_classes, self.num_classes)
@@ -90,12 +106,29 @@ class Learner(pl.LightningModule):
         return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, self._share)]
 
     def _optimizer(self) -> torch.optim.Optimizer:
-        trained = [p for p in self.model.parameters() if p.requires_grad]
+        trained = self._trained()
         if self.optimizer == "sgd":
             settings: dict[str, Any] = dict(momentum=self.momentum, nesterov=self.nesterov)
             return torch.optim.SGD(trained, self.lr, weight_decay=self.weight_decay, **settings)
         kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
         return kind(trained, self.lr, weight_decay=self.weight_decay)
+
+    def _trained(self) -> list[Any]:
+        """Return the parameters to train, in groups of equal rates if parts have their own."""
+        named = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
+        if not named:
+            raise RunError(f"freeze {' '.join(self.frozen)} leaves nothing to train; freeze less")
+        if not self.lr_scale:
+            return [parameter for _, parameter in named]
+        factors = sorted({1.0, *self.lr_scale.values()})
+        scales: dict[float, list[Any]] = {factor: [] for factor in factors}
+        for name, parameter in named:
+            scales[part_scale(name, self.lr_scale)].append(parameter)
+        return [
+            {"params": own, "lr": scale * self.lr, "scale": scale}
+            for scale, own in scales.items()
+            if own
+        ]
 
     def _share(self, epoch: int) -> float:
         passed = epoch / (self.trainer.max_epochs or 1)
