@@ -19,7 +19,7 @@ def save(path, array):
 def made_run(folder, recipe, split=None, seed=0):
     """A folder as training leaves it, with weights of that seed."""
     torch.manual_seed(seed)
-    model, _ = build_model(recipe)
+    model, *_ = build_model(recipe)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     (folder / "checkpoints").mkdir(parents=True)
