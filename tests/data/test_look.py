@@ -18,7 +18,7 @@ def inside(box, frame_hw):
 
 @pytest.mark.parametrize("frame_hw", [(256, 340), (340, 256), (100, 100), (30, 500)])
 @pytest.mark.parametrize("size", [(64, 64), (60, 80)])
-@pytest.mark.parametrize("crop", ["scales", "corners", "short_side"])
+@pytest.mark.parametrize("crop", ["scales", "corners", "short_side", "middle"])
 def test_every_box_lies_in_the_frame_and_has_the_shape_of_the_clip(frame_hw, size, crop):
     look = Look(size, crop, short_side=(96, 128) if crop == "short_side" else None)
     for box in [*boxes(look, frame_hw, 50), look.middle(frame_hw), *look.three(frame_hw)]:
@@ -59,6 +59,11 @@ def test_corner_crops_lie_in_the_corners_and_the_middle_at_four_scales():
 def test_three_crops_cover_the_longer_side(frame_hw, expected):
     look = Look((256, 256), short_side=(256, 256))
     assert [box[:2] for box in look.three(frame_hw)] == expected
+
+
+def test_the_middle_is_always_the_same():
+    look = Look((60, 80), "middle")
+    assert set(boxes(look, (120, 160), 20)) == {look.middle((120, 160))} == {Box(0, 0, 120, 160)}
 
 
 def test_a_mirrored_clip_is_mirrored_and_a_class_with_a_direction_never_is():

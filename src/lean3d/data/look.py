@@ -8,6 +8,7 @@ Every crop is a box of the frame, resized at once, so that only its own pixels a
   Segment Networks, arXiv:1608.00859, Sec 4.2; Hara et al., arXiv:1711.09577).
 - "short_side": the frame is scaled so that its shorter side is drawn from a range, then a crop of
   the size lies at a random place (Tran et al., CSN, arXiv:1904.02811, Sec 4.1).
+- "middle": the largest middle, without variation.
 
 Axes: C channels, T time, H height, W width.
 """
@@ -30,7 +31,7 @@ SCALES = (1.0, 2**-0.25, 2**-0.75, 0.5)
 # ITU-R BT.601
 GREY = (0.299, 0.587, 0.114)
 
-Crop = Literal["scales", "corners", "short_side"]
+Crop = Literal["scales", "corners", "short_side", "middle"]
 
 
 class Box(NamedTuple):
@@ -81,6 +82,8 @@ class Look:
 
     def random(self, frame_hw: Sequence[int], draw: np.random.Generator) -> Box:
         """Draw a box of a frame."""
+        if self.crop == "middle":
+            return self.middle(frame_hw)
         if self.crop == "short_side":
             assert self.short_side is not None
             low, high = self.short_side

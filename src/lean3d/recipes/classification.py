@@ -29,7 +29,7 @@ class ClassificationRecipe(Recipe):
         width: Width of a frame, if it is not its height.
         crop: Part of the frame that a sample shows: scales, a part of one of four sizes anywhere;
             corners, one of them in a corner or the middle; short_side, a crop of the size after the
-            frame is scaled.
+            frame is scaled; middle, always the same.
         short_side: Shorter side of the scaled frame, from and to; the smaller one to validate.
         flip: Mirror every second sample.
         directed: Names of classes with a direction, which are never mirrored.
