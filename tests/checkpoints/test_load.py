@@ -215,3 +215,18 @@ def test_clips_are_normalised_as_the_network_was_trained(white):
 def test_volumes_normalised_each_by_itself_have_no_mean():
     with pytest.raises(ValueError, match="no mean and std of their own: voxels above 0"):
         Preprocessing(None, None, note="voxels above 0").normalise(torch.ones(1, 1, 2, 2, 2))
+
+
+@pytest.mark.parametrize("change", ["bias of 9 classes", "no bias"])
+def test_a_head_that_the_file_fills_in_part_is_left_whole(file, tmp_path, change):
+    tensors = torch.load(file, weights_only=True)
+    bias = next(name for name in tensors if name.endswith("fc.bias") or name == "last_out_L7_b")
+    tensors.pop(bias)
+    if change != "no bias":
+        tensors[bias] = torch.zeros(9)
+    torch.save(tensors, tmp_path / "part.pth")
+    model = csn()
+    before = {name: value.clone() for name, value in model.fc.state_dict().items()}
+    loaded = load_checkpoint(model, tmp_path / "part.pth", new_head=True)
+    assert set(loaded.not_loaded) == {"fc.weight", "fc.bias"}
+    assert all(torch.equal(value, before[name]) for name, value in model.fc.state_dict().items())

@@ -18,7 +18,7 @@ class Match:
 
     Args:
         values: Tensors to load into the model.
-        missing: In the model and not in the file.
+        missing: In the model and not in the file, or of a head that the file fills in part.
         unknown: In the file and not in the model.
         misshapen: In both, with other shapes: name -> shape in the file, shape in the model.
     """
@@ -69,6 +69,11 @@ def match(model: nn.Module, tensors: Tensors) -> Match:
         elif not _counts(name):
             found.missing.append(name)
     found.unknown.extend(name for name in tensors if name not in own and not _counts(name))
+    partly = {name.rpartition(".")[0] for name in found.fresh if HEAD.match(name)}
+    for name in [name for name in found.values if name.rpartition(".")[0] in partly]:
+        # a weight of one training beside a bias of none
+        del found.values[name]
+        found.missing.append(name)
     return found
 
 
