@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from lean3d.report.caption import Caption, best
@@ -64,3 +65,13 @@ def test_a_class_keeps_its_colour_whatever_its_rank():
         place = int(values.argmax())
         assert pixels(picture, COLOURS[place], first_bar) > 0
         assert pixels(picture, COLOURS[1 - place], first_bar) == 0
+
+
+@pytest.mark.parametrize("times", [[3.0] * 30, [9.0, 0.0] * 15, [float("nan")] * 30])
+def test_the_timeline_is_bounded_whatever_the_timestamps(times, monkeypatch):
+    monkeypatch.setattr("lean3d.report.caption.MOST", 12)
+    caption, frame = Caption(NAMES), torch.zeros(36, 48, 3, dtype=torch.uint8)
+    for seconds in times:
+        caption.past.append((seconds, shares(1)))
+    caption.draw(frame, shares(1), times[-1])
+    assert len(caption.past) <= 12

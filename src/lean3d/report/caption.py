@@ -18,6 +18,8 @@ __all__ = ["Caption", "best"]
 
 # sizes of the picture, its bars and its timeline, in pixels
 WIDTH, ROW, TIMELINE, EDGE, NAME = 480, 20, 90, 10, 130
+# frames of the timeline, more than its pixels show
+MOST = 2000
 GROUND, INK, FAINT = "#FFFFFF", "#222222", "#DDDDDD"
 
 
@@ -43,7 +45,8 @@ class Caption:
     def draw(self, pixels_HWC: Tensor, probabilities_K: Tensor, seconds: float) -> Tensor:
         """Return the frame at least 480 wide, its bars and timeline, (H', W', 3) uint8."""
         self.past.append((seconds, probabilities_K))
-        while seconds - self.past[0][0] > self.seconds:
+        # timestamps of a broken source may stand still, or go back
+        while len(self.past) > 1 and not self._shows(seconds - self.past[0][0]):
             self.past.popleft()
         image = require("PIL.Image", extra="video")
         frame = image.fromarray(pixels_HWC.contiguous().numpy())
@@ -57,6 +60,9 @@ class Caption:
         self._bars(pen, frame.height + EDGE, best(probabilities_K, self.names))
         self._timeline(pen, frame.height + 5 * ROW + 2 * EDGE)
         return torch.from_numpy(np.asarray(sheet).copy())
+
+    def _shows(self, age: float) -> bool:
+        return 0 <= age <= self.seconds and len(self.past) <= MOST
 
     def _bars(self, pen: "_Pen", top: int, scores: list[tuple[str, float]]) -> None:
         left, right = EDGE + NAME, pen.width - EDGE - 50
