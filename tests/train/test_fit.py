@@ -202,3 +202,18 @@ def test_ctrl_c_stays_ctrl_c(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_under_slurm_a_run_neither_reads_nor_writes_checkpoints_elsewhere(tmp_path, monkeypatch):
+    for name, value in {"JOB_ID": "1", "JOB_NAME": "train", "NTASKS": "1", "PROCID": "0"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    Path("hpc_ckpt_1.ckpt").write_bytes(b"of another program")
+    handlers = []
+    train(
+        tmp_path / "run", epochs=1, begin=lambda: handlers.append(signal.getsignal(signal.SIGUSR1))
+    )
+    assert handlers == [signal.SIG_DFL]
+    assert [path.name for path in work.iterdir()] == ["hpc_ckpt_1.ckpt"]

@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from torch.utils.data import DataLoader
 
@@ -113,7 +114,10 @@ def fit(
                 devices=1,
                 precision=precision,
                 callbacks=callbacks,
-                plugins=[WholeCheckpointIO()],
+                # one process, whatever SLURM says: with its own way to go on, Lightning writes
+                # a checkpoint at SIGUSR1 and would start from any that lies in this folder
+                plugins=[WholeCheckpointIO(), LightningEnvironment()],
+                default_root_dir=folder,
                 num_sanity_val_steps=0,
                 **_SILENT | {"enable_progress_bar": bar},
             )
