@@ -21,6 +21,7 @@ from lean3d.conversion.to3d.afterwards import PLACE, expect_more
 from lean3d.conversion.to3d.base import To3D, refusal_at
 from lean3d.conversion.to3d.engine import Where, rewrite
 from lean3d.conversion.to3d.io_channels import with_ends
+from lean3d.conversion.to3d.misfit import explain_sizes
 from lean3d.conversion.to3d.planning import proven
 from lean3d.errors import ConversionError
 from lean3d.ops.base import Conv3dLike
@@ -93,6 +94,7 @@ def convert(
         rows = rewrite(result, proof.plan)
         checks = () if accepted == "unchecked" else proof.checks
     vars(result)["conversion"] = Conversion(how, proof.grade, tuple(rows), checks, why, ends)
+    explain_sizes(result)
     for name in {"conversion", PLACE} & vars(result).keys():
         keep_with_copies(result, name)
     return result

@@ -16,7 +16,7 @@ from lean3d.conversion.causal.pools import pool_over_clip
 from lean3d.conversion.causal.spellings import Axes
 from lean3d.conversion.surgery.subclass import Mixed, mixed
 from lean3d.conversion.to3d.base import refusal_at
-from lean3d.conversion.to3d.merged.modules import Crossing, innermost, volume
+from lean3d.conversion.to3d.merged.modules import innermost, volume
 from lean3d.ops.causal_pools import RunningMean
 
 __all__ = ["follow_frames", "pad_within_frames"]
@@ -99,8 +99,7 @@ def pad_within_frames(module: nn.Module) -> tuple[str, str]:
     kind = type(module)
     if isinstance(module, GraphModule):
         raise refusal_at("", module, "its graph pads time; use the padding of nn.Conv3d")
-    kinds = kind.__bases__ if isinstance(module, Crossing) else (kind,)
-    module.__class__ = mixed(PaddingFrames, *kinds)
+    module.__class__ = mixed(PaddingFrames, kind)
     return kind.__name__, f"{kind.__name__}, its padding within a frame"
 
 
@@ -129,6 +128,5 @@ def follow_frames(module: nn.Module, how: Dissect, is_end: bool, windowed: bool)
     pool = pool_over_clip(nn.AdaptiveAvgPool3d((1, None, None)), how, is_end)
     module.add_module("frames_so_far", pool.train(module.training))
     vars(module)["windowed"] = windowed
-    kinds = kind.__bases__ if isinstance(module, Crossing) else (kind,)
-    module.__class__ = mixed(Following, *kinds)
+    module.__class__ = mixed(Following, kind)
     return kind.__name__, f"{kind.__name__}, its mean over the clip a {type(pool).__name__}"

@@ -35,6 +35,9 @@ def own_class(module: nn.Module) -> type[nn.Module]:
 
 def mixed(*kinds: type) -> Any:
     """Return a class with the last kind's name and the code of all kinds."""
+    *front, own = kinds
+    if issubclass(own, Mixed):  # its own class is the last of its bases
+        kinds = (*front, *own.__bases__)
     if issubclass(kinds[-1], GraphModule):  # this class belongs to one module
         return _mixed(*kinds) if Graph in kinds else _mixed(Graph, *kinds)
     return _mixed_once(*kinds)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lean3d.conversion.surgery.fx import without_traces
 from lean3d.conversion.trace.compare import mapped
+from lean3d.conversion.trace.trial_run import trying
 from lean3d.errors import ConversionError
 from lean3d.guesses import likely_channels, random_input
 
@@ -39,7 +40,7 @@ def run(model: nn.Module, arguments: tuple[Any, ...]) -> Any:
     """Run one pass in eval mode, without gradients; the model's own flags are restored."""
     flags = {module: module.training for module in model.modules()}
     try:
-        with torch.no_grad(), without_traces(model):
+        with torch.no_grad(), trying(), without_traces(model):
             return model.eval()(*mapped(lambda x: x, arguments))
     finally:
         for module, flag in flags.items():

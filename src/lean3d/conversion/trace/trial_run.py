@@ -5,7 +5,9 @@ functions by Python code that takes longer than a small image would; their outpu
 of the input.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -18,22 +20,39 @@ from lean3d.conversion.quiet import OwnRandomNumbers
 from lean3d.conversion.surgery.fx import without_traces
 from lean3d.conversion.trace.compare import mapped
 
-__all__ = ["run_lightly"]
+__all__ = ["in_trial", "run_lightly", "trying"]
+
+_LOCAL = threading.local()
 
 aten = torch.ops.aten
 NORMS = (aten.native_batch_norm, aten.native_group_norm, aten.native_layer_norm)
 DECIDING = frozenset(["eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf", "isfinite", "where"])
 
 
-def run_lightly(model: nn.Module, arguments: tuple[Any, ...]) -> Any:
+@contextmanager
+def trying() -> Iterator[None]:
+    """Run models whose errors nobody reads."""
+    outer, _LOCAL.trying = in_trial(), True
+    try:
+        yield
+    finally:
+        _LOCAL.trying = outer
+
+
+def in_trial() -> bool:
+    """Whether this thread runs a model whose errors nobody reads."""
+    return getattr(_LOCAL, "trying", False)
+
+
+def run_lightly(model: nn.Module, arguments: tuple[Any, ...], **keywords: Any) -> Any:
     """Return the model's output; on the meta device if the model is there.
 
     In training mode, as with dropout, it draws from private generators.
     """
     device = next((tensor.device for tensor in chain(model.parameters(), model.buffers())), None)
     moved = mapped(lambda x: x.to(device) if device else x, arguments)
-    with _around(model, device), without_traces(model):
-        return model(*moved)
+    with trying(), _around(model, device), without_traces(model):
+        return model(*moved, **keywords)
 
 
 def _around(model: nn.Module, device: torch.device | None) -> AbstractContextManager[Any]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lean3d.conversion.surgery.fx import refuse_tracing
-from lean3d.conversion.surgery.subclass import Mixed, mixed
+from lean3d.conversion.surgery.subclass import Mixed, mixed, own_class
 from lean3d.conversion.to3d.base import Folding
 from lean3d.conversion.to3d.merged.call import FUNCTION_RULES, Call
 from lean3d.conversion.trace.tree import mapped
@@ -233,8 +233,9 @@ def cross(module: nn.Module) -> None:
 
 def unfold_class(module: nn.Module) -> None:
     """Undo `fold` and `cross`, and other ways to restore depth for a module."""
-    if isinstance(module, Crossing):
-        module.__class__ = type(module).__bases__[-1]
+    kind: Any = own_class(module)
+    if isinstance(module, Mixed):
+        module.__class__ = kind
     vars(module).pop("_folding", None)
 
 
