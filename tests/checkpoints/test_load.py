@@ -230,3 +230,8 @@ def test_a_head_that_the_file_fills_in_part_is_left_whole(file, tmp_path, change
     loaded = load_checkpoint(model, tmp_path / "part.pth", new_head=True)
     assert set(loaded.not_loaded) == {"fc.weight", "fc.bias"}
     assert all(torch.equal(value, before[name]) for name, value in model.fc.state_dict().items())
+
+
+def test_a_network_without_sizes_is_refused(file):
+    with pytest.raises(LeanError, match="weights without a size yet; run it on an input first"):
+        load_checkpoint(nn.LazyConv3d(2, 3), file)

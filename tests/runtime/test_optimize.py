@@ -288,6 +288,9 @@ def test_the_fastest_is_chosen(another):
     [
         (dict(precision="int4"), "precision is float32"),
         (dict(backends=["tensorrt"]), "no backend called 'tensorrt'"),
+        (dict(budget_s=range(3)), "budget_s is seconds above 0"),
+        (dict(backends=nn.Module), "backends is a list of names"),
+        (dict(tolerance="x"), "takes a tolerance above 0"),
         (dict(budget_s=0), "budget_s is seconds above 0"),
         (dict(budget_s=float("nan")), "budget_s is seconds above 0"),
         (dict(example=3), "example is a tensor"),

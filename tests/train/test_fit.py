@@ -217,3 +217,13 @@ def test_under_slurm_a_run_neither_reads_nor_writes_checkpoints_elsewhere(tmp_pa
     )
     assert handlers == [signal.SIG_DFL]
     assert [path.name for path in work.iterdir()] == ["hpc_ckpt_1.ckpt"]
+
+
+def test_a_resume_that_cannot_write_its_metrics_changes_none_of_them(tmp_path):
+    train(tmp_path, epochs=1)
+    (tmp_path / "metrics.json").unlink()
+    (tmp_path / "metrics.json").symlink_to("metrics.json")
+    before = (tmp_path / "metrics.csv").stat().st_mtime_ns
+    with pytest.raises(DataError, match=r"metrics\.json: Too many levels.*nothing was changed"):
+        train(tmp_path, resume=True)
+    assert (tmp_path / "metrics.csv").stat().st_mtime_ns == before

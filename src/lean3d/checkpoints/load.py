@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from lean3d.checkpoints.format import Facts, Format, Preprocessing, Tensors
 from lean3d.checkpoints.formats import find_format
@@ -115,6 +116,9 @@ def load_checkpoint(
     """
     check_kind("load_checkpoint", model, nn.Module, "an nn.Module to load weights into")
     own = model.state_dict().keys()
+    if any(map(is_lazy, model.state_dict().values())):
+        who = type(model).__name__
+        raise LeanError(f"{who} has weights without a size yet; run it on an input first")
     file = open_checkpoint(path, format=format, own=own)
     # a timm_3d network has names of its own
     named = max(file.tensors, file.stored, key=lambda tensors: len(own & tensors.keys()))

@@ -15,6 +15,7 @@ from lean3d.errors import LeanError
 from lean3d.runtime.optimized import Candidate, Optimized
 from lean3d.runtime.source import BACKENDS, PRECISIONS, Backend, Runner, Source, Unavailable
 from lean3d.streaming.export import quiet
+from lean3d.typed import check_kind, fits, shortened
 
 __all__ = ["TOLERANCES", "optimize"]
 
@@ -56,6 +57,8 @@ def optimize(
         LeanError: an argument is wrong, or the model does not run on the example.
     """
     arguments = example if isinstance(example, tuple) else (example,)
+    check_kind("optimize", model, nn.Module, "an nn.Module")
+    check_kind("optimize", tolerance, float | None, "a tolerance above 0")
     names = _check(arguments, precision, backends, budget_s)
     copy = duplicate(model).eval().requires_grad_(False)
     expected = _reference(copy, arguments)
@@ -86,10 +89,14 @@ def _check(
 ) -> list[str]:
     if not arguments or not all(isinstance(x, Tensor) for x in arguments):
         raise LeanError("optimize: example is a tensor or a tuple of tensors")
-    if precision not in PRECISIONS:
+    if not fits(precision, str) or precision not in PRECISIONS:
         raise LeanError(f"optimize: precision is {' or '.join(PRECISIONS)}, got {precision!r}")
-    if not budget_s > 0:
-        raise LeanError(f"optimize: budget_s is seconds above 0, got {budget_s}")
+    if backends is not None:
+        listed = isinstance(backends, (list, tuple)) and all(isinstance(b, str) for b in backends)
+        if not listed:
+            raise LeanError(f"optimize: backends is a list of names, got {shortened(backends)}")
+    if not fits(budget_s, float) or not budget_s > 0:
+        raise LeanError(f"optimize: budget_s is seconds above 0, got {budget_s!r}")
     parts = {name: BACKENDS.find(name) for name in backends or BACKENDS}
     fitting = [name for name, part in parts.items() if precision in part.precisions]
     return ["eager", *sorted(set(fitting) - {"eager"}, key=lambda name: _order(parts, name))]

@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 
 from lean3d.cost.peak import PeakMemory
 from lean3d.errors import RunError
-from lean3d.files import write_text
+from lean3d.files import check_outputs, write_text
 
 __all__ = ["History"]
 
@@ -80,6 +80,8 @@ class History(pl.Callback):
     def begin(self) -> None:
         """Write the rows of a checkpoint: a kill may have left more, or fewer."""
         if self.rows:
+            files = ("metrics.csv", "metrics.json")
+            check_outputs({name: self.folder / name for name in files})
             self.write(finished=False)
 
     def best(self) -> dict[str, Any]:
