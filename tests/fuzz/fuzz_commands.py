@@ -21,6 +21,14 @@ GOOD = {
         (*SEGMENT, "--out", "run", "--resume"),
         (*NAME, "--out", "made"),
     ],
+    "evaluate": [
+        ("evaluate", "run", "--no-surfaces", "--device", "cpu", "--out", "scored"),
+        ("evaluate", "run", "--against", "run", "--no-surfaces", "--out", "missing/scored"),
+    ],
+    "optimize": [
+        ("optimize", "unet3d", *SMALL, "--input", "1,1,8,8,8", "--backends", "eager"),
+        ("optimize", "unet2d", *SMALL, "--input", "1,1,8,8", "--budget-s", "0"),
+    ],
     "predict": [("predict", "scan.nii", "--run", "run", "--out", "out.nii.gz")],
     "stream": [
         ("stream", "named", "film.mp4"),
@@ -54,6 +62,8 @@ GOOD = {
     "load": [("load", "live.pt"), ("load", "flat.pt", "--format", "lean3d")],
     "demo": [("demo", "--out", "shown", "--no-such-flag")],
 }
+# these take a second or more, the others much less
+SLOW = ("train", "evaluate", "bench", "optimize", "export", "demo")
 # long work that is right to do
 LONG = {"epochs", "train_samples", "val_samples", "rounds"}
 BRIEF = ["0", "-1", "1", "x", "", "nan"]
@@ -124,8 +134,7 @@ def change(draw, words: tuple[str, ...], found: dict[str, object]) -> tuple[str,
 
 @st.composite
 def command_lines(draw) -> Input:
-    # training and timing take a second, the others much less
-    often = [c for c in COMMANDS if c not in ("train", "bench", "export", "demo")] * 4
+    often = [c for c in COMMANDS if c not in SLOW] * 4
     command = draw(st.sampled_from([*often, *COMMANDS]))
     words = draw(st.sampled_from(GOOD[command]))
     found = FLAGS[command]

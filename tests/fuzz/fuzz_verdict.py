@@ -20,6 +20,7 @@ BROKEN = (
     "wrong",
 )
 SECRET = "secret"  # the password in the addresses that are drawn
+KEPT = (".lean3d-frames.jsonl",)  # the index of a folder of videos, which is made on reading
 RAN = "ran"  # the file that code hidden in an input makes
 
 
@@ -81,7 +82,9 @@ def judge_command(
     """By its exit code, what it wrote, and the files it changed."""
     if RAN in changed:
         return Outcome("code ran", "code in a file ran", changed=changed)
-    left = [name for name in changed if name.rpartition("/")[2].startswith(".")]
+    names = [(name, name.rpartition("/")[2]) for name in changed]
+    left = [name for name, last in names if last.startswith(".") and last not in KEPT]
+    changed = [name for name, last in names if last not in KEPT]
     lines = [line for line in err.splitlines() if line.strip()]
     if code == 0 and SECRET in out + err:
         return Outcome("not one sentence", "it shows a password", changed=changed)
