@@ -55,7 +55,7 @@ def segmented(home, out, name="run", settings=SETTINGS, **more):
     return found, read(out)
 
 
-@pytest.mark.parametrize("name", ["run", "flat", "far"])
+@pytest.mark.parametrize("name", ["run", "flat", pytest.param("far", marks=pytest.mark.slow)])
 def test_blocks_and_tiles_do_not_change_the_segmentation(home, tmp_path, name):
     whole, expected = segmented(home, tmp_path / "whole", name)
     parts = replace(SETTINGS, block=(5, 16, 20), smallest=0)
