@@ -79,6 +79,15 @@ def test_pages_rows_and_columns_are_depth_height_and_width(tmp_path):
     assert (volume.spacing, volume.placed) == ((1, 1, 1), False)
 
 
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate", "packbits"])
+def test_compressed_pages_are_read(tmp_path, compression):
+    pages = [Image.fromarray(page) for page in STACK]
+    pages[0].save(
+        tmp_path / "a.tif", save_all=True, append_images=pages[1:], compression=compression
+    )
+    assert (load_volume(tmp_path / "a.tif").image[0].numpy() == STACK).all()
+
+
 def imagej(path, array, unit="um", axes="ZYX"):
     about = {"spacing": 0.5, "unit": unit, "axes": axes}
     tifffile.imwrite(path, array, imagej=True, resolution=(10, 5), metadata=about)

@@ -49,7 +49,7 @@ def open_tiff(path: Path, inside: str | None = None) -> Scan:
     def load(planes: slice) -> np.ndarray:
         try:
             with tifffile.TiffFile(path) as file:
-                stored = _series(file, path).asarray()
+                stored = _read(_series(file, path), path)
         except Exception as error:
             raise _unreadable(path, error) from error
         x_CDHW = stored.transpose(order).reshape(channels, *sides)
@@ -70,6 +70,18 @@ def write_tiff(
         settings["resolution"] = 1 / width, 1 / height
         settings["metadata"] |= {"spacing": depth, "unit": "um"}
     tifffile.imwrite(path, mask_DHW.astype(np.uint8, copy=False), **settings)
+
+
+def _read(series: Any, path: Path) -> np.ndarray:
+    try:
+        return series.asarray()
+    except ValueError as error:
+        # LZW and JPEG, which Pillow brings and tifffile gets from another package
+        if "imagecodecs" not in str(error):
+            raise
+    with require("PIL.Image", extra="volume").open(path) as image:
+        frames = require("PIL.ImageSequence", extra="volume").Iterator(image)
+        return np.stack([np.asarray(frame) for frame in frames]).reshape(series.shape)
 
 
 def _series(file: Any, path: Path) -> Any:
