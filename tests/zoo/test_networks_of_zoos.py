@@ -27,9 +27,9 @@ def test_a_classifier_has_the_channels_and_classes_asked_for(reference, how):
     [
         ("timm:resnet10t", SMALL),
         ("torchvision:shufflenet_v2_x0_5", {}),
-        ("torchvision:lraspp_mobilenet_v3_large", {}),
+        pytest.param("torchvision:lraspp_mobilenet_v3_large", {}, marks=pytest.mark.slow),
         ("smp:Unet/resnet18", SMALL),
-        ("smp:FPN/tu-resnet10t", {}),
+        pytest.param("smp:FPN/tu-resnet10t", {}, marks=pytest.mark.slow),
     ],
 )
 def test_every_zoo_segments_volumes(reference, options):
@@ -94,7 +94,7 @@ def test_a_segmenter_s_file_fills_a_whole_and_its_encoder_a_classifier(tmp_path)
     assert sorted(classifier.fresh) == ["fc.bias", "fc.weight"]
 
 
-@pytest.mark.parametrize("part", [None, "encoder"])
+@pytest.mark.parametrize("part", [None, pytest.param("encoder", marks=pytest.mark.slow)])
 def test_named_weights_of_the_whole_deeplab_take_other_classes(monkeypatch, part):
     known = torchvision.models.get_model
     asked = []
