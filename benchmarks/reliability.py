@@ -159,6 +159,16 @@ PROMISES = (
     ),
     Promise(
         "drop-in",
+        "What is put into a converted network later becomes 3D, or is refused by name",
+        ("tests/conversion/test_afterwards.py", "tests/zoo/test_timm_afterwards.py"),
+    ),
+    Promise(
+        "drop-in",
+        "A volume that a converted network does not take is refused with a size that fits",
+        ("tests/conversion/test_misfit.py",),
+    ),
+    Promise(
+        "drop-in",
         "Operators take nn.Conv3d's arguments, give its sizes and work with PyTorch's tools",
         (
             "tests/ops/test_contract.py",

@@ -29,7 +29,7 @@ MATRIX = [
     ("3.12", OLDEST, "2.2.6"),
     ("3.13", pinned("torch"), pinned("numpy")),
 ]
-TESTS = "tests/ops tests/convert tests/stream tests/models tests/cost tests/test_shape.py"
+TESTS = "tests/ops tests/conversion tests/streaming tests/models tests/cost tests/test_shape.py"
 # of those, what compares with the zoos or runs ONNX
 MORE = "tests/conversion/test_mutations.py tests/streaming/test_export_step.py"
 

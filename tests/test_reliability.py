@@ -3,6 +3,7 @@
 import ast
 from pathlib import Path
 
+import matrix
 import pytest
 import reliability
 
@@ -39,3 +40,8 @@ def test_figures_are_counts_of_the_tests_that_are_named():
     assert reliability.tests_figure(promise, {"tests": tests}) == "3 passed, 3 failed"
     fuzz = {"surfaces": {"scans": {"result": 5, "refused": 4, "crash": 1}, "videos": {"crash": 9}}}
     assert reliability.fuzz_figure(promise, fuzz) == "10 inputs, 1 broke it"
+
+
+def test_the_matrix_runs_tests_that_there_are():
+    paths = [*matrix.TESTS.split(), *matrix.MORE.split()]
+    assert [path for path in paths if not (HOME / path).exists()] == []
