@@ -22,7 +22,8 @@ def test_trains_on_a_folder_and_resumes(lean3d, cases, tmp_path):
 
 def test_the_default_folder_is_named_after_the_recipe(lean3d, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, out, _ = lean3d("train", "shapes2d", "--widths", 2, 2, *FLAGS)
+    code, out, err = lean3d("train", "shapes2d", "--widths", 2, 2, *FLAGS)
+    assert code == 0, err
     assert (code, last_json(out)["run"]) == (0, "runs/shapes2d")
     assert (tmp_path / "runs" / "shapes2d" / "recipe.json").exists()
 
