@@ -188,7 +188,9 @@ def test_another_run_is_compared_in_pairs_with_a_page(
     assert (organ["better"], organ["worse"], organ["cases"]) == (2, 0, 3)
     assert organ["difference"] == pytest.approx(0.5)
     assert found.notes[0].startswith(f"{other} was trained on 1 of these 4 cases (half)")
-    volume = next(r for r in found.comparison if r["score"].startswith("|vol"))
+    volume, *_, mean = (r for r in found.comparison if r["score"].startswith("|vol"))
+    # errors of an organ that is added and of one that is missed do not cancel out
+    assert mean["this"] == pytest.approx((32 + 8) / 2 * VOXEL / 4)
     # the smaller error is the better one
     assert volume["better"] == 2
     assert "Comparison" in (found.out / "report.html").read_text()

@@ -1,5 +1,6 @@
 """Compare two runs on the same cases, score by score."""
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,6 @@ def compare_runs(
     for key, score in evaluation.scores.items():
         for group in [*groups, "mean"] if len(groups) > 1 else groups:
             values = [tuple(_value(evaluation, s, group, key) for s in p) for p in pairs.values()]
-            if score.best == "zero":
-                values = [(abs(one), abs(other)) for one, other in values]
             found = compare_pairs(*zip(*values, strict=True))
             flip = score.best != "max"
             both = [pair for pair in values if pair[0] == pair[0] and pair[1] == pair[1]]
@@ -51,7 +50,10 @@ def compare_runs(
 
 
 def _value(evaluation: "Evaluation", scored: "Scored", group: str, key: str) -> float:
-    if group == "mean":
-        return evaluation.mean_row(scored)[key]
-    values = [row.get(key) for row in scored.rows if row[evaluation.group] == group]
-    return float("nan") if not values or values[0] is None else float(values[0])
+    """Return a score of a case, of one group or the mean over those that have one."""
+    own = [row for row in scored.rows if group in ("mean", row[evaluation.group])]
+    values = [math.nan if row.get(key) is None else float(row[key]) for row in own]
+    if evaluation.scores[key].best == "zero":  # or errors of two groups would cancel out
+        values = [abs(value) for value in values]
+    known = [value for value in values if math.isfinite(value)]
+    return sum(known) / len(known) if known else math.nan
