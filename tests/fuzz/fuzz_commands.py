@@ -59,6 +59,7 @@ GOOD = {
             "1,1,8,8,8",
         )
     ],
+    "share": [("share", "run", "--license", "mit", "--out", "shared")],
     "load": [("load", "live.pt"), ("load", "flat.pt", "--format", "lean3d")],
     "demo": [("demo", "--out", "shown", "--no-such-flag")],
 }
@@ -83,6 +84,7 @@ def flags(command: str) -> dict[str, object]:
         found |= typing.get_type_hints(kind)
     if (network := found.pop("network", None)) is not None:
         found |= typing.get_type_hints(network)
+    found.pop("push", None)  # to the Hub
     return {k: v for k, v in found.items() if typing.get_origin(v) is not typing.ClassVar}
 
 
@@ -136,7 +138,7 @@ def change(draw, words: tuple[str, ...], found: dict[str, object]) -> tuple[str,
 def command_lines(draw) -> Input:
     often = [c for c in COMMANDS if c not in SLOW] * 4
     command = draw(st.sampled_from([*often, *COMMANDS]))
-    words = draw(st.sampled_from(GOOD[command]))
+    words = draw(st.sampled_from(GOOD.get(command, [(command,)])))
     found = FLAGS[command]
     if command == "demo":
         extra = draw(st.lists(WORD, max_size=3))
