@@ -105,7 +105,7 @@ class VideoFile(FrameSource):
         Damage elsewhere is found when it is decoded.
         """
         # none if the file has no index, or this PyAV does not provide it
-        index = getattr(self.stream, "index_entries", ())
+        index: Any = getattr(self.stream, "index_entries", ())
         if self.piped or not len(index):
             return
         size = Path(self.name).stat().st_size
