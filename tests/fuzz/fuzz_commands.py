@@ -30,6 +30,7 @@ GOOD = {
         ("optimize", "unet2d", *SMALL, "--input", "1,1,8,8", "--budget-s", "0"),
     ],
     "predict": [("predict", "scan.nii", "--run", "run", "--out", "out.nii.gz")],
+    "segment": [("segment", "run", "scan.nii", "--out", "seg")],
     "stream": [
         ("stream", "named", "film.mp4"),
         ("stream", "d_resnet_18", *LIVE, "film.avi", "--json"),
