@@ -16,6 +16,7 @@ from pathlib import Path
 
 import convert_speed
 import operators
+import optimize
 import streaming
 import torch
 
@@ -29,6 +30,7 @@ THEMES = {
     "atoms": (operators.atoms, "tests/ops"),
     "acs": (operators.acs, "tests/ops"),
     "convert_speed": (convert_speed.convert_speed, "tests/conversion/test_convert_core.py"),
+    "optimize": (optimize.optimize, "tests/runtime"),
     "streaming": (streaming.streaming, "tests/streaming"),
 }
 
