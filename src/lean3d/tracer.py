@@ -62,7 +62,8 @@ class Watch(TorchFunctionMode):
 
     def _leave(self, path: str, outside: BaseException | None) -> Callable[..., None]:
         def hook(module: nn.Module, args: Args, kwargs: Kwargs, output: object) -> None:
-            self.stack.pop()
+            if self.stack and self.stack[-1] == path:  # not where `entered` raised an error
+                self.stack.pop()
             if sys.exc_info()[1] is not outside:  # called although the forward raised an error
                 self.failed = self.failed or path
                 return

@@ -38,5 +38,5 @@ def test_each_axis_follows_that_of_the_skip(how, spelling):
 
 
 def test_a_size_that_leaves_depth_out_is_refused():
-    with pytest.raises(ConversionError, match=r"'up'.*output_size must have 3 or 5 elements"):
+    with pytest.raises(ConversionError, match=r"'up'.*stops at .*test_output_sizes\.py:\d+"):
         lean3d.convert(Decoder("last_two").eval(), lean3d.ACS())

@@ -192,7 +192,7 @@ def test_the_meter_holds_as_much_after_two_to_the_31_frames_as_after_a_hundred()
 
 def test_a_model_that_names_nothing_is_refused():
     maps = stream(CausalConv3d(3, 4, 3, padding=1).eval(), frame=(3, 16, 16))
-    with pytest.raises(ShapeError, match=r"answer to a frame is \(B, K\)"):
+    with pytest.raises(ShapeError, match=r"output for a frame is \(B, K\)"):
         watched(maps, [Film(2, 1)])
 
 

@@ -14,6 +14,7 @@ from lean3d.data.read import grey_values, said_values
 from lean3d.data.survey import Survey, survey
 from lean3d.errors import RunError
 from lean3d.networks import Network
+from lean3d.networks.network import SOURCES
 from lean3d.recipes import plan
 from lean3d.recipes.affinity import AffinityRecipe
 from lean3d.recipes.base import Recipe
@@ -267,7 +268,10 @@ def _depth(
     takes = Network(recipe.model, convert=recipe.convert).keeps_depth
     coarse = f"depth is {sides_mm[0] / max(sides_mm[1:]):.1f} times as coarse as a slice"
     if recipe.keep_depth == "auto":
-        recipe = replace(recipe, keep_depth=kept if takes else 0)
+        # how often a network of one's own downsamples is not known
+        prefix, colon, _ = recipe.model.partition(":")
+        known = not colon or prefix in SOURCES
+        recipe = replace(recipe, keep_depth=kept if takes and known else 0)
     if kept and recipe.keep_depth:
         tell(f"{coarse}: the first {recipe.keep_depth} downsamplings leave it alone (--keep-depth)")
     elif kept:

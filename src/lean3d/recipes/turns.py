@@ -49,6 +49,7 @@ class ClassificationByTurns(Classification):
         return super().training_step((self.stage.clip(batch[0]), *batch[1:]), index)
 
     def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
         self.whole.enter(self.model)
 
     def _share(self, epoch: int) -> float:

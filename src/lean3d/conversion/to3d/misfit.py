@@ -39,7 +39,8 @@ class Explained(Mixed):
             return super().__call__(*args, **kwargs)  # type: ignore[misc]
         except (RuntimeError, ValueError, AssertionError) as error:
             others = isinstance(error, LeanError) and not isinstance(error, ShapeError)
-            said = "" if others else _explanation(self, args, kwargs, error)
+            model: Any = self
+            said = "" if others else _explanation(model, args, kwargs, error)
             if not said:
                 raise
             raise ShapeError(said) from error
@@ -52,7 +53,9 @@ def explain_sizes(model: nn.Module) -> None:
         model.__class__ = mixed(Explained, type(model))
 
 
-def _explanation(model: Any, args: Any, kwargs: Any, error: Exception) -> str:
+def _explanation(
+    model: nn.Module, args: tuple[object, ...], kwargs: dict[str, object], error: Exception
+) -> str:
     """Return one sentence, or nothing where no size is found that fits."""
     volume = next((x for x in tensors([*args, *kwargs.values()]) if x.ndim == 5), None)
     if volume is None:
@@ -93,12 +96,18 @@ def _larger(given: Triple) -> Iterator[Any]:
 class _Runs:
     """Whether a network without values runs on volumes of some size."""
 
-    def __init__(self, model: nn.Module, args: Any, kwargs: Any, given: Triple):
+    def __init__(
+        self,
+        model: nn.Module,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        given: Triple,
+    ):
         self.model, self.arguments, self.given = model, (args, kwargs), given
         self.failed: _Failed | None = None
 
     def __call__(self, size: Triple) -> bool:
-        def resized(x: Any) -> Any:
+        def resized(x: object) -> object:
             if not isinstance(x, Tensor):
                 return x
             shape = tuple(x.shape)

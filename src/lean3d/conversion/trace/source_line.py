@@ -9,7 +9,8 @@ from lean3d import tracer
 
 __all__ = ["running_line", "stopping_line"]
 
-OURS = (str(Path(__file__).parents[1]), tracer.__file__)
+PACKAGE = Path(__file__).parents[2]
+OURS = (str(PACKAGE / "conversion"), str(PACKAGE / "ops"), tracer.__file__)
 
 
 def running_line() -> str:
