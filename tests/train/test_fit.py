@@ -12,6 +12,7 @@ from killed_run import EPOCHS, train
 
 from lean3d.errors import DataError, RunError
 from lean3d.train.checkpoints import load_checkpoint
+from lean3d.train.history import History
 
 SCRIPT = Path(__file__).with_name("killed_run.py")
 SECONDS = {"seconds", "train_seconds", "peak_memory_mib"}
@@ -227,3 +228,12 @@ def test_a_resume_that_cannot_write_its_metrics_changes_none_of_them(tmp_path):
     with pytest.raises(DataError, match=r"metrics\.json: Too many levels.*nothing was changed"):
         train(tmp_path, resume=True)
     assert (tmp_path / "metrics.csv").stat().st_mtime_ns == before
+
+
+def test_an_epoch_writes_both_files_of_metrics_or_neither(tmp_path):
+    history = History(tmp_path, "val_top1")
+    history.rows = [dict(epoch=1, train_loss=1.0, val_top1=0.5, seconds=1.0, peak_memory_mib=1.0)]
+    (tmp_path / "metrics.json").symlink_to("metrics.json")
+    with pytest.raises(DataError, match=r"metrics\.json: Too many levels"):
+        history.write(finished=False)
+    assert not (tmp_path / "metrics.csv").exists()

@@ -80,8 +80,6 @@ class History(pl.Callback):
     def begin(self) -> None:
         """Write the rows of a checkpoint: a kill may have left more, or fewer."""
         if self.rows:
-            files = ("metrics.csv", "metrics.json")
-            check_outputs({name: self.folder / name for name in files})
             self.write(finished=False)
 
     def best(self) -> dict[str, Any]:
@@ -104,7 +102,9 @@ class History(pl.Callback):
         return -math.inf if math.isnan(score) else score
 
     def write(self, finished: bool) -> dict[str, Any]:
-        """Write both files and return the contents of metrics.json."""
+        """Write both files, or neither, and return the contents of metrics.json."""
+        files = ("metrics.csv", "metrics.json")
+        check_outputs({name: self.folder / name for name in files})
         table = io.StringIO()
         rows = self._filled()
         writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
