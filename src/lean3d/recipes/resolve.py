@@ -134,8 +134,9 @@ def _(
     recipe: SegmentationRecipe, stored: Stored | None = None, say: Say | None = None
 ) -> SegmentationRecipe:
     if is_generated(recipe):
-        resolve.dispatch(Recipe)(recipe)
-        return replace(recipe, keep_depth=0) if recipe.keep_depth == "auto" else recipe
+        settled = resolve.dispatch(Recipe)(recipe)
+        assert isinstance(settled, SegmentationRecipe)
+        return settled
     tell = _lines(say)
     about = find_items(recipe.data) if recipe.data else Found(())
     recipe = _named(recipe, about)
@@ -172,10 +173,9 @@ def _(
             f"{int(volume.label.max()):,} instances"
         )
     if recipe.keep_depth == "auto":
-        takes = Network(recipe.model, convert=recipe.convert).keeps_depth
         pools = len(recipe.widths) - 1 if recipe.widths else 3
-        kept = min(plan.keep_depth(volumes[0].spacing), pools) if takes else 0
-        recipe = replace(recipe, keep_depth=kept)
+        kept = min(plan.keep_depth(volumes[0].spacing), pools)
+        recipe = replace(recipe, keep_depth=kept if _downsamples_as_known(recipe) else 0)
     recipe.check()
     return recipe
 
@@ -265,18 +265,21 @@ def _depth(
 ) -> SegmentationRecipe:
     """Choose, or propose, how many downsamplings leave a coarse depth alone."""
     kept = min(plan.keep_depth(sides_mm), pools)
-    takes = Network(recipe.model, convert=recipe.convert).keeps_depth
     coarse = f"depth is {sides_mm[0] / max(sides_mm[1:]):.1f} times as coarse as a slice"
     if recipe.keep_depth == "auto":
-        # how often a network of one's own downsamples is not known
-        prefix, colon, _ = recipe.model.partition(":")
-        known = not colon or prefix in SOURCES
-        recipe = replace(recipe, keep_depth=kept if takes and known else 0)
+        recipe = replace(recipe, keep_depth=kept if _downsamples_as_known(recipe) else 0)
     if kept and recipe.keep_depth:
         tell(f"{coarse}: the first {recipe.keep_depth} downsamplings leave it alone (--keep-depth)")
     elif kept:
         tell(f"{coarse}; --keep-depth {kept} suits it, of unet3d or a network with --convert")
     return recipe
+
+
+def _downsamples_as_known(recipe: Recipe) -> bool:
+    """Whether the network takes `keep_depth`, and is not one's own, of unknown downsamplings."""
+    prefix, colon, _ = recipe.model.partition(":")
+    known = not colon or prefix in SOURCES
+    return known and Network(recipe.model, convert=recipe.convert).keeps_depth
 
 
 def _tell_settings(recipe: SegmentationRecipe, tell: Say) -> None:
