@@ -270,6 +270,35 @@ def test_a_backend_whose_output_differs_is_refused(another):
     assert "ZeroDivisionError" in notes["broken"]
 
 
+def test_an_output_that_is_not_a_number_is_refused(another):
+    class Two(nn.Module):
+        def forward(self, x):
+            return x + 1, x * 2
+
+    @another("part nan")
+    def part_nan(source):
+        return lambda x: (x + 1, x * float("nan"))
+
+    fast = optimize(Two(), torch.randn(1, 1, 4, 4, 4), backends=["part nan"])
+    assert fast.backend == "eager"
+    assert "differs by inf" in fast.table[-1].note
+
+
+def test_a_tolerance_is_held():
+    given = torch.randn(1, 1, 8, 8, 8)
+    fast = optimize(residual(), given, backends=["onednn"], tolerance=0.0)
+    assert fast.backend == "eager"
+    assert "0e+00 is allowed" in fast.table[-1].note
+
+
+def test_a_spent_budget_builds_no_more(another):
+    built = []
+    for name in ("first", "second"):
+        another(name)(lambda source, name=name: built.append(name) or source.model)
+    optimize(residual(), torch.randn(1, 1, 8, 8, 8), backends=["first"], budget_s=1e-6)
+    assert built == []
+
+
 def test_the_fastest_is_chosen(another):
     model = residual()
 

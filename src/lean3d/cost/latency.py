@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_iter
 from lean3d.cost.peak import PeakMemory
 from lean3d.errors import LeanError
 
-__all__ = ["Timing", "bench", "finish", "interleaved", "ratios", "training_step"]
+__all__ = ["Timing", "bench", "finish", "interleaved", "peak_mib", "ratios", "training_step"]
 
 Work = Literal["forward", "training step"]
 Calls = Mapping[str, Callable[[], object]]
@@ -105,11 +105,12 @@ def _timings(work: Work, calls: Calls, x: Tensor, rounds: int) -> Iterator[Timin
         relative = ratios(times, list(calls)[-1])
         for name, own in times.items():
             median = statistics.median(own)
-            peak = _peak(calls[name], x.device)
+            peak = peak_mib(calls[name], x.device)
             yield Timing(name, work, 1e3 * median, relative[name], len(x) / median, peak)
 
 
-def _peak(call: Callable[[], object], device: torch.device) -> float:
+def peak_mib(call: Callable[[], object], device: torch.device) -> float:
+    """Return the peak memory of a call, above what is held before it."""
     memory = PeakMemory(device)
     call()
     return memory.mib()

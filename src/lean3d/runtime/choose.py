@@ -1,5 +1,6 @@
 """`optimize`: measure the backends on a network, and return the fastest that gives its output."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -8,18 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.conversion.surgery.copies import duplicate
+from lean3d.conversion.tolerance import largest
 from lean3d.conversion.trace.compare import tensors
-from lean3d.cost.latency import finish
-from lean3d.cost.peak import PeakMemory
+from lean3d.cost.latency import finish, peak_mib
 from lean3d.errors import LeanError
 from lean3d.runtime.optimized import Candidate, Optimized
-from lean3d.runtime.source import BACKENDS, PRECISIONS, Backend, Runner, Source, Unavailable
+from lean3d.runtime.source import BACKENDS, PRECISIONS, Runner, Source, Unavailable
 from lean3d.streaming.export import quiet
 from lean3d.typed import check_kind, fits, shortened
 
 __all__ = ["TOLERANCES", "optimize"]
 
-# largest difference to the float64 output, over its largest value
+# largest difference to the model's output, over its largest value
 TOLERANCES = {"float32": 1e-4, "bfloat16": 5e-2}
 ROUNDS = 15
 # share of the budget that building backends may take
@@ -77,7 +78,7 @@ def optimize(
     left = max(budget_s - (time.monotonic() - start), (1 - BUILD) * budget_s)
     times = _interleaved(runners, arguments, left)
     for name, seconds in times.items():
-        peak = _peak(runners[name], arguments)
+        peak = peak_mib(partial(runners[name], *arguments), arguments[0].device)
         rows[name] = rows[name].timed(seconds, peak)
     named = times.keys() & set(backends or ()) or times.keys()
     fastest = min(named, key=lambda name: rows[name].ms)
@@ -99,11 +100,8 @@ def _check(
         raise LeanError(f"optimize: budget_s is seconds above 0, got {budget_s!r}")
     parts = {name: BACKENDS.find(name) for name in backends or BACKENDS}
     fitting = [name for name, part in parts.items() if precision in part.precisions]
-    return ["eager", *sorted(set(fitting) - {"eager"}, key=lambda name: _order(parts, name))]
-
-
-def _order(parts: Mapping[str, Backend], name: str) -> tuple[bool, int]:
-    return parts[name].compiles, list(parts).index(name)
+    others = [name for name in fitting if name != "eager"]
+    return ["eager", *sorted(others, key=lambda name: parts[name].compiles)]
 
 
 def _reference(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[Tensor]:
@@ -138,15 +136,9 @@ def _candidate(
 
 
 def _error(found: list[Tensor], expected: list[Tensor]) -> float:
-    if [y.shape for y in found] != [y.shape for y in expected]:
-        return float("inf")
-    pairs = zip(found, expected, strict=True)
-    scales = [
-        float((a.double() - b.double()).abs().max() / b.double().abs().max().clamp(min=1e-30))
-        for a, b in pairs
-        if b.numel()
-    ]
-    return max(scales, default=0.0)
+    if len(found) != len(expected):
+        return math.inf
+    return max(largest(wanted, got) for got, wanted in zip(found, expected, strict=True))
 
 
 def _interleaved(
@@ -168,9 +160,3 @@ def _interleaved(
             best = min(min(own) for own in times.values())
             runners = {name: r for name, r in runners.items() if min(times[name]) < 2 * best}
     return times
-
-
-def _peak(runner: Runner, arguments: tuple[Tensor, ...]) -> float:
-    memory = PeakMemory(arguments[0].device)
-    partial(runner, *arguments)()
-    return memory.mib()

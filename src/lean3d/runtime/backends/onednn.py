@@ -85,8 +85,8 @@ def _activation(node: Node) -> tuple[str, list[Any], str | None] | None:
 def onednn(source: Source) -> Runner:
     """The exported graph, channels-last, with packed and fused convolutions."""
     graph = source.graph.copy()
-    weights = [constant(graph, n) for n in graph.graph.nodes if is_constant(n)]
-    if not all(can_pack(weight, source.dtype) for weight in weights[:1]):
+    weight = next(filter(is_constant, graph.graph.nodes), None)
+    if weight is not None and not can_pack(constant(graph, weight), source.dtype):
         raise Unavailable("oneDNN does not run here")
     _make_functional(graph)
     _drop_dropout(graph)
