@@ -30,6 +30,8 @@ MATRIX = [
     ("3.13", pinned("torch"), pinned("numpy")),
 ]
 TESTS = "tests/ops tests/conversion tests/streaming tests/models tests/cost tests/test_shape.py"
+# torch's own test inputs need the second
+TOOLS = ("pytest", "expecttest")
 # of those, what compares with the zoos or runs ONNX
 MORE = "tests/conversion/test_mutations.py tests/streaming/test_export_step.py"
 
@@ -92,7 +94,7 @@ def main() -> int:
             print(f"{what}: skipped, there is no python{version} here", flush=True)
             continue
         folder = FOLDER / f"python{version}-torch{torch}-numpy{numpy}"
-        why = make(python, folder, f"torch=={torch}", f"numpy=={numpy}", "pytest")
+        why = make(python, folder, f"torch=={torch}", f"numpy=={numpy}", *TOOLS)
         if why:
             print(f"{what}: skipped, {why}", flush=True)
             continue
