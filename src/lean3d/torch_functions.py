@@ -57,25 +57,23 @@ _P, _ONE, _JOIN = Trait.POINTWISE, Trait.ONE_MAP, Trait.JOINS
 _declare("relu relu_ leaky_relu gelu silu hardswish relu6", _P | _ONE | Trait.ACTIVATES)
 _declare(
     """
-    abs bfloat16 celu clamp clamp_ clamp_max clamp_min clone contiguous detach double elu exp float
-    half hardsigmoid hardtanh log logsigmoid mish neg pow __pow__ rsqrt selu sigmoid sigmoid_
-    softplus softsign sqrt square tanh tanh_ tanhshrink threshold
+    abs bfloat16 bitwise_not ceil celu celu_ clamp clamp_ clamp_max clamp_min clip clone contiguous
+    cos detach double elu elu_ erf exp exp_ expm1 float floor half hardshrink hardsigmoid hardtanh
+    hardtanh_ __invert__ isfinite isinf isnan leaky_relu_ log log1p log_sigmoid logical_not
+    logsigmoid mish nan_to_num __neg__ neg ones_like __pow__ pow reciprocal relu6_ round rsqrt selu
+    selu_ sigmoid sigmoid_ sign sin softplus softsign sqrt square tanh tanh_ tanhshrink threshold
+    trunc zeros_like
     """,
     _P | _ONE,
 )
-_declare(
-    """
-    alpha_dropout celu_ clip cos dropout_ elu_ erf exp_ hardshrink hardtanh_ leaky_relu_ log1p
-    log_sigmoid __neg__ ones_like reciprocal relu6_ selu_ sign sin type where zeros_like
-    """,
-    _P,
-)
+_declare("alpha_dropout dropout_ type", _P)
 _declare("dropout", _P | Trait.ACTIVATES)
 _declare("add add_ __add__ __iadd__ __radd__", _P | _JOIN | Trait.ADDS)
 _declare(
     """
-    addcmul div div_ lerp maximum minimum mul mul_ __imul__ __isub__ __itruediv__ __mul__ __rdiv__
-    __rmul__ __rsub__ __rtruediv__ rsub sub sub_ __sub__ __truediv__ true_divide
+    addcmul __and__ bitwise_and bitwise_or div div_ eq ge gt __imul__ __isub__ __itruediv__ le lerp
+    logical_and logical_or lt masked_fill masked_fill_ maximum minimum __mul__ mul mul_ ne __or__
+    __rdiv__ __rmul__ __rsub__ rsub __rtruediv__ __sub__ sub sub_ true_divide __truediv__ where
     """,
     _P | _JOIN,
 )

@@ -272,7 +272,7 @@ def test_a_function_that_resamples_keeps_depth_because_it_is_known(monkeypatch, 
 
 OTHER = torch.rand(2, 3, 4, 5, 6, generator=torch.Generator().manual_seed(1)).double()
 MORE: list[tuple] = [(OTHER,), (0.5, False), (), (0.3, 0.7), (OTHER > 0.5, OTHER)]
-MORE += [(torch.float32,), (OTHER, OTHER), (OTHER, 0.3)]
+MORE += [(torch.float32,), (OTHER, OTHER), (OTHER, 0.3), (OTHER > 0.5, 0.3)]
 
 
 def answer(function, x, index):
@@ -285,6 +285,10 @@ def answer(function, x, index):
             result = function(x[index].clone(), *rest)
             if isinstance(result, Tensor):
                 return result
+    # of masks alone
+    for mask in [(OTHER[index] > 0.5,), ()]:
+        with suppress(TypeError, RuntimeError):
+            return function(x[index] > 0.7, *mask)
     raise AssertionError(f"{function} is no function of tensors, or needs other arguments")
 
 

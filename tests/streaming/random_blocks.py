@@ -48,6 +48,7 @@ ARGUMENTS = {
     "threshold": (0.1, 0.0),
     "_threshold": (0.1, 0.0),  # F.threshold
     "clamp": (-1.0, 1.0),
+    "clip": (-1.0, 1.0),
     "clamp_": (-1.0, 1.0),
     "clamp_min": (-0.5,),
     "clamp_max": (0.5,),
@@ -56,7 +57,11 @@ ARGUMENTS = {
     "__pow__": (2,),
 }
 COARSE = {"half", "bfloat16", "float", "to"}
-POSITIVE = {"sqrt", "rsqrt", "log"}
+POSITIVE = {"sqrt", "rsqrt", "log", "log1p", "reciprocal"}
+# of True and False, or what makes them
+_OF_MASKS = "bitwise_not __invert__ __and__ bitwise_and __or__ bitwise_or"
+OF_MASKS = {*_OF_MASKS.split(), "logical_and", "logical_or", "logical_not"}
+MASKS = {*OF_MASKS, "isfinite", "isinf", "isnan", "eq", "ne", "ge", "gt", "le", "lt"}
 
 
 def pointwise(function):
@@ -68,8 +73,8 @@ def pointwise(function):
         given = positive(x) if name in POSITIVE else x + 0
         if function is Tensor.type_as:
             return function(given, x)
-        y = function(given, *arguments)
-        return x + y.to(x.dtype) if name in COARSE else y
+        y = function(given > 0 if name in OF_MASKS else given, *arguments)
+        return x + y.to(x.dtype) if name in COARSE | MASKS else y
 
     return same(run)
 
@@ -81,10 +86,19 @@ def join(function):
             return function(early, late, x)
         if function in (torch.lerp, Tensor.lerp):
             return function(early, late, 0.3)
-        if "div" in function.__name__:
+        name = function.__name__
+        if "div" in name:
             late = positive(late)
+        if name in MASKS:
+            pair = (early > 0, late > 0) if name in OF_MASKS else (early, late)
+            return x + function(*pair).to(x.dtype)
+        if name == "where":
+            first = (early > 0, late) if function is torch.where else (early, late > 0)
+            return function(*first, x)
+        if "masked_fill" in name:
+            return function(late, early > 0, 0.5)
         # in place on the later of the two: what is early is held back, and so another tensor
-        in_place = function.__name__.endswith("_") and not function.__name__.startswith("__")
+        in_place = name.endswith("_") and not name.startswith("__")
         return function(late, early) if in_place else function(early, late)
 
     return same(run, one=lambda draw: nn.Conv3d(CHANNELS, CHANNELS, 1), two=conv)
@@ -391,6 +405,12 @@ _OF_TORCH = "clamp_min selu celu sigmoid_ clamp_ clamp_max tanh_ detach threshol
 ALIASES = {getattr(torch._C._nn, name) for name in _ACTIVATIONS.split()}
 ALIASES |= {getattr(torch, name) for name in _OF_TORCH.split()}
 ALIASES |= {Tensor.maximum, Tensor.minimum, Tensor.true_divide}
+# nor steps, which make much of a rounding error, nor what was added since the seeds were drawn
+_STEPS = "ceil floor round sign trunc where masked_fill masked_fill_"
+_LATER = """celu_ clip cos elu_ erf exp_ expm1 hardshrink hardtanh_ leaky_relu_ log1p log_sigmoid
+nan_to_num __neg__ ones_like reciprocal relu6_ selu_ sin zeros_like"""
+_UNDRAWN = {*MASKS, *_STEPS.split(), *_LATER.split()}
+ALIASES |= {f for f in BLOCKS if getattr(f, "__name__", "") in _UNDRAWN}
 KNOWN = {*SAME_FRAMES, *JOINS, *CONDITIONS, *CALLS}
 
 # what is made of all frames in the end; None: nothing, frames stay

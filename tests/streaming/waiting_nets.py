@@ -60,6 +60,21 @@ class Mean(nn.Module):
         return self.classes(self.drop(self.trunk(x))).mean((2, 3, 4))
 
 
+class Masked(nn.Module):
+    """Comparisons, masks and rounded maps."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv3d(3, 4, 3, padding=1), nn.Conv3d(4, 4, 3, padding=1)
+
+    def forward(self, x):
+        y = self.first(x)
+        here = ((y > 0) & y.isfinite()) | ~(y < 1)
+        y = torch.where(here, (y * 8).round() / 8, torch.zeros_like(y))
+        z = self.last(y).masked_fill(y.eq(0), 0.5)
+        return z * (z != y) + torch.log1p(y.abs())
+
+
 class UNet(nn.Module):
     """Fewer frames and back, padded by itself, resized within frames and by repeating them."""
 
@@ -88,6 +103,7 @@ NETS = {
     "separate": Separate,
     "pooled": Pooled,
     "mean": Mean,
+    "masked": Masked,
     "unet": UNet,
 }
 
