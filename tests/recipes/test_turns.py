@@ -1,9 +1,11 @@
 """Two-stage learning by turns through a recipe (STDCF, Algorithm 1)."""
 
+import copy
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from lean3d.errors import RunError
 from lean3d.ops import AtomConv3d
@@ -80,9 +82,41 @@ def test_a_stopped_run_resumes_in_its_stage_to_the_same_weights(stages, tmp_path
     assert all(torch.equal(value, again[name]) for name, value in stages[2].state_dict().items())
 
 
-def test_a_network_without_atoms_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(RunError, match="has no AtomConv3d to train in stages"):
-        trained(tmp_path / "run", model="kth_regular")
+def test_the_steps_of_the_rate_begin_anew_with_every_stage():
+    task = build_task(replace(TINY, turn=4, schedule="steps", steps=(2,)), build_model(TINY)[0])
+    assert [task._share(epoch) for epoch in range(8)] == pytest.approx([1, 1, 0.1, 0.1] * 2)
+
+
+@pytest.mark.parametrize("name", ["kth_rank1", "kth_regular"])
+def test_other_kernels_take_turns_too(tmp_path, name):
+    fresh = build_model(replace(TINY, model=name)).model.state_dict()
+    first = trained(tmp_path / "run", model=name, epochs=1)
+    before = copy.deepcopy(first.state_dict())
+    after = trained(tmp_path / "run", model=name, epochs=2).state_dict()
+    convs = {n: m for n, m in first.named_modules() if isinstance(m, nn.Conv3d)}
+    for path, conv in convs.items():
+        kernel, own = f"{path}.weight", [k > 1 for k in conv.kernel_size]
+        of_time, of_space = own[0], any(own[1:])
+        assert torch.equal(fresh[kernel], before[kernel]) == (not of_time)
+        assert torch.equal(before[kernel], after[kernel]) == (not of_space)
+        assert conv.dilation == tuple(2 if wide else 1 for wide in own)
+
+
+def test_what_is_frozen_stays_so_in_every_stage(tmp_path):
+    frozen = dict(model="kth_rank1", freeze=("features.0",))
+    fresh = build_model(replace(TINY, **frozen)).model.state_dict()
+    after = trained(tmp_path / "run", epochs=2, **frozen).state_dict()
+    names = [n for n in fresh if n.startswith("features.0.")]
+    assert names
+    assert all(torch.equal(fresh[n], after[n]) for n in names)
+    assert not torch.equal(
+        fresh["features.1.0.spatial.weight"], after["features.1.0.spatial.weight"]
+    )
+
+
+def test_kernels_without_stages_are_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(RunError, match="ACSConv3d cannot be dilated to train in stages"):
+        trained(tmp_path / "run", model="kth_regular", conv="acs")
     assert not (tmp_path / "run").exists()
 
 

@@ -43,7 +43,7 @@ class ClassificationRecipe(Recipe):
         skip_damaged: Leave damaged videos out and name them.
         scoring: Of a model with one output per frame: learn from and score the last, or every one.
         turn: Epochs per stage of alternating two-stage training on clips that are small in space
-            or in time, for a network of atoms (STDCF); 0 to train on whole clips.
+            or in time (STDCF); 0 to train on whole clips.
         shrink: Spatial subsampling factor of the first stage.
         skip: Temporal subsampling factor of the second stage.
     """

@@ -1,10 +1,9 @@
 """Train on small clips, alternating between low resolution and low frame rate; use whole clips.
 
 Paper: Miao et al., STDCF, NeurIPS 2021, Algorithm 1 and Sec 3.1: each stage has the training
-settings of a run of its own, and whole clips are tested with all atoms dilated.
+settings of a run of its own, and whole clips are tested with all kernels dilated.
 """
 
-import math
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,15 +15,15 @@ __all__ = ["ClassificationByTurns"]
 
 
 class ClassificationByTurns(Classification):
-    """A classifier whose kernels are mixed from atoms; each stage lasts `turn` epochs.
+    """A classifier trained in stages of `turn` epochs each.
 
-    The learning rate's cosine restarts with every stage. Validation is on whole clips.
+    The learning rate's schedule restarts with every stage. Validation is on whole clips.
 
     Args:
-        model: With AtomConv3d layers.
+        model: As `Stage.enter` takes it.
         turn: Epochs of a stage.
-        shrink: Spatial subsampling factor of the stages that train temporal atoms.
-        skip: Temporal subsampling factor of the stages that train spatial atoms.
+        shrink: Spatial subsampling factor of the stages that train kernels of time.
+        skip: Temporal subsampling factor of the stages that train kernels of space.
         rest: As `Classification` takes it.
     """
 
@@ -44,6 +43,7 @@ class ClassificationByTurns(Classification):
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
         self.stage.enter(self.model)
+        self.freeze_parts()
 
     def training_step(self, batch: tuple[Tensor, ...], index: int) -> Tensor:
         return super().training_step((self.stage.clip(batch[0]), *batch[1:]), index)
@@ -53,4 +53,4 @@ class ClassificationByTurns(Classification):
         self.whole.enter(self.model)
 
     def _share(self, epoch: int) -> float:
-        return (1 + math.cos(math.pi * (epoch % self.turn) / self.turn)) / 2
+        return self._share_of(epoch % self.turn, self.turn)

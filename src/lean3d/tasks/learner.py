@@ -64,12 +64,10 @@ class Learner(pl.LightningModule):
         super().__init__()
         self.frozen, self.lr_scale = tuple(freeze), dict(lr_scale or {})
         check_parts(model, [*self.frozen, *self.lr_scale])
-        for name, parameter in model.named_parameters():
-            if any(is_part(name, part) for part in self.frozen):
-                parameter.requires_grad_(False)
         _check("optimizer", optimizer, get_args(Optimizer))
         _check("schedule", schedule, get_args(Schedule))
         self.model = channels_last_(model) if channels_last else model
+        self.freeze_parts()
         self.optimizer, self.lr = optimizer, lr
         self.weight_decay, self.momentum, self.nesterov = weight_decay, momentum, nesterov
         self.steps = tuple(steps)
@@ -77,6 +75,12 @@ class Learner(pl.LightningModule):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(channels_last(x) if self.channels_last else x)
+
+    def freeze_parts(self) -> None:
+        """Keep the parameters of `freeze` from training."""
+        for name, parameter in self.model.named_parameters():
+            if any(is_part(name, part) for part in self.frozen):
+                parameter.requires_grad_(False)
 
     def on_train_epoch_start(self) -> None:
         for path, module in self.model.named_modules():
@@ -131,7 +135,11 @@ class Learner(pl.LightningModule):
         ]
 
     def _share(self, epoch: int) -> float:
-        passed = epoch / (self.trainer.max_epochs or 1)
+        return self._share_of(epoch, self.trainer.max_epochs or 1)
+
+    def _share_of(self, epoch: int, epochs: int) -> float:
+        """The share of the rate in one of `epochs` epochs, by the schedule."""
+        passed = epoch / epochs
         if self.schedule == "steps" and self.steps:
             return 0.1 ** sum(epoch >= step for step in self.steps)
         if self.schedule == "steps":
