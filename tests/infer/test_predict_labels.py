@@ -87,3 +87,15 @@ def test_refuses_what_does_not_fit():
             predict_labels(a_model(), x_CDHW, (4, 4, 4), **bad)
     with pytest.raises(RunError, match="got 300 classes"):
         predict_labels(nn.Conv3d(1, 300, 1), x_CDHW, (4, 4, 4))
+
+
+def test_mirrored_windows_choose_as_the_whole_probabilities():
+    x_CDHW = torch.randn(1, 9, 10, 11)
+    plain, mirrored = (
+        predict_volume(a_model(), x_CDHW, (6, 6, 6), mirror=axes) for axes in ((), (0, 2))
+    )
+    label_DHW = predict_labels(a_model(), x_CDHW, (6, 6, 6), room=9000, mirror=(0, 2))
+    assert (label_DHW == mirrored.argmax(0)).float().mean() > 0.999
+    assert (label_DHW != plain.argmax(0)).any()
+    with pytest.raises(RunError, match="axes among 0, 1 and 2"):
+        predict_labels(a_model(), x_CDHW, (6, 6, 6), mirror=(4,))

@@ -132,5 +132,23 @@ def test_mirrored_windows_are_averaged_in_place():
     flips = [(), (2,), (4,), (2, 4)]
     expected = sum(softmaxed(model, x_CDHW[None].flip(axes)).flip(axes) for axes in flips) / 4
     torch.testing.assert_close(found, expected[0])
-    with pytest.raises(RunError, match="axes below 3"):
+    with pytest.raises(RunError, match="axes among 0, 1 and 2"):
         predict_volume(model, x_CDHW, (5, 5, 5), mirror=(3,))
+
+
+def test_mirrored_slices_are_averaged_along_the_axes_of_the_volume():
+    model, x_CDHW = nn.Conv2d(1, 2, 3, padding=1), torch.randn(1, 5, 5, 5)
+    mirrors = [(), (1,), (2,), (1, 2)]
+    for axis, expected in ((0, mirrors), (1, [(), (2,)])):
+        # across height, slices have no height to mirror
+        found = predict_slices(model, x_CDHW, (5, 5), axes=(axis,), mirror=(1, 2))
+        by_hand = [
+            predict_slices(model, x_CDHW.flip([1 + m for m in some]), (5, 5), axes=(axis,)).flip(
+                [1 + m for m in some]
+            )
+            for some in expected
+        ]
+        torch.testing.assert_close(found, sum(by_hand) / len(by_hand))
+        assert not torch.allclose(found, by_hand[0])
+    with pytest.raises(RunError, match="axes among 0, 1 and 2"):
+        predict_slices(model, x_CDHW, (5, 5), mirror=(3,))

@@ -11,17 +11,18 @@ Axes: C channels, K classes, D depth, H height, W width; d, h, w those of a wind
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lean3d.errors import RunError, ShapeError
-from lean3d.infer.sliding import evaluating
+from lean3d.infer.sliding import check_mirror, evaluating, mirrored, mirrored_axes
 from lean3d.optional import require
 from lean3d.shape import Triple, check_axes
 
-__all__ = ["predict_labels"]
+__all__ = ["ROOM", "predict_labels"]
 
 # bytes of the probabilities that are held at a time
 ROOM = 256 << 20
@@ -39,6 +40,7 @@ def predict_labels(
     room: int = ROOM,
     progress: Callable[[float], None] | None = None,
     out: Tensor | None = None,
+    mirror: Sequence[int] = (),
 ) -> Tensor:
     """Return the most probable class of every voxel, (D, H, W) uint8, on the CPU.
 
@@ -53,6 +55,7 @@ def predict_labels(
         room: Bytes for the probabilities that are not final.
         progress: Called with the share that is done.
         out: Where to write the classes, (D, H, W) uint8.
+        mirror: As `predict_volume` takes it.
 
     Raises:
         RunError: the window, overlap or batch size cannot be.
@@ -64,7 +67,8 @@ def predict_labels(
     device = torch.device(device or next((p.device for p in models[0].parameters()), "cpu"))
     size = tuple(images[0].shape[1:])
     starts = [_starts(side, length, overlap) for side, length in zip(size, window, strict=True)]
-    work = _Work(models, images, window, batch_size, device)
+    check_mirror(mirror)
+    work = _Work(models, images, window, batch_size, device, mirror)
     with ExitStack() as stack:
         for model in models:
             stack.enter_context(evaluating(model.to(device)))
@@ -84,10 +88,16 @@ class _Work:
     """Runs batches of windows through all models."""
 
     def __init__(
-        self, models: Any, images: Any, window: Triple, batch_size: int, device: torch.device
+        self,
+        models: Any,
+        images: Any,
+        window: Triple,
+        batch_size: int,
+        device: torch.device,
+        mirror: Sequence[int],
     ):
         self.models, self.images, self.window = models, images, window
-        self.batch_size, self.device = batch_size, device
+        self.batch_size, self.device, self.flips = batch_size, device, mirrored_axes(mirror)
         weigh = require("monai.data.utils", extra="volume").compute_importance_map
         weight = weigh(window, mode="gaussian", sigma_scale=0.125)
         # as MONAI's sliding window does
@@ -101,7 +111,8 @@ class _Work:
         total: Tensor | None = None
         for model, image_CDHW in zip(self.models, self.images, strict=True):
             crops = [self._crop(image_CDHW, (corner[0], *place)) for place in places]
-            scores = model(torch.stack(crops).to(self.device)).float().softmax(1).cpu()
+            windows = torch.stack(crops).to(self.device)
+            scores = mirrored(partial(_probabilities, model), windows, self.flips).cpu()
             total = scores if total is None else total.add_(scores)
         assert total is not None
         return list(total.mul_(self.weight_dhw))
@@ -117,6 +128,10 @@ class _Work:
                 index = torch.arange(-before, length - before).clamp_(0, side - 1)
                 image_CDHW = image_CDHW.index_select(axis, index)
         return image_CDHW
+
+
+def _probabilities(model: nn.Module, windows: Tensor) -> Tensor:
+    return model(windows).float().softmax(1)
 
 
 def _column(

@@ -18,7 +18,15 @@ from lean3d.errors import RunError
 from lean3d.optional import require
 from lean3d.shape import Triple, check_axes
 
-__all__ = ["Activation", "evaluating", "predict_slices", "predict_volume"]
+__all__ = [
+    "Activation",
+    "check_mirror",
+    "evaluating",
+    "mirrored",
+    "mirrored_axes",
+    "predict_slices",
+    "predict_volume",
+]
 
 Activation = Literal["softmax", "sigmoid", "none"]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -56,6 +64,7 @@ def predict_volume(
             of all combinations are averaged, so each axis doubles the time.
     """
     check_axes(image_CDHW, "C D H W", predict_volume)
+    check_mirror(mirror)
     settings: dict[str, Any] = dict(overlap=overlap, batch_size=batch_size, device=device)
     settings |= dict(activation=activation, mirror=mirror)
     return _slide(model, image_CDHW.unsqueeze(0), window, **settings).squeeze(0)
@@ -72,24 +81,52 @@ def predict_slices(
     batch_size: int = 8,
     device: torch.device | str | None = None,
     activation: Activation = "softmax",
+    mirror: Sequence[int] = (),
 ) -> Tensor:
     """Return class probabilities (K, D, H, W) of a 2D model, slice by slice.
 
     Args:
         model: (B, C, h, w) -> logits (B, K, h, w).
         axes: Axes to cut across, 0 axial, 1 coronal, 2 sagittal; the outputs are averaged.
-        activation: As `predict_volume` takes it.
+        activation, mirror: As `predict_volume` takes them; a slice is mirrored along its own axes.
     """
     check_axes(image_CDHW, "C D H W", predict_slices)
     if not axes or not set(axes) <= {0, 1, 2}:
         raise RunError(f"predict_slices cuts across axes among 0, 1 and 2, got {tuple(axes)}")
+    check_mirror(mirror)
     settings: dict[str, Any] = dict(overlap=overlap, batch_size=batch_size, device=device)
-    settings |= dict(activation=activation, mirror=())
+    settings |= dict(activation=activation)
     total = torch.zeros(())
     for axis in axes:
         slices_NCHW = image_CDHW.movedim(1 + axis, 0)
-        total = total + _slide(model, slices_NCHW, window, **settings).movedim(0, 1 + axis)
+        plane = [other for other in range(3) if other != axis]
+        own = [place for place, other in enumerate(plane) if other in mirror]
+        scores = _slide(model, slices_NCHW, window, mirror=own, **settings)
+        total = total + scores.movedim(0, 1 + axis)
     return total / len(axes)
+
+
+def check_mirror(mirror: Sequence[int]) -> None:
+    """Refuse axes that a volume does not have."""
+    if not set(mirror) <= {0, 1, 2}:
+        raise RunError(f"windows are mirrored along axes among 0, 1 and 2, got {tuple(mirror)}")
+
+
+def mirrored_axes(mirror: Sequence[int]) -> list[list[int]]:
+    """Return all combinations of spatial axes, as axes of a batch; the first one is empty."""
+    some = sorted(set(mirror))
+    chosen = [axes for num in range(1 + len(some)) for axes in combinations(some, num)]
+    return [[2 + axis for axis in axes] for axes in chosen]
+
+
+def mirrored(
+    predict: Callable[[Tensor], Tensor], windows: Tensor, flips: Sequence[list[int]]
+) -> Tensor:
+    """Average the outputs for windows mirrored along each of `flips`, mirrored back."""
+    total = predict(windows)
+    for axes in flips[1:]:
+        total = total + predict(windows.flip(axes)).flip(axes)
+    return total / len(flips) if len(flips) > 1 else total
 
 
 def _slide(model, x, window, *, overlap, batch_size, device, activation, mirror) -> Tensor:
@@ -102,19 +139,10 @@ def _slide(model, x, window, *, overlap, batch_size, device, activation, mirror)
     if activation not in ACTIVATIONS:
         raise RunError(f"no activation called {activation!r}; there are {', '.join(ACTIVATIONS)}")
     activate = ACTIVATIONS[activation]
-    if not set(mirror) <= set(range(x.ndim - 2)):
-        raise RunError(f"windows are mirrored along axes below {x.ndim - 2}, got {tuple(mirror)}")
-    flips = [
-        [2 + axis for axis in axes]
-        for num in range(1 + len(set(mirror)))
-        for axes in combinations(sorted(set(mirror)), num)
-    ]
+    flips = mirrored_axes(mirror)
 
-    def answers(windows: Tensor) -> Tensor:
-        total = activate(model(windows).float())
-        for axes in flips[1:]:
-            total = total + activate(model(windows.flip(axes)).float()).flip(axes)
-        return total / len(flips) if len(flips) > 1 else total
+    def outputs(windows: Tensor) -> Tensor:
+        return mirrored(lambda x: activate(model(x).float()), windows, flips)
 
     inferers = require("monai.inferers", extra="volume")
     device = device or next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -123,7 +151,7 @@ def _slide(model, x, window, *, overlap, batch_size, device, activation, mirror)
             x.cpu(),
             window,
             batch_size,
-            answers,
+            outputs,
             overlap=overlap,
             mode="gaussian",
             padding_mode="replicate",

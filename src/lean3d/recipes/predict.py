@@ -29,7 +29,7 @@ def predict(
 
     Args:
         batch_size: Windows at a time; the recipe's by default.
-        mirror: Axes along which windows are mirrored as well (predict_volume).
+        mirror: Axes of the volume along which windows, or slices, are mirrored as well.
     """
     found = volume.image.shape[0]
     if found != recipe.in_channels:
@@ -54,17 +54,14 @@ def predict_image(
     """As `predict`, of the image alone."""
     batch_size = recipe.batch_size if batch_size is None else batch_size
     settings: dict[str, Any] = dict(overlap=overlap, batch_size=batch_size, device=device)
-    settings |= dict(activation=recipe.activation)
+    settings |= dict(activation=recipe.activation, mirror=mirror)
     if len(recipe.patch) == 2:
-        if mirror:
-            raise RunError("slices are not mirrored in prediction; leave mirror out")
         height, width = recipe.patch
         window = (height, width)
         # a single image is cut across its thin axis alone
         thin = [axis for axis, side in enumerate(image_CDHW.shape[1:]) if side == 1]
         axes = thin[:1] or recipe.axes
         return predict_slices(model, image_CDHW, window, axes=axes, **settings)
-    settings |= dict(mirror=mirror)
     window_dhw = triple(recipe.window or recipe.patch, "window")
     return predict_volume(model, image_CDHW, window_dhw, **settings)
 

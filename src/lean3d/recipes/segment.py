@@ -1,5 +1,6 @@
 """Segment scans with one run, or several whose probabilities are averaged, into mask files."""
 
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from lean3d.data.read import open_scan
 from lean3d.data.tidy import fill_holes, keep_largest
 from lean3d.errors import RunError
 from lean3d.infer import predict_labels
+from lean3d.infer.labels import ROOM
 from lean3d.limits import free_memory
 from lean3d.recipes.intensity import check_channels, scaled, scales
 from lean3d.recipes.load import load_run
@@ -61,7 +63,7 @@ class Segmenter:
         fill: Fill holes of each class.
         progress: Called with the share of a scan that is done.
         mirror: Axes (0 d, 1 h, 2 w) along which windows are mirrored as well; the probabilities are
-            averaged, and those of the whole scan are held in memory.
+            averaged.
         memory: Bytes to work in; a scan that takes most of them, as read and as scaled, is kept in
             files beside the mask. What is free by default.
 
@@ -113,11 +115,12 @@ class Segmenter:
         first = image[0] if isinstance(image, tuple) else image
         grid = open_scan(Path(first)).grid
         sides = self.recipe.sides_mm if grid.known else None
-        if probabilities is None and self._by_parts() and self._is_large(image):
+        by_parts = probabilities is None and self._by_parts(grid.shape)
+        if by_parts and self._is_large(image):
             return self._segment_on_disk(image, sides, outputs)
         volume = load_volume(image, spacing_mm=sides)
         frame = _without_voxels(volume)
-        if probabilities is None and self._by_parts():
+        if by_parts:
             images = self._images(volume)
             # beside the scaled scan, the one of the file would take as much memory again
             del volume
@@ -166,9 +169,14 @@ class Segmenter:
         mask = keep_largest(mask) if self.largest else mask
         return fill_holes(mask) if self.fill else mask
 
-    def _by_parts(self) -> bool:
+    def _by_parts(self, shape: Sequence[int]) -> bool:
         """Whether classes are chosen without the probabilities of the whole volume."""
-        return len(self.recipe.patch) == 3 and not self.recipe.regions and not self.mirror
+        recipe = self.recipe
+        if recipe.regions or len(recipe.patch) == 3:
+            return not recipe.regions
+        # batches of slices are quicker, where there is room for them
+        large = 4 * recipe.num_classes * math.prod(shape) > ROOM
+        return large and len(recipe.axes) == 1 and min(shape) > 1
 
     def _images(self, volume: Volume) -> list[Tensor]:
         """The volume as each run takes it; runs of one scale share it."""
@@ -180,12 +188,18 @@ class Segmenter:
         return images
 
     def _labels(self, images: list[Tensor], out: Tensor | None = None) -> Tensor:
+        patch, models = self.recipe.patch, [model for model, _ in self.members]
+        if len(patch) == 2:
+            axis = self.recipe.axes[0]
+            models = [_Slices(model, axis) for model in models]
+            patch = (*patch[:axis], 1, *patch[axis:])
         return predict_labels(
-            [model for model, _ in self.members],
+            models,
             images,
-            triple(self.recipe.window or self.recipe.patch, "window"),
+            triple(self.recipe.window or patch, "window"),
             progress=self.progress,
             out=out,
+            mirror=self.mirror,
             **self._settings(),
         )
 
@@ -202,6 +216,17 @@ class Segmenter:
     def _settings(self) -> dict[str, Any]:
         size = self.recipe.batch_size if self.batch_size is None else self.batch_size
         return dict(overlap=self.overlap, batch_size=size, device=self.device)
+
+
+class _Slices(nn.Module):
+    """A model of images as one of volumes that are a slice thick along an axis."""
+
+    def __init__(self, model: nn.Module, axis: int):
+        super().__init__()
+        self.model, self.axis = model, axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x.squeeze(2 + self.axis)).unsqueeze(2 + self.axis)
 
 
 def _member(run: str | Path) -> tuple[nn.Module, SegmentationRecipe]:
