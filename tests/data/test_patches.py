@@ -229,3 +229,37 @@ def test_turned_crops_keep_image_and_label_together():
         assert y.dtype == torch.int64
     with pytest.raises(DataError, match="equal sides"):
         PatchDataset([numbered(6, 6, 6, channels=1)], (6, 6, 4), 1, turns=True)
+
+
+def with_a_rare_class():
+    """Class 1 fills half of a volume, class 2 one voxel, class 3 one voxel of another volume."""
+    volumes = []
+    for rare in (2, 3):
+        label = torch.zeros(24, 24, 24, dtype=torch.long)
+        label[:, :12] = 1
+        label[17, 20, 3] = rare
+        volumes.append(Volume(torch.randn(1, 24, 24, 24), label, np.eye(4), f"with {rare}"))
+    return volumes
+
+
+@pytest.mark.parametrize("kind", ["patches", "slices"])
+def test_every_class_is_in_its_share_of_the_crops(kind):
+    def seen(oversample):
+        if kind == "patches":
+            crops = PatchDataset(with_a_rare_class(), (4, 4, 4), 300, oversample=oversample)
+        else:
+            crops = SliceDataset(
+                with_a_rare_class(), (0, 2), (4, 4), 300, min_foreground=0, oversample=oversample
+            )
+        return [sum(bool((label == value).any()) for _, label in crops) for value in (2, 3)]
+
+    # a third of them each, all three classes having the same share
+    assert all(70 < count < 140 for count in seen(1.0))
+    assert all(20 < count < 75 for count in seen(0.4))
+    assert all(count < 12 for count in seen(0.0))
+
+
+@pytest.mark.parametrize("odd", [dict(oversample=1.5), dict(oversample=0.3, middle=2)])
+def test_odd_oversampling_is_refused(odd):
+    with pytest.raises(DataError, match=r"oversample"):
+        PatchDataset(with_a_rare_class(), (4, 4, 4), 8, **odd)

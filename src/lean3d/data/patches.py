@@ -19,7 +19,7 @@ __all__ = ["EpochSampler", "PatchDataset", "SliceDataset", "WholeVolumes"]
 
 # a crop short of foreground is drawn again, finally around foreground; then the best is taken
 FREE_DRAWS, AIMED_DRAWS = 5, 5
-# foreground voxels stored per volume as possible centres
+# voxels stored per volume as possible centres: of the foreground, and of each class
 TARGETS = 10_000
 
 
@@ -52,15 +52,36 @@ class EpochSampler(Sampler[int]):
 
 
 class _Crops(Samples):
-    """Crops from labelled volumes, drawn again while they have too little foreground."""
+    """Crops from labelled volumes, drawn again while they have too little foreground.
 
-    def __init__(self, volumes: Sequence[Volume], per_epoch: int, seed: int, min_foreground: float):
+    With `oversample`, this share of them lies around a voxel of a class: the class is drawn first,
+    each with the same probability, then a volume that has it.
+    """
+
+    def __init__(
+        self,
+        volumes: Sequence[Volume],
+        per_epoch: int,
+        seed: int,
+        min_foreground: float,
+        oversample: float = 0.0,
+    ):
         super().__init__(per_epoch, seed)
         _check_volumes(volumes, type(self).__name__)
+        if not 0 <= oversample <= 1:
+            raise DataError(f"{type(self).__name__}: oversample is 0 to 1, got {oversample}")
         self.volumes, self.min_foreground = list(volumes), min_foreground
         self.targets = [_targets(volume) if min_foreground > 0 else None for volume in volumes]
+        self.oversample = oversample
+        # class -> the volumes that have it, each with some of its voxels
+        self.classes: dict[int, list[tuple[int, np.ndarray]]] = {}
+        for which, volume in enumerate(self.volumes if oversample else ()):
+            for value, targets in _class_targets(volume).items():
+                self.classes.setdefault(value, []).append((which, targets))
 
     def _richest(self, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        if self.classes and random.random() < self.oversample:
+            return self._of_a_class(random)
         best, most = self._any(random, aim=False)
         for draw in range(1, FREE_DRAWS + AIMED_DRAWS):
             if most >= self.min_foreground:
@@ -69,6 +90,14 @@ class _Crops(Samples):
             if share > most:
                 best, most = crop, share
         return best
+
+    def _of_a_class(self, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Return a crop with a voxel of a class that is drawn among all of them."""
+        values = sorted(self.classes)
+        known = self.classes[values[int(random.integers(len(values)))]]
+        which, targets = known[int(random.integers(len(known)))]
+        target = targets[int(random.integers(len(targets)))].tolist()
+        return self._draw(self.volumes[which], target, random)
 
     def _any(self, random: np.random.Generator, aim: bool) -> tuple[tuple[Tensor, Tensor], float]:
         """Return a crop of any volume, around foreground if asked, and its share of foreground."""
@@ -98,6 +127,7 @@ class PatchDataset(_Crops):
         middle: Take crops around the middle of a volume, moved by at most this many voxels along
             every axis; None takes them anywhere.
         turns: Rotate crops by right angles, about each axis in turn; sides must be equal.
+        oversample: Share of the crops around a voxel of a class, each class as often as any other.
 
     Shape: (C, d, h, w) float32 and (d, h, w) int64.
     """
@@ -112,13 +142,16 @@ class PatchDataset(_Crops):
         min_foreground: float = 0.0,
         middle: int | None = None,
         turns: bool = False,
+        oversample: float = 0.0,
     ):
-        super().__init__(volumes, per_epoch, seed, min_foreground)
+        super().__init__(volumes, per_epoch, seed, min_foreground, oversample)
         if len(patch) != 3 or min(patch) < 1 or not set(flips) <= {0, 1, 2}:
             raise DataError(
                 "PatchDataset takes a patch (d, h, w) of at least 1 voxel and flips among axes "
                 f"0, 1, 2, got {patch} and {flips}"
             )
+        if oversample and middle is not None:
+            raise DataError("PatchDataset takes crops around the middle, or oversamples classes")
         if turns and len(set(patch)) != 1:
             raise DataError(f"PatchDataset rotates patches of equal sides, got {patch}")
         self.patch, self.flips, self.middle, self.turns = patch, flips, middle, turns
@@ -158,6 +191,7 @@ class SliceDataset(_Crops):
         size: (h, w) of the crop; the remaining axes of (D, H, W) keep their order.
         per_epoch: Slices per epoch. Slice i is the same whenever it is asked for.
         min_foreground: Minimum share of a crop that is not class 0; else the best of ten is taken.
+        oversample: Share of the crops around a voxel of a class, each class as often as any other.
 
     Shape: (C, h, w) float32 and (h, w) int64.
     """
@@ -170,8 +204,9 @@ class SliceDataset(_Crops):
         per_epoch: int = 1000,
         seed: int = 0,
         min_foreground: float = 0.01,
+        oversample: float = 0.0,
     ):
-        super().__init__(volumes, per_epoch, seed, min_foreground)
+        super().__init__(volumes, per_epoch, seed, min_foreground, oversample)
         if not axes or not set(axes) <= {0, 1, 2} or len(size) != 2 or min(size) < 1:
             raise DataError(
                 "SliceDataset takes axes among 0, 1, 2 and a size (h, w) of at least 1 pixel, "
@@ -218,6 +253,24 @@ def _targets(volume: Volume) -> np.ndarray:
     inside = volume.label.flatten().nonzero().flatten().numpy()
     some = inside[:: max(1, len(inside) // TARGETS)]
     return np.column_stack(np.unravel_index(some, volume.label.shape))
+
+
+def _class_targets(volume: Volume) -> dict[int, np.ndarray]:
+    """Voxels of every foreground class, as `_targets` has those of all of them."""
+    assert volume.label is not None
+    label = volume.label.flatten().numpy()
+    inside = np.flatnonzero(label)
+    # by class, in the order of the voxels
+    order = inside[np.argsort(label[inside], kind="stable")]
+    values, starts = np.unique(label[order], return_index=True)
+    parts = np.split(order, starts[1:]) if len(order) else []
+    shape = volume.label.shape
+    return {
+        int(value): np.column_stack(
+            np.unravel_index(part[:: max(1, len(part) // TARGETS)], shape)
+        ).astype(np.int32)
+        for value, part in zip(values, parts, strict=True)
+    }
 
 
 def _check_volumes(volumes: Sequence[Volume], owner: str) -> None:

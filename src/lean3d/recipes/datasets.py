@@ -104,7 +104,10 @@ def _(recipe: SegmentationRecipe, stored: Stored | None = None) -> tuple[Dataset
         height, width = recipe.patch
         size = (height, width)
         return (
-            SliceDataset(train, recipe.axes, size, num[0], recipe.seed, **kept),
+            SliceDataset(
+                *(train, recipe.axes, size, num[0], recipe.seed, recipe.min_foreground),
+                oversample=recipe.oversample,
+            ),
             whole or SliceDataset(val, recipe.axes, size, num[1], recipe.seed + 1, **kept),
         )
     patch = triple(recipe.patch, "patch")
@@ -116,6 +119,7 @@ def _(recipe: SegmentationRecipe, stored: Stored | None = None) -> tuple[Dataset
             turns=recipe.turns,
             **kept,
         ),
+            oversample=recipe.oversample,
         whole or PatchDataset(val, patch, num[1], recipe.seed + 1, middle=still, **kept),
     )
 

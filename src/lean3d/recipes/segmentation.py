@@ -53,6 +53,8 @@ class SegmentationRecipe(Recipe):
         min_foreground: Minimum share of a training crop that is not background.
         loss: The loss to minimise.
         background: Count class 0 in the Dice loss.
+        oversample: Share of training crops around a voxel of a class, drawn among all classes, so
+            that rare ones are seen as often as others.
     """
 
     task: ClassVar[str] = "segmentation"
@@ -85,6 +87,7 @@ class SegmentationRecipe(Recipe):
     def input_size(self) -> tuple[int, ...]:
         return self.patch
 
+    oversample: float = 0.0
     @property
     def names(self) -> tuple[str, ...]:
         """A name for every class, background first."""
@@ -155,8 +158,13 @@ class SegmentationRecipe(Recipe):
             self.refuse("fold", f"counts the {self.folds} parts from 0 to {self.folds - 1}")
         if self.num_classes:
             _ = self.read_regions
-        if not 0 <= self.min_foreground <= 1:
-            self.refuse("min_foreground", "is a share from 0 to 1")
+        if self.deep_supervision < 0:
+            self.refuse("deep_supervision", "must be 0 or more")
+        for name in ("min_foreground", "oversample"):
+            if not 0 <= getattr(self, name) <= 1:
+                self.refuse(name, "is a share from 0 to 1")
+        if self.oversample and self.middle is not None:
+            self.refuse("oversample", "is of crops taken anywhere, and middle is given; leave one")
         super().check()
 
     def _check_scales(self) -> None:

@@ -25,4 +25,6 @@ def folder() -> SegmentationRecipe:
         flips=(),
         epochs=50,
         batch_size=2,
+        # nnU-Net: a third of the crops
+        oversample=0.33,
     )
