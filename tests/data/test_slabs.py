@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from lean3d.data import Volume
-from lean3d.data.slabs import split_slabs
+from lean3d.data.slabs import cut_slabs, split_slabs
 from lean3d.errors import DataError
 
 
@@ -36,3 +36,23 @@ def test_the_cut_is_where_the_labels_are():
 def test_refuses_what_cannot_be_cut(labelled):
     with pytest.raises(DataError, match="the only case"):
         split_slabs(a_volume((9, 1, 9), labelled))
+
+
+@pytest.mark.parametrize("num", [2, 3, 5])
+def test_many_slabs_hold_equal_shares_and_leave_gaps(num):
+    volume = a_volume((12, 90, 8), (slice(None), slice(10, 80)))
+    slabs = cut_slabs(volume, num)
+    starts = [round(slab.affine[1, 3]) for slab in slabs]
+    stops = [start + slab.label.shape[1] for start, slab in zip(starts, slabs, strict=True)]
+    assert (starts[0], stops[-1]) == (0, 90)
+    gaps = [after - before for before, after in zip(stops, starts[1:], strict=False)]
+    assert min(gaps) >= 1
+    assert sum(gaps) <= 0.05 * 70 + num
+    labelled = [int(slab.label.amax((0, 2)).sum()) for slab in slabs]
+    assert max(labelled) - min(labelled) <= 1
+    assert sum(labelled) + sum(gaps) == 70
+
+
+def test_more_slabs_than_slices_are_refused():
+    with pytest.raises(DataError, match="into 9 slabs"):
+        cut_slabs(a_volume((9, 4, 4), slice(0, 8)), 9)

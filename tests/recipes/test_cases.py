@@ -70,3 +70,34 @@ def test_a_resumed_run_keeps_its_split_when_cases_are_added(recipe, tmp_path):
 def test_a_stored_split_that_does_not_fit_is_refused(recipe, stored, words):
     with pytest.raises(RunError, match=words):
         split_cases(recipe, stored)
+
+
+@pytest.mark.parametrize("data", ["one", "mni152"])
+def test_a_single_scan_is_cut_into_slabs_that_folds_share(tmp_path, data):
+    if data == "one":
+        (tmp_path / "one").mkdir()
+        add(tmp_path / "one", "scan")
+    else:
+        pytest.importorskip("nilearn")
+    folder = dict(data=str(tmp_path / "one") if data == "one" else data, spacing_mm=(8.0,))
+    if data == "one":
+        folder["spacing_mm"] = ()
+    one = replace(get_recipe("folder"), num_classes=2, **folder)
+    names = [split_cases(replace(one, fold=fold, folds=3)).names() for fold in range(3)]
+    held_out = sorted(name for split in names for name in split["held_out"])
+    assert held_out == [f"{'scan' if data == 'one' else data}_slab{part}" for part in range(3)]
+    some = split_cases(replace(one, slabs=4, held_out=0.5))
+    assert [len(part) for part in (some.train, some.held_out)] == [2, 2]
+    assert split_cases(replace(one, slabs=4, held_out=0.5), some.names()).names() == some.names()
+    parts = [case.read(one.sides_mm) for case in (*some.train, *some.held_out)]
+    assert all(part.label.any() for part in parts)
+    # no slice is in two of them
+    places = sorted((tuple(part.affine[:3, 3]), part.image.shape) for part in parts)
+    assert len(set(places)) == 4
+
+
+def test_slabs_of_several_scans_are_refused(recipe):
+    with pytest.raises(RunError, match=r"single labelled scan and .* has 7"):
+        split_cases(replace(recipe, slabs=3))
+    with pytest.raises(RunError, match="slabs must be 2 or more"):
+        replace(recipe, slabs=1).check()

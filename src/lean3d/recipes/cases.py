@@ -11,7 +11,7 @@ from lean3d.data.folder import ImagePath
 from lean3d.data.formats.registry import split
 from lean3d.data.layouts.registry import Item, find_items
 from lean3d.data.load import Spacing, resampled
-from lean3d.data.slabs import split_slabs
+from lean3d.data.slabs import cut_slabs, split_slabs
 from lean3d.errors import RunError
 from lean3d.recipes.segmentation import SegmentationRecipe
 
@@ -26,12 +26,14 @@ class Case:
         read: Reads it, resampled to a spacing in mm if that is not None; values as in the file.
         image: Its file, or one for each channel; None for data that are not files.
         label: Its file of labels.
+        part_of: The case that it is a slab of.
     """
 
     name: str
     read: Callable[[Spacing | None], Volume]
     image: ImagePath | None = None
     label: Path | None = None
+    part_of: "Case | None" = None
 
     @property
     def filed(self) -> bool:
@@ -41,6 +43,8 @@ class Case:
     @property
     def stamp(self) -> str:
         """Names, sizes and dates of the files: another stamp, other data."""
+        if self.part_of is not None:
+            return self.part_of.stamp
         images = self.image if isinstance(self.image, tuple) else (self.image,)
         files = [path for path in (*images, self.label) if path is not None]
         # file.npz:voxel is in a file
@@ -87,15 +91,25 @@ def split_cases(
     Raises:
         RunError: there are too few cases, or one of a stored split is missing.
     """
+    slabs = recipe.slabs or (recipe.folds if recipe.fold is not None else None)
     if recipe.data == "mni152":
-        back, front = _slabs(recipe.spacing_mm)
-        return Split([back], [front])
-    if not recipe.data:
+        if slabs is None:
+            back, front = _slabs(recipe.spacing_mm)
+            return Split([back], [front])
+        cases = [_brain(recipe.spacing_mm)]
+    elif not recipe.data:
         raise RunError(f"recipe {recipe.name} needs data; pass --data with a folder of scans")
-    cases = data_cases(recipe)
-    if stored is None and recipe.fold is None and (published := _published(recipe, cases)):
-        return published
-    if len(cases) == 1 and recipe.fold is None:
+    else:
+        cases = data_cases(recipe)
+        if stored is None and recipe.fold is None and (published := _published(recipe, cases)):
+            return published
+    if recipe.slabs is not None and len(cases) > 1:
+        raise RunError(
+            f"slabs is for a single labelled scan and {recipe.data} has {len(cases)}; leave it out"
+        )
+    if len(cases) == 1 and slabs is not None:
+        cases = _many_slabs(cases[0], slabs)
+    elif len(cases) == 1:
         cases = _slabs_of(cases[0], recipe.held_out)
         return Split(*([case] for case in cases))
     if stored is not None:
@@ -181,9 +195,32 @@ def _slabs_of(case: Case, held_out: float) -> list[Case]:
         def read(spacing_mm: Spacing | None) -> Volume:
             return replace(split_slabs(case.read(spacing_mm), held_out)[part], name=name)
 
-        return Case(name, read)
+        return Case(name, read, part_of=case)
 
     return [slab(0), slab(1)]
+
+
+def _many_slabs(case: Case, num: int) -> list[Case]:
+    """Return the slabs of the only case, from its lower or back end."""
+
+    def slab(part: int) -> Case:
+        name = f"{case.name}_slab{part}"
+
+        def read(spacing_mm: Spacing | None) -> Volume:
+            return replace(cut_slabs(case.read(spacing_mm), num)[part], name=name)
+
+        return Case(name, read, part_of=case)
+
+    return [slab(part) for part in range(num)]
+
+
+def _brain(spacing_mm: Spacing | None) -> Case:
+    """Return the whole MNI152 brain."""
+
+    def read(wanted: Spacing | None) -> Volume:
+        return mni152(_one(wanted or spacing_mm or 1))
+
+    return Case("mni152", read)
 
 
 def _slabs(spacing_mm: Spacing | None) -> list[Case]:

@@ -39,6 +39,8 @@ class SegmentationRecipe(Recipe):
         held_out: Share of a folder's cases that are kept for validation.
         fold: Of cross-validation: hold out this one of `folds` equal parts of the cases instead.
         folds: Parts of a cross-validation.
+        slabs: A single labelled scan: cut it into this many slabs, from which held_out or a fold
+            choose; two by default, as many as folds with a fold.
         blocks: Volumes only: train on this many patch-sized blocks; all data by default.
         patch: Size of a training crop: d h w for volumes, h w for slices; for volumes by default of
             equal lengths along all axes.
@@ -76,6 +78,7 @@ class SegmentationRecipe(Recipe):
     axes: tuple[int, ...] = (0, 1, 2)
     flips: tuple[int, ...] = ()
     turns: bool = False
+    slabs: int | None = None
     middle: int | None = None
     window: tuple[int, ...] = ()
     augment: tuple[Change, ...] = ()
@@ -160,6 +163,8 @@ class SegmentationRecipe(Recipe):
             _ = self.read_regions
         if self.deep_supervision < 0:
             self.refuse("deep_supervision", "must be 0 or more")
+        if self.slabs is not None and self.slabs < 2:
+            self.refuse("slabs", "must be 2 or more")
         for name in ("min_foreground", "oversample"):
             if not 0 <= getattr(self, name) <= 1:
                 self.refuse(name, "is a share from 0 to 1")
