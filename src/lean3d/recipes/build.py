@@ -20,6 +20,7 @@ from lean3d.recipes.turns import ClassificationByTurns
 from lean3d.recipes.volume_classification import VolumeClassificationRecipe
 from lean3d.tasks.affinities import Affinities
 from lean3d.tasks.classification import Classification
+from lean3d.tasks.deep_supervision import DeepSupervision
 from lean3d.tasks.learner import Learner
 from lean3d.tasks.recurrence import Recurrence
 from lean3d.tasks.segmentation import Segmentation
@@ -69,6 +70,7 @@ def _(recipe: SegmentationRecipe, model: nn.Module) -> Segmentation:
         background=recipe.background,
         regions=recipe.read_regions,
         whole=partial(_whole, recipe) if recipe.whole_cases else None,
+        deep=_deep(recipe, model),
         **_learning(recipe),
     )
 
@@ -115,6 +117,15 @@ def _(recipe: VolumeClassificationRecipe, model: nn.Module) -> VolumeClassificat
         ordinal=recipe.ordinal,
         **_learning(recipe),
     )
+
+
+def _deep(recipe: SegmentationRecipe, model: nn.Module) -> DeepSupervision | None:
+    if not recipe.deep_supervision:
+        return None
+    sample = (1, recipe.in_channels, *recipe.patch)
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        return DeepSupervision(model, recipe.num_outputs, sample, recipe.deep_supervision)
 
 
 def _whole(recipe: SegmentationRecipe, model: nn.Module, image_CDHW: Tensor) -> Tensor:

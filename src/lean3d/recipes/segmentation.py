@@ -55,6 +55,12 @@ class SegmentationRecipe(Recipe):
         min_foreground: Minimum share of a training crop that is not background.
         loss: The loss to minimise.
         background: Count class 0 in the Dice loss.
+        loss: The loss to minimise.
+        background: Count class 0 in the Dice loss.
+        cache: Folder for the prepared scans, from which crops are then read: for data larger than
+            memory, and to begin at once the next time. In memory by default.
+        deep_supervision: Learn from this many coarser maps of the decoder too, each with half the
+            weight of the one before, through heads that exist in training alone.
         oversample: Share of training crops around a voxel of a class, drawn among all classes, so
             that rare ones are seen as often as others.
     """
@@ -84,6 +90,8 @@ class SegmentationRecipe(Recipe):
     augment: tuple[Change, ...] = ()
     min_foreground: float = 0.01
     loss: Literal["dice", "ce", "dice_ce"] = "dice_ce"
+    cache: str | None = None
+    deep_supervision: int = 0
     background: bool = True
 
     @property

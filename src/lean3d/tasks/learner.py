@@ -1,7 +1,7 @@
 """Base class of the tasks: a model, its optimizer and the learning rate's schedule."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import lightning.pytorch as pl
@@ -117,9 +117,13 @@ class Learner(pl.LightningModule):
         kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
         return kind(trained, self.lr, weight_decay=self.weight_decay)
 
+    def learnt(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield the parameters that the optimizer has, by their names in the model."""
+        yield from self.model.named_parameters()
+
     def _trained(self) -> list[Any]:
         """Return the parameters to train, in groups of equal rates if parts have their own."""
-        named = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
+        named = [(n, p) for n, p in self.learnt() if p.requires_grad]
         if not named:
             raise RunError(f"freeze {' '.join(self.frozen)} leaves nothing to train; freeze less")
         if not self.lr_scale:

@@ -4,7 +4,7 @@ Axes: B batch, C channels, K classes, R scored classes or regions, then D H W fo
 images; N cases.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lean3d.data import Regions
 from lean3d.errors import ShapeError
 from lean3d.metrics import confusion_counts
+from lean3d.tasks.deep_supervision import DeepSupervision
 from lean3d.tasks.learner import Learner, check_classes
 from lean3d.tasks.losses import Loss, segmentation_loss
 
@@ -37,6 +38,7 @@ class Segmentation(Learner):
         background: Count class 0 in the Dice loss.
         regions: Learn these with a sigmoid each, instead of classes with a softmax.
         whole: Predicts a whole case; validation batches are then single cases of any size.
+        deep: Heads on coarser maps of the model, which are learnt too, in training.
         learning: Optimizer, schedule and layout, as `Learner` takes them.
     """
 
@@ -52,9 +54,11 @@ class Segmentation(Learner):
         background: bool = True,
         regions: Regions | None = None,
         whole: Whole | None = None,
+        deep: DeepSupervision | None = None,
         **learning: Any,
     ):
         super().__init__(model, **learning)
+        self.deep = deep
         names = list(class_names or map(str, range(num_classes)))
         check_classes(self, num_classes, names, ", background included")
         self.num_classes, self.class_names = num_classes, names
@@ -72,9 +76,17 @@ class Segmentation(Learner):
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         x, label = batch
-        loss = self.loss(self._logits(x, label), label)
+        loss = self.deep_loss(x, label)
         self.log("train_loss", loss, prog_bar=True, on_epoch=True, on_step=False, batch_size=len(x))
         return loss
+
+    def deep_loss(self, x: Tensor, label: Tensor) -> Tensor:
+        """Return the loss of a batch, with that of coarser maps if they are learnt too."""
+        if self.deep is None:
+            return self.loss(self._logits(x, label), label)
+        with self.deep.watching(self.model) as coarser:
+            logits = self._logits(x, label)
+        return self.deep.loss(self.loss, [logits, *coarser], label)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         x, label = batch
@@ -98,6 +110,11 @@ class Segmentation(Learner):
         for name, dice in zip(self.scored_names, dice_NR.nanmean(0), strict=True):
             self.log(f"val_dice_{name}", dice)
         self.log("val_dice", dice_NR.nanmean(1).nanmean(), prog_bar=True)
+
+    def learnt(self) -> Iterator[tuple[str, nn.Parameter]]:
+        yield from super().learnt()
+        if self.deep is not None:
+            yield from self.deep.named_parameters(prefix="deep")
 
     def _overlap(self, logits: Tensor, label: Tensor) -> Tensor:
         """Return twice the voxels in both maps, and the sum of those in each, (2, R)."""
