@@ -4,11 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import singledispatch
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch.utils.data import DataLoader, Dataset
 
 from lean3d.data import (
@@ -37,8 +35,8 @@ from lean3d.recipes.class_cases import sample_of, split_classes
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.clips import clips
 from lean3d.recipes.features import feature_clips
-from lean3d.recipes.intensity import scaled
 from lean3d.recipes.microscopy import em_volumes, scale_em, split_sections
+from lean3d.recipes.prepared import prepared
 from lean3d.recipes.recurrence import RecurrenceRecipe
 from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.recipes.volume_classification import VolumeClassificationRecipe
@@ -96,7 +94,7 @@ def datasets(recipe: Recipe, stored: Stored | None = None) -> tuple[Dataset, Dat
 def _(recipe: SegmentationRecipe, stored: Stored | None = None) -> tuple[Dataset, Dataset]:
     if recipe.data in SHAPES:
         return _shapes(recipe)
-    train, val = ([_small(v) for v in part] for part in volumes(recipe, stored))
+    train, val = volumes(recipe, stored)
     num = recipe.train_samples, recipe.val_samples
     kept: dict[str, Any] = dict(min_foreground=recipe.min_foreground)
     whole = WholeVolumes(val) if recipe.whole_cases else None
@@ -114,12 +112,16 @@ def _(recipe: SegmentationRecipe, stored: Stored | None = None) -> tuple[Dataset
     still = None if recipe.middle is None else 0
     return (
         PatchDataset(
-            *(train, patch, num[0], recipe.seed, recipe.flips),
+            train,
+            patch,
+            num[0],
+            seed=recipe.seed,
+            flips=recipe.flips,
             middle=recipe.middle,
             turns=recipe.turns,
+            oversample=recipe.oversample,
             **kept,
         ),
-            oversample=recipe.oversample,
         whole or PatchDataset(val, patch, num[1], recipe.seed + 1, middle=still, **kept),
     )
 
@@ -173,15 +175,12 @@ def _(recipe: RecurrenceRecipe, stored: Stored | None = None) -> tuple[Dataset, 
 def volumes(
     recipe: SegmentationRecipe, stored: Stored | None = None
 ) -> tuple[list[Volume], list[Volume]]:
-    """Normalised volumes to train on, and held-out ones."""
+    """Normalised volumes to train on, and held-out ones, with labels as bytes."""
     if recipe.data in SHAPES:
         raise RunError(f"recipe {recipe.name} draws {recipe.data}; it has no volumes")
     split = split_cases(recipe, stored)
-    train, held_out = (
-        [case.read(recipe.sides_mm) for case in part] for part in (split.train, split.held_out)
-    )
-    _check_channels(recipe, train[0])
-    train, held_out = ([scaled(recipe, v) for v in part] for part in (train, held_out))
+    train = prepared(recipe, split.train, len(split.held_out))
+    held_out = prepared(recipe, split.held_out)
     if recipe.blocks is not None:
         size = triple(recipe.patch, "patch")
         train = [b for v in train for b in cut_blocks(v, size, recipe.blocks, recipe.seed)]
@@ -206,11 +205,6 @@ def generated_cases(recipe: SegmentationRecipe) -> list[Case] | None:
     return [case(index) for index in range(recipe.val_samples)]
 
 
-def _small(volume: Volume) -> Volume:
-    """Hold labels as bytes: there are at most 256 classes."""
-    return replace(volume, label=None if volume.label is None else volume.label.to(torch.uint8))
-
-
 def _shapes(recipe: SegmentationRecipe) -> tuple[Dataset, Dataset]:
     kind, dims, num_classes = SHAPES[recipe.data]
     drawn = (SIZE,) * dims, num_classes, 1
@@ -221,12 +215,3 @@ def _shapes(recipe: SegmentationRecipe) -> tuple[Dataset, Dataset]:
         )
     train, val = recipe.train_samples, recipe.val_samples
     return kind(train, recipe.seed), kind(val, recipe.seed + 1)
-
-
-def _check_channels(recipe: SegmentationRecipe, volume: Volume) -> None:
-    found = volume.image.shape[0]
-    if found != recipe.in_channels:
-        raise RunError(
-            f"the images of {Path(recipe.data).name} have {found} channels and the recipe "
-            f"{recipe.in_channels}; pass --in-channels {found}"
-        )

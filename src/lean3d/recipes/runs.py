@@ -27,7 +27,7 @@ from lean3d.train.provenance import other_machine, provenance
 __all__ = ["load_run", "run"]
 
 # fields that may differ from the run's own recipe when it is resumed
-FREE = ("epochs", "patience", "workers", "data")
+FREE = ("epochs", "patience", "workers", "data", "cache")
 
 
 def run(

@@ -53,16 +53,14 @@ class SegmentationRecipe(Recipe):
         augment: Changes of training crops, presets and single ones: light, nnunet, rotate, scale,
             elastic, mirror, noise, blur, brightness, contrast, low_resolution, gamma.
         min_foreground: Minimum share of a training crop that is not background.
-        loss: The loss to minimise.
-        background: Count class 0 in the Dice loss.
+        oversample: Share of training crops around a voxel of a class, drawn among all classes, so
+            that rare ones are seen as often as others.
         loss: The loss to minimise.
         background: Count class 0 in the Dice loss.
         cache: Folder for the prepared scans, from which crops are then read: for data larger than
             memory, and to begin at once the next time. In memory by default.
         deep_supervision: Learn from this many coarser maps of the decoder too, each with half the
             weight of the one before, through heads that exist in training alone.
-        oversample: Share of training crops around a voxel of a class, drawn among all classes, so
-            that rare ones are seen as often as others.
     """
 
     task: ClassVar[str] = "segmentation"
@@ -80,25 +78,25 @@ class SegmentationRecipe(Recipe):
     held_out: float = 0.2
     fold: int | None = None
     folds: int = 5
+    slabs: int | None = None
     blocks: int | None = None
     axes: tuple[int, ...] = (0, 1, 2)
     flips: tuple[int, ...] = ()
     turns: bool = False
-    slabs: int | None = None
     middle: int | None = None
     window: tuple[int, ...] = ()
     augment: tuple[Change, ...] = ()
     min_foreground: float = 0.01
+    oversample: float = 0.0
     loss: Literal["dice", "ce", "dice_ce"] = "dice_ce"
+    background: bool = True
     cache: str | None = None
     deep_supervision: int = 0
-    background: bool = True
 
     @property
     def input_size(self) -> tuple[int, ...]:
         return self.patch
 
-    oversample: float = 0.0
     @property
     def names(self) -> tuple[str, ...]:
         """A name for every class, background first."""
@@ -165,14 +163,14 @@ class SegmentationRecipe(Recipe):
         self._check_scales()
         if self.folds < 2:
             self.refuse("folds", "must be 2 or more")
+        if self.slabs is not None and self.slabs < 2:
+            self.refuse("slabs", "must be 2 or more")
         if self.fold is not None and not 0 <= self.fold < self.folds:
             self.refuse("fold", f"counts the {self.folds} parts from 0 to {self.folds - 1}")
         if self.num_classes:
             _ = self.read_regions
         if self.deep_supervision < 0:
             self.refuse("deep_supervision", "must be 0 or more")
-        if self.slabs is not None and self.slabs < 2:
-            self.refuse("slabs", "must be 2 or more")
         for name in ("min_foreground", "oversample"):
             if not 0 <= getattr(self, name) <= 1:
                 self.refuse(name, "is a share from 0 to 1")

@@ -117,7 +117,8 @@ def _public(record: dict[str, Any]) -> dict[str, Any]:
     named: dict[str, Any] = {
         k: Path(recipe[k]).name for k in ("data", "start_from") if recipe.get(k)
     }
-    start: dict[str, Any] = dict.fromkeys(("weights", "weights_part", "format"))
+    places = "weights", "weights_part", "format", "cache"
+    start: dict[str, Any] = dict.fromkeys(name for name in places if name in recipe)
     return {"recipe": recipe | named | start, **kept}
 
 
