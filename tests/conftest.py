@@ -1,6 +1,16 @@
 """Small tensors on shared cores: one thread each is faster and steadier than two that wait."""
 
 import os
+import sys
+
+import pytest
 
 # before torch is imported, and inherited by the processes that tests start
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def _compiled_anew():
+    """Forget what other tests compiled: torch compiles a function only so often in a process."""
+    if "torch._dynamo" in sys.modules:
+        sys.modules["torch._dynamo"].reset()

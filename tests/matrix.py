@@ -30,8 +30,8 @@ MATRIX = [
     ("3.13", pinned("torch"), pinned("numpy")),
 ]
 TESTS = "tests/ops tests/conversion tests/streaming tests/models tests/cost tests/test_shape.py"
-# torch's own test inputs need the second
-TOOLS = ("pytest", "expecttest")
+# torch's own test inputs need the last two
+TOOLS = ("pytest", "expecttest", "hypothesis")
 # of those, what compares with the zoos or runs ONNX
 MORE = "tests/conversion/test_mutations.py tests/streaming/test_export_step.py"
 

@@ -20,8 +20,11 @@ Triple = tuple[int, int, int]
 
 def triple(value: Any, name: str = "value") -> Triple:
     """Repeat an int as (depth, height, width); return a sequence of three as a tuple."""
+    # fast path: torch.nn calls it at every call
+    if type(value) is int:
+        return (value, value, value)
     if type(value) is tuple and [type(item) for item in value] == [int] * 3:
-        return value  # fast path: torch.nn calls it with a tuple at every call
+        return value
     items = tuple(value) if isinstance(value, Sequence) else (value,) * 3
     if not fits(items, Triple):
         got = shortened(value)

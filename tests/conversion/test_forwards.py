@@ -11,6 +11,10 @@ from torch import nn
 
 from lean3d.conversion import ACS, Inflate, MeanACS, Planar, SoftACS, convert
 from lean3d.errors import ShapeError
+from lean3d.ops.recorded import COMPILES
+
+# before torch 2.8 dynamo does not follow the state that merged forwards run in
+needs_dynamo = pytest.mark.skipif(not COMPILES, reason="this torch cannot compile merged forwards")
 
 
 class Speaks2D(nn.Module):
@@ -401,6 +405,7 @@ def test_an_inflated_kernel_of_a_subclass_is_a_3d_parameter():
     assert deep[0].weight.shape == (4, 3, 3, 3, 3)
 
 
+@needs_dynamo
 @pytest.mark.parametrize("mode", ["eager", "aot_eager"])
 def test_folded_models_compile(mode):
     deep, x = convert(Gated(), ACS()).eval(), torch.randn(2, 3, 6, 8, 10)
@@ -409,6 +414,7 @@ def test_folded_models_compile(mode):
     torch.testing.assert_close(compiled(x), deep(x))
 
 
+@needs_dynamo
 def test_folded_models_export():
     deep, x = convert(Gated(), ACS()).eval(), torch.randn(2, 3, 6, 8, 10)
     program = torch.export.export(deep, (x,))
@@ -428,6 +434,7 @@ class Skip(nn.Module):
         return self.b(torch.cat([F.interpolate(small, scale_factor=2.0), y], 1)) + y[:, :2]
 
 
+@needs_dynamo
 def test_folded_models_export_with_sizes_that_vary():
     deep, dim = convert(Skip().eval(), ACS()), torch.export.Dim
     sizes = {0: dim("b", min=2, max=8)}

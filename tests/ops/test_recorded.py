@@ -7,7 +7,7 @@ from torch import nn
 from torch._dynamo.testing import CompileCounter
 from torch.export import Dim
 
-from lean3d.ops.recorded import holds, is_plain
+from lean3d.ops.recorded import COMPILES, holds, is_plain
 
 every_operator = pytest.mark.parametrize("variant", [*VARIANTS, *TRANSPOSED])
 # torch's own remarks
@@ -140,7 +140,7 @@ def test_a_comparison_of_sizes_holds_only_where_it_does_for_all_sizes():
     x = torch.zeros(1, 4, 3, 5, 6)
     assert Asks()(x).max() == 3
     fixed = torch.export.export(Asks(), (x,)).module()
-    assert fixed(x).max() == 1
+    assert fixed(x).max() == (1 if COMPILES else 0)
     free = torch.export.export(Asks(), (x,), dynamic_shapes=(SIZES,)).module()
     assert free(x).max() == 0
     assert torch.jit.trace(Asks(), x, check_trace=False)(x).max() == 0

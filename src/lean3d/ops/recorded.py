@@ -11,13 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.torch_version import TorchVersion
 
 __all__ = ["holds", "is_plain", "is_transformed"]
+
+# older ones cannot compile a call of `statically_known_true`
+COMPILES = TorchVersion(torch.__version__) >= "2.8"
 
 
 def holds(condition: Any) -> bool:
     """Whether a comparison of sizes is true of every input the call will be run on."""
-    if torch.jit.is_tracing():
+    if torch.jit.is_tracing() or (torch.compiler.is_dynamo_compiling() and not COMPILES):
         return False
     if torch.compiler.is_compiling() or isinstance(condition, torch.SymBool):
         # takes a quarter of a second to import, which eager calls can avoid

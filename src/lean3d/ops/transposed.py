@@ -105,7 +105,7 @@ class ACSConvTranspose3d(PlaneConvTranspose3d):
         inputs, outputs = self.in_channels // self.groups, self.out_channels // self.groups
         parts = []
         while start < stop:
-            group, first = divmod(start, outputs)
+            group, first = start // outputs, start % outputs
             whole = (stop - start) // outputs if first == 0 else 0
             count, last = (whole, outputs) if whole else (1, min(first + stop - start, outputs))
             rows = slice(group * inputs, (group + count) * inputs)
