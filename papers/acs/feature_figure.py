@@ -8,8 +8,8 @@ from torch import Tensor
 
 from lean3d.report.drawing import color, new_figure, plain_axes, save_figure
 from papers.acs.feature_auc import feature_mauc
-from papers.acs.shape_results import Results
 from papers.acs.shape_unet import ShapeUNet, last_features
+from papers.results import Results
 
 __all__ = ["draw_bars", "draw_features"]
 

@@ -19,8 +19,8 @@ from lean3d.files import write_between
 from papers.acs.feature_auc import feature_mauc
 from papers.acs.feature_figure import draw_features
 from papers.acs.flat_shapes import Flat
-from papers.acs.shape_results import Results, spread
 from papers.acs.shape_unet import ShapeUNet, last_features, solid_unet, transfer
+from papers.results import Results, spread
 from papers.text import table
 
 __all__ = ["FEATURES", "Scale", "built", "main", "measure", "section"]

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from lean3d.data import Shapes2D
-from papers.acs.shape_training import score, train
+from lean3d.lock import held
+from papers.acs.shape_training import score, train_flat
 from papers.acs.shape_unet import ShapeUNet, flat_unet
+from papers.trained import Kept
 
 __all__ = ["Flat"]
 
@@ -28,17 +30,24 @@ class Flat:
     images: int
     epochs: int
     out: Path
+    device: str = "cpu"
 
     def trained(self, seed: int) -> tuple[ShapeUNet, dict[str, Any]]:
-        """The network after its training, which happens once, and the metrics of every epoch."""
+        """The network after its training, which happens once, and the metrics of every epoch.
+
+        Processes side by side wait for the one that trains it.
+        """
         model = flat_unet(self.widths, seed)
         samples, val = self._shapes(seed, 0, self.images), self._shapes(seed, 1, VAL)
-        return model, train(model, samples, val, self.out / f"2d_{seed}", seed, self.epochs)
+        more: dict[str, Any] = dict(seed=seed, epochs=self.epochs, device=self.device)
+        folder = self.out / f"2d_{seed}"
+        with held(folder, wait=True):
+            return model, train_flat(model, samples, val, folder, **more)
 
     def score(self, seed: int) -> dict[str, Any]:
         """Its Dice on other images."""
         tests = self._shapes(seed, 2, TESTS)
-        return score(self.trained(seed)[0], tests, tests.names)
+        return score(self.trained(seed)[0], tests, tests.names, self.device)
 
-    def _shapes(self, seed: int, part: int, num: int) -> Shapes2D:
-        return Shapes2D(num, 3 * seed + part, size=self.size)
+    def _shapes(self, seed: int, part: int, num: int) -> Kept:
+        return Kept(Shapes2D(num, 3 * seed + part, size=self.size))

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from lean3d.report.drawing import color, new_figure, plain_axes, save_figure
 from papers.acs.feature_figure import draw_bars
-from papers.acs.shape_results import Results
 from papers.acs.shape_text import PAPER
+from papers.results import Results
 
 __all__ = ["draw_shapes"]
 
 
-def draw_shapes(results: Results, names: tuple[str, ...], path: Path) -> None:
+def draw_shapes(results: Results, path: Path, names: tuple[str, ...]) -> None:
     """A line a seed, coloured by network."""
     figure = new_figure(11, 4)
     figure.set_layout_engine("constrained")

@@ -1,6 +1,6 @@
 """The section of README about training on solids, from the results alone."""
 
-from papers.acs.shape_results import Results, spread
+from papers.results import Results, spread
 from papers.text import table
 
 __all__ = ["DIFFERENCES", "PAPER", "differences", "section"]

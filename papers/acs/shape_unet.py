@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lean3d.data import SHAPES_2D, SHAPES_3D
 from lean3d.models.unet import UNet
 from lean3d.ops import ACSConv3d, PlanarConv3d
+from papers.trained import seeded
 
 __all__ = ["FORMS", "ShapeUNet", "flat_unet", "last_features", "solid_unet", "transfer"]
 
@@ -49,8 +50,7 @@ def solid_unet(
 
 
 def _seeded(seed: int, *sizes: Any, **options: Any) -> ShapeUNet:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed):
         return ShapeUNet(*sizes, **options)
 
 

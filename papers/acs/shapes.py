@@ -1,32 +1,33 @@
 """Claims 2 and 3, training on solids: `python -m papers.acs.shapes [--seeds 0 1 2]`.
 
 Paper: Yang et al., Reinventing 2D Convolutions for 3D Images (ACS), arXiv:1911.10477, Tables 3, 7
-The paper's shapes, its noise, its loss, its rate and its batches, on a smaller scale that a CPU
-trains: 24 voxels a side instead of 48, half the width. Goes on with what `runs/acs_shapes` and
-shapes.json hold, and writes the table and the figure from all there is; `--seeds` alone, without
-one, trains nothing. `--paper` does the same at the paper's own size, into shapes_paper.json, for
-those who have a GPU.
+With `--paper --device cuda` at the paper's own settings: volumes of 48 voxels cubed, 50 epochs at
+one rate, in single precision; a network and seed takes minutes of a GPU. Without, on a smaller
+scale that a CPU trains: 24 voxels a side, half the width, until the curve is flat.
+
+Goes on with what its run folders and its results file hold, and writes the table and the figure.
+Processes side by side get `--pieces DIR` and a part of the work each (`--seeds`, `--networks`);
+`--pieces DIR --collect` then writes the results file, the table and the figure from all pieces.
 """
 
-import argparse
-import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lean3d.data import Shapes3D
-from lean3d.files import write_between
 from papers.acs.flat_shapes import Flat
 from papers.acs.shape_figure import draw_shapes
-from papers.acs.shape_results import Results
 from papers.acs.shape_text import section
-from papers.acs.shape_training import RISE, SLOWER, STOP, score, until_flat
+from papers.acs.shape_training import RISE, SLOWER, STOP, fixed, score, until_flat
 from papers.acs.shape_unet import solid_unet, transfer
+from papers.command import Work, carry_out, flags
+from papers.trained import Kept
 
-__all__ = ["PAPER", "VARIANTS", "Scale", "main", "measure"]
+__all__ = ["FLAT", "PAPER", "TINY", "VARIANTS", "Scale", "main", "work"]
 
-HERE, RUNS = Path(__file__).parent, Path("runs") / "acs_shapes"
+HERE = Path(__file__).parent
+FLAT = "2D"
 WHOLE, ENCODER = ("encoder", "decoder"), ("encoder",)
 # form, and what it has of the 2D weights
 VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -45,7 +46,8 @@ class Scale:
 
     Args:
         size: Pixels or voxels along a side.
-        most: Epochs in 3D after which training ends in any case.
+        most: Epochs in 3D; without `fixed` training may end before.
+        fixed: Train as the paper does, all epochs at one rate and in single precision.
     """
 
     size: int = 24
@@ -56,43 +58,53 @@ class Scale:
     val: int = 40
     tests: int = 100
     most: int = 150
+    fixed: bool = False
 
-    def flat(self, out: Path) -> Flat:
-        return Flat(self.size, self.widths, self.images, self.image_epochs, out)
+    def flat(self, out: Path, device: str = "cpu") -> Flat:
+        return Flat(self.size, self.widths, self.images, self.image_epochs, out, device)
 
     def settings(self) -> dict[str, Any]:
-        return asdict(self) | {"rise": RISE, "slower": SLOWER, "stop": STOP}
+        return asdict(self) | ({} if self.fixed else {"rise": RISE, "slower": SLOWER, "stop": STOP})
 
 
-PAPER = Scale(size=48, widths=(64, 128), image_epochs=3)
+PAPER = Scale(size=48, widths=(64, 128), image_epochs=3, most=50, fixed=True)
+TINY = Scale(16, (4, 8), images=64, image_epochs=1, volumes=8, val=4, tests=4, most=2)
 
 
-def measure(scale: Scale, results: Results, out: Path, seed: int) -> None:
-    """Whatever is missing of one seed."""
-    results.get("2D", seed, partial(_flat, scale, seed, out))
-    for name in VARIANTS:
-        print(f"seed {seed}: {name}", file=sys.stderr, flush=True)
-        results.get(name, seed, partial(_one, name, scale, seed, out))
+def work(scale: Scale, stem: str) -> Work:
+    """What the command measures."""
+
+    def measure(name: str, seed: int, runs: Path, device: str) -> dict[str, Any]:
+        one = _flat if name == FLAT else partial(_one, name)
+        return one(scale, seed, runs, device)
+
+    names = (FLAT, *VARIANTS)
+    draw = partial(draw_shapes, names=tuple(VARIANTS))
+    return Work(stem, scale.settings(), names, measure, section, draw)
 
 
-def _flat(scale: Scale, seed: int, out: Path) -> dict[str, Any]:
-    flat = scale.flat(out)
+def _flat(scale: Scale, seed: int, out: Path, device: str) -> dict[str, Any]:
+    flat = scale.flat(out, device)
     return flat.score(seed) | _took(flat.trained(seed)[1])
 
 
-def _one(name: str, scale: Scale, seed: int, out: Path) -> dict[str, Any]:
+def _one(name: str, scale: Scale, seed: int, out: Path, device: str) -> dict[str, Any]:
     form, parts = VARIANTS[name]
     model = solid_unet(form, scale.widths, seed)
     if parts:
-        transfer(scale.flat(out).trained(seed)[0].state_dict(), model, parts)
+        transfer(scale.flat(out, device).trained(seed)[0].state_dict(), model, parts)
     samples, val, tests = (
-        Shapes3D(num, 3 * seed + part, size=scale.size)
+        Kept(Shapes3D(num, 3 * seed + part, size=scale.size))
         for part, num in enumerate((scale.volumes, scale.val, scale.tests))
     )
     folder = out / f"{name.replace('.', '').replace(' ', '_').lower()}_{seed}"
-    found = until_flat(model, samples, val, folder, seed, scale.most)
-    flat = len(found["epochs"]) < scale.most
-    return score(model, tests, tests.names) | {"flat": flat} | _took(found)
+    more: dict[str, Any] = dict(seed=seed, device=device)
+    if scale.fixed:
+        found = fixed(model, samples, val, folder, epochs=scale.most, **more)
+    else:
+        found = until_flat(model, samples, val, folder, most=scale.most, **more)
+    flat = scale.fixed or len(found["epochs"]) < scale.most
+    return score(model, tests, tests.names, device) | {"flat": flat} | _took(found)
 
 
 def _took(found: dict[str, Any]) -> dict[str, Any]:
@@ -101,25 +113,19 @@ def _took(found: dict[str, Any]) -> dict[str, Any]:
         "epochs": len(rows),
         "best epoch": found["best_epoch"],
         "seconds": round(sum(row["seconds"] for row in rows)),
+        "peak_mib": max(row["peak_memory_mib"] for row in rows),
         "curve": [round(row["val_dice"] or 0, 4) for row in rows],
         "train_loss": [round(row["train_loss"], 4) for row in rows],
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m papers.acs.shapes")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--paper", action="store_true", help="the paper's own size")
+    parser = flags("papers.acs.shapes", str(__doc__))
+    parser.add_argument("--paper", action="store_true", help="the paper's own settings")
     asked = parser.parse_args()
-    scale, name = (PAPER, "shapes_paper") if asked.paper else (Scale(), "shapes")
-    results = Results(HERE / f"{name}.json", scale.settings())
-    for seed in asked.seeds:
-        measure(scale, results, RUNS.with_name(f"acs_{name}"), seed)
-    if not results.entries:
-        parser.error(f"{name}.json has no results of these settings yet; pass --seeds 0")
-    draw_shapes(results, tuple(VARIANTS), HERE / name)
-    write_between(HERE / "README.md", name, section(results))
-    print(section(results))
+    scale, stem = (PAPER, "shapes_paper") if asked.paper else (Scale(), "shapes")
+    scale = replace(TINY, fixed=asked.paper) if asked.tiny else scale
+    carry_out(work(scale, stem), asked, parser, HERE)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import torch
 from lean3d.data import Shapes3D
 from papers.acs import features
 from papers.acs.feature_figure import draw_features
-from papers.acs.shape_results import Results
+from papers.results import Results
 
 TINY = features.Scale(16, (4, 8), images=64, epochs=1, tests=2)
 

@@ -1,4 +1,4 @@
-import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,13 +7,17 @@ from lean3d import ACS, convert
 from lean3d.data import Shapes2D, Shapes3D
 from papers.acs import shape_training
 from papers.acs.shape_figure import draw_shapes
-from papers.acs.shape_results import Results, spread
 from papers.acs.shape_text import differences, section
 from papers.acs.shape_training import score, until_flat
 from papers.acs.shape_unet import flat_unet, last_features, solid_unet, transfer
-from papers.acs.shapes import VARIANTS, Scale, measure
+from papers.acs.shapes import FLAT, TINY, VARIANTS, work
+from papers.results import Results
 
-TINY = Scale(16, (4, 8), images=64, image_epochs=1, volumes=8, val=4, tests=4, most=2)
+
+def measure(results, runs, scale=TINY):
+    tiny = work(scale, "shapes")
+    for name in tiny.names:
+        results.get(name, 0, lambda name=name: tiny.measure(name, 0, runs, "cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -21,14 +25,14 @@ def found(tmp_path_factory):
     """One seed of everything, by networks that have hardly begun to learn."""
     out = tmp_path_factory.mktemp("shapes")
     results = Results(out / "shapes.json", TINY.settings())
-    measure(TINY, results, out / "runs", 0)
+    measure(results, out / "runs")
     return out, results
 
 
 @pytest.mark.slow
 def test_every_variant_has_its_scores_and_its_curve(found):
     _, results = found
-    assert [entry["name"] for entry in results.entries] == ["2D", *VARIANTS]
+    assert [entry["name"] for entry in results.entries] == [FLAT, *VARIANTS]
     for entry in results.entries[1:]:
         assert 0 <= entry["iou"] <= entry["dice"] <= 1
         assert len(entry["curve"]) == entry["epochs"] == TINY.most
@@ -40,19 +44,10 @@ def test_every_variant_has_its_scores_and_its_curve(found):
 def test_a_second_call_trains_nothing_again_and_other_settings_start_over(found):
     out, _ = found
     before = (out / "shapes.json").read_text()
-    measure(TINY, Results(out / "shapes.json", TINY.settings()), out / "none", 0)
+    measure(Results(out / "shapes.json", TINY.settings()), out / "none")
     assert (out / "shapes.json").read_text() == before
     assert not (out / "none").exists()
     assert not Results(out / "shapes.json", {"size": 1}).entries
-
-
-def test_a_result_is_on_disk_as_soon_as_it_is_measured(tmp_path):
-    results = Results(tmp_path / "a.json", {"n": 1})
-    results.get("x", 0, lambda: {"dice": 0.5})
-    assert json.loads((tmp_path / "a.json").read_text())["entries"][0]["dice"] == 0.5
-    with pytest.raises(KeyboardInterrupt):
-        results.get("x", 1, lambda: (_ for _ in ()).throw(KeyboardInterrupt))
-    assert Results(tmp_path / "a.json", {"n": 1}).values("x", "dice") == [0.5]
 
 
 def test_transferred_weights_are_those_that_convert_gives():
@@ -81,12 +76,24 @@ def test_the_last_features_are_what_the_head_reads():
 
 
 @pytest.mark.slow
+def test_the_papers_training_has_one_rate_and_all_its_epochs(tmp_path):
+    scale = replace(TINY, fixed=True)
+    found = work(scale, "shapes_paper").measure("3D r.", 0, tmp_path, "cpu")
+    assert found["epochs"] == scale.most
+    assert found["flat"]
+    state = torch.load(tmp_path / "3d_r_0" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["optimizer_states"][0]["param_groups"][0]["lr"] == 1e-3
+    assert "rise" not in scale.settings()
+
+
+@pytest.mark.slow
 def test_training_ends_when_the_curve_is_flat_and_lowers_its_rate_before(tmp_path, monkeypatch):
     monkeypatch.setattr(shape_training, "SLOWER", 1)
     monkeypatch.setattr(shape_training, "STOP", 3)
     monkeypatch.setattr(shape_training, "RISE", 2.0)  # nothing rises by so much
     model = solid_unet("3D", (4, 8), 0)
-    rows = until_flat(model, Shapes3D(4, 0, size=16), Shapes3D(2, 1, size=16), tmp_path, 0, 20)
+    shapes = Shapes3D(4, 0, size=16), Shapes3D(2, 1, size=16)
+    rows = until_flat(model, *shapes, tmp_path, seed=0, most=20)
     assert len(rows["epochs"]) == 4
     state = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert state["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(1e-4)
@@ -117,14 +124,6 @@ def test_a_network_that_says_nothing_scores_nothing():
     assert found["dice"] == found["iou"] == 0
 
 
-def test_the_spread_says_how_many_seeds_it_is_of():
-    assert spread([]) == "not run yet"
-    assert spread([0.5]) == "50.0 (1 of 3 seeds)"
-    assert spread([0.5, 0.52]) == "51.0 ± 1.4 (2 of 3 seeds)"
-    assert spread([0.5, 0.51, 0.52]) == "51.0 ± 1.0"
-    assert spread([0.1, 0.1, 0.1], digits=2, sign="+") == "+10.00 ± 0.00"
-
-
 def test_differences_are_taken_within_a_seed(tmp_path):
     results = Results(tmp_path / "a.json", {})
     for seed, (first, second) in enumerate([(0.9, 0.8), (0.5, 0.6)]):
@@ -142,5 +141,5 @@ def test_the_table_and_the_figure_say_what_is_there(found, tmp_path):
     assert "| ACS p. | 95.4 |" in text
     assert "Not flat at their last epoch: 2.5D r. (seed 0)" in text
     assert "| ACS p. - ACS r. | +0.7 |" in text
-    draw_shapes(results, tuple(VARIANTS), tmp_path / "shapes")
+    draw_shapes(results, tmp_path / "shapes", tuple(VARIANTS))
     assert (tmp_path / "shapes.png").stat().st_size > 10_000

@@ -1,0 +1,89 @@
+"""What the commands of the measured claims have in common: their flags, pieces and results."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lean3d.files import write_between
+from papers.results import Results
+from papers.trained import DEVICES, prepare
+
+__all__ = ["Work", "carry_out", "flags"]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Networks that are trained from several seeds and compared.
+
+    Args:
+        stem: Name of the results file, of the figure, and of the section in the README.
+        settings: What all results have in common.
+        measure: Results of a network, from its name, seed, folder of runs and device.
+        section: The text for the README.
+        draw: Draws the figure at a path without suffix.
+    """
+
+    stem: str
+    settings: dict[str, Any]
+    names: Sequence[str]
+    measure: Callable[[str, int, Path, str], dict[str, Any]]
+    section: Callable[[Results], str]
+    draw: Callable[[Results, Path], None]
+
+
+def flags(prog: str, about: str) -> argparse.ArgumentParser:
+    """A parser with the flags that `carry_out` reads, and --tiny."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {prog}",
+        description=about,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--networks", nargs="*", help="a part of them, by their names in the table")
+    parser.add_argument("--device", choices=DEVICES, default="cpu")
+    parser.add_argument("--tf32", action="store_true", help="round products on a GPU to 10 bits")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where run folders lie")
+    parser.add_argument("--pieces", type=Path, help="write a file an entry into this folder")
+    parser.add_argument("--collect", action="store_true", help="train nothing, read the pieces")
+    parser.add_argument("--tiny", action="store_true", help="a trial of seconds, with --pieces")
+    return parser
+
+
+def carry_out(
+    work: Work, asked: argparse.Namespace, parser: argparse.ArgumentParser, home: Path
+) -> None:
+    """Measure what is asked and missing; write the results, the figure and the section.
+
+    With --pieces only pieces are written, until --collect.
+    """
+    names = work.names if asked.networks is None else asked.networks
+    if unknown := [name for name in names if name not in work.names]:
+        parser.error(f"no network {unknown[0]!r}; there are {', '.join(work.names)}")
+    if asked.pieces is None and (asked.collect or asked.tiny):
+        parser.error("--collect and --tiny need --pieces with a folder")
+    home = asked.pieces / "tiny" if asked.tiny else home
+    settings = work.settings | ({"tf32": True} if asked.tf32 else {})
+    pieces = asked.pieces and asked.pieces / work.stem
+    results = Results(home / f"{work.stem}.json", settings, pieces)
+    runs = asked.runs / work.stem
+    if not asked.collect:
+        prepare(asked.device, asked.tf32)
+        for seed in asked.seeds:
+            for name in names:
+                print(f"{work.stem}, seed {seed}: {name}", file=sys.stderr, flush=True)
+                results.get(name, seed, partial(work.measure, name, seed, runs, asked.device))
+        if pieces is not None:
+            return
+    if not results.entries:
+        parser.error(f"there are no results of these settings in {results.path} or the pieces yet")
+    results.entries.sort(key=lambda entry: (entry["seed"], work.names.index(entry["name"])))
+    results.collect()
+    text = work.section(results)
+    work.draw(results, home / work.stem)
+    if not asked.tiny:
+        write_between(home / "README.md", work.stem, text)
+    print(text)
