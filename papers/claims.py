@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from papers.pmscn.overfitting_text import level, rise
+
 __all__ = ["CLAIMS", "Claim", "Finding", "part"]
 
 HERE = Path(__file__).parent
 SEEDS = 3
 # a point or two of Dice is nothing between two networks that are said to be equal
 EQUAL = 0.02
+# a validation loss that has risen by so much since its lowest, in percent, has turned
+TURN = 5
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,41 @@ def _causal(found: dict[str, Any]) -> Finding:
     )
 
 
+def _overfits(found: dict[str, Any]) -> Finding:
+    losses, errors = (
+        _by_seed(_last(found, key, measure), key, ("3D", "P2SC2"))
+        for key, measure in (("loss", rise), ("error", level))
+    )
+    parts: dict[str, bool] = {}
+    if losses:
+        turns = {name: [100 * seed[name] for seed in losses] for name in ("3D", "P2SC2")}
+        mean = {name: sum(values) / len(values) for name, values in turns.items()}
+        parts = {
+            f"3D's validation loss turns ({mean['3D']:+.0f} %)": min(turns["3D"]) > TURN,
+            f"P2SC2's does not ({mean['P2SC2']:+.0f} %)": max(turns["P2SC2"]) <= TURN,
+        }
+        parts |= part("P2SC2 errs less at the end", [s["3D"] - s["P2SC2"] for s in errors])
+    return Finding(parts, len(losses))
+
+
+def _last(found: dict[str, Any], key: str, measure: Callable[[Any], float]) -> dict[str, Any]:
+    """The same results with one number of each curve."""
+    return {"entries": [entry | {key: measure(entry[key])} for entry in found["entries"]]}
+
+
+def _brain(found: dict[str, Any]) -> Finding:
+    names = ("P2SC2", "P2SC3", "P2SC2, fewer", "P2SC3, fewer")
+    seeds = _by_seed(found, "dice", ("3D", *names))
+    sizes = {entry["name"]: entry["params"] for entry in found["entries"]}
+    parts: dict[str, bool] = {}
+    for name in names if seeds else ():
+        share = sizes[name] / sizes["3D"]
+        says = f"{name} > 3D with {100 * share:.0f} % of its parameters"
+        better = part(says, [scores[name] - scores["3D"] for scores in seeds])
+        parts |= {text: so and share < 1 for text, so in better.items()}
+    return Finding(parts, len(seeds))
+
+
 GESTURES = ("d3d/gestures.json", "papers.d3d.gestures")
 CLAIMS = (
     Claim(
@@ -194,7 +233,14 @@ CLAIMS = (
     Claim("Atoms reconstruct 3 dB better than rank-1 kernels", "STDCF, Fig 2"),
     Claim("Dilated atoms rescue a mismatch in space and in time", "STDCF, Table 1, Fig 3"),
     Claim("Two stages lose little at half the memory", "STDCF, Table 2, Fig 5"),
-    Claim("3D overfits where PmSCn does not", "PmSCn, Fig 4a"),
+    Claim(
+        "3D overfits where PmSCn does not",
+        "PmSCn, Fig 4a",
+        "pmscn/overfitting.json",
+        _overfits,
+        "papers.pmscn.overfitting",
+        "pmscn/overfitting.png",
+    ),
     Claim("Channel separation regularises", "CSN, Fig 5, Table 2"),
     Claim(
         "A D-ResNet beats the window of a 3D network for each answer's multiply-adds; "
@@ -213,5 +259,12 @@ CLAIMS = (
         GESTURES[1],
         "d3d/gestures_causality.png",
     ),
-    Claim("P2SC2 and P3SC2 beat 3D on brain tissue with fewer parameters", "PmSCn, Fig 5"),
+    Claim(
+        "P2SC2 and P2SC3 beat 3D on brain tissue with fewer parameters",
+        "PmSCn, Fig 5",
+        "pmscn/brain.json",
+        _brain,
+        "papers.pmscn.brain",
+        "pmscn/brain.png",
+    ),
 )

@@ -1,13 +1,7 @@
-"""Neurons with PmSCn's U-Nets, on drawn neurites and on the ISBI 2012 stack.
+"""Neurons of the ISBI 2012 stack: `python -m papers.pmscn.neurons --data em_isbi2012 --out DIR`.
 
-    python -m papers.pmscn.neurons neurites --out runs/neurites
-    python -m papers.pmscn.neurons isbi --data em_isbi2012 --out runs/isbi
-
-`neurites` is the comparison of Fig 6d on a small scale: the U-Net with 3D convolutions and with
-P1SC1, P2SC2 and P2SC3, trained on drawn neurites, scored by the variation of information on
-held-out sections. `isbi` trains a 2D and a 3D U-Net on 20 sections of the challenge's stack
-(raw.tif, membrane_labels.tif), and a 3D one that starts as the 2D one, and scores 10, beside a
-threshold of the raw image.
+Trains a 2D and a 3D U-Net on 20 sections of the challenge's stack (raw.tif, membrane_labels.tif),
+and a 3D one that starts as the 2D one, and scores 10, beside a threshold of the raw image.
 """
 
 import argparse
@@ -34,43 +28,6 @@ __all__ = ["main"]
 
 # widths and crops that a core trains in a minute or two
 SMALL: dict[str, Any] = dict(widths=(8, 16, 32), lr=5e-3, epochs=4)
-# Fig 6d: VI merge and split
-UNITS = {
-    "3D": dict(model="unet3d", options=("skip=full", "narrow=true")),
-    "P1SC1": dict(options=("streams=1", "depth=1")),
-    "P2SC2": dict(options=("streams=2", "depth=2")),
-    "P2SC3": dict(options=("streams=2", "depth=3")),
-}
-FIGURE = {"3D": "0.10, 0.48", "P1SC1": "0.11, 0.24", "P2SC2": "0.07, 0.23", "P2SC3": "0.08, 0.28"}
-
-
-def neurites(out: Path, seeds: int) -> Iterator[dict[str, Any]]:
-    """Yield a row for every network and seed."""
-    base = replace(
-        get_recipe("em_short"),
-        **SMALL,
-        patch=(16, 48, 48),
-        batch_size=1,
-        train_samples=60,
-        val_samples=4,
-    )
-    for seed in range(seeds):
-        for name, unit in UNITS.items():
-            folder = out / f"{name}_{seed}"
-            results = run(replace(base, **unit, seed=seed), folder, resume=folder.exists())
-            best = _best(folder)
-            parameters = sum(p.numel() for p in load_run(folder)[0].parameters())
-            steps = base.train_samples // base.batch_size
-            yield {
-                "network": name,
-                "seed": seed,
-                "parameters": parameters,
-                "s a step": round(results["seconds_per_epoch"] / steps, 2),
-                "VI merge": round(best["vi_merge"], 3),
-                "VI split": round(best["vi_split"], 3),
-                "at": best["threshold"],
-                "Fig 6d": FIGURE[name],
-            }
 
 
 def isbi(data: Path, out: Path) -> Iterator[dict[str, Any]]:
@@ -166,21 +123,14 @@ def _row(scores: InstanceScores) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("neurites", "isbi"))
-    parser.add_argument("--data", type=Path, help="folder of raw.tif and membrane_labels.tif")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder of raw.tif and membrane_labels.tif"
+    )
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=3)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    if asked.what == "isbi" and asked.data is None:
-        parser.error("isbi needs --data, the folder of raw.tif and membrane_labels.tif")
-    made = (
-        neurites(asked.out, asked.seeds)
-        if asked.what == "neurites"
-        else isbi(asked.data, asked.out)
-    )
     rows = []
-    for row in made:
+    for row in isbi(asked.data, asked.out):
         rows.append(row)
         print(json.dumps(row), flush=True)
     print(format_table(rows))

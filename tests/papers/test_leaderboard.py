@@ -57,6 +57,39 @@ def test_a_seed_that_is_not_finished_is_left_out(folder):
     assert verdicts(folder, shapes(PAPER[:3])) == [None, None]
 
 
+def of_claim(number, folder, entries):
+    claim = CLAIMS[number - 1]
+    (folder / claim.results).parent.mkdir(exist_ok=True)
+    (folder / claim.results).write_text(json.dumps({"entries": entries}))
+    return claim.find(folder)
+
+
+def curves(turned, flat, seed=0):
+    base = {"seed": seed, "error": [0.5, 0.4, *[0.4] * 5]}
+    return [
+        base | {"name": "3D", "loss": [2, 1, *[1 + turned] * 5]},
+        base | {"name": "P2SC2", "loss": [2, 1, *[1 + flat] * 5], "error": [0.3] * 7},
+    ]
+
+
+def test_overfitting_is_a_loss_that_has_turned_in_one_network_and_not_in_the_other(tmp_path):
+    found = of_claim(8, tmp_path, curves(0.5, 0.0) + curves(0.3, 0.04, 1) + curves(0.4, 0.0, 2))
+    assert found.verdict == "holds"
+    assert "3D's validation loss turns (+40 %)" in found.parts
+    found = of_claim(8, tmp_path, curves(0.5, 0.4))
+    assert list(found.parts.values()) == [True, False, True]
+
+
+def test_a_better_network_with_more_parameters_is_not_what_is_claimed(tmp_path):
+    names = ("P2SC2", "P2SC3", "P2SC2, fewer", "P2SC3, fewer")
+    sizes = dict(zip(names, (110, 120, 46, 29), strict=True))
+    entries = [{"name": "3D", "seed": 0, "dice": 0.8, "params": 100}]
+    entries += [{"name": n, "seed": 0, "dice": 0.9, "params": sizes[n]} for n in names]
+    found = of_claim(12, tmp_path, entries)
+    assert list(found.parts.values()) == [False, False, True, True]
+    assert "P2SC2, fewer > 3D with 46 % of its parameters (+10.0)" in found.parts
+
+
 def test_a_claim_without_results_is_not_run_yet(tmp_path):
     text = page([Claim("A beats B", "X, Table 1")], tmp_path)
     assert "| 1. A beats B | X, Table 1 | not run yet |" in text

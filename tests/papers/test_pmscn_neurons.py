@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lean3d.models import create_model
 from lean3d.recipes import get_recipe
 from papers.pmscn import neurons
 
@@ -24,13 +23,3 @@ def test_a_threshold_of_the_raw_image_finds_bright_cells(tmp_path):
         get_recipe("em_sections"), **files, membranes=True, held_out=0.5, voxel_nm=(1.0, 1.0, 1.0)
     )
     assert neurons._row(neurons._thresholded(recipe))["rand_f"] > 0.8
-
-
-@pytest.mark.parametrize("name", neurons.UNITS)
-def test_every_network_of_the_figure_can_be_built(name):
-    unit = dict(neurons.UNITS[name])
-    options = dict(word.split("=") for word in unit.pop("options"))
-    read = {k: int(v) if v.isdigit() else v == "true" or v for k, v in options.items()}
-    model = create_model(unit.get("model", "psc_unet"), widths=(4, 4), num_classes=3, **read)
-    assert sum(p.numel() for p in model.parameters()) > 0
-    assert name in neurons.FIGURE

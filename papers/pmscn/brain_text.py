@@ -1,0 +1,68 @@
+"""The section of README and the figure about brain tissue, from the results alone."""
+
+from pathlib import Path
+
+from lean3d.report.drawing import color, new_figure, plain_axes, save_figure
+from papers.results import Results, spread
+from papers.text import table
+
+__all__ = ["PAPER", "draw", "section"]
+
+# Fig 5: Dice of WM, GM, CSF in percent, and millions of parameters
+PAPER = {
+    "3D": (85.6, 88.2, 84.5, 5.2),
+    "P1SC1": (95.1, 94.1, 93.2, 4.7),
+    "P2SC2": (95.7, 96.1, 96.3, 2.5),
+    "P2SC3": (95.2, 96.1, 97.6, 1.4),
+}
+COLUMNS = {"white": 0, "grey": 1, "CSF": 2}
+
+
+def section(results: Results) -> str:
+    """Dice of each tissue beside the paper's, and the share of the 3D network's parameters."""
+    names = list(dict.fromkeys(entry["name"] for entry in results.entries))
+    sizes = {name: results.values(name, "params")[0] for name in names}
+    rows = []
+    for name in names:
+        printed = PAPER.get(name.partition(",")[0])
+        row = {"network": name, "parameters": f"{sizes[name]:,}"}
+        if "3D" in sizes:
+            row["of 3D's"] = f"{100 * sizes[name] / sizes['3D']:.0f} %"
+        row["paper's share"] = f"{100 * printed[3] / PAPER['3D'][3]:.0f} %" if printed else ""
+        for tissue, column in COLUMNS.items():
+            dice = [found[tissue] for found in results.values(name, "by class")]
+            row[f"{tissue}, paper"] = f"{printed[column]:.1f}" if printed else ""
+            row[f"{tissue}, ours"] = spread(dice)
+        row["mean, ours"] = spread(results.values(name, "dice"), 2)
+        rows.append(row)
+    where, settings = results.entries[-1]["where"], results.settings
+    steps = settings["epochs"] * -(-settings["crops"] // settings["batch"])
+    return "\n\n".join(
+        [
+            table(rows),
+            f"Dice in percent on the held-out part, mean and standard deviation over seeds. Width "
+            f"{settings['width']}, growth {settings['growth']}, {steps} steps of "
+            f"{settings['batch']} crops of {settings['patch']}^3 voxels, Adam at "
+            f"{settings['lr']:g} falling along a cosine. {where['hardware']}, torch "
+            f"{where['torch']}, commit {where['commit']}, {where['date'][:10]}.",
+        ]
+    )
+
+
+def draw(results: Results, path: Path) -> None:
+    """Left parameters against the mean Dice, a dot a seed; right the training loss by epoch."""
+    names = list(dict.fromkeys(entry["name"] for entry in results.entries))
+    figure = new_figure(11, 4)
+    figure.set_layout_engine("constrained")
+    left, right = figure.subplots(1, 2)
+    for index, name in enumerate(names):
+        dice = [100 * value for value in results.values(name, "dice")]
+        size = [value / 1e6 for value in results.values(name, "params")]
+        left.plot(size, dice, "o", color=color(index), ms=6, mec="white", label=name)
+        for curve in results.values(name, "train_loss"):
+            right.plot(range(1, len(curve) + 1), curve, color=color(index), lw=1)
+    plain_axes(left, "million parameters", "mean Dice of the tissues (%)")
+    plain_axes(right, "epoch", "training loss")
+    right.set_yscale("log")
+    left.legend(frameon=False, fontsize=8)
+    save_figure(figure, path)

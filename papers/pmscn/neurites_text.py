@@ -1,0 +1,69 @@
+"""The section of README and the figure about drawn neurites, from the results alone."""
+
+from pathlib import Path
+
+from lean3d.report.drawing import color, new_figure, plain_axes, save_figure
+from papers.results import Results, spread
+from papers.text import table
+
+__all__ = ["PAPER", "draw", "section"]
+
+# Fig 6d: VI merge and split, and millions of parameters
+PAPER = {
+    "3D": (0.10, 0.48, 21),
+    "P1SC1": (0.11, 0.24, 11),
+    "P2SC2": (0.07, 0.23, 12),
+    "P2SC3": (0.08, 0.28, 10),
+}
+
+
+def section(results: Results) -> str:
+    """Variation of information beside the paper's, and the share of the 3D network's parameters."""
+    names = list(dict.fromkeys(entry["name"] for entry in results.entries))
+    sizes = {name: results.values(name, "params")[0] for name in names}
+    rows = []
+    for name in names:
+        merge, split, millions = PAPER[name]
+        row = {"network": name, "parameters": f"{sizes[name]:,}"}
+        if "3D" in sizes:
+            row["of 3D's"] = f"{100 * sizes[name] / sizes['3D']:.0f} %"
+        row["paper's share"] = f"{100 * millions / PAPER['3D'][2]:.0f} %"
+        for key, printed in (("merge", merge), ("split", split), ("", merge + split)):
+            words = f"VI {key}".strip()
+            row[f"{words}, paper"] = f"{printed:.2f}"
+            values = results.values(name, f"vi_{key}".rstrip("_"))
+            row[f"{words}, ours"] = spread(values, 3, scale=1)
+        row["seconds"] = spread(results.values(name, "seconds"), 0, scale=1)
+        rows.append(row)
+    last, settings = results.entries[-1], results.settings
+    where = last["trained"][-1]
+    steps = settings["epochs"] * settings["train_samples"] // settings["batch_size"]
+    size = " x ".join(map(str, settings["patch"]))
+    return "\n\n".join(
+        [
+            table(rows),
+            "Lower is better; at the best threshold of the merging, mean and standard deviation "
+            f"over seeds. Widths {settings['widths']}, {steps} steps of {settings['batch_size']} "
+            f"crops of {size}; seconds are of the training, beside other runs. "
+            f"{where['hardware']}, torch {where['torch']}, commit "
+            f"{where['commit'] or last['where']['commit']}, {where['date'][:10]}.",
+        ]
+    )
+
+
+def draw(results: Results, path: Path) -> None:
+    """Left VI merge against VI split, a dot a seed, the paper's as crosses; right the loss."""
+    names = list(dict.fromkeys(entry["name"] for entry in results.entries))
+    figure = new_figure(11, 4)
+    figure.set_layout_engine("constrained")
+    left, right = figure.subplots(1, 2)
+    for index, name in enumerate(names):
+        x, y = (results.values(name, key) for key in ("vi_merge", "vi_split"))
+        left.plot(x, y, "o", color=color(index), ms=6, mec="white", label=name)
+        left.plot(*PAPER[name][:2], "x", color=color(index), ms=7)
+        for curve in results.values(name, "train_loss"):
+            right.plot(range(1, len(curve) + 1), curve, color=color(index), lw=1)
+    plain_axes(left, "VI merge (crosses: the paper, on its own data)", "VI split")
+    plain_axes(right, "epoch", "training loss")
+    left.legend(frameon=False, fontsize=8)
+    save_figure(figure, path)

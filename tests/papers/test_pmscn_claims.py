@@ -1,0 +1,101 @@
+"""The measured claims of PmSCn, by networks that have hardly begun to learn."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lean3d.data.brain import TISSUES
+from papers.pmscn import brain, neurites, overfitting
+from papers.pmscn.overfitting_text import level, rise
+from papers.results import Results
+
+
+def measured(work, out, names):
+    results = Results(out / "found.json", work.settings)
+    for name in names:
+        results.get(name, 0, lambda name=name: work.measure(name, 0, out / "runs", "cpu"))
+    work.draw(results, out / "figure")
+    assert (out / "figure.png").stat().st_size > 10_000
+    return results, work.section(results)
+
+
+@pytest.mark.slow
+def test_every_network_of_figure_4_has_its_curves(tmp_path):
+    work = overfitting.work(overfitting.TINY)
+    results, text = measured(work, tmp_path, work.names)
+    for entry in results.entries:
+        assert len(entry["error"]) == len(entry["train_loss"]) == overfitting.TINY.epochs
+        assert all(0 <= error <= 1 for error in entry["error"])
+    sizes = {entry["name"]: entry["params"] for entry in results.entries}
+    assert sizes["P2SC2"] < sizes["3D"]
+    assert f"| 3D | {sizes['3D']:,} |" in text
+
+
+def test_the_rise_is_from_the_lowest_epoch_to_the_last_ones():
+    falling, turning = [5, 4, 3, 2, 1, 1, 1, 1, 1], [5, 1, 2, 2, 2, 2, 2]
+    assert level(turning) == 2
+    assert rise(turning) == 1
+    assert rise(falling) == 0
+
+
+@pytest.mark.slow
+def test_every_network_of_figure_5_is_scored_on_the_front_of_the_brain(tmp_path):
+    pytest.importorskip("nilearn")
+    work = brain.work(brain.TINY)
+    results, text = measured(work, tmp_path, work.names)
+    for entry in results.entries:
+        assert set(entry["by class"]) == set(TISSUES[1:])
+        assert all(0 <= dice <= 1 for dice in entry["by class"].values())
+    assert "| P2SC3, fewer |" in text
+
+
+def test_the_units_with_fewer_filters_have_the_papers_share_of_parameters():
+    scale = brain.Scale()
+    with torch.device("meta"):
+        sizes = {
+            name: sum(p.numel() for p in brain.build(unit, scale, 0).parameters())
+            for name, unit in brain.NETWORKS.items()
+        }
+    assert sizes["P2SC2, fewer"] / sizes["3D"] == pytest.approx(2.5 / 5.2, abs=0.03)
+    assert sizes["P2SC3, fewer"] / sizes["3D"] == pytest.approx(1.4 / 5.2, abs=0.03)
+    assert sizes["P2SC2"] > sizes["3D"]
+
+
+def test_a_brain_that_was_saved_is_the_one_of_the_package(tmp_path):
+    pytest.importorskip("nilearn")
+    brain._save(tmp_path / "brain.npz", 4)
+    mine = brain.tissues(str(tmp_path / "brain.npz"), 4)
+    theirs = brain.tissues("mni152", 4)
+    for (one,), (other,) in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(one.image, other.image)
+        assert torch.equal(one.label, other.label)
+        np.testing.assert_allclose(one.affine, other.affine)
+    tiny = replace(brain.TINY, data=str(tmp_path / "brain.npz"))
+    assert brain.work(tiny).settings == brain.work(brain.TINY).settings
+
+
+@pytest.mark.slow
+def test_neurites_are_trained_here_and_scored_there(tmp_path):
+    pytest.importorskip("waterz")
+    scale = neurites.TINY
+    folder = neurites.trained(scale, "P2SC2", 0, tmp_path / "runs", "cpu")
+    (folder / "checkpoints" / "last.ckpt").unlink()
+    before = (folder / "metrics.json").read_text()
+    work = neurites.work(scale)
+    results, text = measured(work, tmp_path, ("3D", "P2SC2"))
+    assert (folder / "metrics.json").read_text() == before
+    for entry in results.entries:
+        assert entry["vi"] == pytest.approx(entry["vi_merge"] + entry["vi_split"], abs=1e-3)
+        assert json.dumps(entry["trained"])
+    assert "| P2SC2 |" in text
+
+
+@pytest.mark.parametrize("name", neurites.UNITS)
+def test_every_network_of_figure_6_is_built_from_its_recipe(name):
+    recipe = neurites.recipe(neurites.Scale(), name, 3)
+    recipe.check()
+    assert recipe.seed == 3
+    assert recipe.widths == neurites.Scale().widths
