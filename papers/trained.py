@@ -22,12 +22,16 @@ DEVICES = ("cpu", "cuda")
 
 
 class Kept(Samples):
-    """A finite set of samples, each drawn when it is first asked for and then kept in memory."""
+    """A finite set of samples, each drawn when it is first asked for and then kept in memory.
 
-    def __init__(self, samples: Samples):
+    Args:
+        names: Of the classes; those of the samples by default.
+    """
+
+    def __init__(self, samples: Samples, names: Sequence[str] = ()):
         super().__init__(len(samples), samples.seed)
         self.samples = samples
-        self.names: Sequence[str] = getattr(samples, "names", ())
+        self.names: Sequence[str] = names or getattr(samples, "names", ())
         self.found: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:

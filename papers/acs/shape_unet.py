@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lean3d.data import SHAPES_2D, SHAPES_3D
 from lean3d.models.unet import UNet
-from lean3d.ops import ACSConv3d, PlanarConv3d
+from lean3d.ops import ACSConv3d, PlanarConv3d, SoftACSConv3d
 from papers.trained import seeded
 
 __all__ = ["FORMS", "ShapeUNet", "flat_unet", "last_features", "solid_unet", "transfer"]
@@ -24,6 +24,7 @@ FORMS: dict[str, Callable[..., nn.Module] | None] = {
     "2.5D": PlanarConv3d,
     "3D": None,
     "ACS": ACSConv3d,
+    "Soft-ACS": SoftACSConv3d,
 }
 
 
@@ -37,9 +38,9 @@ class ShapeUNet(UNet):
         return x if x.shape[2:] == size else F.interpolate(x, list(size), mode=LINEAR[x.ndim])
 
 
-def flat_unet(widths: Sequence[int], seed: int) -> ShapeUNet:
+def flat_unet(widths: Sequence[int], seed: int, classes: int = len(SHAPES_2D)) -> ShapeUNet:
     """Over images of circles and squares, with weights that the seed fixes."""
-    return _seeded(seed, 2, 1, len(SHAPES_2D), widths)
+    return _seeded(seed, 2, 1, classes, widths)
 
 
 def solid_unet(
