@@ -26,6 +26,8 @@ LINKS = 40
 def write_whole(path: str | Path) -> Iterator[Path]:
     """Yield a temporary name; its file is renamed to `path` when the block ends without error.
 
+    A writer of a format that is a folder may replace the file by one, which `path` must not be yet.
+
     If the block fails, the temporary file is removed and the old file at `path` stays. A link is
     followed: the file it points to is replaced. Devices, pipes and names of open files such as
     /dev/stdout are written to and not replaced.
@@ -56,7 +58,9 @@ def write_whole(path: str | Path) -> Iterator[Path]:
             _refuse(path, full)
         raise error
     finally:
-        if temporary is not None:
+        if temporary is not None and temporary.is_dir():
+            shutil.rmtree(temporary)
+        elif temporary is not None:
             temporary.unlink(missing_ok=True)
 
 
@@ -172,11 +176,15 @@ def _temporary(path: Path, folder: Path) -> Path:
 
 
 def _replace(temporary: Path, file: Path) -> None:
+    mask = os.umask(0)
+    os.umask(mask)
+    if temporary.is_dir():
+        temporary.chmod(0o777 & ~mask)
+        temporary.rename(file)
+        return
     # flushed before the rename, so that a crash cannot leave an empty file under the new name
     with temporary.open("rb+") as written:
         os.fsync(written.fileno())
-    mask = os.umask(0)
-    os.umask(mask)
     temporary.chmod(stat.S_IMODE(file.stat().st_mode) if file.exists() else 0o666 & ~mask)
     temporary.replace(file)
 
@@ -211,7 +219,7 @@ def _opened(path: Path) -> int:
 
 def _full(temporary: Path | None) -> OSError | None:
     """Return the reason why no more can be written to the temporary file; None if it can."""
-    if temporary is None:
+    if temporary is None or temporary.is_dir():
         return None
     try:
         with temporary.open("ab") as file:

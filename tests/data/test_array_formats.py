@@ -8,7 +8,7 @@ import zarr
 from scans import AFFINES, blobs, noise, write
 
 from lean3d.data import load_folder, load_volume, save_mask
-from lean3d.data.read import open_scan
+from lean3d.data.read import open_scan, read_label
 from lean3d.errors import DataError
 
 X_DHW = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(np.float32)
@@ -164,3 +164,21 @@ def test_formats_can_be_mixed_in_a_folder(tmp_path):
     write(tmp_path / "labels" / "b.nii", np.uint8(X_DHW.T > 0), np.diag([4e-6, 4e-6, 40e-6, 1]))
     for volume in load_folder(tmp_path, num_classes=2):
         assert (volume.label.numpy() == (X_DHW > 0)).all()
+
+
+def test_a_mask_is_written_as_ome_zarr(tmp_path):
+    write(tmp_path / "scan.nii", X_DHW.T.astype(np.float32), np.diag([0.5, 0.7, 3, 1]))
+    volume = load_volume(tmp_path / "scan.nii")
+    place = tmp_path / "mask.zarr"
+    save_mask(place, np.uint8(X_DHW > 0), volume, tmp_path / "scan.nii", names=("air", "nerve"))
+    group = zarr.open_group(place, mode="r")
+    assert group.attrs["classes"] == ["air", "nerve"]
+    assert (group["0"].dtype, group["0"].shape) == (np.uint8, X_DHW.shape)
+    label, grid = read_label(place, 2)
+    assert (label == (X_DHW > 0)).all()
+    assert np.linalg.norm(grid.affine[:3, :3], axis=0) == pytest.approx([3, 0.7, 0.5])
+    # a folder that is there is not replaced, and nothing is left beside it
+    with pytest.raises(DataError, match=r"cannot write .*mask\.zarr: .*nothing was changed"):
+        save_mask(place, np.uint8(X_DHW < 0), volume, tmp_path / "scan.nii")
+    assert (zarr.open_group(place, mode="r")["0"][...] == (X_DHW > 0)).all()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mask.zarr", "scan.nii"]

@@ -32,8 +32,9 @@ class Predict:
         image: A scan of any format (docs/data.md), or one for each channel in order, or a folder of
             scans. A folder whose masks were begun goes on.
         run: Folder of the run; given several times, their probabilities are averaged.
-        out: The mask to write (.nii.gz, .nii, .tif, .nrrd, .mha, .npy, or .dcm for DICOM-SEG), or
-            the folder for masks of a folder.
+        out: The mask to write (.nii.gz, .nii, .tif, .nrrd, .mha, .npy, .zarr, or .dcm for
+            DICOM-SEG), or the folder for masks of a folder. A run of several masks writes
+            NAME_MASK for each.
         ending: Formats of a folder's masks, or more formats of the mask; .nii.gz by default.
         overlap: Overlapping share of consecutive windows.
         batch_size: Windows at a time; the recipe's by default.

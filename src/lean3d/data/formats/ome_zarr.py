@@ -7,15 +7,18 @@ from typing import Any
 import numpy as np
 
 from lean3d.data.formats.arrays import array_scan, only
-from lean3d.data.formats.registry import Scan, register_reader
+from lean3d.data.formats.registry import Scan, register_reader, register_writer
+from lean3d.data.grid import Grid
 from lean3d.errors import DataError
 from lean3d.optional import require
 
-__all__ = ["open_zarr"]
+__all__ = ["open_zarr", "write_zarr"]
 
 # millimetres in a unit of OME-Zarr
 UNITS = {"nanometer": 1e-6, "micrometer": 1e-3, "millimeter": 1.0, "centimeter": 10.0, "meter": 1e3}
 UNITS |= {"angstrom": 1e-7, "nanometers": 1e-6, "micrometers": 1e-3, "um": 1e-3, "nm": 1e-6}
+# sides of a chunk of a mask
+CHUNK = 64
 META = "zarr.json", ".zarray", ".zgroup"
 
 
@@ -63,6 +66,35 @@ def open_zarr(path: Path, inside: str | None = None) -> Scan:
 
     place = None if channel is None else channel - lead
     return array_scan(path, shape[lead:], np.dtype(array.dtype), read, sides, place)
+
+
+@register_writer(".zarr")
+def write_zarr(
+    path: Path, mask_DHW: np.ndarray, grid: Grid, files: tuple[Path, ...], names: tuple[str, ...]
+) -> None:
+    """Write class numbers (D, H, W) as uint8, an OME-Zarr image (0.5) with its voxel sizes."""
+    zarr = require("zarr", extra="volume")
+    # the new file that held the name
+    path.unlink(missing_ok=True)
+    group = zarr.open_group(path, mode="w")
+    array = group.create_array(
+        "0",
+        shape=mask_DHW.shape,
+        chunks=tuple(min(CHUNK, side) for side in mask_DHW.shape),
+        dtype="uint8",
+    )
+    array[...] = mask_DHW
+    unit = {"unit": "millimeter"} if grid.known else {}
+    sides = np.linalg.norm(grid.affine[:3, :3], axis=0).tolist()
+    scale = {"type": "scale", "scale": sides if grid.known else [1.0, 1.0, 1.0]}
+    image = {
+        "name": "mask",
+        "axes": [{"name": axis, "type": "space", **unit} for axis in "zyx"],
+        "datasets": [{"path": "0", "coordinateTransformations": [scale]}],
+    }
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [image]}
+    if names:
+        group.attrs["classes"] = list(names)
 
 
 def _ome(
