@@ -84,6 +84,9 @@ def segment(image: tuple[Path, ...], run: Path, out: Path, **settings: Any) -> t
 def _scan(asked: Predict) -> None:
     outputs, scores = _outputs(asked)
     segmenter = _segmenter(asked)
+    files = [file for path in outputs for file in segmenter.written(path)]
+    if files != outputs:
+        check_outputs({f"--out ({file.name})": file for file in files}, _sources(asked))
     found = segmenter.segment(_one(asked.image), outputs, scores)
     if found.said:
         print(found.said, file=sys.stderr)
@@ -96,8 +99,11 @@ def _scan(asked: Predict) -> None:
             volume = voxels * depth * height * width * unit.per_mm3
             rows[-1][f"volume ({unit.volume})"] = round(volume, 3)
     show_table(rows[1:])
-    print(f"the mask is {asked.out}")
-    record: dict[str, Any] = {"mask": str(asked.out), "run": _runs(asked)}
+    masks = [str(path) for path in segmenter.written(asked.out)]
+    print(f"the mask is {masks[0]}" if len(masks) == 1 else f"the masks are {', '.join(masks)}")
+    record: dict[str, Any] = {"mask": masks[0], "run": _runs(asked)}
+    if len(masks) > 1:
+        record["masks"] = masks
     if unit is not None:
         column = f"volume ({unit.volume})"
         record[KEYS[unit.volume]] = {row["class"]: row[column] for row in rows}
@@ -180,12 +186,16 @@ def _outputs(asked: Predict) -> tuple[list[Path], Path | None]:
     for path in outputs:
         find_writer(path)
     scores = asked.out.with_name(f"{name}_probabilities.nii.gz") if asked.probabilities else None
-    files = [file for run in asked.run for file in run_files(run)]
-    sources = {"image": [split(path)[0] for path in asked.image], "run's own file": files}
     flags: dict[str, Path | None] = {"--out": asked.out, "--probabilities": scores}
     flags |= {f"--ending {e}": p for e, p in zip(asked.ending, outputs[1:], strict=True)}
-    check_outputs(flags, sources)
+    check_outputs(flags, _sources(asked))
     return outputs, scores
+
+
+def _sources(asked: Predict) -> dict[str, list[Path]]:
+    """Return the files that no output may replace."""
+    files = [file for run in asked.run for file in run_files(run)]
+    return {"image": [split(path)[0] for path in asked.image], "run's own file": files}
 
 
 def _one(image: tuple[Path, ...]) -> Any:

@@ -22,6 +22,7 @@ from lean3d.data.listing import Listing, Recording
 from lean3d.data.load import load_folder, load_volume
 from lean3d.data.look import Look
 from lean3d.data.mask import save_mask
+from lean3d.data.masks import Masks
 from lean3d.data.motions import MOTIONS
 from lean3d.data.neurites import Neurites
 from lean3d.data.patches import EpochSampler, PatchDataset, SliceDataset, WholeVolumes
@@ -50,6 +51,7 @@ __all__ = [
     "Item",
     "Listing",
     "Look",
+    "Masks",
     "MovingDigits",
     "Neurites",
     "PatchDataset",

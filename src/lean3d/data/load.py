@@ -35,7 +35,7 @@ Spacing = float | Sequence[float]
 
 def load_volume(
     image_path: str | ImagePath,
-    label_path: str | Path | None = None,
+    label_path: str | ImagePath | None = None,
     *,
     spacing_mm: Spacing | None = None,
     num_classes: int | None = None,
@@ -49,6 +49,8 @@ def load_volume(
     Args:
         image_path: One file or folder, or a sequence of them that are the channels of one scan; a
             file may hold several channels, such as a NIfTI with a fourth axis.
+        label_path: A file of classes; a sequence of files are masks, which may overlap: the label
+            is then the sum of 1 for a voxel of the first, 2 of the second, 4 of the third.
         spacing_mm: Millimetres per voxel, for all axes or for (D, H, W); None keeps the file's.
             The image is interpolated linearly; a voxel's label is the class with the largest share.
         num_classes: Labels must be within 0 .. num_classes - 1; None allows any whole number.
@@ -65,19 +67,19 @@ def load_volume(
     for path, (_, other) in zip(paths[1:], files[1:], strict=True):
         check_same_grid("channel", path, other.grid, paths[0], grid)
     image = [x_DHW for x_CDHW, _ in files for x_DHW in x_CDHW]
-    label = None
+    labels: list[np.ndarray] = []
     if label_path is not None:
-        label, label_grid = read_label(Path(label_path), num_classes, label_values)
-        if not label_grid.known and label_grid.shape == grid.shape:
-            label_grid = grid
-        check_same_grid("label", Path(label_path), label_grid, paths[0], grid)
+        if isinstance(label_path, str | Path):
+            masks, values = [label_path], (num_classes, label_values)
+        else:
+            masks, values = list(label_path), (2, None)
+        labels = [_label(Path(path), *values, paths[0], grid) for path in masks]
     name = stem(paths[0])
     if spacing_mm is not None:
-        volume = _at_spacing(image, label, grid, _spacing(spacing_mm), name)
+        volume = _at_spacing(image, labels, grid, _spacing(spacing_mm), name)
     else:
         x_CDHW = files[0][0] if len(files) == 1 else np.stack(image)
-        label_DHW = None if label is None else torch.from_numpy(label)
-        volume = Volume(torch.from_numpy(x_CDHW), label_DHW, grid.affine, name)
+        volume = Volume(torch.from_numpy(x_CDHW), _joined(labels), grid.affine, name)
     return replace(volume, modality=files[0][1].modality, placed=grid.known)
 
 
@@ -104,10 +106,10 @@ def load_folder(
 def resampled(volume: Volume, spacing_mm: Spacing) -> Volume:
     """Resample a volume as `load_volume` does."""
     grid = Grid.stack(volume.image.shape[1:], volume.spacing)
-    label = None if volume.label is None else volume.label.numpy()
+    labels = [] if volume.label is None else [volume.label.numpy()]
     image = [x_DHW.numpy() for x_DHW in volume.image]
     placed = replace(grid, affine=volume.affine)
-    changed = _at_spacing(image, label, placed, _spacing(spacing_mm), volume.name)
+    changed = _at_spacing(image, labels, placed, _spacing(spacing_mm), volume.name)
     return replace(changed, modality=volume.modality, placed=volume.placed)
 
 
@@ -158,20 +160,44 @@ def target_grid(
 
 
 def _at_spacing(
-    image: list[np.ndarray], label: np.ndarray | None, grid: Grid, wanted: list[float], name: str
+    image: list[np.ndarray], labels: list[np.ndarray], grid: Grid, wanted: list[float], name: str
 ) -> Volume:
     step, offset, size, affine = target_grid(grid, wanted, name)
     # memory: one more channel, and the labels
-    resampled = 4 * math.prod(size) * (len(image) + 1 + (0 if label is None else 2))
+    resampled = 4 * math.prod(size) * (len(image) + 1 + 2 * len(labels))
     what = f"{name} at {' x '.join(f'{side:g}' for side in wanted)} mm"
     check_memory(what, resampled, "choose a larger spacing_mm")
     if (step == 1).all():
-        x_CDHW, label_DHW = image[0][None] if len(image) == 1 else np.stack(image), label
+        x_CDHW = image[0][None] if len(image) == 1 else np.stack(image)
     else:
         x_CDHW = np.stack([resample(x_DHW, step, offset, size) for x_DHW in image])
-        label_DHW = None if label is None else resample_labels(label, step, offset, size)
-    labels = None if label_DHW is None else torch.from_numpy(label_DHW)
-    return Volume(torch.from_numpy(x_CDHW), labels, affine, name)
+        labels = [resample_labels(label, step, offset, size) for label in labels]
+    return Volume(torch.from_numpy(x_CDHW), _joined(labels), affine, name)
+
+
+def _label(
+    path: Path,
+    num_classes: int | None,
+    values: Sequence[int] | None,
+    image: Path,
+    grid: Grid,
+) -> np.ndarray:
+    """Read a label on the grid of its image."""
+    label_DHW, own = read_label(path, num_classes, values)
+    if not own.known and own.shape == grid.shape:
+        own = grid
+    check_same_grid("label", path, own, image, grid)
+    return label_DHW
+
+
+def _joined(labels: list[np.ndarray]) -> torch.Tensor | None:
+    """Return a label, or several masks as the bits of one; None if there is none."""
+    if not labels:
+        return None
+    label_DHW = labels[0]
+    for bit, mask_DHW in enumerate(labels[1:], 1):
+        label_DHW = label_DHW | mask_DHW << bit
+    return torch.from_numpy(label_DHW)
 
 
 def _index_map(step: np.ndarray, offset: np.ndarray) -> np.ndarray:

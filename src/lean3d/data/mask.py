@@ -3,7 +3,7 @@
 Axes: K classes, D depth, H height, W width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from lean3d.errors import DataError, ShapeError
 from lean3d.files import write_whole
 from lean3d.optional import require
 
-__all__ = ["on_grid_of", "save_mask", "save_probabilities", "write_masks"]
+__all__ = ["on_grid_of", "save_mask", "save_probabilities", "write_files", "write_masks"]
 
 
 def save_mask(
@@ -63,12 +63,20 @@ def write_masks(
     names: Sequence[str] = (),
 ) -> None:
     """Write a mask that is on the grid of `like` under several names: all of them, or none."""
+    write_files([(path, mask_DHW, names) for path in paths], like)
+
+
+def write_files(
+    parts: Iterable[tuple[str | Path, np.ndarray, Sequence[str]]], like: str | ImagePath
+) -> None:
+    """Write files, each with its mask (D, H, W) and the names of its classes: all, or none."""
     files = _files(like)
     grid = open_scan(files[0]).grid
     with ExitStack() as stack:
-        for path in map(Path, paths):
-            write = find_writer(path)
-            write(stack.enter_context(write_whole(path)), mask_DHW, grid, files, tuple(names))
+        for path, mask_DHW, names in parts:
+            write = find_writer(Path(path))
+            place = stack.enter_context(write_whole(path))
+            write(place, mask_DHW, grid, files, tuple(names))
 
 
 def _files(like: str | ImagePath) -> tuple[Path, ...]:

@@ -1,7 +1,7 @@
 """Segment a folder of scans into a folder of masks; a run that is killed goes on where it was."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,11 +80,12 @@ def segment_folder(
         raise RunError(f"--out {out} is the folder of the scans; give another folder")
     asked = _asked(segmenter, endings, probabilities)
     with held(out):
-        record = _record(out, asked, scans, endings)
+        record = _record(out, asked, {n: _files(segmenter, out, n, endings) for n in scans})
         batch = Batch(record["cases"], [], {})
         for place, (name, image) in enumerate(scans.items(), 1):
             masks = [out / f"{name}{ending}" for ending in endings]
-            if name in record["cases"] and all(mask.exists() for mask in masks):
+            files = _files(segmenter, out, name, endings)
+            if name in record["cases"] and all(file.exists() for file in files):
                 batch.skipped.append(name)
                 continue
             scores = out / f"{name}_probabilities.nii.gz" if probabilities else None
@@ -124,8 +125,17 @@ def _asked(segmenter: Segmenter, endings: Sequence[str], probabilities: bool) ->
     }
 
 
-def _record(out: Path, asked: dict[str, Any], scans: Any, endings: Sequence[str]) -> dict[str, Any]:
-    """Return the record of a folder that was begun, or of a new one."""
+def _files(segmenter: Segmenter, out: Path, name: str, endings: Sequence[str]) -> list[Path]:
+    """Return the files that the mask of a case is written to."""
+    return [file for ending in endings for file in segmenter.written(out / f"{name}{ending}")]
+
+
+def _record(out: Path, asked: dict[str, Any], files: Mapping[str, list[Path]]) -> dict[str, Any]:
+    """Return the record of a folder that was begun, or of a new one.
+
+    Args:
+        files: Those of the masks, by case.
+    """
     path = out / RECORD
     if path.is_file():
         try:
@@ -138,8 +148,8 @@ def _record(out: Path, asked: dict[str, Any], scans: Any, endings: Sequence[str]
                 f"{out} holds masks of other runs or settings; give another --out, or remove it"
             )
         return record
-    for name in scans:
-        for mask in (out / f"{name}{ending}" for ending in endings):
+    for masks in files.values():
+        for mask in masks:
             if mask.exists():
                 raise RunError(f"{mask} was not written by this command; give another --out")
     record = {"asked": asked, "cases": {}}

@@ -3,13 +3,12 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from lean3d.data import Volume, brain_slabs, load_volume, mni152
 from lean3d.data.folder import ImagePath
 from lean3d.data.formats.registry import split
-from lean3d.data.layouts.registry import Item, find_items
+from lean3d.data.layouts.registry import Found, Item, find_items
 from lean3d.data.load import Spacing, resampled
 from lean3d.data.slabs import cut_slabs, split_slabs
 from lean3d.errors import RunError
@@ -25,19 +24,19 @@ class Case:
     Args:
         read: Reads it, resampled to a spacing in mm if that is not None; values as in the file.
         image: Its file, or one for each channel; None for data that are not files.
-        label: Its file of labels.
+        label: Its file of labels, or one for each mask.
         part_of: The case that it is a slab of.
     """
 
     name: str
     read: Callable[[Spacing | None], Volume]
     image: ImagePath | None = None
-    label: Path | None = None
+    label: ImagePath | None = None
     part_of: "Case | None" = None
 
     @property
     def filed(self) -> bool:
-        """Whether it is one file of labels, on the grid of which it is scored."""
+        """Whether its labels are files, on the grid of which it is scored."""
         return self.image is not None and self.label is not None
 
     @property
@@ -45,8 +44,8 @@ class Case:
         """Names, sizes and dates of the files: another stamp, other data."""
         if self.part_of is not None:
             return self.part_of.stamp
-        images = self.image if isinstance(self.image, tuple) else (self.image,)
-        files = [path for path in (*images, self.label) if path is not None]
+        both = (one if isinstance(one, tuple) else (one,) for one in (self.image, self.label))
+        files = [path for paths in both for path in paths if path is not None]
         # file.npz:voxel is in a file
         facts = [(path, split(path)[0].resolve().stat()) for path in files]
         return "; ".join(f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in facts)
@@ -76,7 +75,10 @@ def data_cases(recipe: SegmentationRecipe) -> list[Case]:
     """Return every labelled case of a recipe's folder or layout, sorted by name."""
     found = find_items(recipe.data)
     values = recipe.label_values or found.label_values
-    return [_case(item, recipe.num_classes or None, values) for item in found.items]
+    items = found.items
+    if recipe.masks or found.mask_names:
+        items = tuple(_with_masks(item, recipe, found) for item in items)
+    return [_case(item, recipe.num_classes or None, values) for item in items]
 
 
 def split_cases(
@@ -184,6 +186,24 @@ def _case(item: Item, num_classes: int | None, values: Sequence[int] | None) -> 
         return replace(volume, name=item.name)
 
     return Case(item.name, read, item.image, item.label)
+
+
+def _with_masks(item: Item, recipe: SegmentationRecipe, found: Found) -> Item:
+    """Return a case with the files of the masks that the recipe learns."""
+    known = found.mask_names or ()
+    if not recipe.masks or not isinstance(item.label, tuple):
+        what = "masks, which may overlap" if known else "one file of labels a case, and no masks"
+        raise RunError(
+            f"{recipe.data} has {what}; the run was trained on others"
+            if known
+            else f"{recipe.data} has {what}; give masks:DIR, or leave --masks out"
+        )
+    for name in recipe.masks:
+        if name not in known:
+            few = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+            raise RunError(f"{recipe.data} has no mask {name}; there are {few}")
+    files = dict(zip(known, item.label, strict=True))
+    return replace(item, label=tuple(files[name] for name in recipe.masks))
 
 
 def _slabs_of(case: Case, held_out: float) -> list[Case]:

@@ -46,7 +46,7 @@ def em_volumes(recipe: AffinityRecipe) -> list[Volume]:
         )
     volumes = []
     for item in find_items(recipe.data).items:
-        if isinstance(item.image, tuple) or item.label is None:
+        if isinstance(item.image, tuple) or not isinstance(item.label, Path):
             raise RunError(f"{item.name} of {recipe.data} needs one image and one file of labels")
         volumes.append(replace(_read(recipe, item.image, item.label), name=item.name))
     return volumes

@@ -1,18 +1,21 @@
 """Predict a volume as its recipe was trained: in crops, or slice by slice."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lean3d.data import Volume
+from lean3d.data import Masks, Volume
+from lean3d.data.folder import ImagePath
+from lean3d.data.mask import on_grid_of
 from lean3d.errors import RunError
 from lean3d.infer import predict_slices, predict_volume
 from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.shape import triple
 
-__all__ = ["predict", "predict_image", "to_mask"]
+__all__ = ["mask_on_grid", "predict", "predict_image", "to_mask"]
 
 
 def predict(
@@ -66,7 +69,32 @@ def predict_image(
     return predict_volume(model, image_CDHW, window_dhw, **settings)
 
 
-def to_mask(recipe: SegmentationRecipe, probabilities: Tensor) -> Tensor:
-    """Return what `save_mask` takes: probabilities of classes, or the classes of regions."""
+def mask_on_grid(
+    recipe: SegmentationRecipe,
+    probabilities: Tensor,
+    volume: Volume,
+    like: str | ImagePath,
+    tidy: Callable[[np.ndarray], np.ndarray] = lambda mask: mask,
+) -> np.ndarray:
+    """Return the mask of probabilities on the grid of `like`, (D, H, W) uint8, as labels have it.
+
+    Args:
+        volume: The volume that was predicted, of which the grid is used.
+        tidy: Called with each mask: of all classes, or of each of several masks.
+    """
     regions = recipe.read_regions
-    return probabilities if regions is None else regions.mask(probabilities)
+    if not isinstance(regions, Masks):
+        found = probabilities if regions is None else regions.mask(probabilities)
+        return tidy(on_grid_of(found, volume, like))
+    total: np.ndarray | None = None
+    for bit, share_DHW in enumerate(probabilities):
+        own = tidy(on_grid_of((share_DHW > 0.5).to(torch.uint8), volume, like)) << bit
+        total = own if total is None else total | own
+    assert total is not None
+    return total
+
+
+def to_mask(recipe: SegmentationRecipe, probabilities: Tensor) -> Tensor:
+    """Return class numbers (D, H, W), of masks the numbers of a label (lean3d.data.masks)."""
+    regions = recipe.read_regions
+    return probabilities.argmax(0) if regions is None else regions.mask(probabilities)

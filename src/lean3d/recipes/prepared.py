@@ -66,7 +66,7 @@ def _made(recipe: SegmentationRecipe, case: Case) -> Volume:
 
 def _stored(recipe: SegmentationRecipe, case: Case, cache: Path) -> Volume:
     """Return a case from the cache, where it is put if it is not there."""
-    names = ["data", "sides_mm", "scaling", "label_values", "num_classes"]
+    names = ["data", "sides_mm", "scaling", "label_values", "num_classes", "masks"]
     names += ["slabs", "held_out", "folds"]
     asked = [case.name, case.stamp, __version__, *(getattr(recipe, name) for name in names)]
     key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]

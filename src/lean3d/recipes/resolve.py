@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lean3d.data import Masks
 from lean3d.data.intensity import Scale
 from lean3d.data.layouts.registry import Found, find_items
 from lean3d.data.read import grey_values, said_values
@@ -185,7 +186,9 @@ def _spacing(recipe: SegmentationRecipe, found: Survey) -> Any:
 
 
 def _named(recipe: SegmentationRecipe, about: Found) -> SegmentationRecipe:
-    """Take class names and the values of labels from the layout."""
+    """Take class names, the values of labels, or the names of masks, from the layout."""
+    if masks := recipe.masks or about.mask_names:
+        return replace(recipe, masks=masks, num_classes=2 ** len(Masks(masks).names))
     names = recipe.class_names
     if names is None and recipe.num_classes in (0, len(about.class_names or ())):
         names = about.class_names
@@ -211,6 +214,14 @@ def _classes(recipe: SegmentationRecipe, found: Survey, tell: Say) -> Segmentati
         else:
             recipe = replace(recipe, num_classes=int(values.max()) + 1)
     total, names = sum(counts.values()), recipe.names
+    if isinstance(masks := recipe.read_regions, Masks):
+        inside = {
+            name: sum(n for value, n in counts.items() if name in masks.inside(value))
+            for name in masks.names
+        }
+        listed = ", ".join(f"{name} {_percent(n / total)}" for name, n in inside.items())
+        tell(f"masks: {listed}")
+        return recipe
     shares = [f"{name} {_percent(counts.get(i, 0) / total)}" for i, name in enumerate(names)]
     tell(f"classes: {', '.join(shares)}")
     return recipe

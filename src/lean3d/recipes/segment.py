@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lean3d.data import Volume, load_volume
+from lean3d.data import Masks, Volume, load_volume
 from lean3d.data.folder import ImagePath
-from lean3d.data.mask import on_grid_of, save_probabilities, write_masks
+from lean3d.data.mask import on_grid_of, save_probabilities, write_files, write_masks
 from lean3d.data.on_disk import bytes_of, load_on_disk, mapped
 from lean3d.data.read import open_scan
 from lean3d.data.tidy import fill_holes, keep_largest
@@ -23,7 +23,7 @@ from lean3d.infer.labels import ROOM
 from lean3d.limits import free_memory
 from lean3d.recipes.intensity import check_channels, scaled, scales
 from lean3d.recipes.load import load_run
-from lean3d.recipes.predict import predict, to_mask
+from lean3d.recipes.predict import mask_on_grid, predict
 from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.shape import triple
 
@@ -32,7 +32,7 @@ __all__ = ["Segmented", "Segmenter"]
 # spacings that differ by a smaller share are one
 SAME = 0.05
 # of a recipe: runs that differ in these cannot be averaged
-SHARED = "num_classes", "class_names", "in_channels", "sides_mm", "patch", "regions"
+SHARED = "num_classes", "class_names", "in_channels", "sides_mm", "patch", "regions", "masks"
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,8 @@ class Segmenter:
         """Segment a scan into mask files, each whole or not there, on the scan's own grid.
 
         Args:
-            outputs: Masks to write; their suffixes choose the formats.
+            outputs: Masks to write; their suffixes choose the formats. Of a run that learnt several
+                masks they are the files that `written` returns.
             probabilities: Also write the probability of every class here.
         """
         first = image[0] if isinstance(image, tuple) else image
@@ -127,14 +128,23 @@ class Segmenter:
             mask = self._tidy(on_grid_of(self._labels(images), frame, image))
         else:
             scores_KDHW = self._scores(volume)
-            mask = self._tidy(on_grid_of(to_mask(self.recipe, scores_KDHW), frame, image))
+            mask = mask_on_grid(self.recipe, scores_KDHW, frame, image, self._tidy)
             if probabilities is not None:
                 save_probabilities(probabilities, scores_KDHW, frame, image)
         return self._written(image, mask, outputs)
 
     def _written(self, image: ImagePath, mask: np.ndarray, outputs: Any) -> Segmented:
         names = self.recipe.names
-        write_masks(outputs, mask, image, names=names)
+        masks = self.recipe.read_regions
+        if isinstance(masks, Masks):
+            parts: list[tuple[Path, np.ndarray, tuple[str, ...]]] = []
+            for bit, name in enumerate(masks.names):
+                inside = (mask >> bit & 1).astype(np.uint8)
+                paths = (_named(Path(path), name) for path in outputs)
+                parts += [(path, inside, ("background", name)) for path in paths]
+            write_files(parts, image)
+        else:
+            write_masks(outputs, mask, image, names=names)
         first = Path(image[0] if isinstance(image, tuple) else image)
         grid = open_scan(first).grid
         counts = np.zeros(max(256, len(names)), dtype=np.int64)
@@ -142,7 +152,17 @@ class Segmenter:
             counts += np.bincount(plane.ravel(), minlength=len(counts))
         said = _said(str(first), grid.spacing if grid.known else None, self.recipe.sides_mm)
         voxels = dict(zip(names, counts.tolist(), strict=False))
+        if isinstance(masks, Masks):
+            numbers = range(2 ** len(masks.names))
+            voxels = {"background": int(counts[0])} | {
+                name: int(sum(counts[number] for number in numbers if name in masks.inside(number)))
+                for name in masks.names
+            }
         return Segmented(voxels, grid.spacing if grid.known else None, said)
+
+    def written(self, path: str | Path) -> list[Path]:
+        """Return the files for a mask of this name: of several masks NAME_MASK for each."""
+        return [_named(Path(path), name) for name in self.recipe.masks] or [Path(path)]
 
     def _is_large(self, image: ImagePath) -> bool:
         """Whether the scan, as read and as scaled, takes most of the memory."""
@@ -172,8 +192,8 @@ class Segmenter:
     def _by_parts(self, shape: Sequence[int]) -> bool:
         """Whether classes are chosen without the probabilities of the whole volume."""
         recipe = self.recipe
-        if recipe.regions or len(recipe.patch) == 3:
-            return not recipe.regions
+        if recipe.activation == "sigmoid" or len(recipe.patch) == 3:
+            return recipe.activation == "softmax"
         # batches of slices are quicker, where there is room for them
         large = 4 * recipe.num_classes * math.prod(shape) > ROOM
         return large and len(recipe.axes) == 1 and min(shape) > 1
@@ -234,6 +254,12 @@ def _member(run: str | Path) -> tuple[nn.Module, SegmentationRecipe]:
     if not isinstance(recipe, SegmentationRecipe):
         raise RunError(f"{run} learnt {recipe.task} and predict segments; use lean3d stream")
     return model, recipe
+
+
+def _named(path: Path, name: str) -> Path:
+    """Return the file of one mask: case.nii.gz with liver is case_liver.nii.gz."""
+    ends = [end for end in (".nii.gz", path.suffix) if path.name.endswith(end)]
+    return path.with_name(f"{path.name.removesuffix(ends[0])}_{name}{ends[0]}")
 
 
 def _without_voxels(volume: Volume) -> Volume:

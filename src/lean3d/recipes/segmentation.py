@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from lean3d.data import Regions
+from lean3d.data import Masks, Regions
 from lean3d.data.augment import Change
 from lean3d.recipes.base import Recipe
 
@@ -25,6 +25,8 @@ class SegmentationRecipe(Recipe):
         validate: On crops of the held-out cases, or on whole held-out cases, window by window.
         regions: Learn these unions of classes, which may be nested, with a sigmoid each: a name and
             its classes, from the outermost, such as WT=1,2,3 TC=2,3 ET=3.
+        masks: Learn these masks, which may overlap in any way, with a sigmoid each: at most 8 of
+            those of a layout with a file for each mask (masks:DIR); all of them by default.
         spacing_mm: Resample to voxels of this size, one number or three for d h w; by default their
             median; no number keeps each file's own.
         intensity: How the voxels of each channel, or of all, become inputs: percentiles (clipped to
@@ -74,6 +76,7 @@ class SegmentationRecipe(Recipe):
     scaling: tuple[float, ...] | None = None
     label_values: tuple[int, ...] | None = None
     regions: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
     validate: Literal["crops", "cases"] = "crops"
     held_out: float = 0.2
     fold: int | None = None
@@ -99,19 +102,23 @@ class SegmentationRecipe(Recipe):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """A name for every class, background first."""
+        """A name for every class, background first; of masks, for each combination."""
+        if self.masks:
+            return Masks(self.masks).combinations
         numbers = tuple(str(number) for number in range(1, self.num_classes))
         return self.class_names or ("background", *numbers)[: self.num_classes]
 
     @property
-    def read_regions(self) -> Regions | None:
-        """The regions to learn; None for classes."""
+    def read_regions(self) -> Regions | Masks | None:
+        """The regions or masks to learn; None for classes."""
+        if self.masks:
+            return Masks(self.masks)
         return Regions.read(self.regions, self.num_classes) if self.regions else None
 
     @property
     def num_outputs(self) -> int:
-        """One for each class, or region."""
-        return len(self.regions) or self.num_classes
+        """One for each class, region or mask."""
+        return len(self.regions) or len(self.masks) or self.num_classes
 
     @property
     def scored_names(self) -> tuple[str, ...]:
@@ -121,7 +128,7 @@ class SegmentationRecipe(Recipe):
     @property
     def activation(self) -> Literal["softmax", "sigmoid"]:
         """What turns the outputs of the model into probabilities."""
-        return "sigmoid" if self.regions else "softmax"
+        return "sigmoid" if self.regions or self.masks else "softmax"
 
     @property
     def whole_cases(self) -> bool:
@@ -150,6 +157,10 @@ class SegmentationRecipe(Recipe):
         if self.num_classes > 256:
             # a mask stores a class in a byte
             self.refuse("num_classes", "counts the background and must be from 2 to 256")
+        if self.masks and self.regions:
+            self.refuse("masks", "are given beside regions; leave one of them out")
+        if self.masks and self.num_classes not in (0, 2 ** len(Masks(self.masks).names)):
+            self.refuse("num_classes", f"is 0 for {len(self.masks)} masks")
         if self.blocks is not None and (self.blocks < 1 or len(self.patch) != 3):
             self.refuse("blocks", "is 1 or more, and only volumes have them")
         if self.patch and (len(self.patch) not in (2, 3) or min(self.patch) < 1):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lean3d.data import Regions
+from lean3d.data import Masks, Regions
 from lean3d.errors import ShapeError
 from lean3d.metrics import confusion_counts
 from lean3d.tasks.deep_supervision import DeepSupervision
@@ -36,7 +36,7 @@ class Segmentation(Learner):
             a region.
         class_names: Names of all classes, class 0 first; used in the names of the metrics.
         background: Count class 0 in the Dice loss.
-        regions: Learn these with a sigmoid each, instead of classes with a softmax.
+        regions: Learn these, or masks, with a sigmoid each, instead of classes with a softmax.
         whole: Predicts a whole case; validation batches are then single cases of any size.
         deep: Heads on coarser maps of the model, which are learnt too, in training.
         learning: Optimizer, schedule and layout, as `Learner` takes them.
@@ -52,7 +52,7 @@ class Segmentation(Learner):
         class_names: Sequence[str] | None = None,
         loss: Loss = "dice_ce",
         background: bool = True,
-        regions: Regions | None = None,
+        regions: Regions | Masks | None = None,
         whole: Whole | None = None,
         deep: DeepSupervision | None = None,
         **learning: Any,

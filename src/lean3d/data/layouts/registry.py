@@ -24,7 +24,7 @@ class Item:
     Args:
         name: Name of the case, different from all others.
         image: Its file, or one for each channel.
-        label: Its file of labels, for segmentation.
+        label: Its file of labels, for segmentation; or a file for each of several masks.
         target: Its classes, for classification: one, or one for each of several questions.
         split: The part that the authors put it in; None if they did not.
         read: Reads it, for data that are not one file a scan; `load_volume` by default.
@@ -32,7 +32,7 @@ class Item:
 
     name: str
     image: ImagePath
-    label: Path | None = None
+    label: ImagePath | None = None
     target: tuple[int, ...] | None = None
     split: Literal["train", "val", "test"] | None = None
     read: Callable[[], Volume] | None = None
@@ -48,6 +48,7 @@ class Found:
         target_names: Names of the classes of whole scans, if they are others.
         channel_names: Names of the channels, such as "CT".
         label_values: The values in the label files that are the classes 0, 1, ...
+        mask_names: Names of independent masks, in the order of the files of a label.
     """
 
     items: tuple[Item, ...]
@@ -55,6 +56,7 @@ class Found:
     channel_names: tuple[str, ...] | None = None
     label_values: tuple[int, ...] | None = None
     target_names: tuple[str, ...] | None = None
+    mask_names: tuple[str, ...] | None = None
 
 
 Finder = TypeVar("Finder", bound=Callable[[Path], Found])

@@ -1,8 +1,9 @@
 """Pictures of the worst, the median and the best case, with the errors of each class."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from lean3d.data import Volume
@@ -10,6 +11,9 @@ from lean3d.recipes.evaluation.base import Evaluation, Row, Scored
 from lean3d.report import Picture, Section, Table, draw_overlay
 
 __all__ = ["case_sections", "chosen_cases"]
+
+# names that a legend holds
+COLOURS = 8
 
 Read = Callable[[str], tuple[Volume, Tensor]]
 
@@ -39,12 +43,13 @@ def case_sections(
         volume, pred = read(name)
         window = _window(evaluation)
         assert volume.label is not None
+        truth, pred, names = _that_occur(volume.label, pred, evaluation.recipe.names)
         figure = draw_overlay(
             volume.image[0],
-            volume.label,
+            truth,
             pred,
             spacing=volume.spacing,
-            class_names=evaluation.recipe.names,
+            class_names=names,
             window=window,
         )
         shown = "the labelled tissue" if window is None else f"{window[0]:g} to {window[1]:g}"
@@ -53,6 +58,17 @@ def case_sections(
         title = f"The {what} case: {name}"
         sections.append(Section(title, [Picture(figure, caption, "png"), table]))
     return sections
+
+
+def _that_occur(
+    truth: Tensor, pred: Tensor, names: Sequence[str]
+) -> tuple[Tensor, Tensor, list[str]]:
+    """Renumber what occurs where there are more names than colours, as combinations of masks."""
+    if len(names) <= COLOURS:
+        return truth, pred, list(names)
+    values = torch.cat([torch.zeros(1, dtype=torch.long), truth.unique(), pred.unique()]).unique()
+    numbers = [torch.searchsorted(values, label.contiguous()) for label in (truth, pred)]
+    return numbers[0], numbers[1], [names[value] for value in values.tolist()]
 
 
 def _window(evaluation: Evaluation) -> tuple[float, float] | None:

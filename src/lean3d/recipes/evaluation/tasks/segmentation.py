@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lean3d.data import Volume, load_volume, save_mask
+from lean3d.data import Volume, load_volume
+from lean3d.data.mask import write_masks
 from lean3d.files import write_whole
 from lean3d.metrics import bootstrap_interval, confusion_counts, score_mask, unit_of
 from lean3d.recipes.cases import Case, data_cases, split_cases
@@ -26,7 +27,7 @@ from lean3d.recipes.evaluation.base import (
 )
 from lean3d.recipes.evaluation.overlays import case_sections
 from lean3d.recipes.intensity import scaled
-from lean3d.recipes.predict import predict, to_mask
+from lean3d.recipes.predict import mask_on_grid, predict, to_mask
 from lean3d.report import Picture, Section, draw_confusion
 
 __all__ = ["SegmentationEvaluation"]
@@ -82,15 +83,14 @@ class SegmentationEvaluation(Evaluation):
             mirror=self.settings.mirror,
         )
         found = predict(self.model, self.recipe, scaled(self.recipe, volume), **settings)
-        found = to_mask(self.recipe, found)
         if not case.filed:
-            truth, pred = volume, found.argmax(0) if found.ndim == 4 else found
+            truth, pred = volume, to_mask(self.recipe, found)
             with write_whole(f"{kept}.npz") as temporary:
                 np.savez_compressed(temporary, label=pred.numpy().astype(np.uint8))
         else:
             path = f"{kept}.nii.gz"
             assert case.image is not None
-            save_mask(path, found, volume, like=case.image)
+            write_masks([path], mask_on_grid(self.recipe, found, volume, case.image), case.image)
             truth, pred = case.read(None), _read(case, kept)
         assert truth.label is not None
         rows = [self._row(*pair, truth.spacing) for pair in self._masks(pred, truth.label)]
@@ -199,9 +199,11 @@ class SegmentationEvaluation(Evaluation):
         }
 
     def sections(self, scored: Mapping[str, Scored], kept: Path, data: str | None) -> list[Section]:
-        counts = np.sum([one.more["confusion"] for one in scored.values()], axis=0)
-        figure = draw_confusion(counts, self.recipe.names, "voxels")
-        sections = [Section("Confusion", [Picture(figure, "All voxels of all cases.")])]
+        sections = []
+        if not self.recipe.masks:  # a voxel in two masks is not of a class
+            counts = np.sum([one.more["confusion"] for one in scored.values()], axis=0)
+            figure = draw_confusion(counts, self.recipe.names, "voxels")
+            sections = [Section("Confusion", [Picture(figure, "All voxels of all cases.")])]
         cases = {case.name: case for case in self.cases(data)}
 
         def read(name: str) -> tuple[Volume, Tensor]:

@@ -1,0 +1,47 @@
+"""Cases with a file for each mask, which may overlap; so TotalSegmentator is laid out."""
+
+from pathlib import Path
+
+from lean3d.data.folder import scans_in
+from lean3d.data.formats.registry import stem
+from lean3d.data.layouts.registry import Found, Item, register_layout
+from lean3d.errors import DataError
+
+__all__ = ["masks"]
+
+FOLDERS = "segmentations", "masks"
+
+
+@register_layout
+def masks(folder: Path) -> Found:
+    """Masks that may overlap: CASE/ct.nii.gz and CASE/segmentations/NAME.nii.gz (or masks/)"""
+    cases = sorted(path for path in folder.iterdir() if any((path / f).is_dir() for f in FOLDERS))
+    if not cases:
+        raise DataError(
+            f"{folder} holds no CASE/segmentations/NAME.nii.gz; give the folder of the cases"
+        )
+    known = {case: _masks(case) for case in cases}
+    names = tuple(sorted(set().union(*known.values())))
+    items = []
+    for case, found in known.items():
+        for name in names:
+            if name not in found:
+                raise DataError(f"case {case.name} has no mask {name}; add it, an empty one too")
+        items.append(Item(case.name, _scan(case), tuple(found[name] for name in names)))
+    return Found(tuple(items), mask_names=names)
+
+
+def _masks(case: Path) -> dict[str, Path]:
+    place = next(case / name for name in FOLDERS if (case / name).is_dir())
+    found = {stem(path): path for path in scans_in(place)}
+    if not found:
+        raise DataError(f"{place} holds no mask; add the masks, or move the case away")
+    return found
+
+
+def _scan(case: Path) -> Path:
+    scans = scans_in(case)
+    if len(scans) != 1:
+        some = ", ".join(path.name for path in scans[:5]) or "none"
+        raise DataError(f"{case} holds the scans {some}; one is expected beside the masks")
+    return scans[0]
