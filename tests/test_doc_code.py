@@ -138,7 +138,7 @@ model = lean3d.create_model("d_resnet_18", num_classes=3).eval()
 }
 EXTRAS = re.findall(r"^(\w+) = \[", (HOME / "pyproject.toml").read_text(), re.M)
 
-OTHERS = {"echo", "git", "huggingface-cli", ".ci/run"}
+OTHERS = {"echo", "git", "dask", "huggingface-cli", "srun", ".ci/run"}
 
 
 def blocks(page, language):

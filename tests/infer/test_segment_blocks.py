@@ -10,9 +10,16 @@ import numpy as np
 import pytest
 from affinity_cases import FAR, NEAR, neurites
 
+from lean3d.data.read import open_scan
 from lean3d.errors import LeanError
-from lean3d.infer import BlockSegmentation, Watershed, agglomerate, drop_small
-from lean3d.infer.block_jobs import run_blocks
+from lean3d.infer import (
+    BlockSegmentation,
+    Watershed,
+    agglomerate,
+    dask_executor,
+    drop_small,
+)
+from lean3d.infer.block_jobs import processes, run_blocks
 from lean3d.infer.chunks import make_array, open_array
 from lean3d.infer.grid import blocks_of
 from lean3d.metrics import instance_scores
@@ -97,6 +104,54 @@ def test_two_workers_give_what_one_gives(tmp_path, kind):
     assert first == second
     np.testing.assert_array_equal(segmented(one), segmented(two))
     assert said[-1] == ("segmentation", 2, 2)
+
+
+@pytest.mark.parametrize("form", ["n5", "precomputed"])
+def test_other_formats_hold_what_zarr_holds(tmp_path, form):
+    pytest.importorskip("tensorstore")
+    plain, _, _ = prepared(tmp_path / "plain", block=(7, 20, 11))
+    plain.run((0.4,))
+    other, _, _ = prepared(tmp_path / form, block=(7, 20, 11), form=form, voxel_nm=(40, 4, 8))
+    other.run((0.4,), executor=ThreadPoolExecutor(2))
+    whole = tuple(slice(0, n) for n in SHAPE)
+    np.testing.assert_array_equal(other.store.read(whole), segmented(plain))
+    scan = open_scan(other.store.folder)
+    np.testing.assert_array_equal(scan.load(slice(None))[0], segmented(plain))
+    assert scan.grid.spacing == pytest.approx((40e-6, 4e-6, 8e-6))
+
+
+def test_the_workers_of_a_dask_cluster_give_what_one_process_gives(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    one, _, _ = prepared(tmp_path / "one", block=(10, 18, 20))
+    two, _, _ = prepared(tmp_path / "two", block=(10, 18, 20))
+    first = one.run((0.3, 0.5))
+    settings = dict(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None)
+    with (
+        distributed.LocalCluster(**settings) as cluster,
+        dask_executor(cluster.scheduler_address) as executor,
+    ):
+        assert two.run((0.3, 0.5), executor=executor) == first
+    np.testing.assert_array_equal(segmented(one), segmented(two))
+
+
+def test_a_scheduler_that_is_not_there_is_one_sentence(monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("lean3d.infer.cluster.SCHEDULER", 0.2)
+    for address in ("tcp://127.0.0.1:1", "nonsense://x"):
+        with pytest.raises(LeanError, match="no dask scheduler at") as caught:
+            dask_executor(address).__enter__()
+        assert len(str(caught.value)) <= 400
+
+
+def _dies(block):
+    os._exit(1)
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_one_sentence(tmp_path):
+    blocks = blocks_of((4, 4, 4), (2, 4, 4))
+    with pytest.raises(LeanError, match="fewer workers"), processes(2) as pool:
+        run_blocks(_dies, blocks, tmp_path / "done", executor=pool)
 
 
 KILLED = """

@@ -32,6 +32,7 @@ COMMANDS = {
     "evaluate": "score a run case by case, alone or against another, with a report",
     "predict": "segment an image with a trained run",
     "segment": "segment neurons in a volume of any size with a run of affinities",
+    "view": "look at a segmentation and its volume in neuroglancer",
     "stream": "name what happens in a video, frame by frame, while it runs",
     "convert": "turn a 2D model into 3D, and show how that was checked",
     "models": "the networks that can be named, what they are and where they come from",

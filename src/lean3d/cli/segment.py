@@ -1,6 +1,8 @@
 """lean3d segment RUN VOLUME --out SEGMENTATION"""
 
 import sys
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +13,7 @@ from lean3d.cli.device import find_device
 from lean3d.cli.parse import parse
 from lean3d.cli.show import show_json, show_table
 from lean3d.errors import RunError
+from lean3d.infer import dask_executor
 from lean3d.recipes.neurons import SegmentSettings, segment_volume
 from lean3d.signals import Stopped
 
@@ -24,9 +27,11 @@ class Segment:
     Attributes:
         run: Folder of the run.
         volume: A file of a volume, such as raw.tif or file.h5:volumes/raw.
-        out: The segmentation to write, a Zarr folder (OME-Zarr, uint32).
+        out: The segmentation to write (uint32): OME-Zarr, or N5 or neuroglancer's format for a name
+            that ends in .n5 or .precomputed.
         labels: Labels of the neurons to score against.
         workers: Processes.
+        scheduler: Compute on the workers of a dask scheduler, by its address or its file.
         device: Where the network computes, such as cuda; a GPU if there is one by default.
         keep: Keep the folder OUT.work with affinities and fragments.
     """
@@ -37,6 +42,7 @@ class Segment:
     out: Path
     labels: Path | None = None
     workers: int = 1
+    scheduler: str | None = None
     device: str | None = None
     keep: bool = False
 
@@ -45,18 +51,23 @@ def main(argv: list[str]) -> None:
     asked = parse(Segment, "segment", argv)
     if asked.workers < 1:
         raise RunError(f"--workers is 1 or more, got {asked.workers}")
+    if asked.scheduler is not None and asked.workers != 1:
+        raise RunError("--workers are processes of this machine; a --scheduler has its own")
     try:
-        found = segment_volume(
-            asked.run,
-            asked.volume,
-            asked.out,
-            asked.settings,
-            labels=asked.labels,
-            workers=asked.workers,
-            device=find_device(asked.device),
-            keep=asked.keep,
-            say=_say if sys.stderr.isatty() else None,
-        )
+        with _executor(asked.scheduler) as executor:
+            found = segment_volume(
+                asked.run,
+                asked.volume,
+                asked.out,
+                asked.settings,
+                labels=asked.labels,
+                workers=asked.workers,
+                executor=executor,
+                # that of a worker is found there
+                device=find_device(asked.device) if executor is None else asked.device or "auto",
+                keep=asked.keep,
+                say=_say if sys.stderr.isatty() else None,
+            )
     except Stopped as stopped:
         stopped.advice = "the same command goes on"
         raise
@@ -68,6 +79,10 @@ def main(argv: list[str]) -> None:
     record: dict[str, Any] = dict(out=str(asked.out), run=str(asked.run))
     record |= dict(neurons=found.instances, fragments=found.fragments, threshold=found.threshold)
     show_json(record | ({"scores": rows} if rows else {}))
+
+
+def _executor(scheduler: str | None) -> AbstractContextManager[Executor | None]:
+    return nullcontext() if scheduler is None else dask_executor(scheduler)
 
 
 def _row(threshold: float | None, scores: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Prediction on whole volumes and live videos."""
 
+from lean3d.infer.cluster import dask_executor
 from lean3d.infer.decoding import components, decode, drop_small, mutex_watershed
 from lean3d.infer.export import ExportedNetwork, export_network
 from lean3d.infer.labels import predict_labels
@@ -17,6 +18,7 @@ __all__ = [
     "Watershed",
     "agglomerate",
     "components",
+    "dask_executor",
     "decode",
     "drop_small",
     "export_network",

@@ -2,12 +2,18 @@
 
 A block's mark is written after its result, so a job that was killed goes on with the blocks that
 have none. Any executor of concurrent.futures serves: processes of this machine, or those of a
-cluster through `dask.distributed.Client(...).get_executor()`.
+cluster through `lean3d.infer.dask_executor`.
 """
 
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    as_completed,
+)
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,6 +76,11 @@ def _marked(job: Job, block: Block, done: Path) -> int:
 def _finished(futures: list[Future]) -> Iterator[int]:
     try:
         yield from (future.result() for future in as_completed(futures))
+    except BrokenExecutor as error:
+        raise RunError(
+            "a worker ended in the middle of a block, as when memory is full; run the same command "
+            "again with fewer workers, it goes on from there"
+        ) from error
     finally:
         for future in futures:
             future.cancel()

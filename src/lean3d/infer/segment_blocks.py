@@ -21,6 +21,7 @@ from lean3d.infer.block_jobs import processes, run_blocks
 from lean3d.infer.chunks import make_array, open_array, save_table
 from lean3d.infer.fragment_graph import Contacts, FragmentGraph, contacts
 from lean3d.infer.grid import Block, blocks_of
+from lean3d.infer.label_store import Form, LabelStore
 from lean3d.infer.merging import NO_LONG_RANGE, agglomerate_graph, check_thresholds, mutex_graph
 from lean3d.infer.stitch import Numbering, exits, number_fragments
 from lean3d.infer.watershed import Watershed
@@ -58,13 +59,15 @@ class BlockSegmentation:
 
     Args:
         folder: Holds `affinities`, a Zarr array (K, D, H, W) uint8, and gets all results; the
-            segmentation is `segmentation/0`.
+            segmentation is in `segmentation`.
         watershed: Settings of the fragments.
         block: Voxels of a block (D, H, W).
         method: "watershed" merges by the mean affinity of contacts, as waterz does; "mutex" keeps
             fragments apart by long-range affinities.
         linkage: Of a merge by watershed; see `agglomerate_graph`.
         smallest: Instances of fewer voxels become background.
+        form: Of the segmentation: "zarr" (OME-Zarr), "n5" or "precomputed" (neuroglancer's).
+        voxel_nm: Size of a voxel (D, H, W) that the segmentation says, in nanometres.
     """
 
     folder: Path
@@ -73,6 +76,8 @@ class BlockSegmentation:
     method: Literal["watershed", "mutex"] = "watershed"
     linkage: str = "mean"
     smallest: int = 0
+    form: Form = "zarr"
+    voxel_nm: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def run(
         self,
@@ -130,7 +135,7 @@ class BlockSegmentation:
         else:
             best = list(lookups)[len(lookups) // 2]
         instances = self._keep(lookups[best], blocks)
-        make_array(self.folder / "segmentation" / "0", shape, self.block, "uint32")
+        self.store.make(shape, self.block)
         stage("segmentation", partial(_write, self))
         fragments = len(lookups[best]) - 1
         return Segmented(fragments, instances, best, scores)
@@ -152,6 +157,11 @@ class BlockSegmentation:
             raise RunError(f"no method called {self.method!r}; blocks have watershed and mutex")
         elif all(sum(map(abs, offset)) == 1 for offset in self.watershed.offsets):
             raise RunError(NO_LONG_RANGE)
+
+    @property
+    def store(self) -> LabelStore:
+        """The segmentation on disk."""
+        return LabelStore(self.folder / "segmentation", self.form, self.voxel_nm)
 
     @property
     def reach(self) -> Triple:
@@ -285,7 +295,7 @@ def _write(job: BlockSegmentation, block: Block) -> None:
     segment = lookup[labels]
     if not job.watershed.fill:
         segment[_boundary(job, block)] = 0
-    open_array(job.folder / "segmentation" / "0")[block.core] = segment
+    job.store.write(block.core, segment)
 
 
 def _boundary(job: BlockSegmentation, block: Block) -> np.ndarray:

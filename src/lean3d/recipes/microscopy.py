@@ -16,11 +16,11 @@ from lean3d.data.read import open_scan, read_scan
 from lean3d.errors import DataError, RunError
 from lean3d.recipes.affinity import AffinityRecipe
 
-__all__ = ["NM", "em_volumes", "scale_em", "split_sections", "with_scaling"]
+__all__ = ["DRAWN_NM", "NM", "em_volumes", "scale_em", "split_sections", "with_scaling"]
 
 NM = 1e-6  # in millimetres
-# of the drawn volume: voxels, and its largest offset from the centre of a neurite
-DRAWN = (96, 128, 128)
+# of the drawn volume: voxels, and their size in nanometres
+DRAWN, DRAWN_NM = (96, 128, 128), (10.0, 10.0, 10.0)
 
 
 def em_volumes(recipe: AffinityRecipe) -> list[Volume]:
@@ -31,7 +31,7 @@ def em_volumes(recipe: AffinityRecipe) -> list[Volume]:
         DataError: image and labels do not fit, or cannot be read.
     """
     if recipe.data == "neurites":
-        voxel = recipe.voxel_nm or (10.0, 10.0, 10.0)
+        voxel = recipe.voxel_nm or DRAWN_NM
         return [Neurites(shape=DRAWN, voxel_nm=(voxel[0], voxel[1], voxel[2])).volume()]
     if not recipe.data:
         raise RunError(

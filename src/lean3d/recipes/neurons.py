@@ -17,24 +17,27 @@ import torch
 from torch import nn
 
 from lean3d.data import instances_of_membranes
+from lean3d.data.formats.registry import Scan
 from lean3d.data.read import open_scan
 from lean3d.errors import DataError, RunError
 from lean3d.files import write_text
 from lean3d.infer import BlockSegmentation, Segmented
 from lean3d.infer.block_jobs import processes, run_blocks
-from lean3d.infer.chunks import make_array, open_array, write_ome
+from lean3d.infer.chunks import make_array, open_array
 from lean3d.infer.grid import Block, blocks_of
+from lean3d.infer.label_store import Form, form_of
 from lean3d.lock import held
 from lean3d.recipes.affinity import AffinityRecipe
 from lean3d.recipes.affinity_tiles import fragments_of, least, tiling, window_affinities
 from lean3d.recipes.load import load_run
-from lean3d.recipes.microscopy import NM
+from lean3d.recipes.microscopy import DRAWN_NM, NM
 from lean3d.shape import Triple
 
 __all__ = ["SegmentSettings", "segment_volume"]
 
 # sections that are copied at once, and the largest block by default
 SLAB, BLOCK = 16, (64, 128, 128)
+SETTINGS = "settings.json"
 
 Say = Callable[[str, int, int], None]
 
@@ -86,24 +89,27 @@ def segment_volume(
     keep: bool = False,
     say: Say | None = None,
 ) -> Segmented:
-    """Segment a volume of any size into the Zarr folder `out`, or go on after a kill.
+    """Segment a volume of any size into the folder `out`, or go on after a kill.
 
-    All work is in the folder `<out>.work` beside it, which is renamed at the end; the same call
-    goes on in it.
+    All work is in the folder `<out>.work` beside it, from which the segmentation is moved at the
+    end; the same call goes on in it.
 
     Args:
+        out: Ends in .n5 or .precomputed for N5 or neuroglancer's format, else it is OME-Zarr.
         labels: Labels of instances to score against, of the volume's shape.
         workers: Processes.
         executor: Runs tiles and blocks in place of processes of its own, such as that of a
-            cluster, `dask.distributed.Client(...).get_executor()`.
-        device: Where the network computes; not "cpu" predicts in this process.
+            cluster, `lean3d.infer.dask_executor`, whose workers share the files.
+        device: Where the network computes, or "auto": a GPU where the worker has one. With
+            processes of this machine, not "cpu" predicts in this process.
         keep: Keep the folder with affinities and fragments.
 
     Raises:
         RunError: the run, a setting or `out` cannot be used.
         DataError: the volume or the labels cannot be read, or do not fit.
     """
-    settings, out = settings or SegmentSettings(), Path(out)
+    # absolute: workers of a cluster may be in another folder
+    settings, out, run = settings or SegmentSettings(), Path(out).absolute(), Path(run).absolute()
     model, recipe = load_run(run)
     if not isinstance(recipe, AffinityRecipe):
         raise RunError(
@@ -113,19 +119,22 @@ def segment_volume(
         raise RunError(f"{out} exists already; choose another --out")
     if not out.parent.is_dir():
         raise RunError(f"there is no folder {out.parent} to write --out in; make it first")
-    plan = _planned(recipe, model, Path(run), Path(volume), settings)
-    truth = None if labels is None else _Truth(Path(labels), recipe.membranes, plan.shape)
-    if truth is not None:
+    plan = _planned(recipe, model, run, Path(volume).absolute(), settings, form_of(out))
+    truth = None
+    if labels is not None:
+        truth = _Truth(Path(labels).absolute(), recipe.membranes, plan.shape)
         truth.check()
     work = out.parent / f"{out.name}.work"
+    _check_work(work)
     with held(work), processes(workers, executor) as pool:
-        _begin(work, plan, settings)
-        _predict(work, plan, pool, device, say)
+        _begin(work, plan)
+        # one GPU serves one process
+        alone = executor is None and torch.device(_device(device)).type != "cpu"
+        _predict(work, plan, None if alone else pool, str(device), say)
         job = replace(plan.job, folder=work)
         more: dict[str, Any] = dict(truth=truth, executor=pool, say=say)
         found = job.run(settings.thresholds, **more)
-        write_ome(work / "segmentation", plan.voxel_nm, out.name)
-        (work / "segmentation").rename(out)
+        job.store.folder.rename(out)
     if not keep:
         shutil.rmtree(work)
     return found
@@ -147,8 +156,8 @@ class _Plan:
         weights = (self.run / "checkpoints" / "best.ckpt").stat()
         job = self.job
         return {
-            "volume": str(self.volume.absolute()),
-            "run": str(self.run.absolute()),
+            "volume": str(self.volume),
+            "run": str(self.run),
             "weights": [weights.st_size, weights.st_mtime_ns],
             "shape": list(self.shape),
             "voxel_nm": list(self.voxel_nm),
@@ -159,11 +168,17 @@ class _Plan:
             "linkage": job.linkage,
             "smallest": job.smallest,
             "watershed": repr(job.watershed),
+            "form": job.form,
         }
 
 
 def _planned(
-    recipe: AffinityRecipe, model: nn.Module, run: Path, volume: Path, settings: SegmentSettings
+    recipe: AffinityRecipe,
+    model: nn.Module,
+    run: Path,
+    volume: Path,
+    settings: SegmentSettings,
+    form: Form,
 ) -> _Plan:
     scan = open_scan(volume)
     if scan.channels != recipe.in_channels or scan.dtype.kind not in "iuf":
@@ -172,11 +187,7 @@ def _planned(
             f"{recipe.in_channels}; give such a volume"
         )
     shape = scan.grid.shape
-    given = settings.voxel_nm or recipe.voxel_nm
-    if given is None and not scan.grid.known and recipe.data != "neurites":
-        raise DataError(f"{volume} does not say how large its voxels are; pass --voxel-nm d h w")
-    own = [side / NM for side in scan.grid.spacing] if scan.grid.known else [10.0] * 3
-    depth, height, width = given or own
+    depth, height, width = _voxel_nm(recipe, scan, volume, settings)
     block = _triple(settings.block, "block") or least(BLOCK, shape)
     # refused before the network is looked at
     blocks_of(shape, block)
@@ -194,6 +205,8 @@ def _planned(
         method=settings.method,
         linkage=settings.linkage,
         smallest=settings.smallest,
+        form=form,
+        voxel_nm=(depth, height, width),
     )
     job.check(settings.thresholds)
     sizes = _triple(settings.tile, "tile"), _triple(settings.context, "context", least=0)
@@ -209,8 +222,33 @@ def _planned(
     )
 
 
-def _begin(work: Path, plan: _Plan, settings: SegmentSettings) -> None:
-    record, path = plan.record(), work / "settings.json"
+def _voxel_nm(
+    recipe: AffinityRecipe, scan: Scan, volume: Path, settings: SegmentSettings
+) -> Sequence[float]:
+    """Return the sizes asked for, else those of the file, else those of the run."""
+    if settings.voxel_nm is not None:
+        if len(settings.voxel_nm) != 3 or not min(settings.voxel_nm) > 0:
+            raise RunError(f"voxel_nm is three sizes above 0, d h w, got {settings.voxel_nm}")
+        return settings.voxel_nm
+    if scan.grid.known:
+        return [side / NM for side in scan.grid.spacing]
+    if recipe.voxel_nm is not None:
+        return recipe.voxel_nm
+    if recipe.data == "neurites":
+        return DRAWN_NM
+    raise DataError(f"{volume} does not say how large its voxels are; pass --voxel-nm d h w")
+
+
+def _check_work(work: Path) -> None:
+    """Refuse a folder that is not of this command, as it is removed at the end."""
+    if not work.exists() or (work / SETTINGS).exists():
+        return
+    if not work.is_dir() or any(path.name[0] != "." for path in work.iterdir()):
+        raise RunError(f"{work} is in the way; choose another --out, or move it away")
+
+
+def _begin(work: Path, plan: _Plan) -> None:
+    record, path = plan.record(), work / SETTINGS
     if path.exists():
         before = json.loads(path.read_text())
         other = [name for name in record if record[name] != before.get(name)]
@@ -223,31 +261,24 @@ def _begin(work: Path, plan: _Plan, settings: SegmentSettings) -> None:
     write_text(path, json.dumps(record, indent=1) + "\n")
 
 
-def _predict(
-    work: Path,
-    plan: _Plan,
-    pool: Executor | None,
-    device: torch.device | str,
-    say: Say | None,
-) -> None:
-    scan = open_scan(plan.volume)
-    shape = plan.shape
-    make_array(
-        work / "raw", (scan.channels, *shape), (scan.channels, SLAB, 128, 128), scan.dtype.str
-    )
-    slabs = blocks_of(shape, (min(SLAB, shape[0]), shape[1], shape[2]))
+def _predict(work: Path, plan: _Plan, pool: Executor | None, device: str, say: Say | None) -> None:
+    scan, shape = open_scan(plan.volume), plan.shape
 
     def tell(name: str) -> Callable[[int, int], None] | None:
         return None if say is None else partial(say, name)
 
-    copy = partial(_copy, work, plan.volume)
-    run_blocks(copy, slabs, work / "done" / "raw", executor=pool, say=tell("raw"))
+    # formats that are read by whole slices are copied, as tiles would read the same ones
+    if scan.part is None:
+        chunks = (scan.channels, SLAB, 128, 128)
+        make_array(work / "raw", (scan.channels, *shape), chunks, scan.dtype.str)
+        slabs = blocks_of(shape, (min(SLAB, shape[0]), shape[1], shape[2]))
+        copy = partial(_copy, work, plan.volume)
+        run_blocks(copy, slabs, work / "done" / "raw", executor=pool, say=tell("raw"))
     count = len(plan.job.watershed.offsets)
     make_array(work / "affinities", (count, *shape), (count, *plan.tile), "uint8")
     tiles = blocks_of(shape, plan.tile)
-    job = partial(_affinities, work, plan, str(device))
-    own = pool if torch.device(device).type == "cpu" else None
-    run_blocks(job, tiles, work / "done" / "affinities", executor=own, say=tell("affinities"))
+    job = partial(_affinities, work, plan, device)
+    run_blocks(job, tiles, work / "done" / "affinities", executor=pool, say=tell("affinities"))
 
 
 def _copy(work: Path, volume: Path, block: Block) -> None:
@@ -255,17 +286,29 @@ def _copy(work: Path, volume: Path, block: Block) -> None:
     open_array(work / "raw")[:, sections] = open_scan(volume).load(sections)
 
 
+def _device(name: torch.device | str) -> torch.device | str:
+    if str(name) == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
+
+
 @lru_cache(maxsize=1)
 def _network(run: Path, device: str) -> tuple[nn.Module, AffinityRecipe]:
     """Load a run once for each process."""
     model, recipe = load_run(run)
     assert isinstance(recipe, AffinityRecipe)
-    return model.to(device), recipe
+    return model.to(_device(device)), recipe
 
 
 def _affinities(work: Path, plan: _Plan, device: str, block: Block) -> None:
     model, recipe = _network(plan.run, device)
-    raw = open_array(work / "raw")[(slice(None), *block.window(plan.context))]
+    window = block.window(plan.context)
+    if (work / "raw").exists():
+        raw = open_array(work / "raw")[(slice(None), *window)]
+    else:
+        raw = open_scan(plan.volume).window(window)
+    if raw.dtype.kind == "f" and not np.isfinite(raw).all():
+        raise DataError(f"{plan.volume} holds NaN or infinity; replace them")
     levels = window_affinities(model, recipe, raw, block.inside(plan.context))
     open_array(work / "affinities")[(slice(None), *block.core)] = levels
 
@@ -289,10 +332,12 @@ class _Truth:
             )
 
     def __call__(self, window: tuple[slice, slice, slice]) -> np.ndarray:
-        sections = window[0]
-        (labels,) = open_scan(self.path).load(sections)
-        if self.membranes:
-            labels = np.stack([_cells(s, z) for z, s in enumerate(labels, sections.start)])
+        scan, sections = open_scan(self.path), window[0]
+        if not self.membranes:
+            return scan.window(window)[0]
+        # cells are numbered in whole sections
+        (inside,) = scan.load(sections)
+        labels = np.stack([_cells(s, z) for z, s in enumerate(inside, sections.start)])
         return labels[:, window[1], window[2]]
 
 

@@ -3,18 +3,20 @@
 Axes: C channels, D depth, H height, W width.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lean3d.data.formats.registry import Scan
+from lean3d.data.formats.registry import Scan, Window
 from lean3d.data.grid import Grid
 from lean3d.errors import DataError
 
-__all__ = ["array_scan", "only"]
+__all__ = ["array_scan", "only", "spacing_of"]
 
+# attribute -> millimetres in its unit: of CREMI and its relatives, and of ilastik and Fiji
+SPACINGS = {"resolution": 1e-6, "voxel_size": 1e-6, "element_size_um": 1e-3, "spacing_mm": 1.0}
 # names of images, before other data sets of a file
 IMAGES = "raw", "image", "volume", "data", "voxel", "voxels", "img", "volumes/raw"
 
@@ -46,13 +48,32 @@ def array_scan(
     sides = [size for axis, size in enumerate(shape) if axis != channel_axis]
     grid = Grid.stack(sides, spacing_mm)
 
-    def load(planes: slice) -> np.ndarray:
-        part = [slice(None)] * len(shape)
-        part[1 if channel_axis == 0 else 0] = planes
-        x = np.asarray(read(tuple(part)))
+    def part(window: Window) -> np.ndarray:
+        slices = list(window)
+        if channel_axis is not None:
+            slices.insert(channel_axis, slice(None))
+        x = np.asarray(read(tuple(slices)))
         return x[None] if channel_axis is None else np.moveaxis(x, channel_axis, 0)
 
-    return Scan(grid, 1 if channel_axis is None else shape[channel_axis], dtype, load)
+    def load(planes: slice) -> np.ndarray:
+        return part((planes, slice(None), slice(None)))
+
+    channels = 1 if channel_axis is None else shape[channel_axis]
+    return Scan(grid, channels, dtype, load, part=part)
+
+
+def spacing_of(attributes: Mapping[str, Any], *, reverse: bool = False) -> list[float] | None:
+    """Return millimetres along D, H, W if an attribute of a known name says them.
+
+    Args:
+        reverse: The sizes are those of W, H, D, as in N5.
+    """
+    for name, unit in SPACINGS.items():
+        if name in attributes:
+            sides = np.ravel(attributes[name])
+            if len(sides) == 3 and sides.dtype.kind in "iuf" and (sides > 0).all():
+                return (unit * (sides[::-1] if reverse else sides)).tolist()
+    return None
 
 
 def only(path: Path, found: Iterable[tuple[str, Any]]) -> Any:

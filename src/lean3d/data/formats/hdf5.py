@@ -6,15 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from lean3d.data.formats.arrays import array_scan, only
+from lean3d.data.formats.arrays import array_scan, only, spacing_of
 from lean3d.data.formats.registry import Scan, register_reader
 from lean3d.errors import DataError
 from lean3d.optional import require
 
 __all__ = ["open_hdf5"]
-
-# attribute -> millimetres in its unit: of CREMI and its relatives, and of ilastik and Fiji
-SPACINGS = {"resolution": 1e-6, "voxel_size": 1e-6, "element_size_um": 1e-3, "spacing_mm": 1.0}
 
 
 def _is_hdf5(start: bytes) -> bool:
@@ -29,7 +26,7 @@ def open_hdf5(path: Path, inside: str | None = None) -> Scan:
     """
     with _file(path) as file:
         found = _named(file, path, inside) if inside else only(path, _arrays(file))
-        name, shape, dtype, sides = found.name, found.shape, found.dtype, _spacing(found)
+        name, shape, dtype, sides = found.name, found.shape, found.dtype, spacing_of(found.attrs)
 
     def read(part: tuple[slice, ...]) -> np.ndarray:
         with _file(path) as file:
@@ -62,12 +59,3 @@ def _named(file: Any, path: Path, inside: str) -> Any:
         there = ", ".join(name for name, _ in _arrays(file)) or "none"
         raise DataError(f"{path} has no dataset {inside}; there are: {there[:200]}")
     return file[inside]
-
-
-def _spacing(array: Any) -> list[float] | None:
-    for name, unit in SPACINGS.items():
-        if name in array.attrs:
-            sides = np.ravel(array.attrs[name]).astype(float) * unit
-            if len(sides) == 3 and (sides > 0).all():
-                return sides.tolist()
-    return None

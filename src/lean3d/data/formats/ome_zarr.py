@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lean3d.data.formats.arrays import array_scan, only
+from lean3d.data.formats.arrays import array_scan, only, spacing_of
 from lean3d.data.formats.registry import Scan, register_reader, register_writer
 from lean3d.data.grid import Grid
 from lean3d.errors import DataError
@@ -49,7 +49,7 @@ def open_zarr(path: Path, inside: str | None = None) -> Scan:
     if isinstance(array, zarr.Group):
         array = only(path, _arrays(array))
     if sides is None:
-        sides = _attribute(array)
+        sides = spacing_of(dict(array.attrs))
     shape = tuple(array.shape)
     # time, of length 1, and other axes of OME-Zarr in front
     lead = max(0, len(shape) - 3 - (channel is not None))
@@ -129,8 +129,3 @@ def _arrays(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:
             yield from _arrays(one, f"{above}{name}/")
         elif one.ndim >= 3:
             yield above + name, one
-
-
-def _attribute(array: Any) -> list[float] | None:
-    sides = array.attrs.get("spacing_mm")
-    return sides if isinstance(sides, list) and len(sides) == 3 else None

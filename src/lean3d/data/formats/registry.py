@@ -17,6 +17,7 @@ from lean3d.plugins import Registry
 
 __all__ = [
     "Scan",
+    "Window",
     "find_reader",
     "find_writer",
     "is_scan",
@@ -25,6 +26,10 @@ __all__ = [
     "split",
     "stem",
 ]
+
+
+# slices along D, H, W
+Window = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +41,8 @@ class Scan:
         channels: How many values a voxel has.
         dtype: Type of the values.
         load: Called with a slice along D; returns (C, d, H, W) as stored, values scaled.
+        part: Called with slices along D, H, W; returns (C, d, h, w), and reads no more than that.
+            Formats that are read by whole slices have none.
         step: Smallest difference between two values of a file that scales integers, or 0.
         names: Of the channels, if the file has any.
         modality: Such as "CT" or "MR", if the file says it.
@@ -50,6 +57,13 @@ class Scan:
     names: tuple[str, ...] | None = None
     modality: str | None = None
     source: Any = None
+    part: Callable[[Window], np.ndarray] | None = None
+
+    def window(self, window: Window) -> np.ndarray:
+        """Return a part (C, d, h, w) as stored, by slices along D, H, W."""
+        if self.part is not None:
+            return self.part(window)
+        return self.load(window[0])[:, :, window[1], window[2]]
 
 
 Opener = Callable[[Path, str | None], Scan]
@@ -156,7 +170,7 @@ def find_reader(path: Path) -> Opener:
                 return one.open
         raise DataError(
             f"{path} is a folder that holds no scan; expected the slices of one DICOM series, "
-            "numbered images, or Zarr"
+            "numbered images, Zarr, N5 or neuroglancer precomputed"
         )
     for one in _READERS.values():
         if end in one.suffixes and end:

@@ -1,5 +1,6 @@
 """TIFF stacks, through tifffile: plain, of ImageJ and of OME."""
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,11 +50,15 @@ def open_tiff(path: Path, inside: str | None = None) -> Scan:
     def load(planes: slice) -> np.ndarray:
         try:
             with tifffile.TiffFile(path) as file:
-                stored = _read(_series(file, path), path)
+                series = _series(file, path)
+                if sides[0] == 1:
+                    x_CDHW = _read(series, path).transpose(order).reshape(channels, *sides)
+                    return x_CDHW[:, planes]
+                stored = _some(file, series, path, order[-3], planes)
         except Exception as error:
             raise _unreadable(path, error) from error
-        x_CDHW = stored.transpose(order).reshape(channels, *sides)
-        return x_CDHW[:, planes]
+        depth = stored.shape[order[-3]]
+        return stored.transpose(order).reshape(channels, depth, *sides[1:])
 
     return Scan(grid, channels, dtype, load)
 
@@ -70,6 +75,40 @@ def write_tiff(
         settings["resolution"] = 1 / width, 1 / height
         settings["metadata"] |= {"spacing": depth, "unit": "um"}
     tifffile.imwrite(path, mask_DHW.astype(np.uint8, copy=False), **settings)
+
+
+def _some(file: Any, series: Any, path: Path, axis: int, planes: slice) -> np.ndarray:
+    """Return some planes along an axis of a series, and read no others where that can be."""
+    start, stop, step = planes.indices(series.shape[axis])
+    part = [slice(None)] * series.ndim
+    part[axis] = slice(start, stop, step)
+    if start >= stop:
+        return np.zeros([n if a != axis else 0 for a, n in enumerate(series.shape)], series.dtype)
+    whole = (start, stop, step) == (0, series.shape[axis], 1)
+    if not whole and series.dataoffset is not None:
+        dtype = series.dtype.newbyteorder(file.byteorder)
+        stored = np.memmap(path, dtype, "r", series.dataoffset, tuple(series.shape))
+        return np.array(stored[tuple(part)]).astype(series.dtype, copy=False)
+    page = len(series.pages[0].shape)
+    lead = series.shape[: series.ndim - page]
+    if whole or axis >= len(lead) or math.prod(lead) != len(series.pages):
+        return _read(series, path)[tuple(part)]
+    pages = np.arange(len(series.pages)).reshape(lead)[tuple(part[: len(lead)])]
+    return _pages(file, series, path, pages).reshape(*pages.shape, *series.shape[len(lead) :])
+
+
+def _pages(file: Any, series: Any, path: Path, pages: np.ndarray) -> np.ndarray:
+    try:
+        return np.stack([series.pages[int(page)].asarray() for page in pages.flat])
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise
+    with require("PIL.Image", extra="volume").open(path) as image:
+        found = []
+        for page in pages.flat:
+            image.seek(series.pages[int(page)].index)
+            found.append(np.asarray(image))
+    return np.stack(found)
 
 
 def _read(series: Any, path: Path) -> np.ndarray:

@@ -1,0 +1,186 @@
+"""Volumes of electron microscopy: N5, neuroglancer's precomputed, and parts of large files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from PIL import Image
+
+from lean3d.data import load_volume
+from lean3d.data.read import open_scan
+from lean3d.errors import DataError
+
+tensorstore = pytest.importorskip("tensorstore")
+
+X_DHW = np.random.default_rng(0).integers(0, 60000, (5, 6, 7)).astype(np.uint16)
+PART = (slice(1, 4), slice(2, 5), slice(0, 6))
+
+
+def made(folder, driver, x_xyz, **members):
+    """An array of tensorstore, written along x, y, z as its formats are."""
+    spec = {"driver": driver, "kvstore": {"driver": "file", "path": f"{folder}/"}, "create": True}
+    tensorstore.open(spec | members).result()[...] = x_xyz
+
+
+def n5(folder, x_DHW=X_DHW, **attributes):
+    about = {"dimensions": x_DHW.shape[::-1], "blockSize": [4] * x_DHW.ndim}
+    about |= {"dataType": x_DHW.dtype.name, "compression": {"type": "gzip"}}
+    made(folder, "n5", x_DHW.T, metadata=about | attributes)
+    return folder
+
+
+def precomputed(folder, x_DHW=X_DHW, key="4_4_40", offset=(0, 0, 0), **more):
+    kind = {"type": "image", "data_type": x_DHW.dtype.name, "num_channels": 1}
+    scale = {"key": key, "size": x_DHW.shape[::-1], "resolution": [4, 4, 40], "encoding": "raw"}
+    scale |= {"chunk_size": [4, 4, 4], "voxel_offset": offset}
+    members = {"multiscale_metadata": kind, "scale_metadata": scale | more}
+    made(folder, "neuroglancer_precomputed", x_DHW.T[..., None], **members)
+    return folder
+
+
+def same(path, x_DHW=X_DHW, spacing_mm=(40e-6, 4e-6, 4e-6)):
+    scan = open_scan(Path(path))
+    assert scan.grid.shape == x_DHW.shape
+    np.testing.assert_array_equal(scan.load(slice(None))[0], x_DHW)
+    np.testing.assert_array_equal(scan.window(PART)[0], x_DHW[PART])
+    assert scan.grid.known == (spacing_mm is not None)
+    if spacing_mm is not None:
+        assert scan.grid.spacing == pytest.approx(spacing_mm)
+    return True
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"resolution": [4.0, 4.0, 40.0], "units": ["nm"] * 3, "axes": ["x", "y", "z"]},
+        {"resolution": [4, 4, 40]},
+        {"pixelResolution": {"dimensions": [0.004, 0.004, 0.04], "unit": "um"}},
+    ],
+)
+def test_n5_is_read_with_its_sizes(tmp_path, attributes):
+    assert same(n5(tmp_path / "a.n5", **attributes))
+
+
+def test_n5_without_sizes_and_with_named_axes(tmp_path):
+    assert same(n5(tmp_path / "a.n5"), spacing_mm=None)
+    named = n5(tmp_path / "b.n5", X_DHW.T, axes=["z", "y", "x"])
+    assert same(named, spacing_mm=None)
+
+
+def test_n5_has_datasets_and_scales(tmp_path):
+    root = tmp_path / "em.n5"
+    n5(root / "volumes" / "raw" / "s0", resolution=[4, 4, 40])
+    n5(root / "volumes" / "raw" / "s1", X_DHW[:, ::2, ::2].copy(), resolution=[8, 8, 40])
+    assert same(f"{root}:volumes/raw")
+    assert open_scan(Path(f"{root}:volumes/raw/s1")).grid.shape == (5, 3, 4)
+    assert same(root)
+    n5(root / "volumes" / "labels", X_DHW // 9)
+    with pytest.raises(DataError, match=r"holds volumes/labels .*say which, such as"):
+        open_scan(root)
+    with pytest.raises(DataError, match="no dataset volumes/x; there are: volumes/labels"):
+        open_scan(Path(f"{root}:volumes/x"))
+    (root / "volumes" / "raw" / "attributes.json").write_text(json.dumps({"resolution": [1, 2, 3]}))
+    whole = n5(root / "volumes" / "raw" / "s2")
+    assert open_scan(whole).grid.spacing == pytest.approx((3e-6, 2e-6, 1e-6))
+
+
+def test_channels_of_n5_are_the_last_axis_of_the_file(tmp_path):
+    path = n5(tmp_path / "a.n5", np.stack([X_DHW, X_DHW + 1]))
+    assert load_volume(path).image.shape == (2, *X_DHW.shape)
+    assert (load_volume(path).image[1].numpy() == X_DHW + 1).all()
+
+
+@pytest.mark.parametrize("offset", [(0, 0, 0), (100, 20, 3)])
+def test_precomputed_is_read_from_its_first_voxel(tmp_path, offset):
+    assert same(precomputed(tmp_path / "a.precomputed", offset=offset))
+    assert same(precomputed(tmp_path / "plain", offset=offset))
+
+
+def test_a_scale_of_precomputed_is_named(tmp_path):
+    path = precomputed(tmp_path / "a.precomputed")
+    precomputed(path, X_DHW[:, ::2, ::2].copy(), key="8_8_40", resolution=[8, 8, 40])
+    coarse = open_scan(Path(f"{path}:8_8_40"))
+    assert coarse.grid.shape == (5, 3, 4)
+    assert coarse.grid.spacing == pytest.approx((40e-6, 8e-6, 8e-6))
+    assert same(path)
+    with pytest.raises(DataError, match="no scale 2_2_40; there are: 4_4_40, 8_8_40"):
+        open_scan(Path(f"{path}:2_2_40"))
+
+
+def test_what_is_missing_or_damaged_is_one_sentence(tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        open_scan(tmp_path / "gone.n5")
+    with pytest.raises(DataError, match="no file `info`"):
+        open_scan(tmp_path / "gone.precomputed")
+    path = n5(tmp_path / "a.n5")
+    (path / "0" / "0" / "0").write_bytes(b"nonsense")
+    with pytest.raises(DataError, match=r"a\.n5 cannot be read") as caught:
+        load_volume(path)
+    assert len(str(caught.value)) <= 400
+    (path / "attributes.json").write_text('{"dimensions": [4, 4, 4]}')
+    with pytest.raises(DataError, match=r"a\.n5 cannot be read") as caught:
+        load_volume(path)
+    assert len(str(caught.value)) <= 400
+
+
+@pytest.mark.parametrize("name", ["resolution", "voxel_size"])
+def test_an_attribute_of_zarr_is_its_size_in_nanometres(tmp_path, name):
+    array = zarr.create_array(tmp_path / "a.zarr", data=X_DHW)
+    array.attrs[name] = [40, 4, 4]
+    assert same(tmp_path / "a.zarr")
+
+
+def stored(path, x, **how):
+    tifffile.imwrite(path, x, **how)
+    return path
+
+
+COLOURS = np.random.default_rng(1).integers(0, 255, (5, 6, 7, 3)).astype(np.uint8)
+TIFFS = {
+    "plain": (X_DHW, {}),
+    "other end first": (X_DHW, dict(byteorder=">")),
+    "compressed": (X_DHW, dict(compression="zlib")),
+    "tiles": (X_DHW, dict(tile=(16, 16))),
+    "ImageJ": (X_DHW, dict(imagej=True, metadata={"axes": "ZYX"})),
+    "channels": (np.stack([X_DHW] * 2, 1), dict(imagej=True, metadata={"axes": "ZCYX"})),
+    "OME": (np.stack([X_DHW] * 2), dict(metadata={"axes": "CZYX"}, compression="zlib")),
+    "colours": (COLOURS, dict(photometric="rgb", compression="zlib")),
+    "one page": (X_DHW[0], {}),
+}
+
+
+@pytest.mark.parametrize("kind", TIFFS)
+def test_planes_of_a_tiff_are_those_of_the_whole(tmp_path, kind):
+    x, how = TIFFS[kind]
+    scan = open_scan(
+        stored(tmp_path / "a.ome.tif" if kind == "OME" else tmp_path / "a.tif", x, **how)
+    )
+    whole = scan.load(slice(None))
+    for planes in (slice(1, 3), slice(0, 1), slice(4, 9), slice(2, 2)):
+        part = scan.load(planes)
+        np.testing.assert_array_equal(part, whole[:, planes])
+        assert part.dtype == whole.dtype
+    np.testing.assert_array_equal(scan.window(PART), whole[(slice(None), *PART)])
+
+
+def test_planes_that_pillow_decodes(tmp_path):
+    pages = [Image.fromarray(page) for page in COLOURS]
+    pages[0].save(
+        tmp_path / "a.tif", save_all=True, append_images=pages[1:], compression="tiff_lzw"
+    )
+    scan = open_scan(tmp_path / "a.tif")
+    np.testing.assert_array_equal(scan.load(slice(2, 4)), COLOURS[2:4].transpose(3, 0, 1, 2))
+
+
+def test_planes_of_a_stack_do_not_read_the_others(tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        tifffile.TiffPageSeries, "asarray", lambda self, **how: read.append(self) or X_DHW
+    )
+    for compression in (None, "zlib"):
+        scan = open_scan(stored(tmp_path / "a.tif", X_DHW, compression=compression))
+        np.testing.assert_array_equal(scan.load(slice(3, 4))[0], X_DHW[3:4])
+    assert not read
