@@ -1,11 +1,13 @@
 import errno
 import os
+from functools import partial
 
 import numpy as np
 import pytest
 from cli_cases import save
 
 from lean3d.cli.main import main
+from lean3d.runtime import first_call, optimize
 
 
 @pytest.fixture
@@ -35,6 +37,12 @@ def refused(lean3d):
         return err
 
     return run
+
+
+@pytest.fixture
+def few_backends(monkeypatch):
+    """`--optimize` measures what takes no time to build."""
+    monkeypatch.setattr(first_call, "optimize", partial(optimize, backends=["channels_last"]))
 
 
 @pytest.fixture

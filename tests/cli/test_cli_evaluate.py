@@ -51,3 +51,15 @@ def test_what_cannot_be_evaluated_is_one_sentence(refused, trained, tmp_path, fl
 
 def test_a_folder_that_is_no_run_is_one_sentence(refused, cases):
     assert "no run folder" in refused("evaluate", cases)
+
+
+@pytest.mark.usefixtures("few_backends")
+def test_optimized_networks_get_the_same_scores(lean3d, trained, tmp_path):
+    found = []
+    for flags in ([], ["--optimize"]):
+        out = tmp_path / f"out{len(flags)}"
+        code, told, err = lean3d("evaluate", trained, "--device", "cpu", "--out", out, *flags)
+        assert code == 0
+        assert ("the network runs by" in err) == bool(flags)
+        found.append(last_json(told)["summary"])
+    assert found[0] == found[1]

@@ -224,3 +224,21 @@ def test_a_scan_that_is_too_large_for_memory_is_segmented_on_disk(trained, image
     assert masks[0][0] == masks[1][0]
     assert (masks[0][1] == masks[1][1]).all()
     assert not list(tmp_path.glob(".lean3d-*"))
+
+
+@pytest.mark.usefixtures("few_backends")
+def test_optimized_networks_give_the_same_mask_and_the_choice_is_kept(
+    lean3d, trained, image, tmp_path
+):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    ask = ["predict", image, "--run", run, "--device", "cpu"]
+    assert lean3d(*ask, "--out", tmp_path / "plain.nii.gz")[0] == 0
+    for said in (" ms a call, ", "as chosen before"):
+        code, _, err = lean3d(*ask, "--out", tmp_path / "fast.nii.gz", "--optimize")
+        assert code == 0
+        assert said in err
+        masks = [nib.load(tmp_path / f"{name}.nii.gz").get_fdata() for name in ("plain", "fast")]
+        np.testing.assert_array_equal(*masks)
+    (choice,) = json.loads((run / "optimized.json").read_text())
+    assert choice["backend"] == "channels_last"

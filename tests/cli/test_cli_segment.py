@@ -180,3 +180,12 @@ def test_refuses_a_volume_without_the_size_of_its_voxels(home, tmp_path):
     (other / "checkpoints").symlink_to(home / "run" / "checkpoints")
     with pytest.raises(LeanError, match="pass --voxel-nm"):
         segment_volume(other, home / "raw.tif", tmp_path / "seg", SETTINGS)
+
+
+@pytest.mark.usefixtures("few_backends")
+def test_optimized_networks_give_the_same_segmentation(home, tmp_path, capsys):
+    _, expected = segmented(home, tmp_path / "plain")
+    files = [str(home / "run"), str(home / "raw.tif"), "--out", str(tmp_path / "fast")]
+    assert main(["segment", *files, "--optimize", "--thresholds", "0.3", "0.5", "0.7"]) == 0
+    assert "the network runs by" in capsys.readouterr().err
+    np.testing.assert_array_equal(read(tmp_path / "fast"), expected)

@@ -19,7 +19,11 @@ __all__ = ["classify_scans"]
 
 
 def classify_scans(
-    scans: dict[str, ImagePath], runs: Sequence[Path], out: Path, device: torch.device
+    scans: dict[str, ImagePath],
+    runs: Sequence[Path],
+    out: Path,
+    device: torch.device,
+    optimize: bool = False,
 ) -> None:
     """Write a line for each scan: its most probable class, and the probabilities of all.
 
@@ -31,7 +35,7 @@ def classify_scans(
         raise RunError(f"classes are written as .csv, got --out {out}")
     files = [path for run in runs for path in run_files(run)]
     check_outputs({"--out": out}, {"run's own file": files})
-    classifier = Classifier(runs, device)
+    classifier = Classifier(runs, device, optimize)
     rows: list[dict[str, Any]] = []
     for name, image in scans.items():
         try:

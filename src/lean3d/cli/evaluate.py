@@ -39,6 +39,8 @@ class Evaluate:
         mirror: Axes (0 d, 1 h, 2 w) along which windows are mirrored as well; outputs are averaged.
         no_surfaces: Leave out the distances of surfaces, the slowest of the scores.
         device: Where to compute, such as cuda; a GPU if there is one by default.
+        optimize: Run the network by the fastest backend; the first time every one is measured, for
+            a minute or two, and the choice is kept in the run (optimized.json).
     """
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -58,6 +60,7 @@ class Evaluate:
     size: int | None = None
     average: Literal["softmax", "logits"] = "softmax"
     device: str | None = None
+    optimize: bool = False
 
 
 def main(argv: list[str]) -> None:
@@ -78,6 +81,7 @@ def main(argv: list[str]) -> None:
         size=asked.size,
         average=asked.average,
         mirror=asked.mirror,
+        optimize=asked.optimize,
     )
     result = evaluate(
         asked.run,

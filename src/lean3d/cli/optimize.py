@@ -28,6 +28,8 @@ class Optimize:
         precision: What convolutions are computed in.
         backends: The ways to measure, by name; all that are installed by default.
         budget_s: Seconds after which no further way is prepared.
+        choices: A file of choices, made if it is missing: what was chosen before for such a network
+            and input on this machine is built alone.
         json: Where to write all of it; it is the last line printed, too.
     """
 
@@ -37,6 +39,7 @@ class Optimize:
     precision: Literal["float32", "bfloat16"] = "float32"
     backends: tuple[str, ...] = ()
     budget_s: float = 60.0
+    choices: Path | None = None
     json: Path | None = None
 
 
@@ -44,12 +47,13 @@ def main(argv: list[str]) -> None:
     asked = parse(Optimize, "optimize", argv)
     if not asked.budget_s > 0:
         raise RunError(f"--budget-s is seconds above 0, got {asked.budget_s}")
-    check_outputs({"--json": asked.json})
+    check_outputs({"--json": asked.json, "--choices": asked.choices})
     sizes = asked.network.sizes(asked.input)
     channels = sizes[1] if len(sizes) > 1 else None
     model = asked.network.build(in_channels=channels, conv=asked.conv).eval()
     check_fits(model, sizes, training=False)
     options: dict[str, Any] = dict(precision=asked.precision, budget_s=asked.budget_s)
+    options |= dict(choices=asked.choices)
     fast = optimize(model, torch.randn(sizes), backends=asked.backends or None, **options)
     record = {
         "model": asked.network.model,

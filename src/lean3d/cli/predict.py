@@ -42,6 +42,8 @@ class Predict:
         largest: Keep only the largest piece of each class.
         fill: Fill holes of each class.
         mirror: Axes (0 d, 1 h, 2 w) along which windows are mirrored as well; outputs are averaged.
+        optimize: Run the network by the fastest backend; the first time every one is measured, for
+            a minute or two, and the choice is kept in the run (optimized.json).
         probabilities: Also write the probabilities of the classes, as NAME_probabilities.nii.gz.
     """
 
@@ -55,6 +57,7 @@ class Predict:
     largest: bool = False
     fill: bool = False
     mirror: tuple[int, ...] = ()
+    optimize: bool = False
     probabilities: bool = False
 
 
@@ -161,14 +164,14 @@ def _classes(asked: Predict) -> None:
         scans = find_scans(asked.image[0])
     else:
         scans = {stem(asked.image[0]): _one(asked.image)}
-    classify_scans(scans, asked.run, asked.out, find_device(asked.device))
+    classify_scans(scans, asked.run, asked.out, find_device(asked.device), asked.optimize)
 
 
 def _segmenter(asked: Predict) -> Any:
     device = find_device(asked.device)
     from lean3d.recipes.segment import Segmenter
 
-    names = "overlap", "batch_size", "largest", "fill", "mirror"
+    names = "overlap", "batch_size", "largest", "fill", "mirror", "optimize"
     return Segmenter(asked.run, device=device, **{name: getattr(asked, name) for name in names})
 
 

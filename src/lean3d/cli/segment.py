@@ -33,6 +33,8 @@ class Segment:
         workers: Processes.
         scheduler: Compute on the workers of a dask scheduler, by its address or its file.
         device: Where the network computes, such as cuda; a GPU if there is one by default.
+        optimize: Run the network by the fastest backend; the first time every one is measured, for
+            a minute or two, and the choice is kept in the run (optimized.json).
         keep: Keep the folder OUT.work with affinities and fragments.
     """
 
@@ -44,6 +46,7 @@ class Segment:
     workers: int = 1
     scheduler: str | None = None
     device: str | None = None
+    optimize: bool = False
     keep: bool = False
 
 
@@ -65,6 +68,7 @@ def main(argv: list[str]) -> None:
                 executor=executor,
                 # that of a worker is found there
                 device=find_device(asked.device) if executor is None else asked.device or "auto",
+                optimize=asked.optimize,
                 keep=asked.keep,
                 say=_say if sys.stderr.isatty() else None,
             )

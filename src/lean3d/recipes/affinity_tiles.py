@@ -17,6 +17,7 @@ from lean3d.infer.grid import blocks_of
 from lean3d.infer.reach import network_reach
 from lean3d.recipes.affinity import AffinityRecipe
 from lean3d.recipes.microscopy import scale_em
+from lean3d.runtime import OptimizedAtFirstCall
 from lean3d.shape import Triple
 
 __all__ = [
@@ -60,7 +61,9 @@ def tiling(
     """
     dims = len(recipe.patch)
     if context is None:
-        reach, step = network_reach(model, recipe.in_channels, dims)
+        # measured by other inputs than those to be fast for
+        plain = model.model if isinstance(model, OptimizedAtFirstCall) else model
+        reach, step = network_reach(plain, recipe.in_channels, dims)
     else:
         # pools of networks are of 2, and rarely more than four
         reach, step = context[3 - dims :], (16, 16, 16)[3 - dims :]

@@ -10,6 +10,7 @@ from lean3d.data import Volume, load_volume
 from lean3d.data.folder import ImagePath
 from lean3d.errors import RunError
 from lean3d.recipes.class_cases import sample_of
+from lean3d.recipes.fast import fast_network
 from lean3d.recipes.load import load_run
 from lean3d.recipes.volume_classification import VolumeClassificationRecipe
 from lean3d.tasks.volume_classification import class_probabilities
@@ -36,12 +37,18 @@ class Classifier:
 
     Args:
         runs: Folders of runs; their probabilities are averaged.
+        optimize: Run the networks by the fastest backend, which is found at the first volume.
 
     Raises:
         RunError: a run classifies no volumes, or they know other classes.
     """
 
-    def __init__(self, runs: Sequence[str | Path], device: torch.device | str | None = None):
+    def __init__(
+        self,
+        runs: Sequence[str | Path],
+        device: torch.device | str | None = None,
+        optimize: bool = False,
+    ):
         self.device = device
         self.members: list[tuple[nn.Module, VolumeClassificationRecipe]] = []
         for run in runs:
@@ -50,7 +57,7 @@ class Classifier:
                 raise RunError(f"{run} learnt {recipe.task} and does not classify volumes")
             if self.members and recipe.names != self.names:
                 raise RunError(f"{run} and {runs[0]} cannot be averaged: they know other classes")
-            self.members.append((model, recipe))
+            self.members.append((fast_network(model, run) if optimize else model, recipe))
 
     @property
     def names(self) -> tuple[str, ...]:

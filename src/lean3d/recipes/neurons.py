@@ -29,6 +29,7 @@ from lean3d.infer.label_store import Form, form_of
 from lean3d.lock import held
 from lean3d.recipes.affinity import AffinityRecipe
 from lean3d.recipes.affinity_tiles import fragments_of, least, tiling, window_affinities
+from lean3d.recipes.fast import fast_network
 from lean3d.recipes.load import load_run
 from lean3d.recipes.microscopy import DRAWN_NM, NM
 from lean3d.shape import Triple
@@ -86,6 +87,7 @@ def segment_volume(
     workers: int = 1,
     executor: Executor | None = None,
     device: torch.device | str = "cpu",
+    optimize: bool = False,
     keep: bool = False,
     say: Say | None = None,
 ) -> Segmented:
@@ -102,6 +104,8 @@ def segment_volume(
             cluster, `lean3d.infer.dask_executor`, whose workers share the files.
         device: Where the network computes, or "auto": a GPU where the worker has one. With
             processes of this machine, not "cpu" predicts in this process.
+        optimize: Run the network by the fastest backend, which every process finds at its first
+            tile.
         keep: Keep the folder with affinities and fragments.
 
     Raises:
@@ -130,7 +134,7 @@ def segment_volume(
         _begin(work, plan)
         # one GPU serves one process
         alone = executor is None and torch.device(_device(device)).type != "cpu"
-        _predict(work, plan, None if alone else pool, str(device), say)
+        _predict(work, plan, None if alone else pool, str(device), optimize, say)
         job = replace(plan.job, folder=work)
         more: dict[str, Any] = dict(truth=truth, executor=pool, say=say)
         found = job.run(settings.thresholds, **more)
@@ -261,7 +265,9 @@ def _begin(work: Path, plan: _Plan) -> None:
     write_text(path, json.dumps(record, indent=1) + "\n")
 
 
-def _predict(work: Path, plan: _Plan, pool: Executor | None, device: str, say: Say | None) -> None:
+def _predict(
+    work: Path, plan: _Plan, pool: Executor | None, device: str, optimize: bool, say: Say | None
+) -> None:
     scan, shape = open_scan(plan.volume), plan.shape
 
     def tell(name: str) -> Callable[[int, int], None] | None:
@@ -277,7 +283,7 @@ def _predict(work: Path, plan: _Plan, pool: Executor | None, device: str, say: S
     count = len(plan.job.watershed.offsets)
     make_array(work / "affinities", (count, *shape), (count, *plan.tile), "uint8")
     tiles = blocks_of(shape, plan.tile)
-    job = partial(_affinities, work, plan, device)
+    job = partial(_affinities, work, plan, device, optimize)
     run_blocks(job, tiles, work / "done" / "affinities", executor=pool, say=tell("affinities"))
 
 
@@ -293,15 +299,15 @@ def _device(name: torch.device | str) -> torch.device | str:
 
 
 @lru_cache(maxsize=1)
-def _network(run: Path, device: str) -> tuple[nn.Module, AffinityRecipe]:
+def _network(run: Path, device: str, optimize: bool) -> tuple[nn.Module, AffinityRecipe]:
     """Load a run once for each process."""
     model, recipe = load_run(run)
     assert isinstance(recipe, AffinityRecipe)
-    return model.to(_device(device)), recipe
+    return (fast_network(model, run) if optimize else model).to(_device(device)), recipe
 
 
-def _affinities(work: Path, plan: _Plan, device: str, block: Block) -> None:
-    model, recipe = _network(plan.run, device)
+def _affinities(work: Path, plan: _Plan, device: str, optimize: bool, block: Block) -> None:
+    model, recipe = _network(plan.run, device, optimize)
     window = block.window(plan.context)
     if (work / "raw").exists():
         raw = open_array(work / "raw")[(slice(None), *window)]

@@ -21,6 +21,7 @@ from lean3d.errors import RunError
 from lean3d.infer import predict_labels
 from lean3d.infer.labels import ROOM
 from lean3d.limits import free_memory
+from lean3d.recipes.fast import fast_network
 from lean3d.recipes.intensity import check_channels, scaled, scales
 from lean3d.recipes.load import load_run
 from lean3d.recipes.predict import mask_on_grid, predict
@@ -66,6 +67,7 @@ class Segmenter:
             averaged.
         memory: Bytes to work in; a scan that takes most of them, as read and as scaled, is kept in
             files beside the mask. What is free by default.
+        optimize: Run the networks by the fastest backend, which is found at the first window.
 
     Raises:
         RunError: a run segments nothing, or they cannot be averaged.
@@ -80,12 +82,13 @@ class Segmenter:
     progress: Callable[[float], None] | None = None
     mirror: Sequence[int] = ()
     memory: int | None = None
+    optimize: bool = False
     members: list[tuple[nn.Module, SegmentationRecipe]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.runs:
             raise RunError("predict needs a trained run; give its folder")
-        self.members = [_member(run) for run in self.runs]
+        self.members = [self._member(run) for run in self.runs]
         first = self.recipe
         for run, (_, recipe) in zip(self.runs, self.members, strict=True):
             for name in SHARED:
@@ -94,6 +97,12 @@ class Segmenter:
                     raise RunError(
                         f"{run} and {self.runs[0]} cannot be averaged: {name} is {mine} and {other}"
                     )
+
+    def _member(self, run: str | Path) -> tuple[nn.Module, SegmentationRecipe]:
+        model, recipe = load_run(run)
+        if not isinstance(recipe, SegmentationRecipe):
+            raise RunError(f"{run} learnt {recipe.task} and predict segments; use lean3d stream")
+        return fast_network(model, run) if self.optimize else model, recipe
 
     @property
     def recipe(self) -> SegmentationRecipe:
@@ -247,13 +256,6 @@ class _Slices(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x.squeeze(2 + self.axis)).unsqueeze(2 + self.axis)
-
-
-def _member(run: str | Path) -> tuple[nn.Module, SegmentationRecipe]:
-    model, recipe = load_run(run)
-    if not isinstance(recipe, SegmentationRecipe):
-        raise RunError(f"{run} learnt {recipe.task} and predict segments; use lean3d stream")
-    return model, recipe
 
 
 def _named(path: Path, name: str) -> Path:

@@ -1,6 +1,7 @@
 """The fastest equal network on this machine, found by measuring."""
 
 from lean3d.runtime.choose import optimize
+from lean3d.runtime.first_call import OptimizedAtFirstCall
 from lean3d.runtime.optimized import Candidate, Optimized
 from lean3d.runtime.source import BACKENDS, Source, Unavailable, register_backend
 
@@ -8,6 +9,7 @@ __all__ = [
     "BACKENDS",
     "Candidate",
     "Optimized",
+    "OptimizedAtFirstCall",
     "Source",
     "Unavailable",
     "optimize",

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from lean3d.conversion.tolerance import largest
 from lean3d.conversion.trace.compare import tensors
 from lean3d.cost.latency import finish, peak_mib
 from lean3d.errors import LeanError
+from lean3d.runtime.choices import Choices, case_of
 from lean3d.runtime.optimized import Candidate, Optimized
 from lean3d.runtime.source import BACKENDS, PRECISIONS, Runner, Source, Unavailable
 from lean3d.streaming.export import quiet
@@ -36,6 +38,7 @@ def optimize(
     backends: Sequence[str] | None = None,
     budget_s: float = 60.0,
     tolerance: float | None = None,
+    choices: str | Path | None = None,
 ) -> Optimized:
     """Return the fastest equal module for this machine, found by measuring.
 
@@ -50,6 +53,9 @@ def optimize(
             if none runs; by default all that are installed.
         budget_s: Seconds after which no further backend is built; "eager" always is.
         tolerance: Largest difference allowed, relative to the output's largest value.
+        choices: A JSON file, made if it is missing. If it holds the choice for such a network,
+            input and machine, only that backend is built and compared, and nothing is timed;
+            otherwise the choice is added.
 
     Returns:
         A module in eval mode for inference. `print(result.report())` shows the candidates.
@@ -60,6 +66,7 @@ def optimize(
     arguments = example if isinstance(example, tuple) else (example,)
     check_kind("optimize", model, nn.Module, "an nn.Module")
     check_kind("optimize", tolerance, float | None, "a tolerance above 0")
+    check_kind("optimize", choices, str | Path | None, "the path of a file of choices")
     names = _check(arguments, precision, backends, budget_s)
     copy = duplicate(model).eval().requires_grad_(False)
     expected = _reference(copy, arguments)
@@ -68,13 +75,21 @@ def optimize(
     start = time.monotonic()
     rows: dict[str, Candidate] = {}
     runners: dict[str, Runner] = {}
-    for name in names:
+    kept = None if choices is None else Choices(Path(choices))
+    case = case_of(copy, arguments, precision)
+    known = None if kept is None else kept.find(case)
+    # what was chosen comes first, and ends the search if it still runs
+    for name in sorted(names, key=lambda name: name not in ("eager", known)):
+        if known in runners and name != "eager":
+            break
         if name != "eager" and time.monotonic() - start > BUILD * budget_s:
             rows[name] = Candidate(name, note=f"not built: the budget of {budget_s:g} s was spent")
             continue
         rows[name], runner = _candidate(name, source, expected, allowed)
         if runner is not None:
             runners[name] = runner
+    if known is not None and known in runners:
+        return Optimized(copy, runners[known], known, tuple(rows.values()), precision)
     left = max(budget_s - (time.monotonic() - start), (1 - BUILD) * budget_s)
     times = _interleaved(runners, arguments, left)
     for name, seconds in times.items():
@@ -82,6 +97,8 @@ def optimize(
         rows[name] = rows[name].timed(seconds, peak)
     named = times.keys() & set(backends or ()) or times.keys()
     fastest = min(named, key=lambda name: rows[name].ms)
+    if kept is not None:
+        kept.keep(case, fastest)
     return Optimized(copy, runners[fastest], fastest, tuple(rows.values()), precision)
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from lean3d.report import format_table
 from lean3d.runtime.source import Runner
 
-__all__ = ["Candidate", "Optimized"]
+__all__ = ["Candidate", "Optimized", "places"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,11 @@ class Candidate:
 
     def noted(self, note: str) -> "Candidate":
         return replace(self, note=note)
+
+
+def places(model: nn.Module) -> list[tuple[int, torch.dtype, torch.device]]:
+    """Return where the values of a network lie, and their types."""
+    return [(x.data_ptr(), x.dtype, x.device) for x in (*model.parameters(), *model.buffers())]
 
 
 class Optimized(nn.Module):
@@ -84,9 +89,12 @@ class Optimized(nn.Module):
         return super().train(False)
 
     def _apply(self, fn: Any, recurse: bool = True) -> nn.Module:
-        """Move the network; the backend's copy of the weights is dropped."""
-        self._runner, self.backend = [self.model], "eager"
-        return super()._apply(fn, recurse)
+        """Move the network; if that changes it, the backend's copy of the weights is dropped."""
+        before = places(self.model)
+        super()._apply(fn, recurse)
+        if places(self.model) != before:
+            self._runner, self.backend = [self.model], "eager"
+        return self
 
     def __getstate__(self) -> dict[str, Any]:
         # compiled code and packed weights cannot be copied

@@ -14,6 +14,7 @@ from lean3d.plugins import Registry
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.evaluation.compare import compare_runs
 from lean3d.recipes.evaluation.settings import Settings
+from lean3d.recipes.fast import fast_network
 from lean3d.recipes.load import load_run, read_record
 from lean3d.report import Section
 
@@ -28,6 +29,8 @@ __all__ = [
 ]
 
 Row = dict[str, Any]
+# settings that every task uses; none of them is meant to change a score
+OF_ALL = ("batch_size", "device", "optimize")
 
 
 class Named(Protocol):
@@ -75,7 +78,7 @@ class Evaluation(ABC):
     Attributes:
         main: Key of the score that ranks the cases.
         group: Key of the rows by which they are summed up, such as "class".
-        uses: The settings that the task uses, besides batch_size and device.
+        uses: The settings that the task uses, besides those that every task does.
     """
 
     main: ClassVar[str]
@@ -83,11 +86,12 @@ class Evaluation(ABC):
     uses: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, folder: Path, settings: Settings):
-        if odd := settings.changed() - {*self.uses, "batch_size", "device"}:
+        if odd := settings.changed() - {*self.uses, *OF_ALL}:
             flag = min(odd).replace("_", "-")
             raise RunError(f"{folder}: --{flag} is not for this run, whose task does not use it")
         self.folder, self.settings = folder, settings
-        self.model, recipe = load_run(folder)
+        model, recipe = load_run(folder)
+        self.model = fast_network(model, folder) if settings.optimize else model
         self.recipe: Any = recipe
         self.record = read_record(folder)
 

@@ -31,6 +31,7 @@ class Settings:
         size: Height and width of a crop; those of the recipe by default.
         average: What is averaged over the clips of a video: probabilities, or logits.
         mirror: Axes (0 d, 1 h, 2 w) along which windows are mirrored as well; outputs are averaged.
+        optimize: Run the network by the fastest backend, which is found at the first call.
     """
 
     batch_size: int | None = None
@@ -46,6 +47,7 @@ class Settings:
     size: int | None = None
     average: Literal["softmax", "logits"] = "softmax"
     mirror: tuple[int, ...] = ()
+    optimize: bool = False
 
     def check(self) -> None:
         """Refuse values that mean nothing, before the work.

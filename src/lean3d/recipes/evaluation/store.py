@@ -12,7 +12,7 @@ from typing import Any
 from lean3d import __version__
 from lean3d.errors import DataError
 from lean3d.files import write_text
-from lean3d.recipes.evaluation.base import Evaluation, Scored
+from lean3d.recipes.evaluation.base import OF_ALL, Evaluation, Scored
 
 __all__ = ["Store", "dropped_if_empty"]
 
@@ -29,7 +29,9 @@ class Store:
     def __init__(self, folder: Path, evaluation: Evaluation):
         self.folder = folder
         weights = (evaluation.folder / "checkpoints" / "best.ckpt").read_bytes()
-        settings = {**asdict(evaluation.settings), "device": None, "batch_size": None}
+        settings = asdict(evaluation.settings)
+        for name in OF_ALL:
+            del settings[name]
         recipe = evaluation.recipe.to_dict()
         self.key = _digest(
             weights, json.dumps([settings, recipe, __version__], sort_keys=True).encode()

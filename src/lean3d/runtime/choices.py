@@ -1,0 +1,66 @@
+"""Choices of `optimize` kept in a JSON file: a later process builds the chosen backend alone."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from lean3d.errors import LeanError
+from lean3d.files import write_text
+from lean3d.train.provenance import provenance
+
+__all__ = ["Choices", "case_of"]
+
+# of these a choice depends on the machine
+MACHINE = "torch", "hardware", "threads"
+# choices of one file; the oldest are dropped
+MOST = 64
+
+
+class Choices:
+    """The choices in a file, which need not exist yet.
+
+    Raises:
+        LeanError: it exists and holds something else.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.known: list[dict[str, Any]] = _read(path) if path.exists() else []
+
+    def find(self, case: dict[str, Any]) -> str | None:
+        """Return the backend chosen for such a case."""
+        return next((row["backend"] for row in self.known if row["case"] == case), None)
+
+    def keep(self, case: dict[str, Any], backend: str) -> None:
+        """Write a choice in place of an earlier one for such a case."""
+        others = [row for row in self.known if row["case"] != case]
+        self.known = [*others, {"case": case, "backend": backend}][-MOST:]
+        write_text(self.path, json.dumps(self.known, indent=1) + "\n")
+
+
+def case_of(model: nn.Module, arguments: Sequence[Tensor], precision: str) -> dict[str, Any]:
+    """Return what a choice depends on: the network but not its weights, the input, the machine."""
+    modules = [(name, type(part).__qualname__) for name, part in model.named_modules()]
+    weights = [(name, tuple(x.shape)) for name, x in model.state_dict().items()]
+    network = hashlib.sha256(repr((modules, weights)).encode()).hexdigest()[:16]
+    machine = provenance()
+    return {
+        "network": network,
+        "inputs": [f"{x.dtype} {list(x.shape)} {x.device.type}" for x in arguments],
+        "precision": precision,
+        **{name: machine[name] for name in MACHINE},
+    }
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        if all(row.keys() == {"case", "backend"} and type(row["backend"]) is str for row in known):
+            return list(known)
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+        pass
+    raise LeanError(f"{path} holds no choices of optimize; delete it, or name another file")

@@ -1,0 +1,79 @@
+"""A network that is optimised at its first call, when the size of its input is known."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lean3d.runtime.choose import optimize
+from lean3d.runtime.optimized import Optimized, places
+
+__all__ = ["OptimizedAtFirstCall"]
+
+
+class OptimizedAtFirstCall(nn.Module):
+    """A network for inference that `optimize` makes fast for the input of its first call.
+
+    Once it is moved, its next call does so again. A copy or a pickle holds the network alone.
+
+    Args:
+        model: The network; set to eval mode.
+        choices: File of earlier choices, as `optimize` takes it.
+        say: Called with a sentence on what was chosen.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        choices: Path | None = None,
+        say: Callable[[str], None] = lambda sentence: None,
+    ):
+        super().__init__()
+        self.model, self.choices, self.say = model.eval(), choices, say
+        self._forget()
+
+    def _forget(self) -> None:
+        # a list, so that the optimised copy is not registered as well
+        self._fast: list[Optimized] = []
+        self._lock = threading.Lock()
+
+    def forward(self, *inputs: Any) -> Any:
+        with self._lock:
+            if not self._fast:
+                # a graph cannot be recorded in inference mode, nor of tensors made in it
+                with torch.inference_mode(False):
+                    example = tuple(x.clone() for x in inputs)
+                    self._fast.append(optimize(self.model, example, choices=self.choices))
+                self.say(self._said())
+        return self._fast[0](*inputs)
+
+    def _said(self) -> str:
+        fast = self._fast[0]
+        row = next(row for row in fast.rows() if row["backend"] == fast.backend)
+        if row["ms"] != row["ms"]:
+            return f"the network runs by {fast.backend}, as chosen before"
+        return (
+            f"the network runs by {fast.backend}: {row['ms']:.3g} ms a call, {row['ratio']:.2f} of "
+            "the time it takes as it is"
+        )
+
+    def train(self, mode: bool = True) -> "OptimizedAtFirstCall":
+        """Stay in eval mode."""
+        return super().train(False)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> nn.Module:
+        before = places(self.model)
+        super()._apply(fn, recurse)
+        if places(self.model) != before:
+            self._forget()
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_fast": [], "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._forget()
