@@ -2,8 +2,8 @@
 
     python benchmarks/reliability.py [--run]
 
-With --run the tests of every promise run first, the slow ones too (an hour), and their counts are
-kept in results/reliability.json. The figures of the fuzz tests are those that make fuzz wrote.
+With --run the tests of every promise run first, the slow ones too (two hours), and their counts
+are kept in results/reliability.json; stopped, it goes on with the next file. The figures of the fuzz tests are those that make fuzz wrote.
 """
 
 import argparse
@@ -185,33 +185,46 @@ PROMISES = (
 )  # fmt: skip
 
 
-def run_tests() -> dict:
-    """Run every test that is named, and return how many of each passed."""
+def run_tests() -> None:
+    """Run every file that is named, and keep how many of each test passed, file by file.
+
+    Files that were run at this commit are not run again, so a command that was stopped goes on.
+    """
     files = sorted({name.partition("::")[0] for promise in PROMISES for name in promise.tests})
+    describe = ["git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(describe, capture_output=True, text=True, cwd=HOME).stdout.strip()
+    for file in files:
+        record = figures()[0]
+        if record.get(file, {}).get("commit") == commit:
+            continue
+        found = {"commit": commit, "date": str(datetime.date.today()), "tests": counts_of(file)}
+        record = {name: old for name, old in record.items() if name in files} | {file: found}
+        write_text(RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
+
+
+def counts_of(file: str) -> dict[str, dict[str, int]]:
+    """Run a file of tests, the slow ones too."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "", f"--junitxml={report}", *files]
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "", f"--junitxml={report}", file]
         subprocess.run(command, cwd=HOME, check=False)
         cases = list(ET.parse(report).getroot().iter("testcase"))
     counts: dict[str, dict[str, int]] = {}
     for case in cases:
-        file = case.get("classname", "").replace(".", "/") + ".py"
-        name = f"{file}::{case.get('name', '').partition('[')[0]}"
         bad = any(child.tag in ("failure", "error") for child in case)
         kind = "failed" if bad else "skipped" if case.find("skipped") is not None else "passed"
-        count = counts.setdefault(name, {})
+        count = counts.setdefault(case.get("name", "").partition("[")[0], {})
         count[kind] = count.get(kind, 0) + 1
-    describe = ["git", "describe", "--always", "--dirty"]
-    commit = subprocess.run(describe, capture_output=True, text=True, cwd=HOME).stdout.strip()
-    return {"date": str(datetime.date.today()), "commit": commit, "tests": counts}
+    return counts
 
 
 def tests_figure(promise: Promise, record: dict) -> str:
     """How many of its tests passed when they were last run."""
     total = dict.fromkeys(("passed", "failed", "skipped"), 0)
-    for name, count in record.get("tests", {}).items():
-        if any(name == test or name.startswith(f"{test}::") for test in promise.tests):
-            for kind, n in count.items():
+    for test in promise.tests:
+        file, _, chosen = test.partition("::")
+        for name, count in record.get(file, {}).get("tests", {}).items():
+            for kind, n in count.items() if chosen in ("", name) else ():
                 total[kind] += n
     return ", ".join(f"{n} {kind}" for kind, n in total.items() if n) or "tests not run yet"
 
@@ -239,7 +252,11 @@ def page(record: dict, fuzz: dict) -> str:
         lines.append(
             f"| {promise.about} | {promise.what} | {tests} | {'; '.join(filter(None, figures))} |"
         )
-    when = f"Tests: {record.get('date', 'not run')}, commit {record.get('commit', '-')}."
+    when = "Tests: not run."
+    if record:
+        commits = sorted({(one["date"], one["commit"]) for one in record.values()})
+        at = ", ".join(f"{commit} ({date})" for date, commit in commits)
+        when = f"Tests: at commit {at}."
     if fuzz:
         when += (
             f" Fuzz: {fuzz['date']}, commit {fuzz['commit']}, {fuzz['inputs']:,} inputs from seed "
@@ -252,7 +269,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", action="store_true", help="run the tests first")
     if parser.parse_args().run:
-        write_text(RECORD, json.dumps(run_tests(), indent=1, sort_keys=True) + "\n")
+        run_tests()
     write_between(PAGE, "promises", page(*figures()))
 
 

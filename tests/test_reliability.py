@@ -32,12 +32,11 @@ def test_the_page_is_what_the_command_writes():
 
 def test_figures_are_counts_of_the_tests_that_are_named():
     promise = reliability.Promise("a", "b", ("tests/a.py", "tests/b.py::test_x"), ("scans",))
-    tests = {
-        "tests/a.py::test_1": {"passed": 2},
-        "tests/b.py::test_x": {"passed": 1, "failed": 3},
-        "tests/b.py::test_y": {"passed": 9},
+    record = {
+        "tests/a.py": {"tests": {"test_1": {"passed": 2}}},
+        "tests/b.py": {"tests": {"test_x": {"passed": 1, "failed": 3}, "test_y": {"passed": 9}}},
     }
-    assert reliability.tests_figure(promise, {"tests": tests}) == "3 passed, 3 failed"
+    assert reliability.tests_figure(promise, record) == "3 passed, 3 failed"
     fuzz = {"surfaces": {"scans": {"result": 5, "refused": 4, "crash": 1}, "videos": {"crash": 9}}}
     assert reliability.fuzz_figure(promise, fuzz) == "10 inputs, 1 broke it"
 
