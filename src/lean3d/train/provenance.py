@@ -1,6 +1,5 @@
 """Provenance of results: versions, commit, hardware, date."""
 
-import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -11,19 +10,19 @@ from typing import Any
 import torch
 
 import lean3d
+from lean3d.cost.machine import hardware
 
 __all__ = ["other_machine", "provenance"]
 
 
 def provenance() -> dict[str, Any]:
     """Return the facts needed to repeat a result, as JSON-able values."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "lean3d": lean3d.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "commit": _commit(),
-        "hardware": gpu or f"{_processor()}, {len(_cores())} cores",
+        "hardware": hardware(),
         "threads": torch.get_num_threads(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
@@ -55,15 +54,3 @@ def _commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
     except OSError:
         return None  # no git here
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
-
-
-def _cores() -> set[int]:
-    known = hasattr(os, "sched_getaffinity")
-    return set(os.sched_getaffinity(0)) if known else set(range(os.cpu_count() or 1))
