@@ -19,6 +19,7 @@ from lean3d.conversion.methods import table
 HOME = Path(__file__).parents[1]
 DOCS, SOURCE = HOME / "docs", Path(lean3d.__file__).parent
 PUBLIC = ("", ".ops", ".cost", ".data", ".infer", ".networks", ".recipes", ".metrics", ".runtime")
+PUBLIC += (".lightening",)
 REFUSALS = ("ConversionError", "refuse")
 HOP = re.compile(r"\| \d+ \| `([\w/.]+)` \| `([\w.]+)` \|")
 

@@ -19,6 +19,7 @@ LEVELS = [
     {"conversion", "streaming", "models"},
     {"checkpoints", "tasks", "train", "infer"},
     {"networks", "runtime"},
+    {"lightening"},
     {"recipes"},
     {"cli"},
 ]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         RunError,
         ShapeError,
     )
+    from lean3d.lightening import Lightening, lighten
     from lean3d.models import create_model, list_models
     from lean3d.runtime import optimize
     from lean3d.streaming import Stream, export_step, stream
@@ -49,6 +50,7 @@ __all__ = [
     "Dissect",
     "Inflate",
     "LeanError",
+    "Lightening",
     "Loaded",
     "MeanACS",
     "MissingExtraError",
@@ -66,6 +68,7 @@ __all__ = [
     "decompose",
     "export_step",
     "fold",
+    "lighten",
     "list_models",
     "load_checkpoint",
     "ops",
@@ -74,7 +77,10 @@ __all__ = [
     "unconvert",
 ]
 
-_PARTS = "ops", "checkpoints", "conversion", "cost", "errors", "models", "runtime", "streaming"
+_PARTS = (
+    *("ops", "checkpoints", "conversion", "cost", "errors", "lightening", "models", "runtime"),
+    "streaming",
+)
 
 
 def __getattr__(name: str) -> Any:

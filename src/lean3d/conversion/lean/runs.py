@@ -13,7 +13,7 @@ from lean3d.conversion.trace.graph import Flow, trace
 from lean3d.conversion.trace.inputs_3d import run as run_model
 from lean3d.tracer import Args, Kwargs, Watch
 
-__all__ = ["Run", "find_runs"]
+__all__ = ["Run", "find_runs", "joins"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def _pieces(
             follows
             and middle is not None
             and len(last) < most
-            and _fit(sites[last[0]], sites[path])
+            and joins(sites[last[0]], sites[path])
         ):
             last.append(path)
             pieces[-1][1].extend(middle)
@@ -82,7 +82,7 @@ def _between(flow: Flow, first: int, last: int) -> list[str] | None:
     return paths
 
 
-def _fit(first: nn.Conv3d, later: nn.Conv3d) -> bool:
+def joins(first: nn.Conv3d, later: nn.Conv3d) -> bool:
     """Whether one operator can replace both: equal kernels, and the second preserves sizes."""
     names = ("kernel_size", "dilation", "groups", "padding_mode")
     alike = all(getattr(first, name) == getattr(later, name) for name in names)

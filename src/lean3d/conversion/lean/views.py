@@ -15,7 +15,7 @@ from lean3d.conversion.lean.base import Fit, place
 from lean3d.conversion.lean.dense import settings
 from lean3d.conversion.to3d.base import To3D
 
-__all__ = ["fit_views"]
+__all__ = ["fit_views", "tap_layout"]
 
 
 def fit_views(conv: nn.Conv3d, how: To3D) -> Fit:
@@ -25,14 +25,14 @@ def fit_views(conv: nn.Conv3d, how: To3D) -> Fit:
     each = {"in_channels": conv.groups, "bias": False, "dtype": torch.float64}
     one_channel = how.operator({**arguments, **each})
     weight_OVI = conv.weight.detach().to("cpu", torch.float64).flatten(2).transpose(1, 2)
-    layout_OVP = _layout(one_channel)
+    layout_OVP = tap_layout(one_channel)
     kernel_OPI = torch.linalg.pinv(layout_OVP) @ weight_OVI
     place(operator, "weight", kernel_OPI.transpose(1, 2))
     place(operator, "bias", conv.bias)
     return Fit(operator, (layout_OVP @ kernel_OPI).transpose(1, 2).reshape(conv.weight.shape))
 
 
-def _layout(operator: Any) -> Tensor:
+def tap_layout(operator: Any) -> Tensor:
     """Return where each 2D tap goes in 3D, (O, V, P), for an operator with one input."""
     columns = []
     weight = operator.weight.data

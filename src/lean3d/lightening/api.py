@@ -1,0 +1,298 @@
+"""`lighten`: choose a form for every convolution of a trained network, for a cost that is named."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from torch import Tensor, nn
+
+from lean3d.conversion.surgery.copies import duplicate
+from lean3d.conversion.trace.inputs_3d import example_for
+from lean3d.cost import count
+from lean3d.errors import ConversionError, LeanError
+from lean3d.lightening.candidates import Criterion, Option, Scores, chains_of_arcs, front, places_of
+from lean3d.lightening.clock import Clock
+from lean3d.lightening.cut import restructure
+from lean3d.lightening.forms import CUTS, check_cuts
+from lean3d.lightening.price import ByCount, ByTime, Price
+from lean3d.lightening.rebuild import cuts_of, rebuild, renew_norms
+from lean3d.lightening.record import UNITS, Layer, Lightening, shown
+from lean3d.lightening.samples import Samples, read_samples
+from lean3d.lightening.seen import Loss, look
+from lean3d.lightening.sites import Chain, find_chains
+from lean3d.lightening.solver import Arc, choose, least_cost
+from lean3d.lightening.target import Target, read_target
+from lean3d.lightening.times import Times, default_folder
+from lean3d.runtime import optimize
+from lean3d.runtime.source import BACKENDS
+from lean3d.typed import check_kind, fits, shortened
+
+__all__ = ["lighten"]
+
+# most samples on which forms are fitted and compared, and bytes of what is kept of them
+SAMPLES, BYTES = 8, 1.5e9
+# most networks that are built to correct the prediction, and when it is good enough
+ROUNDS, CLOSE, OVER = 4, 0.05, 1.02
+# share of the time for measuring that the choice of a backend may take
+CHOICE = 0.2
+
+
+def lighten(
+    model: nn.Module,
+    example: Tensor,
+    *,
+    time: float | None = None,
+    macs: float | None = None,
+    params: float | None = None,
+    memory: float | None = None,
+    data: Any = None,
+    loss: Loss | None = None,
+    cuts: Sequence[str] = tuple(CUTS),
+    criterion: Criterion = "fisher",
+    backends: Sequence[str] | None = None,
+    precision: str = "float32",
+    budget_s: float = 300.0,
+    table: str | Path | None = "default",
+) -> nn.Module:
+    """Return a lighter copy of a trained 3D network, at a cost that is named.
+
+    Every dense 3D convolution is replaced by that form (dense, of fewer channels, SpaceTime,
+    ParallelSeparable, ChannelSeparated, Atoms, ACS, MeanACS or Planar, at some rank) with which
+    the network gets worse the least, together within the target: an integer program over times
+    measured here. Train the result on, as any network; `lean3d lighten` does so by distillation.
+
+    Args:
+        model: A trained network; it is not changed.
+        example: An input (B, C, D, H, W) of the size to be fast for.
+        time: Up to 1 a share of the network's own time, above it milliseconds, both by the
+            backend that `optimize` finds fastest for the network.
+        macs, params, memory: In place of time: multiply-adds, parameters, or bytes of parameters
+            and of activations at their peak; up to 1 a share of the network's own.
+        data: Real samples: a tensor (B, C, D, H, W), or batches of a loader, of tensors or of
+            (tensor, target). Forms are fitted to them and compared on them. Without it the example
+            is all there is, and batch norms keep their statistics.
+        loss: Of an output and a target, the mean over a batch; with it, and targets, forms are
+            compared by the loss, without it by the change of the outputs.
+        cuts: The families to choose from: views (ACS), streams (PmSCn), time, groups (CSN), atoms
+            (STDCF), channels (fewer between two convolutions).
+        criterion: How a form's error is judged: "fisher", "taylor", "output" or "kernel".
+        backends: Names of `lean3d.runtime.BACKENDS` to time by; by default all that are quick to
+            prepare.
+        precision: What convolutions are computed in: "float32" or "bfloat16".
+        budget_s: Seconds after which no further form is timed.
+        table: Folder of the times that are known already; by default that of the user's cache,
+            None for none.
+
+    Returns:
+        A module with `lightening`, a `Lightening`: what each convolution became and why.
+
+    Raises:
+        LeanError: the target cannot be met, there is nothing to replace, the samples do not fit.
+    """
+    target = read_target(time=time, macs=macs, params=params, memory=memory)
+    names = _check(model, example, cuts, criterion, budget_s, precision)
+    copy = duplicate(model).eval()
+    try:
+        arguments = example_for(copy, example) or (example,)
+    except ConversionError as error:
+        raise LeanError(f"lighten: {error}") from error
+    samples = read_samples(data, arguments, example.device)
+    chains = find_chains(copy, arguments)
+    options = places_of(chains, names)
+    if not any(option.place.cut.how or option.place.cut.inputs for option in options):
+        raise LeanError(
+            f"lighten: {type(model).__name__} has no dense 3D convolution to make lighter by "
+            f"{', '.join(names)}; convert a 2D network first, or allow more cuts"
+        )
+    sites = [site for chain in chains for site in chain.sites]
+    shapes = [tuple(x.shape) for x in arguments]
+    # timing takes longest: first those are left out that are no better by multiply-adds
+    options = front(options, ByCount("macs", copy, shapes, sites).cost)
+    machine = ""
+    backend = ""
+    price: Price
+    if target.kind == "time":
+        backend = _backend(copy, arguments, backends, precision, budget_s)
+        folder = default_folder() if table == "default" else None if table is None else Path(table)
+        times = Times(folder, backend, precision, example.device.type)
+        clock = Clock(backend, precision, example.device, times, budget_s)
+        price, machine = ByTime(clock, copy, arguments, sites, options), times.machine
+    else:
+        price = ByCount(target.kind, copy, shapes, sites)
+    work = _Work(copy, chains, samples, price, target, criterion, loss)
+    limit = target.limit(price.before * (1e3 if target.kind == "time" else 1.0))
+    result, record = work.run(front(options, price.cost), limit)
+    record = record | dict(criterion=criterion, backend=backend, machine=machine)
+    vars(result)["lightening"] = Lightening(**record)
+    return result.train(model.training)
+
+
+def _check(
+    model: nn.Module,
+    example: object,
+    cuts: Sequence[str],
+    criterion: str,
+    budget_s: float,
+    precision: str,
+) -> tuple[str, ...]:
+    check_kind("lighten", model, nn.Module, "an nn.Module")
+    check_kind("lighten", example, Tensor, "an example (B, C, D, H, W)")
+    if criterion not in get_args(Criterion):
+        known = ", ".join(get_args(Criterion))
+        raise LeanError(f"lighten: criterion is one of {known}, got {shortened(criterion)}")
+    if not fits(budget_s, float) or not budget_s > 0:
+        raise LeanError(f"lighten: budget_s is seconds above 0, got {shortened(budget_s)}")
+    return check_cuts(cuts)
+
+
+def _backend(
+    model: nn.Module,
+    arguments: tuple[Tensor, ...],
+    backends: Sequence[str] | None,
+    precision: str,
+    budget_s: float,
+) -> str:
+    quick = [name for name in BACKENDS if not BACKENDS[name].compiles]
+    names = list(backends) if backends is not None else quick
+    more: Any = dict(precision=precision, budget_s=CHOICE * budget_s)
+    return optimize(model, arguments, backends=names, **more).backend
+
+
+@dataclass
+class _Work:
+    """The choice, once all costs are known."""
+
+    model: nn.Module
+    chains: Sequence[Chain]
+    samples: Samples
+    price: Price
+    target: Target
+    criterion: Criterion
+    loss: Loss | None
+
+    def run(self, options: Sequence[Option], limit: float) -> tuple[nn.Module, dict[str, Any]]:
+        """Return the network and the fields of its record.
+
+        Args:
+            limit: In the units of the record, ms for time.
+        """
+        unit = 1e3 if self.target.kind == "time" else 1.0
+        self._check_reach(options, limit / unit)
+        batch, goal = self.samples.first(self._most())
+        paths = [site.path for chain in self.chains for site in chain.sites]
+        loss = self.loss if goal is not None else None
+        seen = look(self.model, batch, paths, goal, loss)
+        scores = Scores(self.model, self.chains, seen, self.criterion)
+        errors = {id(option): scores.error(option) for option in options}
+        chosen, predicted, measured = self._choose(options, errors, limit / unit)
+        result = rebuild(self.model, self.chains, chosen, scores, batch)
+        if self.samples.real:
+            renew_norms(result, self.model, self.samples.inputs)
+        record = dict(
+            target=self.target.kind,
+            wanted=limit,
+            before=unit * self.price.before,
+            predicted=unit * predicted,
+            measured=unit * measured,
+            layers=tuple(self._layers(options, chosen, errors, unit)),
+            cuts=tuple(cuts_of(self.model, self.chains, chosen)),
+        )
+        return result, record
+
+    def _most(self) -> int:
+        """Return the number of samples whose maps can be kept."""
+        x = self.samples.batches[0][0][0]
+        each = count(self.model, (1, *x.shape[1:])).activation_bytes
+        return max(1, min(SAMPLES, int(BYTES / max(6 * each, 1))))
+
+    def _check_reach(self, options: Sequence[Option], limit: float) -> None:
+        nothing = dict.fromkeys(map(id, options), 0.0)
+        least = self.price.fixed + least_cost(self._arcs(options, nothing))
+        if least > limit:
+            raise self._refuse(least)
+
+    def _refuse(self, least: float) -> LeanError:
+        unit = 1e3 if self.target.kind == "time" else 1.0
+        who, before = type(self.model).__name__, self.price.before
+        # rounded up, so that the number can be asked for
+        share = math.ceil(1000 * least / before) / 1000
+        return LeanError(
+            f"lighten: {self.target} cannot be met: {who} costs at least {shown(unit * least)} "
+            f"{UNITS[self.target.kind]} of its {shown(unit * before)} with these cuts; the least "
+            f"that can be asked for is {self.target.kind}={share:g}"
+        )
+
+    def _arcs(self, options: Sequence[Option], errors: Mapping[int, float]) -> list[Arc]:
+        return chains_of_arcs(options, errors, lambda o: self.price.of(o) or (math.inf, 0.0))
+
+    def _choose(
+        self, options: Sequence[Option], errors: Mapping[int, float], limit: float
+    ) -> tuple[list[Option], float, float]:
+        """Return the forms, and the network's cost by prediction and by measurement."""
+        found: list[tuple[list[Option], float, float]] = []
+        for _ in range(ROUNDS):
+            arcs = choose(self._arcs(options, errors), limit - self.price.fixed)
+            if arcs is None:
+                break
+            chosen = [arc.what for arc in arcs]
+            if any(chosen == before for before, *_ in found):
+                break
+            predicted = self.price.predict(chosen)
+            trial = restructure(
+                duplicate(self.model), cuts_of(self.model, self.chains, chosen)
+            ).eval()
+            measured = self.price.measure(trial)
+            found.append((chosen, predicted, measured))
+            if limit * (1 - CLOSE) <= measured <= OVER * limit:
+                break
+            self.price.learn(chosen, measured)
+        within = [one for one in found if one[2] <= OVER * limit]
+        if within:
+            return min(within, key=lambda one: sum(errors[id(option)] for option in one[0]))
+        if not found:
+            nothing = dict.fromkeys(map(id, options), 0.0)
+            raise self._refuse(self.price.fixed + least_cost(self._arcs(options, nothing)))
+        nearest = min(found, key=lambda one: one[2])
+        if nearest[2] > 1.1 * limit:
+            raise self._refuse(nearest[2])
+        return nearest
+
+    def _layers(
+        self,
+        options: Sequence[Option],
+        chosen: Sequence[Option],
+        errors: Mapping[int, float],
+        unit: float,
+    ) -> list[Layer]:
+        layers = []
+        dense = {o.place.site.path: o for o in reversed(options) if not o.place.cut.changes}
+        for option in chosen:
+            place = option.place
+            first = () if place.first is None else (place.first.path,)
+            paths = (*first, place.site.path)
+            before = sum(self.price.cost(dense[path]) or 0.0 for path in paths)
+            after = self.price.cost(option) or 0.0
+            rivals = [
+                o
+                for o in options
+                if o is not option
+                and (o.chain, o.start, o.end) == (option.chain, option.start, option.end)
+                and (self.price.cost(o) or math.inf) <= 1.02 * after
+            ]
+            second = min(rivals, key=lambda o: errors[id(o)], default=None)
+            said = "" if second is None else f"{second.place.cut.what} ({errors[id(second)]:.2g})"
+            kind = type(place.site.conv).__name__
+            layers.append(
+                Layer(
+                    place.site.path,
+                    kind if place.first is None else f"2 x {kind}",
+                    place.cut.what,
+                    unit * before,
+                    unit * after,
+                    errors[id(option)],
+                    said,
+                )
+            )
+        return layers

@@ -1,0 +1,187 @@
+"""Time forms in place: with their input's shape and layout, and what a backend fuses into them."""
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lean3d.conversion.surgery.copies import duplicate
+from lean3d.cost.latency import finish
+from lean3d.lightening.cut import Cut, blank, kept_norm
+from lean3d.lightening.sites import Site
+from lean3d.lightening.times import Times
+from lean3d.runtime.source import BACKENDS, Runner, Source, Unavailable
+from lean3d.streaming.export import quiet
+from lean3d.tasks.layout import channels_last
+
+__all__ = ["Clock", "Place", "in_turns"]
+
+ROUNDS = 9
+# backends whose maps between two convolutions are not channels-last
+CONTIGUOUS = ("eager", "fused", "onnxruntime", "openvino")
+# seconds of one measurement at least: a clock's own error is far below it
+LEAST = 2e-3
+# rounds after which a form that is slower than this many times the fastest one is not timed on
+EARLY, HOPELESS = 3, 6.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """A form at its place: what is timed.
+
+    Args:
+        site: The dense convolution, or the last of several that become one operator.
+        first: The first of those.
+    """
+
+    site: Site
+    cut: Cut
+    first: Site | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of its input."""
+        start = self.first or self.site
+        channels = self.cut.inputs or start.conv.in_channels
+        return (start.shape[0], channels, *start.shape[2:])
+
+    def module(self) -> nn.Module:
+        """Return the form and what is fused into it, with random weights."""
+        first = None if self.first is None else self.first.conv
+        after: list[nn.Module] = []
+        for module in self.site.after:
+            kept = range(self.cut.outputs) if self.cut.outputs else None
+            own = duplicate(module) if kept is None else kept_norm(module, kept)
+            after.append(own)
+        return nn.Sequential(blank(self.site.conv, self.cut, first), *after)
+
+    @property
+    def key(self) -> str:
+        """What decides its time, as text."""
+        conv = (self.first or self.site).conv
+        sizes = [conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups]
+        what = "dense" if self.cut.how is None else repr(self.cut.how)
+        after = "+".join(type(module).__name__ for module in self.site.after)
+        ends = self.cut.outputs or self.site.conv.out_channels
+        bias = "" if conv.bias is None else "bias"
+        return f"{what} {self.shape}->{ends} {sizes} {conv.padding_mode} {bias} {after}".replace(
+            "  ", " "
+        )
+
+
+@dataclass
+class Clock:
+    """Times forms by one backend, or looks their times up in a table.
+
+    Args:
+        seconds: After which no further form is timed.
+    """
+
+    backend: str
+    precision: str
+    device: torch.device
+    times: Times
+    seconds: float
+    started: float = field(default_factory=time.monotonic)
+    built: dict[str, Runner | None] = field(default_factory=dict)
+
+    @property
+    def spent(self) -> bool:
+        return time.monotonic() - self.started > self.seconds
+
+    def runner(self, module: nn.Module, arguments: tuple[Tensor, ...]) -> Runner:
+        """Return the backend's callable of a network."""
+        own = duplicate(module).eval().requires_grad_(False)
+        with torch.no_grad(), quiet():
+            return BACKENDS[self.backend].make(Source(own, arguments, self.precision))
+
+    @torch.no_grad()
+    def shares(
+        self, whole: Runner, arguments: tuple[Tensor, ...], dense: Mapping[str, Place]
+    ) -> tuple[float, dict[str, float]]:
+        """Return the seconds of the whole network, and those of each dense convolution in it.
+
+        All are timed in turns; the latter are medians of ratios within a round.
+        """
+        kinds = {place.key: place for place in dense.values()}
+        calls: dict[str, Any] = {"": (whole, arguments)}
+        for key, place in kinds.items():
+            calls[key] = self._call(place)
+        seconds = in_turns(calls, ROUNDS)
+        total = statistics.median(seconds[""])
+        own = {
+            key: total * statistics.median(a / b for a, b in zip(times, seconds[""], strict=True))
+            for key, times in seconds.items()
+        }
+        return total, {path: own[place.key] for path, place in dense.items()}
+
+    @torch.no_grad()
+    def ratios(self, dense: Place, forms: Sequence[Place]) -> dict[str, float]:
+        """Return times over that of the dense convolution, by key; without those not timed."""
+        keys = {place.key: place for place in forms}
+        found = {key: ratio for key in keys if (ratio := self.times.get(f"{key} | {dense.key}"))}
+        calls: dict[str, Any] = {}
+        for key, place in keys.items():
+            if key in found or key == dense.key or self.spent:
+                continue
+            if (call := self._call(place)) is not None:
+                calls[key] = call
+        if calls:
+            base = self._call(dense)
+            measured = in_turns({"": base, **calls}, ROUNDS, drop=True)
+            for key in calls:
+                pairs = zip(measured[key], measured[""], strict=False)
+                found[key] = statistics.median(a / b for a, b in pairs)
+                self.times.put(f"{key} | {dense.key}", found[key])
+        found[dense.key] = 1.0
+        return found
+
+    def _call(self, place: Place) -> Any:
+        x = torch.randn(place.shape, device=self.device)
+        x = x if self.backend in CONTIGUOUS else channels_last(x)
+        try:
+            runner = self.runner(place.module().to(self.device), (x,))
+            runner(x)
+        except Unavailable:
+            return None
+        except Exception:  # a compiler may raise anything; this form is not one to choose
+            if place.cut.how is None:
+                raise
+            return None
+        return runner, (x,)
+
+
+def in_turns(
+    calls: Mapping[str, tuple[Runner, tuple[Tensor, ...]]], rounds: int, *, drop: bool = False
+) -> dict[str, list[float]]:
+    """Return seconds of each call in each round, of which the first is not counted.
+
+    Args:
+        drop: Stop timing those that are far slower than the fastest.
+    """
+    # of one thread, the time of the processor: other programs on a busy machine do not count
+    given = [x for _, arguments in calls.values() for x in arguments]
+    alone = torch.get_num_threads() == 1 and not any(x.is_cuda for x in given)
+    now = time.process_time if alone else time.perf_counter
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    repeats = dict.fromkeys(calls, 1)
+    left = dict(calls)
+    for turn in range(rounds + 1):
+        for name, (runner, arguments) in left.items():
+            start = now()
+            for _ in range(repeats[name]):
+                runner(*arguments)
+            finish()
+            passed = (now() - start) / repeats[name]
+            if turn:
+                times[name].append(passed)
+            else:
+                repeats[name] = max(1, round(LEAST / max(passed, 1e-6)))
+        if drop and turn == EARLY:
+            best = min(min(own) for own in times.values())
+            left = {n: c for n, c in left.items() if n == "" or min(times[n]) < HOPELESS * best}
+    return times

@@ -1,0 +1,220 @@
+"""What a module of a lighter network is, as text that a recipe can hold, and the module itself."""
+
+import ast
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lean3d.conversion.lean.base import Lean
+from lean3d.conversion.lean.dense import is_dense, own_padding, settings
+from lean3d.conversion.lean.fit import fit
+from lean3d.conversion.methods import METHODS
+from lean3d.conversion.surgery.take_over import take_over
+from lean3d.conversion.to3d.base import To3D
+from lean3d.errors import LeanError
+
+__all__ = ["Cut", "Form", "blank", "fitted", "kept_norm", "narrow", "read_cut", "restructure"]
+
+Form = Lean | To3D
+SIZES = "inputs", "outputs"
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What replaces one module.
+
+    Args:
+        path: Of the module.
+        how: The form of the convolution; None if it stays dense.
+        inputs, outputs: Channels that are left; None for all of them. Of a norm, the outputs.
+        first: Of the last of several convolutions that become one operator: path of the first.
+        gone: The module is removed, because that operator computes it.
+    """
+
+    path: str
+    how: Form | None = None
+    inputs: int | None = None
+    outputs: int | None = None
+    first: str = ""
+    gone: bool = False
+
+    def __str__(self) -> str:
+        words = [self.path]
+        words += [f"{n}={getattr(self, n)}" for n in SIZES if getattr(self, n) is not None]
+        words += [f"first={self.first}"] if self.first else []
+        words += ["gone"] if self.gone else []
+        if self.how is not None:
+            words.append(type(self.how).__name__)
+            how: Any = self.how
+            given = {field.name: getattr(how, field.name) for field in fields(how)}
+            usual = vars(type(self.how)())
+            words += [f"{n}={_text(v)}" for n, v in given.items() if v != usual.get(n)]
+        return " ".join(words)
+
+    @property
+    def changes(self) -> bool:
+        """Whether the module is another one afterwards."""
+        return self.gone or (self.how, self.inputs, self.outputs) != (None,) * 3
+
+    @property
+    def what(self) -> str:
+        """The form and the channels, for people."""
+        if self.gone:
+            return "removed"
+        words = ["dense"] if self.how is None else str(replace(self, path="", first="")).split()
+        words = [word for word in words if word.partition("=")[0] not in SIZES]
+        sizes = [f"{n} {getattr(self, n)}" for n in SIZES if getattr(self, n) is not None]
+        return ", ".join([" ".join(words), *sizes])
+
+
+def read_cut(text: str) -> Cut:
+    """Return the cut that its text describes.
+
+    Raises:
+        LeanError: quotes the text, and says what is wrong with it.
+    """
+    words = text.split()
+    path = words[0] if words else ""
+    given: dict[str, Any] = {}
+    kind: Any = None
+    own: dict[str, Any] = {}
+    for word in words[1:]:
+        name, equals, value = word.partition("=")
+        if equals and kind is not None:
+            own[name] = _value(value)
+        elif equals and name in SIZES and value.isdecimal() and int(value):
+            given[name] = int(value)
+        elif equals and name == "first" and value:
+            given[name] = value
+        elif word == "gone":
+            given[word] = True
+        elif not equals and kind is None and name in _forms():
+            kind = _forms()[name]
+        else:
+            raise _refuse(text, f"{word!r} is no size, and no form of {', '.join(_forms())}")
+    try:
+        how = None if kind is None else kind(**own)
+    except (TypeError, LeanError) as error:
+        raise _refuse(text, str(error)) from error
+    if not path or not (given or how):
+        raise _refuse(text, "it names no module, or nothing to make of it")
+    return Cut(path, how, **given)
+
+
+def _refuse(text: str, why: str) -> LeanError:
+    return LeanError(f"the cut {text[:80]!r} cannot be read: {why}")
+
+
+def _forms() -> dict[str, type]:
+    kinds = {method.kind for method in METHODS.values()}
+    return {k.__name__: k for k in sorted(kinds, key=str) if issubclass(k, (Lean, To3D))}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else repr(value).replace(" ", "")
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def restructure(model: nn.Module, cuts: Iterable[Cut]) -> nn.Module:
+    """Give a network the modules of the cuts, in place, with weights of their own initialisation.
+
+    Raises:
+        LeanError: the network has no such module, or another one than the cut is made for.
+    """
+    modules = dict(model.named_modules())
+    before = {path: copy.copy(module) for path, module in modules.items() if is_dense(module)}
+    for cut in cuts:
+        if cut.path not in modules or (cut.first and cut.first not in before):
+            raise LeanError(
+                f"{type(model).__name__} has no {cut.first or cut.path} to cut; use the network "
+                "that the cuts were chosen for"
+            )
+        module = modules[cut.path]
+        take_over(module, blank(module, cut, before.get(cut.first)))
+    return model
+
+
+def blank(module: Any, cut: Cut, first: Any = None) -> nn.Module:
+    """Return the module of a cut, with weights of its own initialisation.
+
+    Args:
+        first: Of several convolutions that become one operator, the first one.
+    """
+    if cut.gone:
+        return nn.Identity()
+    if not is_dense(module):
+        return kept_norm(module, range(cut.outputs or 0))
+    like: dict[str, Any] = dict(device=module.weight.device, dtype=module.weight.dtype)
+    conv = _resized(first if first is not None else module, cut, module.out_channels)
+    try:
+        if cut.how is None:
+            return nn.Conv3d(**settings(conv), **like)
+        more: dict[str, Any] = {} if first is None else {"bias": True}
+        if isinstance(cut.how, To3D):
+            operator: nn.Module = cut.how.operator({**settings(conv), **like})
+        else:
+            operator = cut.how.build(conv, **like, **more)
+    except (ValueError, RuntimeError) as error:
+        raise LeanError(f"{cut.path} cannot become {cut.what}: {error}") from error
+    return own_padding(conv, operator)
+
+
+def _resized(conv: nn.Conv3d, cut: Cut, outputs: int) -> nn.Conv3d:
+    """Return a convolution with the sizes of a cut, without weights of its own."""
+    if cut.inputs is None and cut.outputs is None and outputs == conv.out_channels:
+        return conv
+    sizes = dict(in_channels=cut.inputs or conv.in_channels, out_channels=cut.outputs or outputs)
+    return nn.Conv3d(**settings(conv) | sizes, device="meta", dtype=conv.weight.dtype)
+
+
+@torch.no_grad()
+def narrow(conv: nn.Conv3d, inputs: Sequence[int] | None, outputs: Sequence[int] | None) -> Any:
+    """Return a copy of a convolution with these of its channels; None keeps all."""
+    weight, bias = conv.weight.detach(), conv.bias
+    if outputs is not None:
+        weight = weight[list(outputs)]
+        bias = None if bias is None else nn.Parameter(bias.detach()[list(outputs)].clone())
+    weight = weight if inputs is None else weight[:, list(inputs)]
+    if inputs is None and outputs is None:
+        return copy.deepcopy(conv)
+    sizes = dict(in_channels=weight.shape[1], out_channels=weight.shape[0])
+    like: dict[str, Any] = dict(device="meta", dtype=weight.dtype)
+    made = nn.Conv3d(**settings(conv) | sizes, **like)
+    made.weight = nn.Parameter(weight.clone())
+    made.bias = None if bias is None else nn.Parameter(bias.detach().clone())
+    return made
+
+
+def fitted(conv: nn.Conv3d, how: Form | None) -> nn.Module:
+    """Return the form of a convolution, fitted to its kernel; it shares nothing with it."""
+    own = copy.deepcopy(conv)
+    return own if how is None else own_padding(own, fit(own, how).operator)
+
+
+@torch.no_grad()
+def kept_norm(norm: Any, channels: Sequence[int]) -> nn.Module:
+    """Return a batch or instance norm of some of the channels; other modules have none."""
+    if not hasattr(norm, "num_features"):
+        return copy.deepcopy(norm)
+    if not channels:
+        raise LeanError(f"a cut of {type(norm).__name__} names the outputs that it keeps")
+    made = copy.deepcopy(norm)
+    made.num_features = len(channels)
+    where = torch.as_tensor(list(channels))
+    for held in (made._parameters, made._buffers):
+        for name, value in held.items():
+            if isinstance(value, Tensor) and value.ndim == 1:
+                taken = value.detach()[where.to(value.device)].clone()
+                parameter = isinstance(value, nn.Parameter)
+                held[name] = nn.Parameter(taken, value.requires_grad) if parameter else taken
+    return made

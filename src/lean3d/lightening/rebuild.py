@@ -1,0 +1,135 @@
+"""The lighter network: chosen forms put in place, and refitted in order on its own inputs.
+
+Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lean3d.conversion.lean.space_time import keep_identities
+from lean3d.conversion.surgery.copies import duplicate
+from lean3d.conversion.surgery.take_over import take_over
+from lean3d.conversion.trace.compare import tensors
+from lean3d.lightening.candidates import Option, Scores, narrowed, removed
+from lean3d.lightening.cut import Cut, kept_norm
+from lean3d.lightening.refit import refit
+from lean3d.lightening.seen import Seen, inputs_of
+from lean3d.lightening.sites import Chain
+
+__all__ = ["cuts_of", "rebuild", "renew_norms"]
+
+
+def cuts_of(model: nn.Module, chains: Sequence[Chain], chosen: Sequence[Option]) -> list[Cut]:
+    """Return what each module becomes, without those that stay as they are."""
+    cuts: list[Cut] = []
+    for option in chosen:
+        cut, chain = option.place.cut, chains[option.chain]
+        if cut.changes:
+            cuts.append(cut)
+        if option.place.first is not None:
+            cuts += removed(chain, option.number)
+        if cut.outputs is not None:
+            after = narrowed(chain, option.number, cut.outputs)
+            cuts += [c for c in after if hasattr(model.get_submodule(c.path), "num_features")]
+    return cuts
+
+
+@torch.no_grad()
+def rebuild(
+    model: nn.Module,
+    chains: Sequence[Chain],
+    chosen: Sequence[Option],
+    scores: Scores,
+    batch: tuple[Tensor, ...],
+) -> nn.Module:
+    """Return a copy of a network, in eval mode, with the chosen forms fitted to its kernels.
+
+    The last linear stage of each is fitted again, in order, so that the lighter network's own
+    inputs give the outputs that the given network has there.
+    """
+    result = duplicate(model)
+    changed = [o for o in chosen if o.place.cut in set(cuts_of(model, chains, chosen))]
+    made = {option.place.site.path: scores.operator(option) for option in changed}
+    for option in changed:
+        cut, chain = option.place.cut, chains[option.chain]
+        path = cut.path
+        _put(result, path, made[path])
+        if option.place.first is not None:
+            for gone in removed(chain, option.number):
+                take_over(result.get_submodule(gone.path), nn.Identity())
+        if cut.outputs is not None:
+            outputs = scores.kept(option)[1] or []
+            for after in narrowed(chain, option.number, cut.outputs):
+                norm = result.get_submodule(after.path)
+                if hasattr(norm, "num_features"):
+                    take_over(norm, kept_norm(norm, outputs))
+    order = {path: place for place, path in enumerate(scores.seen)}
+    for option in sorted(changed, key=lambda o: order[o.place.site.path]):
+        _refit(result, option, scores, scores.seen[option.place.site.path], batch)
+    return result
+
+
+def _put(model: nn.Module, path: str, operator: nn.Module) -> None:
+    old: Any = model.get_submodule(path)
+    for parameter in operator.parameters():
+        parameter.requires_grad_(old.weight.requires_grad)
+    take_over(old, operator)
+
+
+def _refit(
+    model: nn.Module, option: Option, scores: Scores, seen: Seen, batch: tuple[Tensor, ...]
+) -> None:
+    path = option.place.site.path
+    operator = model.get_submodule(path)
+    given = inputs_of(model, batch, path)
+    outputs = scores.kept(option)[1]
+    wanted = seen.wanted if outputs is None else seen.wanted[:, outputs]
+    refit(operator, option.place.cut.how, given, wanted)
+
+
+@torch.no_grad()
+def renew_norms(result: nn.Module, model: nn.Module, batches: Sequence[tuple[Tensor, ...]]) -> bool:
+    """Estimate the statistics of batch norms again, and return whether that was better.
+
+    They stay as they were if the outputs are farther from those of the given network. Those inside
+    an operator pass their input through and are kept so, in train mode too.
+    """
+    own = {path for path, _ in model.named_modules()}
+    norms: list[Any] = [
+        module
+        for path, module in result.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        and path in own
+        and module.running_mean is not None
+    ]
+    keep_identities(list(result.modules()), lambda: [result(*batch) for batch in batches[:1]])
+    if not norms:
+        return False
+    before = _error(result, model, batches)
+    state = [(n.running_mean.clone(), n.running_var.clone(), n.momentum) for n in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+        norm.train()
+    for batch in batches:
+        result(*batch)
+    for norm, (_, _, momentum) in zip(norms, state, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+    if _error(result, model, batches) < before:
+        return True
+    for norm, (mean, variance, _) in zip(norms, state, strict=True):
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+    return False
+
+
+def _error(result: nn.Module, model: nn.Module, batches: Sequence[tuple[Tensor, ...]]) -> float:
+    missed = 0.0
+    for batch in batches:
+        pairs = zip(tensors(result(*batch)), tensors(model(*batch)), strict=True)
+        missed += sum(float((a - b).square().sum()) for a, b in pairs if a.is_floating_point())
+    return missed

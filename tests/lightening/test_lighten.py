@@ -1,0 +1,156 @@
+"""lean3d.lighten on small networks."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+import lean3d
+from lean3d.errors import LeanError
+from lean3d.lightening import restructure
+from lean3d.lightening.times import Times
+
+
+def block(channels, out):
+    return nn.Sequential(
+        nn.Conv3d(channels, out, 3, padding=1, bias=False),
+        nn.BatchNorm3d(out),
+        nn.ReLU(inplace=True),
+    )
+
+
+def net():
+    """A network whose kernels are nearly (1, k, k) by (k, 1, 1): some forms are far better."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        block(1, 16), block(16, 16), nn.MaxPool3d(2), block(16, 16), nn.Conv3d(16, 3, 1)
+    )
+    with torch.no_grad():
+        for conv in (model[0][0], model[1][0], model[3][0]):
+            near, error = lean3d.decompose(conv, lean3d.SpaceTime("rank1", mid_channels=8))
+            assert error > 0.1
+            conv.weight.copy_(near.dense_weight() + 0.01 * torch.randn_like(conv.weight))
+        model(torch.randn(4, 1, 8, 16, 16))
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return torch.randn(3, 1, 8, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def light(samples):
+    return lean3d.lighten(net(), samples[:1], macs=0.4, data=samples, cuts=["time", "channels"])
+
+
+def test_the_target_is_met_and_the_outputs_stay_near(light, samples):
+    record, before = light.lightening, net()
+    macs = lean3d.count(light, samples[:1].shape).macs
+    assert record.measured == macs <= 0.4 * lean3d.count(before, samples[:1].shape).macs
+    assert record.predicted == macs
+    with torch.no_grad():
+        wanted = before(samples)
+        missed = (light(samples) - wanted).norm() / (wanted - wanted.mean()).norm()
+    assert missed < 0.15
+    assert any("SpaceTime" in layer.after for layer in record.layers)
+
+
+def test_the_network_that_was_given_stays_as_it_was(light):
+    fresh = net()
+    assert not hasattr(fresh, "lightening")
+    assert [type(m).__name__ for m in fresh.modules()].count("Conv3d") == 4
+
+
+def test_cuts_build_the_same_network(light, samples):
+    again = restructure(net(), light.lightening.cuts).eval()
+    again.load_state_dict(light.state_dict())
+    with torch.no_grad():
+        assert torch.equal(again(samples), light(samples))
+
+
+def test_the_record_is_plain_and_its_table_names_every_convolution(light):
+    record = json.loads(json.dumps(light.lightening.to_dict()))
+    text = str(light.lightening)
+    for layer in record["layers"]:
+        assert layer["path"] in text
+    assert record["cuts"] == [str(cut) for cut in light.lightening.cuts]
+    assert record["ratio"] == pytest.approx(light.lightening.measured / light.lightening.before)
+
+
+@pytest.mark.parametrize("target", [{"params": 0.7}, {"memory": 0.98}], ids=str)
+def test_other_targets(target, samples):
+    model = net()
+    light = lean3d.lighten(model, samples[:1], data=samples, cuts=["channels"], **target)
+    ((kind, share),) = target.items()
+
+    def cost(network):
+        found = lean3d.count(network, samples[:1].shape)
+        if kind == "memory":
+            return found.model_bytes + found.peak_activation_bytes
+        return found.params
+
+    assert cost(light) <= 1.02 * share * cost(model)
+    assert light.lightening.measured == cost(light)
+
+
+def test_less_time_is_predicted_measured_and_kept(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(block(16, 64), block(64, 64), nn.Conv3d(64, 3, 1))
+    given = torch.randn(1, 16, 8, 16, 16)
+    more = dict(cuts=["channels"], backends=["channels_last"], table=tmp_path)
+    light = lean3d.lighten(model, given, time=0.6, data=given, **more)
+    record = light.lightening
+    assert record.backend == "channels_last"
+    assert record.ratio < 0.75
+    assert record.predicted == pytest.approx(record.measured, rel=0.3)
+    times = Times(tmp_path, "channels_last", "float32", "cpu")
+    assert times.known
+    assert all(0 < ratio < 50 for ratio in times.known.values())
+    assert str(torch.__version__) in record.machine
+
+
+def test_a_damaged_table_is_an_empty_one(tmp_path):
+    (tmp_path / "times.json").write_text('{"a": [')
+    times = Times(tmp_path, "eager")
+    assert times.known == {}
+    times.put("form", 0.5)
+    times.save()
+    assert Times(tmp_path, "eager").get("form") == 0.5
+    assert Times(tmp_path, "fused").get("form") is None
+
+
+def test_the_least_that_can_be_asked_for_can_be_asked_for(samples):
+    more = dict(cuts=["channels"], data=samples)
+    with pytest.raises(LeanError, match="the least that can be asked for is macs=") as refused:
+        lean3d.lighten(net(), samples[:1], macs=0.01, **more)
+    share = float(str(refused.value).rpartition("=")[2])
+    assert lean3d.lighten(net(), samples[:1], macs=share, **more).lightening.ratio <= share
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"macs": None}, "one of time, macs, params, memory as its target, got none"),
+        ({"time": 0.5}, "got time and macs"),
+        ({"macs": -1}, "macs is a share up to 1 of the network's own, or multiply-adds, got"),
+        ({"macs": float("nan")}, "macs is a share"),
+        ({"cuts": ["chanels"]}, "no cut 'chanels'; there are views"),
+        ({"cuts": []}, "cuts is a list of some of views"),
+        ({"criterion": "hessian"}, "criterion is one of fisher"),
+        ({"data": torch.randn(2, 1, 8, 16, 15)}, r"data has samples of shape \(1, 8, 16, 15\)"),
+        ({"data": torch.full((1, 1, 8, 16, 16), torch.nan)}, "NaN or infinity"),
+        ({"data": []}, "holds no batch"),
+        ({"data": 3}, "data is a tensor or batches"),
+        ({"example": torch.randn(1, 2, 8, 16, 16)}, "does not run on example"),
+        ({"budget_s": 0}, "budget_s is seconds above 0"),
+        ({"model": nn.Sequential(nn.Flatten(), nn.Linear(2048, 3))}, "no dense 3D convolution"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_input_gets_one_sentence(change, why, samples):
+    given = dict(model=net(), example=samples[:1], macs=0.5, data=samples) | change
+    with pytest.raises(LeanError, match=why) as refused:
+        lean3d.lighten(**given)
+    assert len(str(refused.value).splitlines()) == 1
