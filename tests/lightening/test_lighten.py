@@ -136,7 +136,7 @@ def test_the_least_that_can_be_asked_for_can_be_asked_for(samples):
         ({"time": 0.5}, "got time and macs"),
         ({"macs": -1}, "macs is a share up to 1 of the network's own, or multiply-adds, got"),
         ({"macs": float("nan")}, "macs is a share"),
-        ({"cuts": ["chanels"]}, "no cut 'chanels'; there are views"),
+        ({"cuts": ["chans"]}, "no cut 'chans'; there are views"),
         ({"cuts": []}, "cuts is a list of some of views"),
         ({"criterion": "hessian"}, "criterion is one of fisher"),
         ({"data": torch.randn(2, 1, 8, 16, 15)}, r"data has samples of shape \(1, 8, 16, 15\)"),

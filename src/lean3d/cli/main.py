@@ -38,6 +38,7 @@ COMMANDS = {
     "models": "the networks that can be named, what they are and where they come from",
     "count": "parameters, multiply-adds and bytes of a model",
     "export": "a network, or the step of a stream, as a file for other runtimes",
+    "lighten": "a run whose network takes a time you name, by lean convolutions and a teacher",
     "optimize": "the fastest equal network on this machine, found by measuring",
     "share": "a run to give away: its weights, recipe and a card; to the Hugging Face Hub",
     "bench": "two models timed side by side, and where their time goes",

@@ -43,6 +43,10 @@ class Recipe:
             conversion, of the 3D one, or of its backbone.
         weights_part: encoder loads that alone, all the whole model; by default what the file has.
         format: Of the file of weights, if its keys are ambiguous; lean3d for your own.
+        cuts: What became of single modules, as `lean3d lighten` wrote it; of a network that it made
+            lighter.
+        teacher: Folder of a finished run whose outputs are learnt besides the labels.
+        distil: Weight of the teacher in the loss.
         start_from: Folder of a finished run whose best weights the model starts with.
         freeze: Parts of the model that are not trained, by the beginnings of their names, such as
             stem layer1.
@@ -91,6 +95,9 @@ class Recipe:
     weights: str | None = None
     weights_part: Literal["encoder", "all"] | None = None
     format: str | None = None
+    cuts: tuple[str, ...] = ()
+    teacher: str | None = None
+    distil: float = 1.0
     start_from: str | None = None
     freeze: tuple[str, ...] = ()
     lr_scale: tuple[str, ...] = ()
@@ -174,7 +181,7 @@ class Recipe:
 
     def _check_numbers(self) -> None:
         _ = self.lr_scales
-        for name in ("lr", "weight_decay"):
+        for name in ("lr", "weight_decay", "distil"):
             if not 0 <= getattr(self, name) <= MOST_RATE:
                 self.refuse(name, f"must be from 0 to {MOST_RATE:,}")
         for name in ("workers", "patience", "warmup", "keep_depth"):

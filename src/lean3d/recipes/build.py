@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.errors import RunError
+from lean3d.lightening import read_cut, restructure
 from lean3d.networks import Built, Network
 from lean3d.recipes.affinity import AffinityRecipe
 from lean3d.recipes.base import Recipe
@@ -48,7 +49,10 @@ def build_model(recipe: Recipe, start: Start | None = None, *, weights: bool = F
     take = None if start is None else lambda model: _take(model, start, recipe)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
-        built = _network(recipe, weights).build(take)
+        built = _network(recipe, weights).build(None if recipe.cuts else take)
+        if recipe.cuts:
+            restructure(built.model, map(read_cut, recipe.cuts))
+            built = built if take is None else built._replace(fresh=tuple(take(built.model)))
     if isinstance(recipe, ClassificationRecipe) and recipe.turn:
         whole(space=recipe.shrink, time=recipe.skip).enter(built.model)
     return built

@@ -11,6 +11,7 @@ from torch import nn
 from lean3d.cost import count
 from lean3d.errors import LeanError, RunError
 from lean3d.files import write_text
+from lean3d.lightening import read_cut
 from lean3d.networks.own import located
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.build import Start, build_model, build_task
@@ -19,6 +20,8 @@ from lean3d.recipes.datasets import loaders, split_names
 from lean3d.recipes.load import load_run, read_record
 from lean3d.recipes.published import with_published_input
 from lean3d.recipes.resolve import adopt, resolve
+from lean3d.tasks.distillation import distil
+from lean3d.tasks.learner import Learner
 from lean3d.train.fit import check_settings, fit
 from lean3d.train.folder import last_checkpoint, run_folder
 from lean3d.train.loggers import LoggerName, check_logger
@@ -38,6 +41,8 @@ def run(
     accelerator: str = "auto",
     progress: bool = True,
     logger: LoggerName | None = None,
+    start: Start | None = None,
+    notes: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train a recipe in the folder `out`, and return the contents of its metrics.json.
 
@@ -47,6 +52,8 @@ def run(
     Args:
         resume: Continue the run in `out`, in whatever state it was killed.
         logger: As `lean3d.train.fit.fit` takes it.
+        start: Initial weights; those of the recipe's own by default.
+        notes: More for the record of a new run; "split" names the cases of each part.
     """
     recipe.check()
     if logger is not None:
@@ -58,7 +65,7 @@ def run(
     _begun(recipe, out, resume)
     with run_folder(out):
         begun = _begun(recipe, out, resume)
-        return _run(recipe, out, begun, resume, accelerator, progress, logger)
+        return _run(recipe, out, begun, resume, accelerator, progress, logger, start, notes)
 
 
 def _run(
@@ -69,8 +76,10 @@ def _run(
     accelerator: str,
     progress: bool,
     logger: LoggerName | None,
+    start: Start | None,
+    notes: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    stored = begun.get("split")
+    stored = (begun or notes or {}).get("split")
     found: list[str] = []
     # a refusal is one sentence, so other programs are told what was found when all is checked
     say = _say if progress and sys.stderr.isatty() else found.append
@@ -79,15 +88,17 @@ def _run(
     else:
         recipe = resolve(recipe, stored, say)
     begins = not last_checkpoint(out).exists()
-    start = _start(recipe.start_from) if recipe.start_from is not None and begins else None
-    built = build_model(recipe, start, weights=begins)
+    if start is None and recipe.start_from is not None and begins:
+        start = _start(recipe.start_from)
+    built = build_model(recipe, start if begins else None, weights=begins)
     if isinstance(recipe, ClassificationRecipe) and begins:
         recipe = with_published_input(recipe, built.model, say)
-    task = build_task(recipe, built.model)
+    task = _taught(recipe, build_task(recipe, built.model))
     _check_input(recipe, built.model)
     check_settings(recipe.epochs, recipe.precision, accelerator)
     train, val = loaders(recipe, stored)
-    record = begun | {"recipe": recipe.to_dict(), "split": split_names(recipe, stored)}
+    settings = {"recipe": recipe.to_dict(), "split": split_names(recipe, stored)}
+    record = (notes or {}) | begun | settings
     record |= {"fresh_weights": list(built.fresh)} if built.fresh is not None else {}
     record |= {"weights": built.note} if built.note else {}
     record["sessions"] = [*begun.get("sessions", []), provenance()]
@@ -137,6 +148,27 @@ def _check_input(recipe: Recipe, model: nn.Module) -> None:
             f"recipe {recipe.name}: model {recipe.model} does not take {recipe.sample} of "
             f"{' x '.join(map(str, recipe.input_size))} ({error}); {remedy}"
         ) from error
+
+
+def _taught(recipe: Recipe, task: Learner) -> Learner:
+    """Return the task, with the teacher of the recipe if it has one."""
+    if recipe.teacher is None:
+        return task
+    teacher, other = load_run(recipe.teacher)
+    if (other.task, other.num_outputs) != (recipe.task, recipe.num_outputs):
+        raise RunError(
+            f"{recipe.teacher} cannot teach {recipe.name}: it learnt {other.task} with "
+            f"{other.num_outputs} outputs, here it is {recipe.task} with {recipe.num_outputs}"
+        )
+    return distil(task, teacher, _blocks(recipe, teacher), recipe.distil)
+
+
+def _blocks(recipe: Recipe, teacher: nn.Module) -> list[str]:
+    """Return the modules that were cut and give as many channels as before."""
+    cuts = map(read_cut, recipe.cuts)
+    modules = dict(teacher.named_modules())
+    whole = [c.path for c in cuts if not (c.gone or c.outputs) and c.path in modules]
+    return [path for path in whole if isinstance(modules[path], nn.Conv3d)]
 
 
 def _start(folder: str) -> Start:

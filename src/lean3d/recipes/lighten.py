@@ -1,0 +1,181 @@
+"""Make the network of a run lighter, in a run of its own that learns from the first one.
+
+Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lean3d.errors import RunError
+from lean3d.lightening import CUTS, Lightening, lighten
+from lean3d.lightening.candidates import Criterion
+from lean3d.recipes.base import Recipe
+from lean3d.recipes.build import Start
+from lean3d.recipes.datasets import loaders
+from lean3d.recipes.load import load_run, read_record
+from lean3d.recipes.recurrence import RecurrenceRecipe
+from lean3d.recipes.runs import run as train
+from lean3d.train.folder import last_checkpoint
+
+__all__ = ["Lighter", "lighten_run"]
+
+RECORD = "lightening"
+
+
+@dataclass(frozen=True)
+class Lighter:
+    """How the network of a run is made lighter, and trained on.
+
+    Attributes:
+        time: Of a pass: up to 1 a share of the run's own network, above it milliseconds.
+        macs: In place of time, multiply-adds; up to 1 a share.
+        params: In place of time, parameters; up to 1 a share.
+        memory: In place of time, bytes of parameters and activations; up to 1 a share.
+        cuts: Families of cuts to choose from.
+        criterion: How the error of a form is judged.
+        batch: Samples of a pass.
+        samples: Training batches on which forms are fitted and compared.
+        data: Training data in place of the run's, of the same kind.
+        epochs: Passes over the training set afterwards.
+        lr: Learning rate; half of the run's by default. It falls to 0 by half a cosine.
+        distil: Weight of the run's outputs, and of its blocks', in the loss.
+        seed: Of the training; the run's by default.
+        backends: Backends to time by; all that are quick to prepare by default.
+        budget_s: Seconds after which no further form is timed.
+    """
+
+    time: float | None = None
+    macs: float | None = None
+    params: float | None = None
+    memory: float | None = None
+    cuts: tuple[str, ...] = tuple(CUTS)
+    criterion: Criterion = "fisher"
+    batch: int = 1
+    samples: int = 8
+    data: str | None = None
+    epochs: int = 5
+    lr: float | None = None
+    distil: float = 1.0
+    seed: int | None = None
+    backends: tuple[str, ...] = ()
+    budget_s: float = 300.0
+
+    def recipe(self, old: Recipe, teacher: Path) -> Recipe:
+        """Return the recipe of the new run, without its cuts."""
+        more: dict[str, Any] = {} if self.data is None else {"data": self.data}
+        more |= {} if self.seed is None else {"seed": self.seed}
+        new = replace(
+            old,
+            weights=None,
+            weights_part=None,
+            format=None,
+            start_from=None,
+            teacher=str(teacher.resolve()),
+            distil=self.distil,
+            epochs=self.epochs,
+            lr=self.lr if self.lr is not None else old.lr / 2,
+            schedule="cosine",
+            steps=(),
+            patience=None,
+            **more,
+        )
+        new.check()
+        return new
+
+    def check(self) -> None:
+        """Refuse numbers that no run can have.
+
+        Raises:
+            RunError: names the flag and its value.
+        """
+        for name in ("batch", "samples", "epochs"):
+            if getattr(self, name) < 1:
+                raise RunError(f"lighten: {name} is 1 or more, got {getattr(self, name)}")
+
+
+def lighten_run(
+    run: str | Path,
+    out: str | Path,
+    how: Lighter,
+    *,
+    resume: bool = False,
+    accelerator: str = "auto",
+    progress: bool = True,
+    scratch: bool = False,
+    tell: Any = lambda line: None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Train a lighter network in the run folder `out`; return its metrics and its record.
+
+    The record is that of `Lightening.to_dict`; it is in recipe.json of the new run, which every
+    command takes as it takes the first one.
+
+    Args:
+        run: Folder of a finished run.
+        resume: Continue the run in `out`; the cuts are those that it was begun with.
+        scratch: Train the lighter network from random weights without a teacher, to compare.
+        tell: Called with a line on what was chosen.
+
+    Raises:
+        RunError: `out` holds a run already, or `run` is none.
+        LeanError: the target cannot be met, or the network has nothing to cut.
+    """
+    how.check()
+    run, out = Path(run), Path(out)
+    if out.resolve() == run.resolve():
+        raise RunError(f"--out is the run itself, {run}; give another folder")
+    begun = last_checkpoint(out).exists()
+    if begun and not resume:
+        raise RunError(f"{out} holds a run already; pass --resume to go on, or another --out")
+    settings: Any = dict(accelerator=accelerator, progress=progress)
+    if begun:
+        record = read_record(out)
+        if RECORD not in record:
+            raise RunError(f"{out} is a run, but not one of lighten; give another --out")
+        recipe = replace(Recipe.from_dict(record["recipe"]), epochs=how.epochs)
+        return train(recipe, out, resume=True, **settings), record[RECORD]
+    model, old = load_run(run)
+    if isinstance(old, RecurrenceRecipe):
+        raise RunError(f"{run} trained a head on features; lighten the run they come from")
+    recipe = how.recipe(old, run)
+    split = read_record(run).get("split") if how.data is None else None
+    batches = _batches(recipe, split, how.samples)
+    example = _example(batches, how.batch)
+    found = lighten(
+        model,
+        example,
+        data=batches,
+        time=how.time,
+        macs=how.macs,
+        params=how.params,
+        memory=how.memory,
+        cuts=how.cuts,
+        criterion=how.criterion,
+        backends=how.backends or None,
+        budget_s=how.budget_s,
+    )
+    lightening: Lightening = vars(found)["lightening"]
+    tell(lightening.summary())
+    recipe = replace(recipe, cuts=tuple(map(str, lightening.cuts)))
+    start: Start | None = Start(found.state_dict(), old.num_outputs)
+    if scratch:
+        recipe, start = replace(recipe, teacher=None, lr=how.lr or old.lr), None
+    notes = {RECORD: lightening.to_dict()} | ({} if split is None else {"split": split})
+    results = train(recipe, out, resume=resume, start=start, notes=notes, **settings)
+    return results, notes[RECORD]
+
+
+def _batches(recipe: Recipe, split: Any, most: int) -> list[tuple[Tensor, Tensor]]:
+    """Return the first batches of the training set."""
+    loader, _ = loaders(recipe, split)
+    return [(batch[0], batch[-1]) for batch in islice(loader, most)]
+
+
+def _example(batches: Sequence[tuple[Tensor, Tensor]], batch: int) -> Tensor:
+    samples = torch.cat([x for x, _ in batches])
+    return samples.repeat(-(-batch // len(samples)), *[1] * (samples.ndim - 1))[:batch]

@@ -1,0 +1,70 @@
+"""A run made lighter, in a run folder of its own."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lean3d.errors import LeanError, RunError
+from lean3d.recipes import get_recipe
+from lean3d.recipes.lighten import Lighter, lighten_run
+from lean3d.recipes.load import load_run, read_recipe
+from lean3d.recipes.runs import run
+
+HOW = Lighter(macs=0.5, cuts=("time", "channels"), samples=1, epochs=2)
+QUIET = dict(accelerator="cpu", progress=False)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "teacher"
+    small = dict(widths=(8, 16), train_samples=4, val_samples=2, epochs=1, batch_size=2)
+    run(replace(get_recipe("shapes3d"), **small), folder, **QUIET)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def light(teacher):
+    folder = teacher.parent / "light"
+    return folder, lighten_run(teacher, folder, HOW, **QUIET)
+
+
+def test_the_new_run_is_one_that_every_command_takes(light, teacher):
+    folder, (results, record) = light
+    assert len(results["epochs"]) == 2
+    assert record["ratio"] <= 0.5
+    assert json.loads((folder / "recipe.json").read_text())["lightening"] == json.loads(
+        json.dumps(record)
+    )
+    model, recipe = load_run(folder)
+    assert recipe.cuts == tuple(record["cuts"])
+    assert recipe.teacher == str(teacher)
+    with torch.no_grad():
+        assert model(torch.randn(1, 1, 48, 48, 48)).shape == (1, 6, 48, 48, 48)
+    assert "train_distillation" in results["epochs"][0]
+
+
+def test_a_resumed_run_gives_the_weights_of_one_that_was_not_stopped(light, teacher, tmp_path):
+    folder = tmp_path / "resumed"
+    lighten_run(teacher, folder, replace(HOW, epochs=1), **QUIET)
+    assert read_recipe(folder).epochs == 1
+    lighten_run(teacher, folder, HOW, resume=True, **QUIET)
+    one, other = (load_run(f, "last")[0].state_dict() for f in (folder, light[0]))
+    # half a cosine over one epoch is another schedule than over two, so names alone are equal
+    assert one.keys() == other.keys()
+    assert len(json.loads((folder / "metrics.json").read_text())["epochs"]) == 2
+
+
+def test_refusals_come_before_the_work(light, teacher, tmp_path):
+    with pytest.raises(RunError, match="holds a run already; pass --resume"):
+        lighten_run(teacher, light[0], HOW, **QUIET)
+    with pytest.raises(RunError, match="is the run itself"):
+        lighten_run(teacher, teacher, HOW, **QUIET)
+    with pytest.raises(RunError, match=r"no recipe\.json"):
+        lighten_run(tmp_path, tmp_path / "out", HOW, **QUIET)
+    with pytest.raises(RunError, match="epochs is 1 or more"):
+        lighten_run(teacher, tmp_path / "out", replace(HOW, epochs=0), **QUIET)
+    with pytest.raises(LeanError, match="the least that can be asked for"):
+        lighten_run(teacher, tmp_path / "out", replace(HOW, macs=0.001), **QUIET)
+    assert not (tmp_path / "out").exists()
