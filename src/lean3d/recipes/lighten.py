@@ -70,6 +70,8 @@ class Lighter:
         """Return the recipe of the new run, without its cuts."""
         more: dict[str, Any] = {} if self.data is None else {"data": self.data}
         more |= {} if self.seed is None else {"seed": self.seed}
+        # what trains a network from its start alone
+        more |= {name: 0 for name in ("turn", "deep_supervision") if hasattr(old, name)}
         new = replace(
             old,
             weights=None,
