@@ -3,7 +3,8 @@
     python benchmarks/reliability.py [--run]
 
 With --run the tests of every promise run first, the slow ones too (two hours), and their counts
-are kept in results/reliability.json; stopped, it goes on with the next file. The figures of the fuzz tests are those that make fuzz wrote.
+are kept in results/reliability.json; stopped, it goes on with the next file. The figures of the
+fuzz tests are those that make fuzz wrote.
 """
 
 import argparse
