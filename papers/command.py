@@ -25,6 +25,7 @@ class Work:
         measure: Results of a network, from its name, seed, folder of runs and device.
         section: The text for the README.
         draw: Draws the figure at a path without suffix.
+        tune: As `prepare` takes it.
     """
 
     stem: str
@@ -33,6 +34,7 @@ class Work:
     measure: Callable[[str, int, Path, str], dict[str, Any]]
     section: Callable[[Results], str]
     draw: Callable[[Results, Path], None]
+    tune: bool = False
 
 
 def flags(prog: str, about: str) -> argparse.ArgumentParser:
@@ -71,7 +73,7 @@ def carry_out(
     results = Results(home / f"{work.stem}.json", settings, pieces)
     runs = asked.runs / work.stem
     if not asked.collect:
-        prepare(asked.device, asked.tf32)
+        prepare(asked.device, asked.tf32, work.tune)
         for seed in asked.seeds:
             for name in names:
                 print(f"{work.stem}, seed {seed}: {name}", file=sys.stderr, flush=True)

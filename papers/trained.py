@@ -41,8 +41,11 @@ class Kept(Samples):
         return self.found[place]
 
 
-def prepare(device: str, tf32: bool = False) -> None:
+def prepare(device: str, tf32: bool = False, tune: bool = False) -> None:
     """Set up the device of a command; on a GPU single precision is full, unless `tf32` is asked.
+
+    Args:
+        tune: Time the ways to convolve for every size, which takes seconds and pays in long runs.
 
     Raises:
         RunError: there is no such device.
@@ -51,7 +54,7 @@ def prepare(device: str, tf32: bool = False) -> None:
         return
     if not torch.cuda.is_available():
         raise RunError("--device cuda: torch finds no GPU here; leave --device out")
-    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.benchmark = tune
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
 
 

@@ -1,5 +1,7 @@
 """The section of README about training on solids, from the results alone."""
 
+from collections.abc import Sequence
+
 from papers.results import Results, spread
 from papers.text import table
 
@@ -24,6 +26,8 @@ DIFFERENCES = {
     ("3D r.", "2.5D r."): 12.4,
     ("2.5D p.", "2.5D r."): 0.5,
 }
+# epochs at the end that say whether a curve still rises
+LAST = 10
 LESION_DIFFERENCES = {("ACS p.", "ACS p. EO"): 2.8, ("ACS p. EO", "ACS r."): 0.9}
 
 
@@ -43,6 +47,9 @@ def section(results: Results) -> str:
                 "epochs": ", ".join(map(str, epochs)),
             }
         )
+        if results.settings.get("fixed"):
+            rises = [_rise(curve) for curve in results.values(name, "curve")]
+            rows[-1] |= {f"rise in the last {LAST}": spread(rises, sign="+")}
     where = results.entries[-1]["where"]
     size, volumes = results.settings["size"], results.settings["volumes"]
     cut = [f"{e['name']} (seed {e['seed']})" for e in results.entries if not e.get("flat", True)]
@@ -66,6 +73,12 @@ def differences(results: Results, first: str, second: str) -> list[float]:
     scores = {(entry["name"], entry["seed"]): entry["dice"] for entry in results.entries}
     seeds = [seed for name, seed in scores if name == first and (second, seed) in scores]
     return [scores[first, seed] - scores[second, seed] for seed in seeds]
+
+
+def _rise(curve: Sequence[float]) -> float:
+    """By how much the mean of the last epochs is above that of as many before."""
+    late, early = curve[-LAST:], curve[-2 * LAST : -LAST] or curve
+    return sum(late) / len(late) - sum(early) / len(early)
 
 
 def _compared(results: Results) -> list[dict[str, str]]:

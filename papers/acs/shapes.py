@@ -80,7 +80,7 @@ def work(scale: Scale, stem: str) -> Work:
 
     names = (FLAT, *VARIANTS)
     draw = partial(draw_shapes, names=tuple(VARIANTS))
-    return Work(stem, scale.settings(), names, measure, section, draw)
+    return Work(stem, scale.settings(), names, measure, section, draw, tune=True)
 
 
 def _flat(scale: Scale, seed: int, out: Path, device: str) -> dict[str, Any]:

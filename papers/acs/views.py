@@ -57,7 +57,7 @@ class Scale:
     image_epochs: int = 3
     volumes: int = 100
     tests: int = 100
-    epochs: int = 50
+    epochs: int = 30
     soft: int = 10
     quick: float = 10.0
     batch: int = 4

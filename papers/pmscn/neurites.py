@@ -42,7 +42,7 @@ class Scale:
     batch_size: int = 2
     train_samples: int = 64
     val_samples: int = 8
-    epochs: int = 40
+    epochs: int = 30
     lr: float = 1e-3
 
 

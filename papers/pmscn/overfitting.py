@@ -44,10 +44,10 @@ class Scale:
     widths: tuple[int, ...] = (32, 64, 128, 256)
     frames: int = 16
     size: int = 64
-    clips: int = 20 * len(MOTIONS)
+    clips: int = 10 * len(MOTIONS)
     tests: int = 20 * len(MOTIONS)
     epochs: int = 50
-    batch: int = 16
+    batch: int = 10
     lr: float = 1e-3
 
 
@@ -76,7 +76,7 @@ def _one(scale: Scale, name: str, seed: int, runs: Path, device: str) -> dict[st
         seed=seed,
         epochs=scale.epochs,
         batch_size=scale.batch,
-        val_batch=4 * scale.batch,
+        val_batch=2 * len(MOTIONS),
         device=device,
     )
     rows = found["epochs"]
