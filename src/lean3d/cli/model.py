@@ -94,7 +94,8 @@ class NetworkFlags(ModelFlags):
     """A network by its reference, its weights and its conversion.
 
     Attributes:
-        convert: Turn the 2D model into 3D first: acs, mean_acs, soft_acs, planar or inflate.
+        convert: Turn the 2D model into 3D first: acs, mean_acs, soft_acs, planar,
+            plane_cycle or inflate.
         keep_depth: How many of the first downsamplings leave depth alone in the converted model;
             "all" of them, for thick slices.
         weights: pretrained, a name of the zoo's weights, or a file: of the 2D model before the

@@ -17,6 +17,7 @@ from lean3d.conversion.to3d.geometry import conv_arguments, like_height, transpo
 from lean3d.conversion.to3d.inflate import Inflate
 from lean3d.conversion.to3d.merged.call import Call, function_rule
 from lean3d.conversion.to3d.planar import Planar
+from lean3d.conversion.to3d.plane_cycle import PlaneCycle
 from lean3d.conversion.to3d.rules.registry import module_rule
 from lean3d.conversion.to3d.undo import unconvert
 from lean3d.errors import ConversionError
@@ -36,6 +37,7 @@ __all__ = [
     "MeanACS",
     "ParallelSeparable",
     "Planar",
+    "PlaneCycle",
     "Row",
     "Site",
     "SoftACS",

@@ -1,6 +1,7 @@
 """Convert a 2D model into a 3D one that keeps its weights, and check the result."""
 
 import math
+from dataclasses import replace
 from typing import get_args
 
 import torch
@@ -9,6 +10,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from lean3d.conversion.causal.engine import make_causal
 from lean3d.conversion.causal.method import Dissect
+from lean3d.conversion.cycle.engine import make_cycle
 from lean3d.conversion.lean.base import Lean
 from lean3d.conversion.lean.dense import is_dense
 from lean3d.conversion.lean.engine import make_lean
@@ -22,6 +24,7 @@ from lean3d.conversion.to3d.base import To3D, refusal_at
 from lean3d.conversion.to3d.engine import Where, rewrite
 from lean3d.conversion.to3d.io_channels import with_ends
 from lean3d.conversion.to3d.misfit import explain_sizes
+from lean3d.conversion.to3d.plane_cycle import PlaneCycle
 from lean3d.conversion.to3d.planning import proven
 from lean3d.errors import ConversionError
 from lean3d.ops.base import Conv3dLike
@@ -52,9 +55,9 @@ def convert(
     its error, and the result of the self-check.
 
     Args:
-        how: From 2D `ACS()`, `MeanACS()`, `SoftACS()`, `Planar()` or `Inflate()`, which keep
-            parameter names; from 3D `SpaceTime()`, `ParallelSeparable()`, `ChannelSeparated()`,
-            `Atoms()`, or `Dissect()` for a causal one.
+        how: From 2D `ACS()`, `MeanACS()`, `SoftACS()`, `Planar()`, `PlaneCycle()` or `Inflate()`,
+            which keep parameter names; from 3D `SpaceTime()`, `ParallelSeparable()`,
+            `ChannelSeparated()`, `Atoms()`, or `Dissect()` for a causal one.
         where: Called as where(path, module); only modules for which it is true are converted.
             Modules left 2D cannot be checked.
         example: An input of the 2D model (B, C, H, W), a volume (B, C, D, H, W), or a tuple of its
@@ -86,6 +89,13 @@ def convert(
                 return make_causal(model, how, where, example)
             return make_lean(model, how, where, example, budget)
     model, ends = with_ends(model, in_channels, num_classes, example)
+    if isinstance(how, PlaneCycle):
+        with quietly():
+            result = make_cycle(model, how, where, example, checked=accept != "unchecked")
+        record = vars(result)["conversion"]
+        vars(result)["conversion"] = replace(record, ends=ends)
+        keep_with_copies(result, "conversion")
+        return result
     accepted = accept or ("planar" if how.planar_will_do else "isotropic")
     with quietly():
         proof, why = proven(model, how, where, example, accepted)
@@ -117,6 +127,11 @@ def _check_arguments(
     if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
         raise ConversionError(
             f"a {type(model).__name__} cannot be converted; pass the nn.Module it was made from"
+        )
+    if isinstance(how, PlaneCycle) and accept not in (None, "planar", "unchecked"):
+        raise ConversionError(
+            f"PlaneCycle has no grade {accept!r}: its blocks run on several planes, the rest on "
+            "one; leave accept= out"
         )
     if isinstance(how, To3D) and _is_deep(model):
         raise ConversionError(

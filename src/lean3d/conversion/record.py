@@ -61,12 +61,12 @@ class Conversion:
             output, but depth and height differ. "unchecked": `note` gives the reason nothing was
             run. "fitted": lean operators approximate the 3D kernels, each row gives the error.
             "causal": no output depends on later frames; rows give the part of a kernel that moved
-            to another frame.
+            to another frame. "cycled": every block gives its 2D output on the slices of its plane.
         ends: What in_channels and num_classes changed in the 2D model before the conversion.
     """
 
     how: Any
-    grade: Grade | Literal["fitted", "causal"]
+    grade: Grade | Literal["fitted", "causal", "cycled"]
     rows: tuple[Row, ...]
     checks: tuple[Check, ...] = ()
     note: str = ""

@@ -74,7 +74,8 @@ class Network:
         conv: Operator of a registered 3D model, by name.
         widths: Channels of a registered model's stages.
         options: More arguments of the network, by name.
-        convert: From 2D to 3D: acs, mean_acs, soft_acs, planar or inflate; from 3D to a lean form.
+        convert: From 2D to 3D: acs, mean_acs, soft_acs, planar, plane_cycle or inflate; from 3D
+            to a lean form.
         keep_depth: From 2D, or of a registered 3D model that takes it: how many of the first
             downsamplings leave depth alone; "all" of them.
         weights: "pretrained" or a name of the zoo's weights, or a file: of the 2D network before

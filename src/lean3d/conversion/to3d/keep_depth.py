@@ -21,7 +21,7 @@ from lean3d.errors import ConversionError
 from lean3d.torch_functions import Trait, having
 from lean3d.tracer import Args, Kwargs, Watch
 
-__all__ = ["Kept", "changes_resolution", "kept_calls", "resamples"]
+__all__ = ["Kept", "changes_resolution", "kept_calls", "levels_of", "resamples"]
 
 Function: TypeAlias = Callable[..., object]
 Where = Callable[[str, nn.Module], bool]
@@ -65,7 +65,7 @@ def kept_calls(model: nn.Module, how: To3D, run: Callable[[], object], selects: 
     up = [call for call in calls if call.step > 0]
     smallest, floor = 0.0, 0.0
     if how.keep_depth is not None:
-        levels = _levels(sorted({call.ends[0] for call in down}, reverse=True))
+        levels = levels_of(sorted({call.ends[0] for call in down}, reverse=True))
         if how.keep_depth > len(levels):
             raise ConversionError(
                 f"keep_depth={how.keep_depth}, but the model downsamples {len(levels)} times; "
@@ -191,7 +191,8 @@ def _enlarges(module: nn.Module) -> bool:
     return isinstance(module, (nn.Upsample, nn.PixelShuffle))
 
 
-def _levels(sizes: list[int]) -> list[list[int]]:
+def levels_of(sizes: list[int]) -> list[list[int]]:
+    """Return sizes, given from the largest on, by resolution: nearly equal ones are one."""
     levels: list[list[int]] = []
     for size in sizes:
         if levels and size > SAME_LEVEL * levels[-1][0]:

@@ -26,7 +26,7 @@ __all__ = ["Explained", "explain_sizes"]
 
 AXES = {2: "depth", 3: "height", 4: "width"}
 FIRST = 120  # characters of the error that are quoted
-MULTIPLES = (2, 4, 8, 16, 32, 64, 128)
+MULTIPLES = (2, 4, 8, 16, 32, 64, 128, 224, 256)
 
 
 class Explained(Mixed):

@@ -1,0 +1,1 @@
+"""Networks whose blocks run on the planes of a volume in turn, unchanged."""
