@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lean3d.data import PatchDataset, Volume, brain_slabs, mni152, normalise
+from lean3d.data import PatchDataset, Volume, brain_slabs, find_items, mni152, normalise
 from lean3d.data.brain import TISSUES
 from lean3d.infer.labels import predict_labels
 from lean3d.metrics import confusion_counts, dice_of_counts
@@ -87,8 +87,8 @@ def work(scale: Scale) -> Work:
     read = cache(partial(tissues, scale.data, scale.spacing_mm))
     one = partial(_one, scale, read)
     # a file holds the same brain
-    settings = asdict(scale) | ({"data": MNI} if scale.data.endswith(".npz") else {})
-    stem = "brain" if settings["data"] == MNI else "brain_ibsr"
+    kind = MNI if scale.data.endswith(".npz") else scale.data.partition(":")[0]
+    settings, stem = asdict(scale) | {"data": kind}, "brain" if kind == MNI else f"brain_{kind}"
     return Work(stem, settings, tuple(NETWORKS), one, section, draw)
 
 
@@ -98,13 +98,7 @@ def tissues(data: str, spacing_mm: int) -> tuple[list[Volume], list[Volume]]:
         whole = mni152(spacing_mm) if data == MNI else _read(Path(data))
         parts = [[part] for part in brain_slabs(normalise(whole))]
     else:
-        from lean3d.recipes import get_recipe
-        from lean3d.recipes.cases import split_cases
-
-        split = split_cases(replace(get_recipe("ibsr"), data=data))
-        parts = [
-            [normalise(c.read(None)) for c in cases] for cases in (split.train, split.held_out)
-        ]
+        parts = [[normalise(c.read(None)) for c in cases] for cases in _ibsr(data)]
     train, tests = ([_small(volume) for volume in part] for part in parts)
     return train, tests
 
@@ -162,6 +156,23 @@ def _score(model: nn.Module, tests: list[Volume], scale: Scale, device: str) -> 
     dice_K = torch.stack(found).nanmean(0)
     by_class = {name: round(float(d), 4) for name, d in zip(TISSUES[1:], dice_K, strict=True)}
     return {"dice": round(float(dice_K.mean()), 4), "by class": by_class}
+
+
+def _ibsr(data: str) -> tuple[list[Any], list[Any]]:
+    """The eleven cases to train on and the five to test on; a share where there are fewer."""
+    from lean3d.recipes import get_recipe
+    from lean3d.recipes.cases import data_cases, split_cases
+
+    recipe: Any = replace(get_recipe("ibsr"), data=data)
+    parts = {item.name: item.split for item in find_items(data).items}
+    train, tests = (
+        [case for case in data_cases(recipe) if parts[case.name] == part]
+        for part in ("train", "test")
+    )
+    if train and tests:
+        return train, tests
+    split = split_cases(recipe)
+    return split.train, split.held_out
 
 
 def _small(volume: Volume) -> Volume:

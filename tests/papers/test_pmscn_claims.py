@@ -77,6 +77,22 @@ def test_a_brain_that_was_saved_is_the_one_of_the_package(tmp_path):
     assert brain.work(tiny).settings == brain.work(brain.TINY).settings
 
 
+def test_the_papers_own_data_are_split_as_the_paper_says(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    random = np.random.default_rng(0)
+    for number in range(1, 19):
+        for ending, values in (("ana", random.random((8, 9, 10))), ("segTRI_ana", None)):
+            values = random.integers(0, 4, (8, 9, 10)) if values is None else values
+            image = nibabel.Nifti1Image(values.astype(np.float32), np.diag([1.5, 1.5, 1.5, 1]))
+            nibabel.save(image, tmp_path / f"IBSR_{number:02}_{ending}.nii.gz")
+    train, tests = brain.tissues(f"ibsr:{tmp_path}", 1)
+    assert [v.name.split(".")[0][:7] for v in train] == [f"IBSR_{n:02}" for n in range(1, 12)]
+    assert [v.name.split(".")[0][:7] for v in tests] == [f"IBSR_{n:02}" for n in range(12, 17)]
+    assert all(v.label.max() == 3 for v in (*train, *tests))
+    work = brain.work(replace(brain.TINY, data=f"ibsr:{tmp_path}"))
+    assert (work.stem, work.settings["data"]) == ("brain_ibsr", "ibsr")
+
+
 @pytest.mark.slow
 def test_neurites_are_trained_here_and_scored_there(tmp_path):
     pytest.importorskip("waterz")
