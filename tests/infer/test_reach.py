@@ -39,3 +39,25 @@ def test_refuses_a_network_that_looks_everywhere():
     model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.InstanceNorm2d(2))
     with pytest.raises(LeanError, match="depends on the whole input"):
         network_reach(model, 1, 2)
+
+
+@pytest.mark.parametrize(("pools", "expected"), [((3, 3, 3), 27), ((2,) * 5, 32), ((3, 2), 6)])
+def test_the_step_is_that_of_all_pools(pools, expected):
+    down = [nn.MaxPool2d(pool, ceil_mode=True) for pool in pools]
+    up = [nn.Upsample(scale_factor=pool) for pool in pools]
+
+    class Cut(nn.Module):
+        def forward(self, x):
+            return nn.Sequential(*down, *up)(x)[..., : x.shape[-2], : x.shape[-1]]
+
+    _, step = network_reach(Cut(), 1, 2)
+    assert step == (expected, expected)
+
+
+def test_the_network_of_funke_has_a_step_of_27_in_the_plane():
+    model = create_model("unet3d_funke", widths=(2, 2, 2, 2))
+    reach, step = network_reach(model, 1, 3)
+    assert step == (1, 27, 27)
+    # what the same convolutions take off without padding, 84 - 56 and 268 - 56, is from both sides
+    assert reach[0] == 14
+    assert 2 * reach[1] >= 268 - 56

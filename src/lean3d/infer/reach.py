@@ -6,6 +6,7 @@ resizing alike, whatever the weights are.
 Axes: C channels, then D H W for volumes or H W for images.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import torch
@@ -16,10 +17,13 @@ from lean3d.infer.sliding import evaluating
 
 __all__ = ["network_reach"]
 
-# largest step of a grid that is found, and the largest length that is tried
-PERIOD, LONGEST = 16, 512
+# steps of a grid that are looked for: small ones together, then pools of 2 and of 3, then others
+SMALL = 8
+LARGE = 16, 9, 27, 32, 64, *(step for step in range(9, 32) if step not in (16, 9, 27))
+# the largest length that is tried
+LONGEST = 512
 # sizes of the other axes, from small to large: deep networks need more
-ACROSS = (16, 32, 64)
+ACROSS = (4, 16, 32, 64)
 
 
 @torch.inference_mode()
@@ -65,20 +69,45 @@ def _tried(
     sides = [across] * dims
     sides[axis] = length
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    starts = range(length // 2, length // 2 + PERIOD)
-    distances: list[tuple[int, int]] = []
-    for start in starts:
-        after, before = (torch.zeros(1, in_channels, *sides, device=device) for _ in range(2))
-        after.narrow(2 + axis, start, length - start).fill_(torch.nan)
-        before.narrow(2 + axis, 0, start).fill_(torch.nan)
-        known = [_known(model(x), axis) for x in (after, before)]
-        if not all(k.any() for k in known):
-            return None
-        last, first = int(known[0].nonzero().max()), int(known[1].nonzero().min())
-        distances.append((start - 1 - last, first - start))
-    reach = max(max(pair) for pair in distances)
-    steps = [p for p in (1, 2, 4, 8, PERIOD) if distances[p:] == distances[:-p] or p == PERIOD]
-    return reach, steps[0]
+    found: dict[int, tuple[int, int]] = {}
+
+    def distance(place: int) -> tuple[int, int]:
+        """Outputs on either side of the middle, moved by `place`, that depend on the other."""
+        if place not in found:
+            start = length // 2 + place
+            if start >= length:
+                raise _ShortError
+            after, before = (torch.zeros(1, in_channels, *sides, device=device) for _ in range(2))
+            after.narrow(2 + axis, start, length - start).fill_(torch.nan)
+            before.narrow(2 + axis, 0, start).fill_(torch.nan)
+            known = [_known(model(x), axis) for x in (after, before)]
+            if not all(k.any() for k in known):
+                raise _ShortError
+            last, first = int(known[0].nonzero().max()), int(known[1].nonzero().min())
+            found[place] = (start - 1 - last, first - start)
+        return found[place]
+
+    try:
+        step = _period(distance)
+    except _ShortError:
+        return None
+    return max(max(pair) for pair in found.values()), step
+
+
+class _ShortError(Exception):
+    """A longer input is needed."""
+
+
+def _period(distance: Callable[[int], tuple[int, int]]) -> int:
+    """Return the step after which the distances repeat."""
+    first = [distance(place) for place in range(2 * SMALL)]
+    for step in range(1, SMALL + 1):
+        if first[step:] == first[:-step]:
+            return step
+    for step in LARGE:
+        if all(distance(place) == distance(place + step) for place in range(step)):
+            return step
+    raise _ShortError
 
 
 def _known(output: Tensor, axis: int) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from lean3d.data import read_channels
+from lean3d.errors import RunError
 from lean3d.infer import Watershed
 from lean3d.infer.grid import blocks_of
 from lean3d.infer.reach import network_reach
@@ -60,13 +61,17 @@ def tiling(
             depend on the tiles.
     """
     dims = len(recipe.patch)
-    if context is None:
-        # measured by other inputs than those to be fast for
-        plain = model.model if isinstance(model, OptimizedAtFirstCall) else model
+    # measured by other inputs than those to be fast for
+    plain = model.model if isinstance(model, OptimizedAtFirstCall) else model
+    try:
         reach, step = network_reach(plain, recipe.in_channels, dims)
-    else:
+    except RunError:
+        if context is None:
+            raise
         # pools of networks are of 2, and rarely more than four
-        reach, step = context[3 - dims :], (16, 16, 16)[3 - dims :]
+        step = (16, 16, 16)[3 - dims :]
+    if context is not None:
+        reach = context[3 - dims :]
     if dims == 2:
         reach, step = (0, *reach), (1, *step)
     around = [ceil(r / s) * s for r, s in zip(reach, step, strict=True)]
