@@ -30,7 +30,7 @@ from lean3d.lock import held
 from lean3d.recipes.affinity import AffinityRecipe
 from lean3d.recipes.affinity_tiles import fragments_of, least, tiling, window_affinities
 from lean3d.recipes.fast import fast_network
-from lean3d.recipes.load import load_run
+from lean3d.recipes.load import WEIGHTS, load_run
 from lean3d.recipes.microscopy import DRAWN_NM, NM
 from lean3d.shape import Triple
 
@@ -157,7 +157,8 @@ class _Plan:
     job: BlockSegmentation
 
     def record(self) -> dict[str, Any]:
-        weights = (self.run / "checkpoints" / "best.ckpt").stat()
+        best = self.run / "checkpoints" / "best.ckpt"
+        weights = (best if best.exists() else self.run / WEIGHTS).stat()
         job = self.job
         return {
             "volume": str(self.volume),
