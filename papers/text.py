@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["table"]
+__all__ = ["measured_by", "table"]
 
 
 def table(rows: Iterable[Mapping[str, Any]], align: str = "---:") -> str:
@@ -12,3 +12,11 @@ def table(rows: Iterable[Mapping[str, Any]], align: str = "---:") -> str:
     head = list(rows[0])
     lines = [head, ["---", *[align] * (len(head) - 1)], *([str(r[k]) for k in head] for r in rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def measured_by(where: Mapping[str, Any]) -> str:
+    """A sentence of the hardware, torch, the commit and the day."""
+    return (
+        f"{where['hardware']}, torch {where['torch']}, commit {where['commit']}, "
+        f"{where['date'][:10]}."
+    )

@@ -1,46 +1,97 @@
 """The figures of the gestures: cost against accuracy, Fig 7 and Fig 6 of D3D."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lean3d.report import Point, draw_pareto
 from lean3d.report.drawing import color, new_figure, plain_axes, save_figure
+from papers.d3d.gesture_text import NETWORKS, VARIANTS, by_head, length_curves
+from papers.results import Results
 
-__all__ = ["draw_causality", "draw_cost", "draw_lengths"]
+__all__ = ["draw"]
 
 
-def draw_cost(found: dict[str, Any], path: Path) -> None:
-    """Multiply-adds of one more answer against the share of videos named right."""
-    points = [Point(r["network"], r["MACs per answer"], r["top-1"]) for r in found["networks"]]
+def draw(results: Results, path: Path) -> None:
+    """All there is: `path`_cost, _skips, _causality and _lengths."""
+    _draw_cost(results, path.with_name(f"{path.name}_cost"))
+    _draw_skips(results, path.with_name(f"{path.name}_skips"))
+    if results.values("heads", "heads"):
+        _draw_causality(results, path.with_name(f"{path.name}_causality"))
+        _draw_lengths(results, path.with_name(f"{path.name}_lengths"))
+
+
+def _draw_cost(results: Results, path: Path) -> None:
+    """Multiply-adds of one more answer against the share of videos named right, mean of seeds."""
+    points = []
+    for name, (title, _) in NETWORKS.items():
+        top, macs = (results.values(name, key) for key in ("top-1", "MACs per answer"))
+        if top:
+            points.append(Point(title, macs[0], _mean(top)))
     save_figure(draw_pareto(points, ylabel="top-1 on test videos", per="answer"), path)
 
 
-def draw_causality(found: dict[str, Any], path: Path) -> None:
+def _draw_skips(results: Results, path: Path) -> None:
+    """The three skips in each variant: a bar for the mean, a dot a seed."""
+    figure = new_figure(9, 3.8)
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots()
+    for place, ending in enumerate(VARIANTS):
+        for index, skip in enumerate(("concat", "none", "sum")):
+            values = [100 * value for value in results.values(skip + ending, "top-1")]
+            x = place + 0.27 * (index - 1)
+            label = skip if not place else None
+            if values:
+                axes.bar(x, _mean(values), width=0.24, alpha=0.6, color=color(index), label=label)
+                axes.plot([x] * len(values), values, "o", ms=4, mec="white", color=color(index))
+    plain_axes(axes, "", "top-1 on test videos (%)")
+    titles = [title.replace(", ", ",\n").replace(" at ", "\nat ") for title in VARIANTS.values()]
+    axes.set_xticks(range(len(VARIANTS)), titles, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, ncols=3)
+    axes.set_ylim(0, 110)
+    save_figure(figure, path)
+
+
+def _draw_causality(results: Results, path: Path) -> None:
     """Left the accuracy in ten parts of the video, right with its middle erased."""
     figure = new_figure(9.5, 4.0)
     figure.set_layout_engine("constrained")
     left, right = figure.subplots(1, 2)
-    shown = [name for name in found["segments"] if name == "fc" or name.startswith("2-layer")]
-    for index, name in enumerate(shown):
-        style: dict[str, Any] = dict(color=color(index), marker="o", ms=4, label=name)
-        left.plot(range(1, 11), found["segments"][name], **style)
-        right.plot([100 * s for s in found["erased"]], found["erasure"][name], **style)
+    erased = [100 * share for share in results.values("heads", "erased")[0]]
+    panels = (left, "segments", list(range(1, 11))), (right, "erasure", erased)
+    for axes, key, x in panels:
+        shown = {
+            name: curves
+            for name, curves in by_head(results, key).items()
+            if name == "fc" or name.startswith("2-layer")
+        }
+        for index, (name, curves) in enumerate(shown.items()):
+            for curve in curves:
+                axes.plot(x, curve, color=color(index), lw=0.7, alpha=0.5)
+            means = [_mean(values) for values in zip(*curves, strict=True)]
+            axes.plot(x, means, color=color(index), marker="o", ms=4, label=name)
+        axes.axhline(1 / results.settings["classes"], color="#999999", lw=1, ls=(0, (3, 2)))
+        axes.set_ylim(0, 1)
     plain_axes(left, "tenth of the video", "top-1 by the mean of its answers")
     plain_axes(right, "middle of the features erased (%)", "top-1 of the video")
-    for axes in (left, right):
-        axes.axhline(found["chance"], color="#999999", lw=1, ls=(0, (3, 2)))
-        axes.set_ylim(0, 1)
     left.legend(frameon=False)
     save_figure(figure, path)
 
 
-def draw_lengths(found: dict[str, Any], path: Path) -> None:
+def _draw_lengths(results: Results, path: Path) -> None:
     """Features of a training piece against the accuracy on whole videos."""
     figure = new_figure(5.0, 3.6)
     figure.set_layout_engine("constrained")
     axes = figure.subplots()
-    lengths = found["lengths"]
-    axes.plot([int(n) for n in lengths], list(lengths.values()), color=color(3), marker="o", ms=5)
+    found = {int(n): values for n, values in length_curves(results).items()}
+    style: dict[str, Any] = dict(color=color(3))
+    axes.plot(list(found), [_mean(values) for values in found.values()], **style)
+    for n, values in found.items():
+        axes.plot([n] * len(values), values, "o", ms=4, mec="white", **style)
     plain_axes(axes, "features of a training piece", "top-1 on whole videos, 2-layer LSTM")
     axes.set_ylim(0, 1)
     save_figure(figure, path)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

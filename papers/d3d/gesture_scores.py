@@ -8,19 +8,17 @@ Axes: N videos, C channels, T time, H height, W width, F features, K classes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from lean3d.cost import count
-from lean3d.data import MOTIONS, MovingDigits
+from lean3d.data import MOTIONS
 from lean3d.data.motions import PAIRS, turned_round
 from lean3d.ops.memory import every_frame
-from lean3d.recipes import ClassificationRecipe
 from papers.d3d.segments import accuracy_by_segment, erase_middle
+from papers.gesture_videos import Gestures
 
 __all__ = ["Network", "Videos", "heads_by_frame", "score"]
 
@@ -29,24 +27,21 @@ WINDOW = 16
 SETTLED = 18
 
 
+@dataclass(frozen=True)
 class Videos:
-    """Test videos with their classes, forwards and backwards in time."""
+    """Test videos with their classes, drawn again for every network."""
 
-    def __init__(self, digits: MovingDigits):
-        self.digits = digits
-
-    @cached_property
-    def label_N(self) -> Tensor:  # noqa: N802
-        return torch.tensor([index % len(MOTIONS) for index in range(len(self.digits))])
+    gestures: Gestures
+    num: int
 
     @property
-    def frames(self) -> int:
-        return self.digits.frames
+    def label_N(self) -> Tensor:  # noqa: N802
+        return torch.arange(self.num, device=self.gestures.device) % len(MOTIONS)
 
-    def batches(self, size: int = 20):
+    def batches(self, size: int = 100):
         """Clips (B, C, T, H, W), in order."""
-        for x_BCTHW, _ in DataLoader(self.digits, size):
-            yield x_BCTHW
+        for index_B in torch.arange(self.num).split(size):
+            yield self.gestures.draw(index_B)[0]
 
     @torch.inference_mode()
     def features(self, model: Any) -> Tensor:
@@ -56,20 +51,20 @@ class Videos:
 
 @dataclass(frozen=True)
 class Network:
-    """A trained network and its recipe."""
+    """A trained network.
+
+    Args:
+        causal: It answers for every frame, else for windows.
+        size: Height and width of a frame.
+    """
 
     model: Any
-    recipe: ClassificationRecipe
-
-    @property
-    def causal(self) -> bool:
-        return self.recipe.model.startswith("d_")
+    causal: bool
+    size: int
 
     def macs(self) -> int:
         """Multiply-adds of an answer to one more frame: of a step, or of a whole window."""
-        frames = 1 if self.causal else WINDOW
-        size = self.recipe.size
-        return count(self.model, (1, self.recipe.in_channels, frames, size, size)).macs
+        return count(self.model, (1, 3, 1 if self.causal else WINDOW, self.size, self.size)).macs
 
     @torch.inference_mode()
     def answers(self, x_BCTHW: Tensor) -> Tensor:
@@ -83,23 +78,19 @@ class Network:
         )
 
 
-def score(name: str, network: Network, videos: Videos) -> dict[str, Any]:
+def score(network: Network, videos: Videos) -> dict[str, Any]:
     """A network's row: parameters, cost of an answer, and how many videos it names."""
-    forwards = torch.cat([network.answers(x).mean(1) for x in videos.batches()])
-    backwards = torch.cat([network.answers(x.flip(2)).mean(1) for x in videos.batches()])
-    turned = torch.tensor([MOTIONS.index(turned_round(name)) for name in MOTIONS])
-    said, label = forwards.argmax(1), videos.label_N
-    pair = torch.tensor([MOTIONS[k] in PAIRS for k in label.tolist()])
-    found = network.recipe
+    said = torch.cat([network.answers(x).mean(1).argmax(1) for x in videos.batches()])
+    back = torch.cat([network.answers(x.flip(2)).mean(1).argmax(1) for x in videos.batches()])
+    label = videos.label_N
+    turned = torch.tensor([MOTIONS.index(turned_round(name)) for name in MOTIONS]).to(label)
+    pair = torch.tensor([name in PAIRS for name in MOTIONS]).to(label.device)[label]
     return {
-        "network": name,
         "params": sum(p.numel() for p in network.model.parameters()),
         "MACs per answer": network.macs(),
         "top-1": right(said == label),
         "ordered pairs": right((said == label)[pair]),
-        "played backwards": right(backwards.argmax(1) == turned[label]),
-        "epochs": found.epochs,
-        "samples": found.train_samples,
+        "played backwards": right(back == turned[label]),
     }
 
 

@@ -44,5 +44,6 @@ def erase_middle(features_NTF: Tensor, share: float, seed: int = 0) -> Tensor:
     draw = torch.Generator().manual_seed(seed)
     shape = (len(features_NTF), num, features_NTF.shape[2])
     erased = features_NTF.clone()
-    erased[:, first : first + num] = mean + spread * torch.randn(shape, generator=draw)
+    noise = torch.randn(shape, generator=draw).to(erased)
+    erased[:, first : first + num] = mean + spread * noise
     return erased
