@@ -8,6 +8,12 @@ import pytest
 # before torch is imported, and inherited by the processes that tests start
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import torch
+
+# Triton's kernels are tested without a GPU by its interpreter, which it chooses when imported
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 
 @pytest.fixture(autouse=True)
 def _compiled_anew():

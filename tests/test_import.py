@@ -21,6 +21,7 @@ EXTRAS = [
     "torchvision",
     "onnx",
     "psutil",
+    "triton",
     "pydicom",
     "tifffile",
     "zarr",

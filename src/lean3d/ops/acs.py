@@ -9,15 +9,20 @@ Axes: B batch, C channels, D depth, H height, W width.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from lean3d import kernels
 from lean3d.errors import LeanError
+from lean3d.kernels.acs import ACS, Geometry
+from lean3d.kernels.choice import fastest, measures
 from lean3d.ops.base import as_kernel, choose_path, split_channels
 from lean3d.ops.fast import convolve
-from lean3d.ops.recorded import holds, is_transformed
+from lean3d.ops.measured import autocast, layout, step, wants_gradients
+from lean3d.ops.recorded import holds, is_plain, is_transformed
 from lean3d.ops.views import ViewsConv3d
 from lean3d.shape import Triple, sizes
 from lean3d.typed import check_arguments
@@ -43,8 +48,10 @@ class ACSConv3d(ViewsConv3d):
     Args:
         split: Outputs per view, in the order axial, coronal, sagittal, summing to out_channels;
             None for thirds. A 2D checkpoint of nn.Conv2d loads unchanged.
-        path: "views" (three convolutions) or "dense" (one, with a block-sparse kernel); None for
-            the one measured fastest.
+        path: "views" (three convolutions), "dense" (one, with a block-sparse kernel) or "triton"
+            (one Triton kernel; "views" where it does not run: not on a CUDA device, groups, or
+            padding other than zeros). None for the fastest: on a CPU as measured here, on a GPU
+            "views", or with torch.backends.cudnn.benchmark as measured at the first call.
 
     Shape: (B, C, D, H, W) -> (B, C', D', H', W'), the sizes nn.Conv3d would give.
     Cost: C * C' * k * k / groups multiply-adds per output voxel, those of the 2D kernel; the
@@ -78,7 +85,7 @@ class ACSConv3d(ViewsConv3d):
                 f"ACSConv3d: split gives the outputs of three views and sums to out_channels="
                 f"{out_channels}, got {split}"
             )
-        self.path = choose_path(path, ("views", "dense"), self)
+        self.path = choose_path(path, ("views", "dense", "triton"), self)
         self.reset_parameters()
 
     def kernel(self, weight: Tensor) -> Tensor:
@@ -91,7 +98,13 @@ class ACSConv3d(ViewsConv3d):
         one_voxel = max(self.kernel_size) == 1
         if not one_voxel and on_cpu and self._channels_last_pays(x_BCDHW):
             x_BCDHW = x_BCDHW.contiguous(memory_format=torch.channels_last_3d)
-        path = self.path or ("dense" if on_cpu and self.dense_pays() else "views")
+        path = self.path or self._fastest_path(x_BCDHW, weight, bias)
+        return self._by(path, x_BCDHW, weight, bias)
+
+    def _by(self, path: str, x_BCDHW: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if path == "triton" and self._triton_takes(x_BCDHW):
+            return self._by_triton(x_BCDHW, weight, bias)
+        one_voxel = max(self.kernel_size) == 1
         outputs = []
         for x, kernel, own, groups in self._parts(x_BCDHW, weight, bias, one_voxel, path):
             depth, height, width = sizes(kernel)[2:]
@@ -100,6 +113,33 @@ class ACSConv3d(ViewsConv3d):
             y = convolve(x, kernel, own, pads, self.pads, self.padding_mode, *size)
             outputs.append(y)
         return torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0]
+
+    def _fastest_path(self, x_BCDHW: Tensor, weight: Tensor, bias: Tensor | None) -> str:
+        if x_BCDHW.device.type == "cpu":
+            return "dense" if self.dense_pays() else "views"
+        if max(self.kernel_size) == 1 or not is_plain(x_BCDHW) or not measures(x_BCDHW):
+            return "views"
+        paths = ["views", "dense", *(["triton"] if self._triton_takes(x_BCDHW) else [])]
+        given = (x_BCDHW, weight, bias)
+        ways = {path: partial(step, partial(self._by, path), given) for path in paths}
+        own = (self.kernel_size, self.stride, self.pads, self.dilation, self.groups, self.split)
+        how = (x_BCDHW.dtype, layout(x_BCDHW), wants_gradients(given))
+        flags = torch.is_autocast_enabled("cuda"), torch.backends.cudnn.allow_tf32
+        case = ("acs", x_BCDHW.shape, weight.shape, *own, self.padding_mode, *how, *flags)
+        return fastest(case, ways, x_BCDHW, default="views")
+
+    def _triton_takes(self, x_BCDHW: Tensor) -> bool:
+        plain = self.groups == 1 and self.padding_mode == "zeros" and max(self.kernel_size) > 1
+        return plain and is_plain(x_BCDHW) and kernels.runs_on(x_BCDHW)
+
+    def _by_triton(self, x_BCDHW: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        x_BCDHW, weight, bias = autocast(x_BCDHW, weight, bias)
+        depth, height, width = x_BCDHW.shape[2:]
+        geometry = Geometry.of(self, (depth, height, width))
+        if min(geometry.size) < 1:
+            return self._by("views", x_BCDHW, weight, bias)  # refuses the volume
+        found: Tensor = ACS.apply(x_BCDHW, weight, bias, geometry)
+        return found
 
     def _parts(
         self, x_BCDHW: Tensor, weight: Tensor, bias: Tensor | None, one_voxel: bool, path: str
@@ -145,7 +185,7 @@ class ACSConv3d(ViewsConv3d):
         size = self.out_channels // self.groups
         first_whole, last_whole = -(-start // size) * size, stop // size * size
         if first_whole > last_whole:
-            return [(start, stop)]
+            return [(start, stop)] if start < stop else []
         cuts = [start, first_whole, last_whole, stop]
         return [(a, b) for a, b in pairwise(cuts) if a < b]
 

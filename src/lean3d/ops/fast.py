@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
+from lean3d.ops.depthwise import depthwise_on_gpu, is_depthwise
 from lean3d.ops.padding import Pads, by_conv3d, pad_beyond
 from lean3d.ops.recorded import holds, is_plain, is_transformed
 from lean3d.shape import Triple, sizes
@@ -52,6 +53,10 @@ def conv3d(
         # a single call for observers, whatever kernel computes it
         call = (x_BCDHW, kernel, bias, stride, pad, dilation, groups)
         return handle_torch_function(conv3d, (x_BCDHW,), *call)
+    if is_depthwise(x_BCDHW, kernel, groups):
+        found = depthwise_on_gpu(x_BCDHW, kernel, bias, stride, pad, dilation)
+        if found is not None:
+            return found
     if is_plane(x_BCDHW, kernel, pad, dilation, groups):
         # the taps are concatenated along the channels, in the input as in the kernel: views
         taps_BCHW = x_BCDHW[:, :, :: dilation[0]].flatten(1, 2)

@@ -1,0 +1,55 @@
+"""Depthwise convolution by the fastest kernels.
+
+Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
+"""
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lean3d import kernels
+from lean3d.kernels.choice import fastest, measures
+from lean3d.kernels.depthwise import Depthwise, DepthwiseFunction
+from lean3d.ops.measured import autocast, layout, step, wants_gradients
+from lean3d.ops.recorded import is_plain
+from lean3d.shape import Triple, sizes
+
+__all__ = ["depthwise_on_gpu", "is_depthwise"]
+
+
+def is_depthwise(x_BCDHW: Tensor, kernel: Tensor, groups: int) -> bool:
+    """Whether every channel has kernels of its own."""
+    return groups > 1 and sizes(x_BCDHW)[1] == groups and sizes(kernel)[1] == 1
+
+
+def depthwise_on_gpu(
+    x_BCDHW: Tensor,
+    kernel: Tensor,
+    bias: Tensor | None,
+    stride: Triple,
+    pad: Triple,
+    dilation: Triple,
+) -> Tensor | None:
+    """Convolve by the Triton kernel where it was measured faster than torch's, else return None."""
+    if not is_plain(x_BCDHW) or not measures(x_BCDHW) or not kernels.runs_on(x_BCDHW):
+        return None
+    depth, height, width = kernel.shape[2:]
+    own = Depthwise((depth, height, width), stride, pad, dilation)
+    groups = x_BCDHW.shape[1]
+    theirs = partial(F.conv3d, stride=stride, padding=pad, dilation=dilation, groups=groups)
+    ways = {"torch": theirs, "triton": partial(_ours, sizes=own)}
+    given = (x_BCDHW, kernel, bias)
+    trains = wants_gradients(given)
+    precision = torch.is_autocast_enabled("cuda"), torch.backends.cudnn.allow_tf32
+    case = ("depthwise", x_BCDHW.shape, x_BCDHW.dtype, layout(x_BCDHW), own, trains, precision)
+    calls = {name: partial(step, way, given) for name, way in ways.items()}
+    name = fastest(case, calls, x_BCDHW, default="torch")
+    return None if name == "torch" else ways[name](*given)
+
+
+def _ours(x: Tensor, kernel: Tensor, bias: Tensor | None, *, sizes: Depthwise) -> Tensor:
+    x, kernel, bias = autocast(x, kernel, bias)
+    found: Tensor = DepthwiseFunction.apply(x, kernel, bias, sizes)
+    return found

@@ -1,0 +1,27 @@
+"""Kernels run on a GPU if there is one, else on the CPU under Triton's interpreter."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from lean3d.kernels import device
+
+
+@pytest.fixture
+def kernel_device(monkeypatch):
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    monkeypatch.setattr(device, "interpreted", True)
+    from triton.runtime.interpreter import interpreter_builder as builder
+
+    # checking every sum of integers for overflow takes longer than all the rest
+    options = dataclasses.replace(builder.options, sanitize_overflow=False)
+    monkeypatch.setattr(builder, "options", options)
+    return torch.device("cpu")
+
+
+@pytest.fixture
+def precise(monkeypatch):
+    """Multiply in single precision."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
