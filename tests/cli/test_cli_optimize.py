@@ -18,9 +18,22 @@ def test_optimize_lists_the_backends_and_names_the_fastest(lean3d, tmp_path):
     assert json.loads((tmp_path / "all.json").read_text()) == answer
 
 
+def test_optimize_measures_the_step_of_a_stream(lean3d):
+    net = "d_resnet_18", "--widths", 4, 4, 4, 4, "--options", "window=4"
+    code, out, _ = lean3d("optimize", *net, "--stream", "--input", "2,3,24,32", "--device", "cpu")
+    answer = last_json(out)
+    assert code == 0
+    assert {row["backend"] for row in answer["candidates"]} == {"eager", "fused"}
+    assert all(row["ms"] > 0 and row["error"] < 1e-4 for row in answer["candidates"])
+    assert answer["input"] == [2, 3, 24, 32]
+
+
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
+        (["--stream"], "--input of a stream is a frame"),
+        (["--wait"], "--wait is for --stream"),
+        (["--device", "cuda:99"], "cannot compute on --device cuda:99"),
         (["--backends", "tensorrt"], "no backend called 'tensorrt'"),
         (["--budget-s", 0], "--budget-s is seconds above 0"),
         (["--input", "1,4,8,8"], "does not run on the example"),

@@ -310,3 +310,15 @@ def test_the_format_of_the_weights_is_passed_on(lean3d, video, weights, command,
     assert code == 2
     assert "no format called 'lean3dd'; did you mean lean3d?" in err
     assert lean3d(*argv, "lean3d")[0] == 0
+
+
+def test_an_optimized_step_names_the_same(lean3d, video, weights):
+    asked = "stream", *NET, "--weights", weights, video, "--json", "--device", "cpu"
+    frames = []
+    for more in ((), ("--optimize",)):
+        code, out, err = lean3d(*asked, *more)
+        assert code == 0
+        assert ("a step by " in err) == bool(more)
+        frames.append(lines(out))
+    for plain, fast in zip(*frames, strict=True):
+        assert dict(fast["top"]) == pytest.approx(dict(plain["top"]), abs=2e-4)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 
+from lean3d.cli.device import find_device
 from lean3d.cli.fits import check_fits
 from lean3d.cli.model import NetworkFlags
 from lean3d.cli.parse import parse
@@ -14,8 +15,12 @@ from lean3d.errors import RunError
 from lean3d.files import check_outputs, write_text
 from lean3d.report import json_line
 from lean3d.runtime import optimize
+from lean3d.streaming import stream
 
 __all__ = ["main"]
+
+# of the clips on which a stream is checked
+FRAMES = 16
 
 
 @dataclass(frozen=True)
@@ -24,9 +29,13 @@ class Optimize:
 
     Attributes:
         input: Sizes with commas, batch and channels first; the input of its paper by default.
+            With --stream a frame: batch, channels, height, width.
         conv: Operator of a 3D model of lean3d, by name; the model's own by default.
         precision: What convolutions are computed in.
         backends: The ways to measure, by name; all that are installed by default.
+        stream: Measure a step of its stream, frame by frame.
+        wait: Stream a non-causal network unchanged, with delayed outputs.
+        device: Where to compute, such as cuda; a GPU if there is one by default.
         budget_s: Seconds after which no further way is prepared.
         choices: A file of choices, made if it is missing: what was chosen before for such a network
             and input on this machine is built alone.
@@ -38,6 +47,9 @@ class Optimize:
     conv: str | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     backends: tuple[str, ...] = ()
+    stream: bool = False
+    wait: bool = False
+    device: str | None = None
     budget_s: float = 60.0
     choices: Path | None = None
     json: Path | None = None
@@ -48,17 +60,29 @@ def main(argv: list[str]) -> None:
     if not asked.budget_s > 0:
         raise RunError(f"--budget-s is seconds above 0, got {asked.budget_s}")
     check_outputs({"--json": asked.json, "--choices": asked.choices})
-    sizes = asked.network.sizes(asked.input)
+    if asked.wait and not asked.stream:
+        raise RunError("--wait is for --stream")
+    device, sizes = find_device(asked.device), asked.network.sizes(asked.input)
+    if asked.stream and asked.input is None:
+        sizes = (*sizes[:2], *sizes[-2:])  # a frame of the clip
     channels = sizes[1] if len(sizes) > 1 else None
     model = asked.network.build(in_channels=channels, conv=asked.conv).eval()
-    check_fits(model, sizes, training=False)
+    if asked.stream:
+        if len(sizes) != 4:
+            raise RunError(f"--input of a stream is a frame, such as 1,3,112,112, got {sizes}")
+        check_fits(model, (*sizes[:2], FRAMES, *sizes[2:]), training=False)
+        model = stream(model.to(device), wait=asked.wait, frame=(sizes[1], *sizes[2:]))
+    else:
+        check_fits(model, sizes, training=False)
     options: dict[str, Any] = dict(precision=asked.precision, budget_s=asked.budget_s)
     options |= dict(choices=asked.choices)
-    fast = optimize(model, torch.randn(sizes), backends=asked.backends or None, **options)
+    x = torch.randn(sizes, device=device)
+    fast = optimize(model.to(device), x, backends=asked.backends or None, **options)
     record = {
         "model": asked.network.model,
         "input": list(sizes),
         "threads": torch.get_num_threads(),
+        "device": str(device),
         "precision": asked.precision,
         "backend": fast.backend,
         "candidates": fast.rows(),
@@ -67,5 +91,6 @@ def main(argv: list[str]) -> None:
         write_text(asked.json, json_line(record) + "\n")
     print(fast.report(width()))
     shape = "x".join(map(str, sizes))
-    print(f"fastest: {fast.backend}, input {shape}, {record['threads']} threads")
+    where = f"{record['threads']} threads" if device.type == "cpu" else str(device)
+    print(f"fastest: {fast.backend}, input {shape}, {where}")
     show_json(record)

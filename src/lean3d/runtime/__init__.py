@@ -4,12 +4,14 @@ from lean3d.runtime.choose import optimize
 from lean3d.runtime.first_call import OptimizedAtFirstCall
 from lean3d.runtime.optimized import Candidate, Optimized
 from lean3d.runtime.source import BACKENDS, Source, Unavailable, register_backend
+from lean3d.runtime.step import OptimizedStream
 
 __all__ = [
     "BACKENDS",
     "Candidate",
     "Optimized",
     "OptimizedAtFirstCall",
+    "OptimizedStream",
     "Source",
     "Unavailable",
     "optimize",

@@ -17,6 +17,8 @@ from lean3d.errors import LeanError
 from lean3d.runtime.choices import Choices, case_of
 from lean3d.runtime.optimized import Candidate, Optimized
 from lean3d.runtime.source import BACKENDS, PRECISIONS, Runner, Source, Unavailable
+from lean3d.runtime.step import OptimizedStream, optimize_step
+from lean3d.streaming import Stream
 from lean3d.streaming.export import quiet
 from lean3d.typed import check_kind, fits, shortened
 
@@ -39,15 +41,16 @@ def optimize(
     budget_s: float = 60.0,
     tolerance: float | None = None,
     choices: str | Path | None = None,
-) -> Optimized:
+) -> Optimized | OptimizedStream:
     """Return the fastest equal module for this machine, found by measuring.
 
     Every backend is compared with the model's output on the example, then all are timed in turns.
 
     Args:
-        model: Any network; it is not changed.
+        model: Any network, or what `lean3d.stream` returns; it is not changed.
         example: An input, or a tuple of its arguments, of the size to be fast for. Other sizes run
-            too, by the model itself where the backend was made for the example's alone.
+            too, by the model itself where the backend was made for the example's alone. For a
+            stream, a frame (B, C, H, W) of every stream.
         precision: What convolutions are computed in: "float32" or "bfloat16".
         backends: Names of `lean3d.runtime.BACKENDS`, of which the fastest is taken, or "eager"
             if none runs; by default all that are installed.
@@ -58,7 +61,8 @@ def optimize(
             otherwise the choice is added.
 
     Returns:
-        A module in eval mode for inference. `print(result.report())` shows the candidates.
+        A module in eval mode for inference, or a stream that takes and returns the states of the
+        one given. `print(result.report())` shows the candidates.
 
     Raises:
         LeanError: an argument is wrong, or the model does not run on the example.
@@ -67,6 +71,10 @@ def optimize(
     check_kind("optimize", model, nn.Module, "an nn.Module")
     check_kind("optimize", tolerance, float | None, "a tolerance above 0")
     check_kind("optimize", choices, str | Path | None, "the path of a file of choices")
+    if isinstance(model, Stream):
+        if choices is not None:
+            raise LeanError("optimize: choices= is for a network, not for a stream")
+        return _of_stream(model, arguments, precision, backends, budget_s, tolerance)
     names = _check(arguments, precision, backends, budget_s)
     copy = duplicate(model).eval().requires_grad_(False)
     expected = _reference(copy, arguments)
@@ -100,6 +108,24 @@ def optimize(
     if kept is not None:
         kept.keep(case, fastest)
     return Optimized(copy, runners[fastest], fastest, tuple(rows.values()), precision)
+
+
+def _of_stream(
+    live: Stream,
+    arguments: tuple[Tensor, ...],
+    precision: str,
+    backends: Sequence[str] | None,
+    budget_s: float,
+    tolerance: float | None,
+) -> OptimizedStream:
+    _check(arguments, precision, backends, budget_s)
+    if len(arguments) != 1 or precision != "float32":
+        raise LeanError(
+            "optimize: a stream takes one frame (B, C, H, W) as the example, and float32"
+        )
+    allowed = TOLERANCES[precision] if tolerance is None else tolerance
+    rest = dict(backends=backends, budget_s=budget_s, tolerance=allowed)
+    return optimize_step(live, arguments[0], **rest)  # type: ignore[arg-type]
 
 
 def _check(

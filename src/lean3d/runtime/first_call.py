@@ -10,6 +10,7 @@ from torch import nn
 
 from lean3d.runtime.choose import optimize
 from lean3d.runtime.optimized import Optimized, places
+from lean3d.runtime.step import OptimizedStream
 
 __all__ = ["OptimizedAtFirstCall"]
 
@@ -37,7 +38,7 @@ class OptimizedAtFirstCall(nn.Module):
 
     def _forget(self) -> None:
         # a list, so that the optimised copy is not registered as well
-        self._fast: list[Optimized] = []
+        self._fast: list[Optimized | OptimizedStream] = []
         self._lock = threading.Lock()
 
     def forward(self, *inputs: Any) -> Any:

@@ -12,7 +12,15 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental import _config as sizes_config
 from torch.fx.node import map_arg
 
-__all__ = ["ExportedGraph", "constant", "exported", "finish", "guards", "is_constant"]
+__all__ = [
+    "ExportedGraph",
+    "add_constant",
+    "constant",
+    "exported",
+    "finish",
+    "guards",
+    "is_constant",
+]
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Half precision in a graph: where torch has kernels for it, single precision elsewhere."""
 
+from collections.abc import Set
 from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
 
-from lean3d.runtime.packed import PackedConv
+from lean3d.runtime.fusion import FusedConv
 
 __all__ = ["in_half_precision"]
 
@@ -38,13 +39,16 @@ HALF = {
 }
 
 
-def in_half_precision(graph: GraphModule, dtype: torch.dtype) -> None:
+def in_half_precision(graph: GraphModule, dtype: torch.dtype, more: Set[Any] = frozenset()) -> None:
     """Compute convolutions and what lies between them in `dtype`; the outputs stay as they were.
 
     Pools over all voxels and linear layers, the head of a network, stay in single precision.
+
+    Args:
+        more: Further functions that take half precision.
     """
     for module in graph.modules():
-        if isinstance(module, PackedConv):
+        if isinstance(module, FusedConv):
             module.to(dtype)
     casts: dict[tuple[Node, torch.dtype], Node] = {}
     held: dict[Node, torch.dtype] = {}
@@ -52,7 +56,7 @@ def in_half_precision(graph: GraphModule, dtype: torch.dtype) -> None:
         value = node.meta.get("val")
         floating = isinstance(value, torch.Tensor) and value.dtype == torch.float32
         if node.op == "output" or (node.op in ("call_function", "call_module") and node.users):
-            half = _takes_half(graph, node) and floating
+            half = (node.target in more or _takes_half(graph, node)) and floating
             wanted = dtype if half else torch.float32
             for source in node.all_input_nodes:
                 if held.get(source, wanted) != wanted:
@@ -65,7 +69,7 @@ def in_half_precision(graph: GraphModule, dtype: torch.dtype) -> None:
 
 def _takes_half(graph: GraphModule, node: Node) -> bool:
     if node.op == "call_module":
-        return isinstance(graph.get_submodule(str(node.target)), PackedConv)
+        return isinstance(graph.get_submodule(str(node.target)), FusedConv)
     return node.target in HALF
 
 

@@ -11,7 +11,17 @@ from torch import nn
 from lean3d.report import format_table
 from lean3d.runtime.source import Runner
 
-__all__ = ["Candidate", "Optimized", "places"]
+__all__ = ["NAMES", "Candidate", "Optimized", "places", "ranked"]
+
+# column -> its heading
+NAMES = {
+    "backend": "backend",
+    "ms": "median ms",
+    "ratio": "time / eager",
+    "error": "error",
+    "peak_mib": "peak MiB",
+    "note": "note",
+}
 
 
 @dataclass(frozen=True)
@@ -102,18 +112,15 @@ class Optimized(nn.Module):
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the candidates as plain values, the fastest first."""
-        timed = sorted(self.table, key=lambda row: (row.ms != row.ms, row.ms))
-        eager = next(row.ms for row in self.table if row.backend == "eager")
-        return [{**asdict(row), "ratio": row.ms / eager} for row in timed]
+        return ranked(self.table)
 
     def report(self, width: int | None = None) -> str:
         """Return the candidates as a table of at most `width` characters a line."""
-        names = {
-            "backend": "backend",
-            "ms": "median ms",
-            "ratio": "time / eager",
-            "error": "error",
-            "peak_mib": "peak MiB",
-            "note": "note",
-        }
-        return format_table(self.rows(), names, width=width)
+        return format_table(self.rows(), NAMES, width=width)
+
+
+def ranked(table: Sequence[Candidate]) -> list[dict[str, Any]]:
+    """Return candidates as plain values, the fastest first."""
+    timed = sorted(table, key=lambda row: (row.ms != row.ms, row.ms))
+    eager = next(row.ms for row in table if row.backend == "eager")
+    return [{**asdict(row), "ratio": row.ms / eager} for row in timed]

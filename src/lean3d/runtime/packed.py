@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from lean3d.runtime.fusion import NONE, FusedConv
 
 __all__ = ["PackedConv", "can_pack"]
 
@@ -20,7 +22,7 @@ def can_pack(weight: Tensor, dtype: torch.dtype) -> bool:
     return known and usable and half and weight.device.type == "cpu"
 
 
-class PackedConv(nn.Module):
+class PackedConv(FusedConv):
     """A convolution with constant weights, then `activation`; its output is channels-last.
 
     The packed copy of the kernel is made at the first call, as it can be neither copied nor saved.
@@ -56,13 +58,13 @@ class PackedConv(nn.Module):
         self.stride, self.padding, self.dilation = full(stride), full(padding), full(dilation)
         self.groups, self.sizes = groups, list(sizes)
         self.transposed = None if transposed is None else full(transposed)
-        self.activation: tuple[str, list[Any], str | None] = ("none", [], None)
+        self.activation = NONE
         self._packed: Tensor | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_packed": None}
 
-    def _apply(self, fn: Any, recurse: bool = True) -> nn.Module:
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self._packed = None
         return super()._apply(fn, recurse)
 
