@@ -1,6 +1,7 @@
 """lean3d segment on volumes, one of drawn neurites, with a network of a few steps."""
 
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +17,13 @@ from lean3d.recipes import get_recipe
 from lean3d.recipes.neurons import SegmentSettings, segment_volume
 from lean3d.recipes.runs import run
 
+h5py = pytest.importorskip("h5py")
 tifffile = pytest.importorskip("tifffile")
 zarr = pytest.importorskip("zarr")
 pytest.importorskip("bioimage_cpp")
 SHAPE = (12, 40, 44)
+# more than labels of 32 bits hold
+FAR = np.uint64(2**40)
 NET = Path(__file__).parent / "neuron_net.py"
 SETTINGS = SegmentSettings(thresholds=(0.3, 0.5, 0.7))
 
@@ -32,6 +36,15 @@ def home(tmp_path_factory):
     tifffile.imwrite(folder / "ids.tif", labels)
     tifffile.imwrite(folder / "cut.tif", labels[1:])
     tifffile.imwrite(folder / "rgb.tif", np.zeros((12, 40, 44, 3), np.uint8), photometric="rgb")
+    with h5py.File(folder / "em.h5", "w") as file:
+        file["volumes/raw"], file["volumes/ids"] = (
+            raw,
+            labels.astype(np.uint64) + (labels > 0) * FAR,
+        )
+        file["volumes/raw"].attrs["resolution"] = (10, 10, 10)
+    floats = raw.astype(np.float32)
+    floats[3, 4, 5] = np.nan
+    tifffile.imwrite(folder / "holes.tif", floats)
     tifffile.imwrite(folder / "membranes.tif", np.where(labels % 3, 255, 0).astype(np.uint8))
     files = dict(data=str(folder / "raw.tif"), labels=str(folder / "ids.tif"))
     # the weights are right before training, so nothing is learnt
@@ -169,6 +182,93 @@ def test_refuses_in_one_sentence(home, change, message):
     assert len(str(caught.value)) <= 400
     assert not (home / "refused").exists()
     assert not (home / "refused.work").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["em.h5:volumes/gone"], "no dataset volumes/gone; there are: volumes/ids, volumes/raw"),
+        (["em.h5:volumes/ids", "--labels", "cut.tif"], "11 x 40 x 44"),
+        (["raw.tif", "--labels", "holes.tif"], "one whole number for each voxel"),
+        (["raw.tif", "--block", "12", "40", "45"], "12 x 40 x 45 voxels does not fit"),
+        (["raw.tif", "--voxel-nm", "10", "0", "10"], "voxel_nm is three sizes above 0"),
+        (["raw.tif", "--workers", "0"], "--workers is 1 or more"),
+        (["raw.tif", "--workers", "2", "--scheduler", "x"], "a --scheduler has its own"),
+        (["holes.tif"], "holds NaN or infinity"),
+    ],
+)
+def test_the_command_refuses_in_one_sentence(home, tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(home)
+    volume, *more = words
+    assert main(["segment", "run", volume, "--out", str(tmp_path / "seg"), *more]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line
+    assert len(line) <= 420
+    assert not (tmp_path / "seg").exists()
+
+
+def test_ids_above_32_bits_are_scored_as_others(home, tmp_path):
+    ids = (str(home / "em.h5") + ":volumes/ids", home / "ids.tif")
+    found = [
+        segment_volume(home / "run", home / "raw.tif", tmp_path / str(n), SETTINGS, labels=labels)
+        for n, labels in enumerate(ids)
+    ]
+    assert found[0] == found[1]
+
+
+def test_a_volume_of_hdf5_is_read_where_it_lies(home, tmp_path):
+    _, expected = segmented(home, tmp_path / "tif")
+    volume = f"{home / 'em.h5'}:volumes/raw"
+    segment_volume(home / "run", volume, tmp_path / "h5", SETTINGS, keep=True)
+    np.testing.assert_array_equal(read(tmp_path / "h5"), expected)
+    assert not (tmp_path / "h5.work" / "raw").exists()
+
+
+def test_leaves_a_folder_alone_that_is_in_the_way(home, tmp_path):
+    (tmp_path / "seg.work").mkdir()
+    (tmp_path / "seg.work" / "thesis.txt").write_text("mine")
+    with pytest.raises(LeanError, match="is in the way"):
+        segmented(home, tmp_path / "seg")
+    assert (tmp_path / "seg.work" / "thesis.txt").read_text() == "mine"
+
+
+@contextmanager
+def files_of_at_most(size):
+    """A disk on which no file becomes larger: writes fail as on a full one."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("ending", ["zarr", "n5", "precomputed"])
+def test_a_full_disk_is_one_sentence_and_the_command_goes_on(home, tmp_path, capsys, ending):
+    out, work = tmp_path / f"seg.{ending}", tmp_path / f"seg.{ending}.work"
+    words = ["segment", str(home / "run"), str(home / "raw.tif"), "--out", str(out), "--keep"]
+
+    def refused(size):
+        with files_of_at_most(size):
+            assert main(words) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert "File too large" in line
+        assert "goes on from there" in line
+        assert len(line) <= 420
+        assert not out.exists()
+
+    refused(4000)
+    assert main(words) == 0
+    expected = open_scan(out).load(slice(None))
+    # again from the last stage
+    out.rename(work / "segmentation")
+    for mark in (work / "done" / "segmentation").iterdir():
+        mark.unlink()
+    capsys.readouterr()
+    refused(1000)
+    assert main(words) == 0
+    np.testing.assert_array_equal(open_scan(out).load(slice(None)), expected)
 
 
 def test_refuses_a_volume_without_the_size_of_its_voxels(home, tmp_path):

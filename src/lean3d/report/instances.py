@@ -14,7 +14,7 @@ from lean3d.report.drawing import color, new_figure, plain_axes
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["draw_instances", "draw_split_merge"]
+__all__ = ["draw_instances", "draw_split_merge", "paint_instances"]
 
 
 def draw_split_merge(curves: Mapping[str, Sequence[tuple[float, float, str]]]) -> "Figure":
@@ -63,14 +63,14 @@ def draw_instances(
     for axes, label, title in zip(panels, labels, ("Image", "Truth", "Found"), strict=True):
         axes.imshow(image_HW, cmap="gray", aspect=aspect, interpolation="nearest")
         if label is not None:
-            axes.imshow(_paint(label), aspect=aspect, interpolation="nearest")
+            axes.imshow(paint_instances(label), aspect=aspect, interpolation="nearest")
         axes.set_title(title, loc="left", fontsize=10)
         axes.set_axis_off()
     figure.set_layout_engine("constrained")
     return figure
 
 
-def _paint(label: np.ndarray) -> np.ndarray:
+def paint_instances(label: np.ndarray) -> np.ndarray:
     """Return RGBA with a colour for each number, the same in all pictures; 0 is clear."""
     numbers = label.astype(np.uint64)
     # any odd constant scatters consecutive numbers
