@@ -168,7 +168,7 @@ class Folding:
 
     Args:
         stack: Merge depth into the batch, because the forward uses neighbours; else into height.
-        same: Its padding makes ceil(size / stride) outputs at any size.
+        same: Which of its own windows, in order, are padded to give ceil(size / stride) outputs.
         keep: Which of its calls that may resample preserve depth, in order.
         still: In a self-check, the axis along which the volume is constant.
         plugins: The 3D rules of other packages that it needs; pickles import their modules.
@@ -178,9 +178,14 @@ class Folding:
 
     how: To3D
     stack: bool
-    same: bool = False
+    same: tuple[bool, ...] = (False,)
     keep: tuple[bool, ...] = (False,)
     still: int | None = None
     channels_last_in: bool = False
     channels_last_out: bool = False
     plugins: tuple[Callable[..., object], ...] = ()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        same = state.get("same", ())
+        # models that lean3d 0.1 stored have one flag for all windows
+        vars(self).update(state | {"same": (same,)} if isinstance(same, bool) else state)

@@ -12,6 +12,7 @@ from lean3d.conversion.record import Row
 from lean3d.conversion.surgery.swap import become, remember
 from lean3d.conversion.to3d.analyse import Need
 from lean3d.conversion.to3d.base import Converted, Folding, Site, To3D
+from lean3d.conversion.to3d.merged.call import Same
 from lean3d.conversion.to3d.merged.modules import cross, fold
 from lean3d.conversion.to3d.merged.slices import slice_by_slice
 from lean3d.conversion.to3d.proof.replicate_axis import hold_still
@@ -69,7 +70,7 @@ def rewrite(model: nn.Module, plan: Plan, still: int | None = None) -> list[Row]
         if row is not None:
             rows.append(row)
             changed.add(module)
-    _cross(model, plan.needs, changed, left)
+    _cross(model, plan, changed, left)
     _check_tied(model, tied, plan.how)
     return rows
 
@@ -124,7 +125,8 @@ def _fold(
     if isinstance(module, nn.Conv2d):
         _adopt(module, site, need)
     stack = need.kind == STACK
-    settings = (stack, need.same, kept, still, *need.channels_last, need.plugins)
+    same = tuple(map(bool, need.windows)) or (False,)
+    settings = (stack, same, kept, still, *need.channels_last, need.plugins)
     fold(module, Folding(site.how, *settings))
     where = "batch" if stack else "height"
     return Row(site.path, before, f"{before}, depth in {where}", not stack, True)
@@ -157,23 +159,27 @@ def _adopt(conv: nn.Conv2d, site: Site, need: Need) -> None:
     conv._parameters.update(taken)
 
 
-def _cross(
-    model: nn.Module,
-    needs: Mapping[str, Need],
-    changed: set[nn.Module],
-    left: set[nn.Module],
-) -> None:
+def _cross(model: nn.Module, plan: Plan, changed: set[nn.Module], left: set[nn.Module]) -> None:
     """Give children of depth-merged forwards 5-D input if they contain converted modules.
 
     Modules that `where` left 2D receive slices.
     """
-    called = set().union(*(need.callees for need in needs.values() if need.kind != NATIVE))
-    for path in called:
+    merged = [need for need in plan.needs.values() if need.kind != NATIVE]
+    for path in set().union(*(need.callees for need in merged)):
         inside = set((module := model.get_submodule(path)).modules())
         if inside & changed:
-            cross(module)
+            cross(module, _same(path, merged, plan))
         elif inside & left:
             slice_by_slice(module)
+
+
+def _same(path: str, merged: list[Need], plan: Plan) -> Same | None:
+    """Return the window of a module if every forward that calls it pads for it."""
+    fed = [need.fed.get(path) for need in merged if path in need.callees]
+    windows = [found[1] for found in fed if found is not None and found[0]]
+    if not windows or len(windows) < len(fed):
+        return None
+    return windows[0].one_deep if any(plan.kept.get(path, ())) else windows[0]
 
 
 def _tied(model: nn.Module) -> list[list[str]]:

@@ -133,7 +133,9 @@ class _Resamplings(Watch):
             blocks = type(module).__name__ == "SpaceToDepth"
             step = -1 if blocks else 0
         if step:
-            self.recorded.append(_Call(path, ends, step))
+            call = _Call(path, ends, step)
+            self.recorded.append(call)
+            self.padded += [(pad, call) for y, pad in self.pads if y is x]
 
     def called(
         self,

@@ -16,6 +16,7 @@ Axes: B batch, C channels, D depth, H height, W width.
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -87,6 +88,7 @@ def kind_of(
 def window(function: Callable[..., Any], args: Args, kwargs: Kwargs) -> tuple[Pair, Pair, Pair]:
     """Kernel, stride and dilation of a convolution or pool, each along (H, W)."""
     names = ["input", "kernel_size", "stride", "padding"]
+    names += ["dilation"] if function in (torch.max_pool2d, F.max_pool2d) else []
     convolves = function is F.conv2d
     if convolves:
         names = ["input", "weight", "bias", "stride", "padding", "dilation", "groups"]

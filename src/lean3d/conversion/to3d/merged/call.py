@@ -8,6 +8,7 @@ Axes: B batch, C channels, D depth, H height, W width.
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -28,15 +29,34 @@ from lean3d.tracer import Args, Function, Kwargs
 if TYPE_CHECKING:
     from lean3d.conversion.to3d.merged.modules import Folded, Stack
 
-__all__ = ["FUNCTION_RULES", "Call", "function_rule", "static"]
+__all__ = ["FUNCTION_RULES", "WINDOWS", "Call", "Same", "function_rule", "static"]
 
 FunctionRule = Callable[["Call"], Any]
 FUNCTION_RULES: dict[Callable[..., Any], FunctionRule] = {}
-JOINING = having(Trait.JOINS)
+JOINING, WINDOWS = having(Trait.JOINS), having(Trait.WINDOW)
 JOINING_CHANNELS = {torch.cat, torch.concat, torch.concatenate}
 # of each thread: 3D modules without weights, by the 2D settings they were made from, most recent
 _LOCAL = threading.local()
 MOST = 256
+
+
+@dataclass(frozen=True)
+class Same:
+    """A window along height, whose input is padded for ceil(size / stride) outputs.
+
+    Args:
+        beyond: The value beyond the first and last slice where height and width need no padding.
+    """
+
+    kernel: int
+    stride: int
+    dilation: int
+    beyond: float
+
+    @property
+    def one_deep(self) -> "Same":
+        """The window along depth where depth is kept."""
+        return Same(1, 1, 1, self.beyond)
 
 
 def _of_one_depth(args: tuple[Any, ...], batch: int) -> tuple[Any, ...]:
@@ -65,15 +85,18 @@ class Call:
         self.stack, self.module, self.function = stack, module, function
         self.args, self.kwargs = args, kwargs
         self.folding: Folding = module._folding
-        self.keep = False
+        self.keep = self.same = False
         if resamples(function, args, kwargs):
             calls, stack.calls = self.folding.keep, stack.calls + 1
             self.keep = calls[min(stack.calls, len(calls)) - 1]
+            if function in WINDOWS:
+                windows, stack.windows = self.folding.same, stack.windows + 1
+                self.same = windows[min(stack.windows, len(windows)) - 1]
 
     @property
     def repeats(self) -> bool:
         """Whether depth is padded by its border slices."""
-        return self.folding.how.depth_padding == "replicate"
+        return self.stack.repeats
 
     def read(self, names: str, **defaults: object) -> dict[str, Any]:
         """The arguments by name."""

@@ -10,21 +10,24 @@ Axes: B batch, C channels, D depth, H height, W width.
 """
 
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lean3d.conversion.surgery.fx import refuse_tracing
 from lean3d.conversion.surgery.subclass import Mixed, mixed, own_class
 from lean3d.conversion.to3d.base import Folding
-from lean3d.conversion.to3d.merged.call import FUNCTION_RULES, Call
+from lean3d.conversion.to3d.merged.call import FUNCTION_RULES, Call, Same
 from lean3d.conversion.trace.tree import mapped
 from lean3d.ops.leaf import Leaf
 from lean3d.ops.views import LearntViews
+from lean3d.shape import same_padding
 from lean3d.tracer import Args, Function, Kwargs
 
 __all__ = [
@@ -42,6 +45,7 @@ __all__ = [
 
 # per-thread stack of active depth-merge contexts, innermost last; None while on 5-D tensors
 _LOCAL = threading.local()
+SAME = "_same"
 
 
 class Spread:
@@ -82,6 +86,15 @@ class Spread:
             yield
 
 
+class Padded(NamedTuple):
+    """A tensor that a forward has padded, and its padding along depth."""
+
+    tensor: Callable[[], Tensor | None]
+    ends: tuple[int, int]
+    mode: str
+    value: float
+
+
 class Stack:
     """Depth merged into the batch: (B, C, D, H, W) as (B*D, C, H, W); other tensors are unchanged.
 
@@ -89,7 +102,8 @@ class Stack:
     """
 
     def __init__(self, folding: Folding):
-        self.folding, self.batch, self.calls = folding, 0, 0
+        self.folding, self.batch, self.calls, self.windows = folding, 0, 0, 0
+        self.pads: list[Padded] = []
         self.seen: list[tuple[int, int, int]] = []  # H, W, D
 
     def enter(self, x: object) -> Any:
@@ -128,6 +142,31 @@ class Stack:
                 if (tall, wide) == (height, width):
                     return depth
         return None
+
+    def note_padding(self, x: Tensor, ends: tuple[int, int], mode: str, value: float) -> None:
+        """Remember the padding of a tensor for the window that reads it, see `padded_for`."""
+        tensor = (lambda: x) if torch.compiler.is_compiling() else weakref.ref(x)
+        self.pads.append(Padded(tensor, ends, mode, value))
+
+    def padded_for(self, window: Same, x: Tensor, x_BCDHW: Tensor) -> Tensor:
+        """Pad depth for ceil(D / stride) outputs, as the forward padded height and width of `x`."""
+        known = (pad for pad in self.pads if pad.tensor() is x)
+        _, (front, back), mode, value = next(
+            known, Padded(lambda: x, (0, 0), "constant", window.beyond)
+        )
+        depth = x_BCDHW.shape[2] - front - back
+        wanted = same_padding(depth, window.kernel, window.stride, window.dilation)
+        if (front, back) == wanted or min(front, back) < 0:
+            return x_BCDHW
+        if mode == "constant" and (self.folding.still == 0 or self.repeats):
+            mode = "replicate"
+        fill = {"value": value} if mode == "constant" else {}
+        return F.pad(x_BCDHW.narrow(2, front, depth), (0, 0, 0, 0, *wanted), mode, **fill)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether depth is padded by its border slices."""
+        return self.folding.how.depth_padding == "replicate"
 
     @contextmanager
     def __call__(self, module: "Folded") -> Iterator[None]:
@@ -192,6 +231,9 @@ class Crossing(Mixed):
         if not unfolded:
             return super().__call__(*args, **kwargs)  # type: ignore[misc]
         with inside(None):
+            if (window := vars(self).get(SAME)) and isinstance(around, Stack) and args:
+                x: Any = args[0]
+                volumes = (around.padded_for(window, x, volumes[0][0]), *volumes[0][1:]), volumes[1]
             result = super().__call__(*volumes[0], **volumes[1])  # type: ignore[misc]
             return mapped(result, around.fold)
 
@@ -225,8 +267,14 @@ def is_folded(module: nn.Module) -> bool:
     return "_folding" in vars(module)
 
 
-def cross(module: nn.Module) -> None:
-    """Restore depth for a module that is called from a depth-merged forward."""
+def cross(module: nn.Module, same: Same | None = None) -> None:
+    """Restore depth for a module that is called from a depth-merged forward.
+
+    Args:
+        same: Its window, if the forwards that call it pad its input as "same" does.
+    """
+    if same is not None:
+        vars(module)[SAME] = same
     if not isinstance(module, Crossing):
         module.__class__ = mixed(Crossing, type(module))
 
@@ -236,7 +284,8 @@ def unfold_class(module: nn.Module) -> None:
     kind: Any = own_class(module)
     if isinstance(module, Mixed):
         module.__class__ = kind
-    vars(module).pop("_folding", None)
+    for name in ("_folding", SAME):
+        vars(module).pop(name, None)
 
 
 def volume(x: Tensor) -> Tensor:

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lean3d.conversion.to3d.geometry import every_axis, pair
-from lean3d.conversion.to3d.merged.call import Call, function_rule, static
+from lean3d.conversion.to3d.merged.call import Call, Same, function_rule, static
 from lean3d.errors import ConversionError
 from lean3d.ops.kernel import KernelConv3d
 from lean3d.ops.resize import resize
-from lean3d.shape import same_padding
+from lean3d.shape import sizes
 
 __all__: list[str] = []
 
@@ -35,14 +35,11 @@ def conv2d(call: Call) -> Tensor:
     )  # fmt: skip
     weight, bias, groups = given["weight"], given["bias"], given["groups"]
     settings = {name: static(given[name]) for name in ("stride", "padding", "dilation", "groups")}
-    kernel, channels = tuple(weight.shape[-2:]), (weight.shape[1] * groups, weight.shape[0])
+    outputs, inputs, *kernel = sizes(weight)
+    channels = (inputs * groups, outputs)
     like: Any = dict(device="meta", bias=bias is not None)
-    module = call.module_3d(nn.Conv2d, *channels, kernel, **settings, **like)
-    x = call.volume(given["input"])
-    if call.folding.same:
-        x = _same_depth(
-            call, x, kernel[0], pair(given["stride"])[0], pair(given["dilation"])[0], 0.0
-        )
+    module = call.module_3d(nn.Conv2d, *channels, tuple(kernel), **settings, **like)
+    x = _padded(call, given["input"], kernel, given["stride"], given["dilation"], 0.0)
     weights = call.folding.how.weights(module, weight, call.module)
     if isinstance(module, KernelConv3d) and not module._forward_pre_hooks and len(weights) == 1:
         return call.stack.fold(module._conv_forward(x, weights["weight"], bias))
@@ -59,9 +56,10 @@ def conv_transpose2d(call: Call) -> Tensor:
     weight, bias, groups = given["weight"], given["bias"], given["groups"]
     names = ("stride", "padding", "output_padding", "groups", "dilation")
     settings = {name: static(given[name]) for name in names}
-    kernel, channels = tuple(weight.shape[-2:]), (weight.shape[0], weight.shape[1] * groups)
+    inputs, outputs, *kernel = sizes(weight)
+    channels = (inputs, outputs * groups)
     like: Any = dict(device="meta", bias=bias is not None)
-    module = call.module_3d(nn.ConvTranspose2d, *channels, kernel, **settings, **like)
+    module = call.module_3d(nn.ConvTranspose2d, *channels, tuple(kernel), **settings, **like)
     if module.weight.ndim == 5 and weight.ndim == 4:
         raise ConversionError(
             f"{type(call.module).__name__}: F.conv_transpose2d with a computed kernel cannot be "
@@ -74,16 +72,16 @@ def conv_transpose2d(call: Call) -> Tensor:
     )
 
 
-def _same_depth(
-    call: Call, x_BCDHW: Tensor, kernel: int, stride: int, dilation: int, value: float
+def _padded(
+    call: Call, x: Tensor, kernel: object, stride: object, dilation: object, beyond: float
 ) -> Tensor:
-    """Pad depth for ceil(D / stride) outputs, as the forward pads height and width."""
-    pads = (0, 0, 0, 0, *same_padding(x_BCDHW.shape[2], kernel, stride, dilation))
-    if call.keep or not any(pads):  # the window is one voxel deep if depth is kept
+    """Return the volume that a window reads, with depth padded as height if that is by "same"."""
+    x_BCDHW = call.volume(x)
+    if not call.same:
         return x_BCDHW
-    if call.folding.still == 0 or call.repeats:
-        return F.pad(x_BCDHW, pads, mode="replicate")
-    return F.pad(x_BCDHW, pads, value=value)
+    tall, step, apart = (pair(size)[0] for size in (kernel, stride, dilation))
+    window = Same(tall, step, apart, beyond)
+    return call.stack.padded_for(window.one_deep if call.keep else window, x, x_BCDHW)
 
 
 @function_rule(torch.max_pool2d, F.max_pool2d)
@@ -111,16 +109,15 @@ def lp_pool2d(call: Call) -> Tensor:
 
 
 def _pool(call: Call, kind: Any, given: dict[str, Any], beyond: float) -> Tensor:
-    x = call.volume(given.pop("input"))
+    merged = given.pop("input")
+    x = call.volume(merged)
     given.pop("return_indices", None)
     settings = {name: static(value) for name, value in given.items()}
     settings["stride"] = settings["stride"] or settings["kernel_size"]
     if settings["kernel_size"] == tuple(x.shape[3:]) and kind in OVER_ALL:
         return call.stack.fold(call.module_3d(OVER_ALL[kind], 1)(x))
-    if call.folding.same:
-        names = ("kernel_size", "stride", "dilation")
-        kernel, stride, dilation = (pair(settings.get(name, 1))[0] for name in names)
-        x = _same_depth(call, x, kernel, stride, dilation, beyond)
+    kernel, stride = settings["kernel_size"], settings["stride"]
+    x = _padded(call, merged, kernel, stride, settings.get("dilation", 1), beyond)
     return call.stack.fold(call.module_3d(kind, **settings)(x))
 
 

@@ -54,22 +54,34 @@ def pad(call: Call) -> Any:
     if x.ndim != 4 or len(pads) != 4:
         return call.plainly()
     fill = (given["value"] or 0.0,) if mode == "constant" else ()
-    y = call.volume(x)
-    front, back = ends = _along_depth(call, y, pads)
+    volume = call.volume(x)
+    ends = _along_depth(call, volume, pads)
+    y = call.stack.fold(_padded(call, volume, pads, ends, mode, *fill))
+    call.stack.note_padding(y, ends, mode, *fill or (0.0,))
+    return y
+
+
+def _padded(
+    call: Call,
+    x_BCDHW: Tensor,
+    pads: tuple[int, ...],
+    ends: tuple[int, int],
+    mode: str,
+    *fill: float,
+) -> Tensor:
+    y, (front, back) = x_BCDHW, ends
     if mode == "constant" and call.repeats and min(ends) >= 0:
         y, front, back = F.pad(y, (0, 0, 0, 0, *ends), mode="replicate"), 0, 0
     if (front, back) == pads[2:]:
-        return call.stack.fold(call.module_3d(MODES[mode], pads, *fill)(y))
+        return call.module_3d(MODES[mode], pads, *fill)(y)
     deep = (*pads, front, back)
     if mode == "constant":
-        return call.stack.fold(call.module_3d(nn.ConstantPad3d, deep, *fill)(y))
-    return call.stack.fold(F.pad(y, deep, mode))
+        return call.module_3d(nn.ConstantPad3d, deep, *fill)(y)
+    return F.pad(y, deep, mode)
 
 
 def _along_depth(call: Call, x_BCDHW: Tensor, pads: tuple[int, ...]) -> tuple[int, int]:
     left, right, top, bottom = pads
-    if call.folding.same:  # depth is padded by the rule of the window
-        return (0, 0)
     depth, height, width = x_BCDHW.shape[2:]
     known = call.stack.depth_of(height + top + bottom, width + left + right)
     if known is None:
