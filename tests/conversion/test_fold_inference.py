@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from warm_norms import warm_norms
 
@@ -168,3 +169,96 @@ class Differenced(Pooled):
 def test_a_forward_that_computes_with_a_2d_kernel_is_refused():
     with pytest.raises(ConversionError, match="reads the weights"):
         fold(convert(Differenced().eval(), ACS()))
+
+
+class Gated(Pooled):
+    def forward(self, x):
+        y = self.norm(self.conv(x))
+        return y * y.mean((2, 3), keepdim=True).sigmoid()
+
+
+class Residual(Pooled):
+    def __init__(self):
+        super().__init__()
+        self.second = nn.Sequential(nn.Conv2d(6, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6))
+        self.third, self.last = nn.Conv2d(6, 6, 1), nn.BatchNorm2d(6)
+
+    def forward(self, x):
+        y = F.relu(self.norm(self.conv(x)))
+        return F.interpolate(self.last(self.third(self.second(y) + y)), scale_factor=2.0)
+
+
+class PadsItself(nn.Conv2d):
+    def forward(self, x):
+        return F.conv2d(F.pad(x, (1, 1, 1, 1)), self.weight, self.bias)
+
+
+class Activated(nn.BatchNorm2d):
+    """Calls a module after the norm, as timm's BatchNormAct2d does."""
+
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        own = (self.running_mean, self.running_var, self.weight, self.bias)
+        return self.act(F.batch_norm(x, *own, self.training, 0.1, self.eps))
+
+
+def with_parts(conv=None, norm=None):
+    model = Pooled()
+    model.conv, model.norm = conv or model.conv, norm or model.norm
+    return model
+
+
+@pytest.mark.parametrize("how", [ACS(), lean3d.Inflate()], ids=lambda how: type(how).__name__)
+@pytest.mark.parametrize(
+    "build",
+    [
+        Gated,
+        Residual,
+        lambda: with_parts(PadsItself(3, 6, 3)),
+        lambda: with_parts(None, Activated(6)),
+    ],
+    ids=["gated", "residual", "pads itself", "activated"],
+)
+def test_norms_read_through_a_merged_forward_are_fused(build, how):
+    deep = convert(lively(build()), how)
+    x = torch.randn(2, 3, 6, 8, 10)
+    quick = fold(deep, example=x)
+    assert not [m for m in quick.modules() if isinstance(m, NORMS)]
+    torch.testing.assert_close(quick(x), deep(x), atol=1e-5, rtol=1e-5)
+
+
+class ReadTwice(Pooled):
+    def forward(self, x):
+        y = self.conv(x)
+        return F.max_pool2d(self.norm(y) + y, 2)
+
+
+class AfterARelu(Pooled):
+    def forward(self, x):
+        return F.max_pool2d(self.norm(F.relu_(self.conv(x))), 2)
+
+
+class CalledTwice(Pooled):
+    def forward(self, x):
+        return F.max_pool2d(self.norm(self.conv(x)) + self.norm(self.conv(x.flip(3))), 2)
+
+
+class Standardised(nn.Conv2d):
+    def forward(self, x):
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return F.conv2d(x, weight / weight.std((1, 2, 3), keepdim=True), self.bias, padding=1)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [ReadTwice, AfterARelu, CalledTwice, lambda: with_parts(Standardised(3, 6, 3))],
+    ids=["read twice", "after a relu", "called twice", "standardised"],
+)
+def test_norms_that_are_no_factor_of_the_weight_stay(build):
+    deep, x = convert(lively(build()), ACS()), torch.randn(2, 3, 6, 8, 10)
+    quick = fold(deep, example=x)
+    assert isinstance(quick.norm, nn.BatchNorm2d)
+    torch.testing.assert_close(quick(x), deep(x))

@@ -5,6 +5,8 @@ Unrelated to merging depth into other axes, which lets 2D forwards run on volume
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
 
+import copy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,15 +16,16 @@ from lean3d.conversion.lean.dense import is_dense, refusal, settings
 from lean3d.conversion.surgery.copies import duplicate, precise_copy
 from lean3d.conversion.surgery.subclass import own_class
 from lean3d.conversion.surgery.take_over import take_over
-from lean3d.conversion.tolerance import FOLDED, largest
+from lean3d.conversion.tolerance import FOLDED, LEAN, largest
 from lean3d.conversion.trace.compare import tensors
-from lean3d.conversion.trace.graph import Flow, trace
-from lean3d.conversion.trace.inputs_3d import example_for
+from lean3d.conversion.trace.graph import Call, Flow, trace
+from lean3d.conversion.trace.inputs_3d import example_for, run
 from lean3d.errors import ConversionError
 from lean3d.ops.base import Conv3dLike
 from lean3d.ops.dense import DenseConv3d
 from lean3d.ops.inflated import InflatedConv3d
 from lean3d.ops.kernel import KernelConv3d
+from lean3d.tracer import Args, Kwargs, Watch
 
 __all__ = ["fold"]
 
@@ -53,11 +56,10 @@ def fold(model: nn.Module, *, example: object = None) -> nn.Module:
             f"fold: no input was found on which {type(model).__name__} runs; pass example="
         )
     flow = trace(result, arguments)
-    for number, call in enumerate(flow.calls):
-        norm = _norm_after(flow, number)
-        if norm is not None:
-            _absorb(call.module, norm)
-            take_over(norm, nn.Identity())
+    pairs = [pair for call in flow.calls if (pair := _pair(flow, result, call)) is not None]
+    for conv, norm in _equal(result, pairs, arguments):
+        _absorb(conv, norm)
+        _leave_out(norm)
     for module in list(result.modules()):
         if (dense := _materialised(module)) is not None:
             take_over(module, dense)
@@ -65,19 +67,83 @@ def fold(model: nn.Module, *, example: object = None) -> nn.Module:
     return result
 
 
-def _norm_after(flow: Flow, number: int) -> Any:
-    """Return the batch norm that is the only reader of a convolution, if both are called once."""
-    call = flow.calls[number]
-    if not _scales(call.module) or len(call.users) != 1:
+@dataclass(frozen=True)
+class Pair:
+    """A layer with a weight, and the batch norm that is its only reader; both are called once."""
+
+    path: str
+    layer: Any
+    norm: Any
+
+    @property
+    def known(self) -> bool:
+        """Whether the code of both is known; else they are compared with the fused layer."""
+        return _scales(self.layer) and own_class(self.norm).forward is nn.BatchNorm3d.forward
+
+
+def _pair(flow: Flow, model: nn.Module, call: Call) -> Pair | None:
+    weight = None if call.module is None else call.module._parameters.get("weight")
+    if weight is None or weight.ndim < 2 or len(call.users) != 1:
         return None
     after = flow.calls[call.users[0]]
-    tracks = isinstance(after.module, NORMS) and after.module.running_var is not None
-    alone = all(_times(flow, path) == 1 for path in (call.path, after.path))
-    return after.module if tracks and alone else None
+    own = not after.path and after.name == "batch_norm"  # of a norm that has code of its own
+    path = after.owner if own else after.path
+    norm = model.get_submodule(path)
+    if (
+        not isinstance(norm, NORMS)
+        or norm.running_var is None
+        or len(norm.running_var) != len(weight)
+    ):
+        return None
+    once = _times(flow, call.path) == 1
+    once &= (
+        sum(each.name == "batch_norm" and each.owner == path for each in flow.calls) == 1
+        if own
+        else _times(flow, path) == 1
+    )
+    return Pair(call.path, call.module, norm) if once else None
 
 
 def _times(flow: Flow, path: str) -> int:
     return sum(call.path == path for call in flow.calls)
+
+
+def _equal(
+    model: nn.Module, pairs: list[Pair], arguments: tuple[Tensor, ...]
+) -> list[tuple[Any, Any]]:
+    """Return the layers and norms whose output one fused layer gives."""
+    unknown = {pair.path: pair for pair in pairs if not pair.known}
+    fit: set[str] = set()
+    if unknown:
+        watch = _Fused(model, unknown)
+        watch.see(lambda: run(model, arguments))
+        fit = watch.fit
+    return [(pair.layer, pair.norm) for pair in pairs if pair.known or pair.path in fit]
+
+
+class _Fused(Watch):
+    """Runs fused copies of layers on the inputs of the layers."""
+
+    def __init__(self, model: nn.Module, pairs: dict[str, Pair]):
+        super().__init__(model, set(pairs))
+        self.pairs, self.fit = pairs, set[str]()
+
+    def left(self, path: str, args: Args, kwargs: Kwargs, output: object) -> None:
+        layer, norm = copy.deepcopy((self.pairs[path].layer, self.pairs[path].norm))
+        wanted = norm.forward(output)
+        _absorb(layer, norm)
+        _leave_out(norm)
+        got = norm.forward(layer.forward(*args, **kwargs))
+        if largest(wanted, got) <= LEAN:
+            self.fit.add(path)
+
+
+def _leave_out(norm: nn.Module) -> None:
+    """Leave of a batch norm the modules that it calls after it, in their order."""
+    rest = list(norm.children())
+    take_over(norm, nn.Sequential(*rest) if rest else nn.Identity())
+    if not rest:
+        norm.__class__ = nn.Identity  # it needs no depth, wherever it is called
 
 
 def _scales(module: Any) -> bool:
@@ -133,13 +199,13 @@ def _check(model: nn.Module, result: nn.Module, arguments: tuple[Tensor, ...]) -
         found = precise_copy(result, dtype)(*given)
     except Exception as error:  # a user's forward may raise anything
         raise ConversionError(
-            f"{type(model).__name__} cannot be folded: it then stops with {type(error).__name__} "
+            f"fold cannot fuse {type(model).__name__}: it then stops with {type(error).__name__} "
             f"({error}); something reads the weights or norms by itself"
         ) from error
     ways = tensors(expected), tensors(found)
     for wanted, got in zip(*ways, strict=True):
         if (missed := largest(wanted, got)) > FOLDED:
             raise ConversionError(
-                f"{type(model).__name__} cannot be folded: its answer would change by {missed:.1e} "
+                f"fold cannot fuse {type(model).__name__}: its output would change by {missed:.1e} "
                 "of its largest value; something reads the weights or norms by itself"
             )

@@ -6,7 +6,7 @@ The module stays the same object, so references to it (a second parent, a hook) 
 from torch import nn
 
 from lean3d.conversion.surgery.swap import STATE
-from lean3d.conversion.to3d.merged.modules import Crossing, cross
+from lean3d.conversion.to3d.merged.modules import SAME, Crossing, cross
 
 __all__ = ["take_over"]
 
@@ -16,7 +16,8 @@ CONTENTS = ("_parameters", "_buffers", "_modules")
 def take_over(module: nn.Module, operator: nn.Module) -> None:
     """Give `module` the class, settings, parameters and submodules of `operator`."""
     operator.train(module.training)
-    kept = {k: v for k, v in vars(module).items() if k in STATE and k not in CONTENTS}
+    held = (STATE | {SAME}) - set(CONTENTS)
+    kept = {name: value for name, value in vars(module).items() if name in held}
     vars(module).clear()
     vars(module).update(vars(operator))
     vars(module).update(kept)

@@ -13,6 +13,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from lean3d.conversion.to3d.merged.modules import is_moving
 from lean3d.conversion.trace.compare import mapped, tensors
 from lean3d.torch_functions import NOTHING, TRAITS, Trait
 from lean3d.tracer import Args, Kwargs, Watch
@@ -136,7 +137,12 @@ class _Graph(Watch):
         result: object,
         before: object,
     ) -> None:
-        if self.modules[path]._modules:
+        made, taken = tensors(result), tensors(args)
+        if is_moving() and [x.numel() for x in made] == [x.numel() for x in taken]:
+            # the same values in another layout, between a merged forward and its child modules
+            self.makers |= {id(x): self.makers.get(id(taken[0]), -1) for x in made}
+            self.alive += made
+        elif self.modules[path]._modules:
             self.note("", function, None, (args, kwargs), result)
 
     def note(

@@ -39,6 +39,7 @@ __all__ = [
     "innermost",
     "inside",
     "is_folded",
+    "is_moving",
     "unfold_class",
     "volume",
 ]
@@ -46,6 +47,7 @@ __all__ = [
 # per-thread stack of active depth-merge contexts, innermost last; None while on 5-D tensors
 _LOCAL = threading.local()
 SAME = "_same"
+MOVING = "moving"  # in place of a context while an axis is merged or restored
 
 
 class Spread:
@@ -201,6 +203,11 @@ def innermost() -> Any:
     return around[-1] if around else None
 
 
+def is_moving() -> bool:
+    """Whether the functions that run merge depth into another axis, or restore it."""
+    return innermost() is MOVING
+
+
 @contextmanager
 def inside(state: object) -> Iterator[None]:
     outer = _around()
@@ -226,7 +233,7 @@ class Crossing(Mixed):
             unfolded |= volume is not x
             return volume
 
-        with inside(None):
+        with inside(MOVING):
             volumes = mapped((args, kwargs), unfold)
         if not unfolded:
             return super().__call__(*args, **kwargs)  # type: ignore[misc]
@@ -235,6 +242,7 @@ class Crossing(Mixed):
                 x: Any = args[0]
                 volumes = (around.padded_for(window, x, volumes[0][0]), *volumes[0][1:]), volumes[1]
             result = super().__call__(*volumes[0], **volumes[1])  # type: ignore[misc]
+        with inside(MOVING):
             return mapped(result, around.fold)
 
 
@@ -248,12 +256,14 @@ class Folded(Crossing, LearntViews, Leaf):
             return super().forward(*args, **kwargs)
         refuse_tracing(self, args, kwargs)
         state = Stack(self._folding) if self._folding.stack else Spread(self._folding)
-        folded = mapped((args, kwargs), state.enter)
+        with inside(MOVING):
+            folded = mapped((args, kwargs), state.enter)
         if not state.seen:  # there was no volume among the inputs
             return super().forward(*args, **kwargs)
         with state(self):
             result = super().forward(*folded[0], **folded[1])
-        return mapped(result, state.leave)
+        with inside(MOVING):
+            return mapped(result, state.leave)
 
 
 def fold(module: nn.Module, folding: Folding) -> None:
