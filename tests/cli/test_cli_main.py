@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import warnings
+from dataclasses import dataclass
 
 import pytest
 
 import lean3d as package
 from lean3d.cli.main import COMMANDS
 from lean3d.cli.main import main as entry
+from lean3d.cli.parse import flags, parse
 
 
 def test_help_names_every_command(lean3d):
@@ -106,6 +108,9 @@ def test_an_unknown_flag_is_one_sentence(refused, name):
     [
         (["train", "brain3d", "--epoch", 3], "--epoch, 3; did you mean --epochs?"),
         (["train", "brain3d", "--epochs", "x"], "--epochs: invalid literal"),
+        (["train", "em_sections", "--sectons"], "--sectons; did you mean --sections?"),
+        (["train", "em_sections", "--no-sectons"], "did you mean --no-sections?"),
+        (["train", "em_sections", "--sections", 1], "unrecognized options: 1"),
         (["predict"], "required: --out PATH; see lean3d predict --help"),
         (["demo", "--task", "brian"], "--task is one of brain, shapes, got 'brian'"),
     ],
@@ -119,6 +124,22 @@ def test_a_terminal_sees_no_box_either(monkeypatch, refused):
     monkeypatch.setattr("tyro._fmtlib._FORCE_UTF8_BOXES", True)
     assert refused("count").isascii()
     assert "\x1b" not in refused("train", "brain3d", "--epoch", 3)
+
+
+@dataclass
+class Switches:
+    on: bool = True
+    off: bool = False
+
+
+def test_what_is_true_or_false_is_said_either_way():
+    assert parse(Switches, "train", []) == Switches(True, False)
+    assert parse(Switches, "train", ["--on", "--no-off"]) == Switches(True, False)
+    assert parse(Switches, "train", ["--no-on", "--off"]) == Switches(False, True)
+    changed = Switches(False, True)  # as a recipe whose values are the defaults
+    assert parse(Switches, "train", [], changed) == changed
+    assert parse(Switches, "train", ["--on", "--no-off"], changed) == Switches(True, False)
+    assert flags(Switches) == ["--on", "--no-on", "--off", "--no-off"]
 
 
 def test_another_parser_is_quoted_without_its_frame(refused, monkeypatch):

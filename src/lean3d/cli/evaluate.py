@@ -37,7 +37,7 @@ class Evaluate:
         size: Height and width of a crop of a video; the recipe's by default.
         average: Over the clips of a video: softmax (probabilities) or logits.
         mirror: Axes (0 d, 1 h, 2 w) along which windows are mirrored as well; outputs are averaged.
-        no_surfaces: Leave out the distances of surfaces, the slowest of the scores.
+        surfaces: Measure the distances of surfaces, the slowest of the scores.
         device: Where to compute, such as cuda; a GPU if there is one by default.
         optimize: Run the network by the fastest backend; the first time every one is measured, for
             a minute or two, and the choice is kept in the run (optimized.json).
@@ -52,7 +52,7 @@ class Evaluate:
     tolerance_mm: float | None = None
     lesion_iou: float = 0.0
     mirror: tuple[int, ...] = ()
-    no_surfaces: bool = False
+    surfaces: bool = True
     clips: int = 10
     crops: Literal[1, 3] = 1
     stride: int | None = None
@@ -73,7 +73,7 @@ def main(argv: list[str]) -> None:
         overlap=asked.overlap,
         tolerance_mm=asked.tolerance_mm,
         lesion_iou=asked.lesion_iou,
-        surfaces=not asked.no_surfaces,
+        surfaces=asked.surfaces,
         clips=asked.clips,
         crops=asked.crops,
         stride=asked.stride,

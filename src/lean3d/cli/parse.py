@@ -26,7 +26,7 @@ def parse(
     Raises:
         RunError: a flag is unknown or missing, or its value cannot be read.
     """
-    config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+    config = (tyro.conf.OmitArgPrefixes,)
     more: Any = {} if default is None else {"default": default}
 
     def refuse(why: str) -> NoReturn:
@@ -91,11 +91,16 @@ def _flag(argument: Any) -> str:
 
 
 def flags(settings: Any) -> list[str]:
-    """Return the flags of a dataclass, or of one of its values, and of the dataclasses in it."""
+    """Return the flags of a dataclass, or of one of its values, and of the dataclasses in it.
+
+    A field that is true or false has two, such as --sections and --no-sections.
+    """
     names = []
     for field in fields(settings):
         inner = getattr(settings, field.name, field.type)
         inside = is_dataclass(inner) or is_dataclass(field.type)
         part = inner if is_dataclass(inner) else field.type
-        names += flags(part) if inside else [f"--{field.name.replace('_', '-')}"]
+        name = field.name.replace("_", "-")
+        switch = [f"--no-{name}"] if field.type is bool else []
+        names += flags(part) if inside else [f"--{name}", *switch]
     return names
