@@ -95,7 +95,6 @@ def sentences() -> list[tuple[str, str]]:
     return [
         (f"{path.relative_to(ROOT)}:{line}", text)
         for path in paths
-        if "conversion" not in path.parts
         for line, text in messages(path.read_text())
     ]
 

@@ -295,7 +295,7 @@ class Normed(Plain):
 @pytest.mark.parametrize(
     ("make", "options", "says"),
     [
-        (Normed, {}, "frame by frame it gives another answer"),
+        (Normed, {}, "frame by frame it gives another output"),
         (lambda: Squeezed(nn.Identity()), {}, "first at 'trunk'.*mixes frames by itself"),
         (
             lambda: nn.Sequential(nn.ConvTranspose3d(2, 4, 2, 2)),

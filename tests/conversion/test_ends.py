@@ -22,7 +22,7 @@ def test_one_channel_gets_the_sum_of_the_filters(how):
     torch.testing.assert_close(deep(x), whole(x.expand(-1, 3, -1, -1, -1)))
     assert deep.stem.in_channels == 1
     assert flat.stem.in_channels == 3
-    assert deep.conversion.ends == ("in_channels=1: 'stem' took 3, whose filters were dealt out",)
+    assert deep.conversion.ends == ("in_channels=1: 'stem' took 3, whose filters were distributed",)
     assert "in_channels=1" in str(deep.conversion)
 
 

@@ -60,7 +60,7 @@ def why_not(flat, how):
 def test_deformable_convolution(monkeypatch, how):
     monkeypatch.setattr(torchvision.ops.deform_conv, "_assert_has_ops", lambda: None)
     why = why_not(Deformed(), how)
-    assert re.match(r"DeformConv2d at 'conv' .*deform_conv\.py:\d+: .*another answer", why)
+    assert re.match(r"DeformConv2d at 'conv' .*deform_conv\.py:\d+: .*another output", why)
 
 
 VIT = dict(model_name="vit_tiny_patch16_224", depth=1, img_size=32)
@@ -83,7 +83,7 @@ TOKENS = {
     ),
     "windows and grids": (
         MAXVIT | dict(img_size=64),
-        r"MaxxVitBlock at 'stages\.0\.blocks\.0' .*maxxvit\.py:\d+.*another answer",
+        r"MaxxVitBlock at 'stages\.0\.blocks\.0' .*maxxvit\.py:\d+.*another output",
     ),
     "an image size that is not tried": (
         MAXVIT | dict(img_size=352),

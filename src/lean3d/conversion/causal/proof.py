@@ -42,7 +42,7 @@ def compare_steps(
     if not check.passed:
         kind = type(result.get_submodule(path)).__name__
         raise ConversionError(
-            f"{type(model).__name__} cannot be made causal: frame by frame it gives another answer "
+            f"{type(model).__name__} cannot be made causal: frame by frame it gives another output "
             f"than for the clip (error {error:.1e}), first at {path or 'the model itself'!r} "
             f"({kind}), which mixes frames by itself; pools over the clip are nn.AdaptiveAvgPool3d"
         )

@@ -46,7 +46,7 @@ def with_channels(model: nn.Module, channels: int, example: object) -> tuple[nn.
     result = duplicate(model)
     _take(result, shares[problems.index("")], before, channels)
     names = ", ".join(map(repr, stems))
-    return result, f"{who}: {names} took {before}, whose filters were dealt out"
+    return result, f"{who}: {names} took {before}, whose filters were distributed"
 
 
 def _prepare(model: nn.Module, channels: int, example: object) -> Flat:
@@ -105,7 +105,7 @@ def _problem(flat: Flat, shares: dict[str, Tensor], before: int, channels: int) 
         return ""
     error = difference(expected, found, 2)
     good = error <= GRAY
-    return "" if good else f"a gray image is answered differently then, error {error:.1e}"
+    return "" if good else f"a gray image then gives another output, error {error:.1e}"
 
 
 def _gray(arguments: tuple[Any, ...], before: int, channels: int) -> tuple[Any, ...]:

@@ -97,7 +97,7 @@ def with_classes(
     result = duplicate(model)
     _draw(result, heads, before, num_classes)
     names = ", ".join(map(repr, heads))
-    return result, f"num_classes={num_classes}: {names} gave {before} and was drawn anew"
+    return result, f"num_classes={num_classes}: {names} gave {before} and was re-initialised"
 
 
 def _draw(model: nn.Module, heads: list[str], before: int, num_classes: int) -> None:

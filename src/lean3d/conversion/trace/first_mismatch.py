@@ -70,7 +70,7 @@ def find_culprit(flat: list[Run], deep: Run, judge: Callable[..., float]) -> Cul
     except _FoundError as found:
         owner, error, why = found.args
     if error is None and not why:
-        why = "it gives another answer than in 2D, but not twice the same"
+        why = "it gives another output than in 2D, but not twice the same"
     return Culprit(owner, type(deep[0].get_submodule(owner)).__name__, error, why)
 
 

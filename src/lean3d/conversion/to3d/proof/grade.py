@@ -146,7 +146,7 @@ def _explain(check: Check, culprit: Culprit, plan: Plan, otherwise: str) -> str:
 def _wrong(culprit: Culprit) -> str:
     if culprit.error is None:
         return culprit.why
-    return f"it gives another answer than in 2D (error {culprit.error:.1e})"
+    return f"it gives another output than in 2D (error {culprit.error:.1e})"
 
 
 def _remedy(culprit: Culprit, lacks_rule: bool, otherwise: str) -> str:

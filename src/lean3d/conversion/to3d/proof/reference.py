@@ -68,7 +68,7 @@ class Flat:
         if not found:
             raise ConversionError(
                 f"{type(self.model).__name__}: its 2D output is not finite, so nothing can be "
-                "compared with it; pass example=, an input it answers"
+                "compared with it; pass example=, an input for which it is"
             )
         return found
 
