@@ -5,6 +5,7 @@ Analyses subclass `Watch` and say what to do at each event.
 
 import sys
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any, TypeAlias
 
 from torch import nn
@@ -20,6 +21,8 @@ Function: TypeAlias = Callable[..., Any]
 class Watch(TorchFunctionMode):
     """Calls a method at every event of a run; a subclass overrides those it needs.
 
+    The hooks are on the modules themselves; calls of other threads meanwhile are no events.
+
     Args:
         paths: The modules to watch; all by default.
     """
@@ -31,16 +34,18 @@ class Watch(TorchFunctionMode):
         self.stack: list[str] = []  # modules whose forwards are running, innermost last
         self.paused = False  # while an event is handled
         self.failed = ""  # the innermost module that was running when the model failed
+        self.thread = get_ident()
         self.looks = type(self).called is not Watch.called or type(self).calls is not Watch.calls
 
     def see(self, run: Callable[[], Any]) -> Any:
         """Return what `run` returns, which calls the model."""
-        self.stack, self.failed, self.paused = [], "", False
+        self.stack, self.failed, self.paused, self.thread = [], "", False, get_ident()
         outside, handles = sys.exc_info()[1], []
         for path in self.paths:
             module = self.modules[path]
             enter, leave = self._enter(path), self._leave(path, outside)
-            handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
+            # before the hooks that the module has, whose time and functions are its own
+            handles.append(module.register_forward_pre_hook(enter, prepend=True, with_kwargs=True))
             handles.append(module.register_forward_hook(leave, with_kwargs=True, always_call=True))
         try:
             if not self.looks:
@@ -53,6 +58,8 @@ class Watch(TorchFunctionMode):
 
     def _enter(self, path: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Args, kwargs: Kwargs) -> None:
+            if get_ident() != self.thread:
+                return
             self.paused = True
             self.entered(path, args, kwargs)
             self.paused = False
@@ -62,6 +69,8 @@ class Watch(TorchFunctionMode):
 
     def _leave(self, path: str, outside: BaseException | None) -> Callable[..., None]:
         def hook(module: nn.Module, args: Args, kwargs: Kwargs, output: object) -> None:
+            if get_ident() != self.thread:
+                return
             if self.stack and self.stack[-1] == path:  # not where `entered` raised an error
                 self.stack.pop()
             if sys.exc_info()[1] is not outside:  # called although the forward raised an error

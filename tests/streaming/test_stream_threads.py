@@ -12,7 +12,7 @@ from torch import nn
 
 import lean3d
 from lean3d.errors import LeanError
-from lean3d.streaming.proof import watch
+from lean3d.streaming.proof import calls
 
 FRAMES = 16
 counts = pytest.mark.parametrize("threads", [2, 8])
@@ -113,11 +113,14 @@ def test_two_streams_may_be_made_over_one_model_while_others_step_it(threads):
 
 def test_the_checks_of_one_thread_watch_that_thread_alone():
     model, clip = causal_nets.build("residual"), torch.randn(1, 3, 4, 16, 16)
-    with watch(model) as alone:
-        model(clip)
-    with watch(model) as seen, ThreadPoolExecutor(1) as other:
-        other.submit(model, clip).result()
-        model(clip)
+    alone = calls(model, lambda: model(clip))
+
+    def beside_another():
+        with ThreadPoolExecutor(1) as other:
+            other.submit(model, clip).result()
+            model(clip)
+
+    seen = calls(model, beside_another)
     assert [call.path for call in seen] == [call.path for call in alone]
 
 

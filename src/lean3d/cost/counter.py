@@ -45,11 +45,12 @@ def count(
     """
     check_kind("count", model, nn.Module, "an nn.Module")
     check_kind("count", profile, str, "the name of a profile such as 'macs'")
-    tally = Tally(rules(profile))
+    counted = rules(profile)
     shapes = _shapes(input_shape)
     copied = meta_copy(model)
     inputs = meta_inputs(copied, shapes)
-    _run(copied, inputs, tally)
+    tally = Tally(counted, copied)
+    _run(inputs, tally)
     return _cost(copied, inputs, tally, profile, training)
 
 
@@ -67,13 +68,12 @@ def _shapes(given: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
     return sizes
 
 
-def _run(model: nn.Module, inputs: list[Tensor], tally: Tally) -> None:
-    tally.memory.add(inputs)
+def _run(inputs: list[Tensor], tally: Tally) -> None:
     try:
-        with torch.no_grad(), torch.device("meta"), tally.watch(model):
-            model(*inputs)
+        with torch.no_grad(), torch.device("meta"):
+            tally.run(inputs)
     except Exception as error:
-        raise _failure(error, tally.rows[tally.stack[-1]]) from error
+        raise _failure(error, tally.failed) from error
 
 
 def _failure(error: Exception, row: Row) -> LeanError:

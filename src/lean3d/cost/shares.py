@@ -6,8 +6,7 @@ its MACs suggest. That is why saving FLOPs does not always save time.
 
 import statistics
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from lean3d.cost.counter import count
 from lean3d.cost.latency import finish
+from lean3d.tracer import Args, Kwargs, Watch
 
 __all__ = ["Share", "explain", "kinds", "layer_shares"]
 
@@ -88,49 +88,34 @@ def _own_times(model: nn.Module, x: Tensor, rounds: int) -> dict[str, float]:
     """Return seconds of each module without its children; medians, after one warm-up round."""
     seen: dict[str, list[float]] = {}
     for turn in range(rounds + 1):
-        spent: dict[str, float] = {}
-        with torch.no_grad(), _clocks(model, spent):
-            model(x)
-        for path, seconds in spent.items():
+        clock = _Clock(model)
+        with torch.no_grad():
+            clock.see(lambda: model(x))
+        for path, seconds in clock.spent.items():
             if turn:
                 seen.setdefault(path, []).append(seconds)
     return {path: statistics.median(times) for path, times in seen.items()}
 
 
-@contextmanager
-def _clocks(model: nn.Module, spent: dict[str, float]) -> Iterator[None]:
-    """Add the time between a module's start and end to `spent`, without that of its children."""
-    last = time.perf_counter()
-    running: list[str] = []
+class _Clock(Watch):
+    """Notes the time between a module's start and end, without that of its children."""
 
-    def charge() -> None:
-        nonlocal last
+    def __init__(self, model: nn.Module):
+        super().__init__(model)
+        self.last, self.spent = 0.0, dict[str, float]()
+
+    def entered(self, path: str, args: Args, kwargs: Kwargs) -> None:
+        self._charge(self.stack[-1:])
+
+    def left(self, path: str, args: Args, kwargs: Kwargs, output: object) -> None:
+        self._charge([path])
+
+    def _charge(self, running: list[str]) -> None:
         finish()
         now = time.perf_counter()
-        if running:
-            spent[running[-1]] = spent.get(running[-1], 0.0) + now - last
-        last = time.perf_counter()
-
-    def enter(path: str):
-        def hook(*_: object) -> None:
-            charge()
-            running.append(path)
-
-        return hook
-
-    def leave(*_: object) -> None:
-        charge()
-        running.pop()
-
-    hooks = []
-    for path, module in model.named_modules():
-        hooks.append(module.register_forward_pre_hook(enter(path), prepend=True))
-        hooks.append(module.register_forward_hook(leave))
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+        for path in running:
+            self.spent[path] = self.spent.get(path, 0.0) + now - self.last
+        self.last = time.perf_counter()
 
 
 def explain(name: str, shares: list[Share], other: str, others: list[Share], ratio: float) -> str:

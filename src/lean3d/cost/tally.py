@@ -1,7 +1,5 @@
 """Record the aten calls of a forward pass and assign each to the module that made it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +10,7 @@ from torch.utils._pytree import tree_iter
 from lean3d.cost.channel_interactions import call_interactions
 from lean3d.cost.memory import Memory, tensor_bytes
 from lean3d.cost.profiles import Rule
+from lean3d.tracer import Args, Kwargs, Watch
 
 __all__ = ["Tally", "tensor_shapes"]
 
@@ -37,53 +36,31 @@ class Row:
 
 
 class Tally(TorchDispatchMode):
-    """Counts what a model does inside `watch`.
+    """Counts what a model does in `run`.
 
     A module called again repeats its work but not its channel interactions, which belong to the
     layer and not to the call.
     """
 
-    def __init__(self, cost_of: dict[Any, Rule]):
+    def __init__(self, cost_of: dict[Any, Rule], model: nn.Module):
         super().__init__()
-        self.rows: dict[str, Row] = {}
-        self.stack = [""]
+        self.rows = {"": Row("", type(model).__name__, [])}
         self.memory = Memory()
+        self.watch = _Rows(model, self.rows)
         self._cost_of = cost_of
 
-    @contextmanager
-    def watch(self, model: nn.Module) -> Iterator[None]:
-        """Hook every module of `model`; its own weights and buffers are not activations."""
+    def run(self, inputs: list[Tensor]) -> None:
+        """Run the model; its own weights and buffers are not activations."""
+        model = self.watch.modules[""]
         self.memory.know([*model.parameters(), *model.buffers()])
-        self.rows[""] = Row("", type(model).__name__, [])
-        hooks = []
-        for path, module in model.named_modules():
-            enter, leave = self._entry(path), self._exit(path)
-            hooks.append(module.register_forward_pre_hook(enter, prepend=True, with_kwargs=True))
-            hooks.append(module.register_forward_hook(leave))
-        try:
-            with self:
-                yield
-        finally:
-            for hook in hooks:
-                hook.remove()
+        self.memory.add(inputs)
+        with self:
+            self.watch.see(lambda: model(*inputs))
 
-    def _entry(self, path: str):
-        def enter(module: nn.Module, args: object, kwargs: object) -> None:
-            shapes = tensor_shapes((args, kwargs))
-            row = self.rows.setdefault(path, Row(path, type(module).__name__, shapes))
-            row.input_shapes, row.calls = shapes, row.calls + 1
-            self.stack.append(path)
-
-        return enter
-
-    def _exit(self, path: str):
-        def leave(module: nn.Module, args: object, output: object) -> None:
-            self.rows[path].output_shape = next(iter(tensor_shapes(output)), ())
-            # modules further up the stack raised an error that the model caught
-            while self.stack.pop() != path:
-                pass
-
-        return leave
+    @property
+    def failed(self) -> Row:
+        """The innermost module that was running when the model failed."""
+        return self.rows[self.watch.failed]
 
     def __torch_dispatch__(self, function: Any, types: object, args: Any = (), kwargs: Any = None):
         kwargs = kwargs or {}
@@ -96,7 +73,7 @@ class Tally(TorchDispatchMode):
             if parts is not NotImplemented:
                 return parts
         output = function(*args, **kwargs)
-        row = self.rows[self.stack[-1]]
+        row = self.rows[self.watch.stack[-1] if self.watch.stack else ""]
         row.activation_bytes += self.memory.add(output)
         # views are created without reading their data
         if not function.is_view:
@@ -106,3 +83,17 @@ class Tally(TorchDispatchMode):
         if row.calls == 1:
             row.interactions += call_interactions(op, args)
         return output
+
+
+class _Rows(Watch):
+    def __init__(self, model: nn.Module, rows: dict[str, Row]):
+        super().__init__(model)
+        self.rows = rows
+
+    def entered(self, path: str, args: Args, kwargs: Kwargs) -> None:
+        shapes = tensor_shapes((args, kwargs))
+        row = self.rows.setdefault(path, Row(path, type(self.modules[path]).__name__, shapes))
+        row.input_shapes, row.calls = shapes, row.calls + 1
+
+    def left(self, path: str, args: Args, kwargs: Kwargs, output: object) -> None:
+        self.rows[path].output_shape = next(iter(tensor_shapes(output)), ())

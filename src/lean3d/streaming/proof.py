@@ -6,10 +6,8 @@ through a random clip must give the outputs of the clip.
 Axes: B batch, C channels, T time, H height, W width.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from threading import get_ident
 from typing import Any
 
 import torch
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from lean3d.errors import LeanError
+from lean3d.tracer import Args, Kwargs, Watch
 
 __all__ = ["check_causal", "check_steps_equal_clip", "check_steps_equal_video"]
 
@@ -35,32 +34,27 @@ class Seen:
         return f"{self.path or 'the model'} ({type(self.module).__name__})"
 
 
-@contextmanager
-def watch(model: nn.Module) -> Iterator[list[Seen]]:
-    """Record every call of this thread inside the block, in the order of their returns.
+class _Calls(Watch):
+    def __init__(self, model: nn.Module):
+        super().__init__(model)
+        self.seen: list[Seen] = []
 
-    The hooks are on the caller's model; calls from other threads are ignored.
-    """
-    seen: list[Seen] = []
-    watching = get_ident()
+    def left(self, path: str, args: Args, kwargs: Kwargs, output: object) -> None:
+        given = args[0] if args else None
+        if (
+            isinstance(given, Tensor)
+            and isinstance(output, Tensor)
+            and given.ndim == output.ndim == 5
+        ):
+            # the next layer may work in place
+            self.seen.append(Seen(path, self.modules[path], given, output.clone()))
 
-    def note(path: str):
-        def hook(module: nn.Module, args: Any, output: object) -> None:
-            if get_ident() != watching:
-                return
-            tensors = [x for x in (args[0] if args else None, output) if isinstance(x, Tensor)]
-            if len(tensors) == 2 and all(x.ndim == 5 for x in tensors):
-                # the next layer may work in place
-                seen.append(Seen(path, module, tensors[0], tensors[1].clone()))
 
-        return hook
-
-    handles = [module.register_forward_hook(note(path)) for path, module in model.named_modules()]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
+def calls(model: nn.Module, run: Callable[[], object]) -> list[Seen]:
+    """Record every call of the model's modules while `run` runs, in the order of their returns."""
+    watch = _Calls(model)
+    watch.see(run)
+    return watch.seen
 
 
 def spoiled(x: Tensor, known: float) -> bool:
@@ -77,8 +71,7 @@ def check_causal(model: nn.Module, clip_BCTHW: Tensor) -> None:
     """
     poisoned = clip_BCTHW.clone()
     poisoned[:, :, clip_BCTHW.shape[2] // 2 :] = torch.nan
-    with watch(model) as seen:
-        model(poisoned)
+    seen = calls(model, lambda: model(poisoned))
     suspects = [
         number
         for number, call in enumerate(seen)
@@ -96,8 +89,7 @@ def check_causal(model: nn.Module, clip_BCTHW: Tensor) -> None:
 
 def have_frames_third(model: nn.Module, clip_BCTHW: Tensor, seen: list[Seen]) -> list[bool]:
     """Return for each call whether axis 2 grows with the clip, in and out; channels may be last."""
-    with watch(model) as longer:
-        model(clip_BCTHW.repeat(1, 1, 2, 1, 1))
+    longer = calls(model, lambda: model(clip_BCTHW.repeat(1, 1, 2, 1, 1)))
     if len(longer) != len(seen):
         return [True] * len(seen)
     return [
@@ -123,16 +115,20 @@ def check_steps_equal_clip(live: Any, clip_BCTHW: Tensor) -> None:
     Raises:
         LeanError: names the first layer whose steps differ from its clip, if there is one.
     """
-    with watch(live.model) as whole:
-        expected = live.run(clip_BCTHW)
+    expected: list[Tensor] = []
+    whole = calls(live.model, lambda: expected.extend(tree_leaves(live.run(clip_BCTHW))))
     *_, height, width = clip_BCTHW.shape
-    state, answers = live.init(height=height, width=width), []
-    with watch(live.model) as parts:
+    answers: list[list[Tensor]] = []
+
+    def steps() -> None:
+        state = live.init(height=height, width=width)
         for chunk_BCTHW in clip_BCTHW.split(live.chunk, dim=2):
             answer, state = live.step(chunk_BCTHW, state)
             answers.append(tree_leaves(live.found.frames_second(answer, step=True)))
+
+    parts = calls(live.model, steps)
     found = [torch.cat(leaf, dim=1) for leaf in zip(*answers, strict=True)]
-    apart = max(map(difference, tree_leaves(expected), found), default=0.0)
+    apart = max(map(difference, expected, found), default=0.0)
     if not apart <= 1:
         guilty = first_apart(whole, parts)
         where = f"; the first layer that differs is {guilty.name}" if guilty else ""
