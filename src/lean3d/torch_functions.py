@@ -34,7 +34,8 @@ class Trait(Flag):
     RESAMPLES = auto()  # may change the size of the plane
     ADAPTIVE = auto()  # pools the plane to a given size
     MIXES_CHANNELS = auto()  # its output has other channels than its input
-    AVERAGES = auto()  # a mean, of all positions if it is asked for
+    AVERAGES = auto()  # a mean: of the axes, the window or to the size that it is given
+    CLIP_WINDOW = auto()  # slides a window over time
     CUTS = auto()  # takes a part along one axis
     RESHAPES = auto()  # joins or parts axes
 
@@ -98,7 +99,8 @@ _declare(
 _declare("pad __getitem__", Trait.RESAMPLES)
 _declare("adaptive_avg_pool2d", Trait.ADAPTIVE | Trait.AVERAGES)
 _declare("adaptive_max_pool2d adaptive_max_pool2d_with_indices", Trait.ADAPTIVE)
-_declare("mean adaptive_avg_pool3d", Trait.AVERAGES)
+_declare("mean adaptive_avg_pool1d adaptive_avg_pool3d", Trait.AVERAGES)
+_declare("avg_pool1d avg_pool3d", Trait.AVERAGES | Trait.CLIP_WINDOW)
 _declare("conv1d conv3d matmul __matmul__ mm bmm addmm baddbmm einsum", Trait.MIXES_CHANNELS)
 _declare("narrow select", Trait.CUTS)
 _declare("flatten view reshape unflatten squeeze", Trait.RESHAPES)

@@ -20,7 +20,6 @@ from lean3d.conversion.causal.kernels import (
 from lean3d.conversion.causal.method import Dissect
 from lean3d.conversion.causal.pools import (
     WINDOWED,
-    WINDOWS,
     ends,
     one_frame,
     pads_time,
@@ -43,6 +42,7 @@ from lean3d.conversion.trace.inputs_3d import example_for, runs
 from lean3d.errors import ConversionError
 from lean3d.ops import CausalConv3d
 from lean3d.ops.base import Conv3dLike, Holds4d
+from lean3d.torch_functions import Trait
 
 __all__ = ["make_causal"]
 
@@ -127,7 +127,7 @@ def _plan(model: nn.Module, how: Dissect, arguments: tuple[Tensor, ...]) -> Plan
     owners = dict.fromkeys(within(flow), False)
     owners |= {call.owner: True for call in calls if not call.path}
     linear = readers(flow, last) if how.head == "window" else {}
-    windows = {c.owner for c in calls if not c.path and c.name in WINDOWS}
+    windows = {call.owner for call in calls if Trait.CLIP_WINDOW in call.traits}
     return Plan(depths(flow, how), pools, owners, windows, pads_time(flow), linear)
 
 

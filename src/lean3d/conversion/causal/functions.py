@@ -18,10 +18,11 @@ from lean3d.conversion.surgery.subclass import Mixed, mixed
 from lean3d.conversion.to3d.base import refusal_at
 from lean3d.conversion.to3d.merged.modules import innermost, volume
 from lean3d.ops.causal_pools import RunningMean
+from lean3d.torch_functions import Trait, having
 
 __all__ = ["follow_frames", "pad_within_frames"]
 
-MEANS = {torch.mean, Tensor.mean, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d}
+MEANS = having(Trait.AVERAGES) - having(Trait.CLIP_WINDOW)
 
 
 class _Follow(TorchFunctionMode):

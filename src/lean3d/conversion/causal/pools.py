@@ -14,10 +14,10 @@ from lean3d.conversion.causal.method import Dissect
 from lean3d.conversion.trace.graph import Call, Flow
 from lean3d.ops.causal_pools import LastFrames, MeanSoFar, RunningMean
 from lean3d.shape import triple
+from lean3d.torch_functions import Trait
 
 __all__ = [
     "WINDOWED",
-    "WINDOWS",
     "ends",
     "pool_over_clip",
     "readers",
@@ -27,11 +27,6 @@ __all__ = [
 ]
 
 WINDOWED = (nn.MaxPool3d, nn.AvgPool3d)
-WINDOWS = "avg_pool1d", "avg_pool3d"
-ADAPTIVE = {"adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"}
-MEANS = {"mean", *ADAPTIVE}
-# functions between a map and the mean over all of it
-SHAPING = {*MEANS, "flatten", "view", "reshape", "squeeze"}
 
 
 def ends(flow: Flow) -> set[int]:
@@ -77,13 +72,13 @@ def averages_all(flow: Flow, call: Call) -> bool:
     The maps may have their frames merged into the batch, their places merged into one axis, or be
     averaged over other axes before.
     """
-    if call.path or call.name not in (*MEANS, *WINDOWS) or math.prod(call.shape[2:]) != 1:
+    if Trait.AVERAGES not in call.traits or math.prod(call.shape[2:]) != 1:
         return False
     if not call.shapes or math.prod(call.shapes[0][2:]) == 1:
         return False
     while not has_places(call.shapes[0]) and call.sources[0] >= 0:
         call = flow.calls[call.sources[0]]
-        if call.path or call.name not in SHAPING:
+        if not (is_mean(call) or Trait.RESHAPES in call.traits):
             return False
     return has_places(call.shapes[0])
 
@@ -101,13 +96,18 @@ def one_frame(pool: nn.AdaptiveAvgPool3d) -> bool:
     return (size if isinstance(size, int) else size[0]) == 1
 
 
+def is_mean(call: Call) -> bool:
+    """Whether a function averages, other than by a window."""
+    return Trait.AVERAGES in call.traits and Trait.CLIP_WINDOW not in call.traits
+
+
 def has_places(shape: tuple[int, ...]) -> bool:
     return len(shape) > 3 and math.prod(shape[2:]) > 1
 
 
 def averages_time(call: Call) -> bool:
     """Whether a function pools over time by itself."""
-    if call.path or call.name not in MEANS or not call.shapes or len(call.shapes[0]) != 5:
+    if not is_mean(call) or not call.shapes or len(call.shapes[0]) != 5:
         return False
     return len(call.shape) < 4 or call.shape[2] == 1
 

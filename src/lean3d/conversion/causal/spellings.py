@@ -13,20 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lean3d.shape import triple
+from lean3d.torch_functions import Trait, having
 
 __all__ = ["Axes", "Mean"]
 
-WINDOWS = {F.avg_pool1d, F.avg_pool3d}
-MEANS = {
-    *(torch.mean, Tensor.mean, *WINDOWS),
-    *(F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d),
-}
-RESHAPES = {torch.flatten, Tensor.flatten, torch.reshape, Tensor.reshape, Tensor.view}
+MEANS, WINDOWS = having(Trait.AVERAGES), having(Trait.CLIP_WINDOW)
 SQUEEZES = {torch.squeeze, Tensor.squeeze}
+RESHAPES = having(Trait.RESHAPES) - SQUEEZES
 CLIP = ("T", "H", "W")
 
 
@@ -128,7 +124,7 @@ def _averaged(
         places = [dim % x.ndim - 2 for dim in dims]
         keeps = bool(kwargs.get("keepdim", args[1] if len(args) > 1 else False))
         return (places if min(places, default=-1) >= 0 else []), keeps
-    if function in (F.avg_pool1d, F.avg_pool3d):
+    if function in WINDOWS:
         kernel = kwargs.get("kernel_size", args[0] if args else None)
         pad = kwargs.get("padding", args[2] if len(args) > 2 else 0)
         sizes = list(triple(tuple(kernel) if isinstance(kernel, Sequence) else kernel))[-num:]
