@@ -23,7 +23,7 @@ MOST_SPATIAL = 12
 
 @register_method("atoms", "mixtures of atoms that all filters share (STDCF)")
 @dataclass(frozen=True)
-class Atoms(Lean):
+class Atoms(Lean[AtomConv3d]):
     """Write the kernels of 3D convolutions as mixtures of shared spatial and temporal atoms.
 
     Exact with as many atoms of each kind as the kernel has taps.
@@ -60,7 +60,7 @@ class Atoms(Lean):
         fitted = torch.einsum("oimn,mp,nt->oitp", mixed, space, time)
         return fitted.reshape(kernel.shape)
 
-    def choices(self, conv: nn.Conv3d) -> list[Lean]:
+    def choices(self, conv: nn.Conv3d) -> list[Lean[AtomConv3d]]:
         time, height, width = conv.kernel_size
         most = min(height * width, MOST_SPATIAL)
         counts = product(range(1, most + 1), range(1, time + 1))

@@ -6,7 +6,7 @@ Axes: G groups, O outputs and I inputs of a group, then the kernel's depth, heig
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
@@ -17,6 +17,8 @@ from lean3d.typed import check_types
 
 __all__ = ["Fit", "Lean", "place"]
 
+Operator = TypeVar("Operator", bound=nn.Module)
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -26,8 +28,10 @@ class Fit:
     kernel: Tensor
 
 
-class Lean(ABC):
+class Lean(ABC, Generic[Operator]):
     """A lean form: the operator that replaces a dense 3D convolution, and its fit to the kernel.
+
+    `Lean[AtomConv3d]` builds and fills an `AtomConv3d`.
 
     Extend it by a frozen dataclass under `register_method`; `build` and `fill` have to be written,
     the others have defaults.
@@ -43,7 +47,7 @@ class Lean(ABC):
         """The most consecutive convolutions that become one operator, see `fit_run`."""
         return 1
 
-    def alone(self) -> "Lean":
+    def alone(self) -> "Lean[Operator]":
         """Return the form for a convolution outside of runs."""
         return self
 
@@ -55,14 +59,14 @@ class Lean(ABC):
         return conv.kernel_size[0] > 1 and max(conv.kernel_size[1:]) > 1
 
     @abstractmethod
-    def build(self, conv: nn.Conv3d, **like: object) -> nn.Module:
+    def build(self, conv: nn.Conv3d, **like: object) -> Operator:
         """Return the operator that replaces `conv`, with parameters not yet fitted."""
 
     @abstractmethod
-    def fill(self, operator: Any, kernel: Tensor, bias: nn.Parameter | None) -> Tensor:
+    def fill(self, operator: Operator, kernel: Tensor, bias: nn.Parameter | None) -> Tensor:
         """Fit the parameters to `kernel` (G, O, I, ...); return the kernel they equal."""
 
-    def choices(self, conv: nn.Conv3d) -> "list[Lean]":
+    def choices(self, conv: nn.Conv3d) -> "list[Lean[Operator]]":
         """Return the same form at other ranks, for a budget to choose from."""
         return [self]
 
@@ -75,11 +79,11 @@ class Lean(ABC):
             found.append(float((fitted - kernel).square().sum()))
         return found
 
-    def build_run(self, model: nn.Module, run: Run) -> nn.Module:
+    def build_run(self, model: nn.Module, run: Run) -> Operator:
         """Return the operator that replaces consecutive convolutions, not yet fitted."""
         raise NotImplementedError
 
-    def fit_run(self, model: nn.Module, run: Run) -> tuple[nn.Module, float]:
+    def fit_run(self, model: nn.Module, run: Run) -> tuple[Operator, float]:
         """Return that operator fitted, and the relative error of its output on the example."""
         raise NotImplementedError
 
@@ -92,10 +96,10 @@ class Lean(ABC):
         return {**settings(conv), "device": "meta", "dtype": conv.weight.dtype, **like}
 
 
-def place(module: Any, name: str, value: Tensor | None) -> None:
+def place(module: nn.Module, name: str, value: Tensor | None) -> None:
     """Copy values into a parameter; a parameter replaces it."""
     if isinstance(value, nn.Parameter) or value is None:
         module._parameters[name] = value
         return
-    own = module._parameters[name]
+    own = module.get_parameter(name)
     module._parameters[name] = nn.Parameter(value.reshape(own.shape).to(own).contiguous())

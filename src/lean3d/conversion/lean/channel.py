@@ -24,7 +24,7 @@ __all__ = ["ChannelSeparated"]
     "a 1x1x1 and a depthwise kernel; with ir the latter alone (CSN)",
 )
 @dataclass(frozen=True)
-class ChannelSeparated(Lean):
+class ChannelSeparated(Lean[ChannelSeparatedConv3d]):
     """Replace 3D convolutions by a 1x1x1 and a depthwise one ("ip"), or a depthwise one ("ir").
 
     "ip" keeps of each filter the best product of a channel mixture and a local kernel. "ir"
@@ -88,7 +88,7 @@ class ChannelSeparated(Lean):
             fitted[g, :, g * self.group_width : (g + 1) * self.group_width] = block
         return fitted.flatten(0, 1)[None]
 
-    def choices(self, conv: nn.Conv3d) -> list[Lean]:
+    def choices(self, conv: nn.Conv3d) -> list[Lean[ChannelSeparatedConv3d]]:
         most = conv.in_channels if self.mode == "ir" else conv.out_channels // conv.groups
         widths = [w for w in range(1, conv.in_channels // conv.groups) if most % w == 0]
         return [replace(self, group_width=width) for width in widths]

@@ -25,7 +25,7 @@ ENOUGH = 3  # equations for each unknown
 @torch.no_grad()
 def fit_joined(
     model: nn.Module, run: Run, operator: ParallelSeparableConv3d
-) -> tuple[nn.Module, float]:
+) -> tuple[ParallelSeparableConv3d, float]:
     """Return the operator fitted to a run, and the relative error of its output on the example.
 
     The 1D convolutions are fitted to every other column; the error is that on the others.

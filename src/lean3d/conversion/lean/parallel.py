@@ -35,7 +35,7 @@ NAMES = {
 
 @register_method(NAMES, "parallel streams of 2D, ReLU, 1D (PmSCn)")
 @dataclass(frozen=True)
-class ParallelSeparable(Lean):
+class ParallelSeparable(Lean[ParallelSeparableConv3d]):
     """Replace 3D convolutions by parallel streams of 2D and 1D ones, fitted by SVD.
 
     Args:
@@ -67,7 +67,7 @@ class ParallelSeparable(Lean):
     def longest_run(self) -> int:
         return self.depth
 
-    def alone(self) -> Lean:
+    def alone(self) -> "ParallelSeparable":
         return replace(self, depth=1)
 
     def takes(self, conv: nn.Conv3d) -> bool:
@@ -139,10 +139,10 @@ class ParallelSeparable(Lean):
         own = replace(self, depth=len(convs), join="concat")
         return own.build(convs[0], out_channels=convs[-1].out_channels, bias=True)
 
-    def fit_run(self, model: nn.Module, run: Run) -> tuple[nn.Module, float]:
+    def fit_run(self, model: nn.Module, run: Run) -> tuple[ParallelSeparableConv3d, float]:
         return fit_joined(model, run, self.build_run(model, run))
 
-    def choices(self, conv: nn.Conv3d) -> list[Lean]:
+    def choices(self, conv: nn.Conv3d) -> list[Lean[ParallelSeparableConv3d]]:
         full = self._full(replace(self, filters=None).build(conv))
         multiple = self._pair * conv.groups
         ranks = ladder(full, multiple, FEW) if self.join == "sum" else ladder(full, multiple)

@@ -26,7 +26,7 @@ __all__ = ["SpaceTime"]
     {"space_time": {}, "rank1": {"form": "rank1"}}, "(1,k,k) and (k,1,1) kernels, by SVD"
 )
 @dataclass(frozen=True)
-class SpaceTime(Lean):
+class SpaceTime(Lean[SpaceTimeConv3d]):
     """Replace 3D convolutions by a (1, k, k) and a (k, 1, 1) one, fitted by SVD.
 
     Args:
@@ -74,7 +74,7 @@ class SpaceTime(Lean):
     def calibrate(self, operators: list[nn.Module], run: Callable[[], object]) -> None:
         keep_identities(operators, run)
 
-    def choices(self, conv: nn.Conv3d) -> list[Lean]:
+    def choices(self, conv: nn.Conv3d) -> list[Lean[SpaceTimeConv3d]]:
         pair = 2 if self.form == "2plus1d" else 1
         ranks = ladder(self._full(conv), pair * conv.groups)
         return [replace(self, mid_channels=rank) for rank in ranks]
