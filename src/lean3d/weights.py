@@ -11,6 +11,8 @@ from lean3d.errors import DataError, LeanError
 
 __all__ = ["check_model", "check_tensors", "check_weights"]
 
+NEGATIVE = "a negative variance"
+
 
 def check_tensors(path: str | Path, tensors: Mapping[str, Any]) -> None:
     """Refuse tensors that are not plain with values: sparse, quantised, nested, complex, meta.
@@ -53,21 +55,35 @@ def check_weights(
 
 
 def _check_values(path: str | Path, name: str, value: Tensor) -> None:
-    # 8-bit floats have no arithmetic of their own
-    value = value if value.element_size() > 1 else value.float()
-    finite = value.isfinite()
-    if not finite.all():
-        what = "NaN" if value.isnan().any() else "infinity"
-        count = int((~finite).sum())
+    kind, count = _wrong(name, value)
+    if kind == NEGATIVE:
         raise DataError(
-            f"{path}: {name} holds {what} in {count:,} of its {value.numel():,} values: the "
-            "training diverged, or the file is damaged; take an earlier checkpoint"
-        )
-    if name.endswith("running_var") and value.numel() and value.min() < 0:
-        raise DataError(
-            f"{path}: {name} holds {float(value.min()):g}, and a variance is 0 or more; "
+            f"{path}: {name} holds {float(value.float().min()):g}, and a variance is 0 or more; "
             "the file is damaged, or of another network"
         )
+    if kind:
+        raise DataError(
+            f"{path}: {name} holds {kind} in {count:,} of its {value.numel():,} values: the "
+            "training diverged, or the file is damaged; take an earlier checkpoint"
+        )
+
+
+def _wrong(name: str, x: Tensor, *, infinite: bool = False) -> tuple[str, int]:
+    """Return what no network computes with, and how many values are so; "" if none is.
+
+    Args:
+        infinite: Infinity is right, as in a mask.
+    """
+    # 8-bit floats have no arithmetic of their own
+    x = x.detach() if x.element_size() > 1 else x.detach().float()
+    # a sum that is finite has finite terms, and takes a tenth of the time of looking at each
+    if not bool(x.sum().isfinite()):
+        bad = x.isnan() if infinite else ~x.isfinite()
+        if bool(bad.any()):
+            return "NaN" if bool(x.isnan().any()) else "infinity", int(bad.sum())
+    if name.endswith("running_var") and bool((x < 0).any()):
+        return NEGATIVE, int((x < 0).sum())
+    return "", 0
 
 
 def check_model(
@@ -93,18 +109,8 @@ def check_model(
             raise error(f"{who}: {name} is of type {kind}, and a network has real weights")
         if x.is_meta or not x.is_floating_point() or x.layout != torch.strided:
             continue
-        kind, bad = "", x
-        # a sum that is finite has finite terms, and takes a tenth of the time of looking at each
-        if x.element_size() == 1 or not bool(x.detach().sum().isfinite()):
-            # buffers may hold infinity, as masks do
-            bad = x.isnan() if name in buffers else ~x.isfinite()
-            if bool(bad.any()):
-                kind = "NaN" if bool(x.isnan().any()) else "infinity"
-        if not kind and name in buffers and name.endswith("running_var"):
-            bad = x < 0
-            kind = "a negative variance" if bool(bad.any()) else ""
+        kind, count = _wrong(name, x, infinite=name in buffers)
         if kind:
-            count = int(bad.sum())
             raise error(
                 f"{who}: the model's weights are wrong: {name} holds {kind} in {count:,} of its "
                 f"{x.numel():,} values, so that its outputs are no numbers; load other weights"
