@@ -4,6 +4,7 @@ A slow or shared machine slows all models alike, so ratios within a round are st
 are not.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ __all__ = ["Timing", "bench", "finish", "interleaved", "peak_mib", "ratios", "tr
 
 Work = Literal["forward", "training step"]
 Calls = Mapping[str, Callable[[], object]]
+FEW = 3  # rounds
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,17 @@ def bench(models: Mapping[str, nn.Module], x: Tensor, *, rounds: int = 9) -> lis
     return timings + list(_timings("training step", steps, x, rounds))
 
 
-def interleaved(calls: Calls, rounds: int) -> dict[str, list[float]]:
-    """Return seconds of each call in each round, after one warm-up call of each."""
+def interleaved(
+    calls: Calls, rounds: int, *, seconds: float = math.inf, slowest: float = math.inf
+) -> dict[str, list[float]]:
+    """Return seconds of each call in each round, after one warm-up call of each.
+
+    Args:
+        seconds: After them no further round begins, but three are timed at least.
+        slowest: A call of more times the fastest one's time is left out after three rounds.
+    """
     times: dict[str, list[float]] = {name: [] for name in calls}
+    end = time.monotonic() + seconds
     for turn in range(rounds + 1):
         for name, call in calls.items():
             start = time.perf_counter()
@@ -70,6 +80,11 @@ def interleaved(calls: Calls, rounds: int) -> dict[str, list[float]]:
             finish()
             if turn:
                 times[name].append(time.perf_counter() - start)
+        if turn >= FEW and time.monotonic() > end:
+            break
+        if turn == FEW and slowest < math.inf:
+            limit = slowest * min(min(own) for own in times.values())
+            calls = {name: call for name, call in calls.items() if min(times[name]) < limit}
     return times
 
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lean3d.conversion.surgery.copies import duplicate
 from lean3d.conversion.tolerance import largest
 from lean3d.conversion.trace.compare import tensors
-from lean3d.cost.latency import finish, peak_mib
+from lean3d.cost.latency import interleaved, peak_mib
 from lean3d.errors import LeanError
 from lean3d.runtime.choices import Choices, case_of
 from lean3d.runtime.optimized import Candidate, Optimized
@@ -27,6 +27,8 @@ __all__ = ["TOLERANCES", "optimize"]
 # largest difference to the model's output, over its largest value
 TOLERANCES = {"float32": 1e-4, "bfloat16": 5e-2}
 ROUNDS = 15
+# a backend that takes as many times the fastest one's time is timed no further
+SLOWEST = 2.0
 # share of the budget that building backends may take
 BUILD = 0.7
 
@@ -99,9 +101,10 @@ def optimize(
     if known is not None and known in runners:
         return Optimized(copy, runners[known], known, tuple(rows.values()), precision)
     left = max(budget_s - (time.monotonic() - start), (1 - BUILD) * budget_s)
-    times = _interleaved(runners, arguments, left)
+    calls = {name: partial(runner, *arguments) for name, runner in runners.items()}
+    times = interleaved(calls, ROUNDS, seconds=left, slowest=SLOWEST)
     for name, seconds in times.items():
-        peak = peak_mib(partial(runners[name], *arguments), arguments[0].device)
+        peak = peak_mib(calls[name], arguments[0].device)
         rows[name] = rows[name].timed(seconds, peak)
     named = times.keys() & set(backends or ()) or times.keys()
     fastest = min(named, key=lambda name: rows[name].ms)
@@ -182,24 +185,3 @@ def _error(found: list[Tensor], expected: list[Tensor]) -> float:
     if len(found) != len(expected):
         return math.inf
     return max(largest(wanted, got) for got, wanted in zip(found, expected, strict=True))
-
-
-def _interleaved(
-    runners: Mapping[str, Runner], arguments: tuple[Tensor, ...], seconds: float
-) -> dict[str, list[float]]:
-    """Time all in turns, so that a busy machine slows them alike; the hopeless drop out."""
-    times: dict[str, list[float]] = {name: [] for name in runners}
-    end = time.monotonic() + seconds
-    for turn in range(ROUNDS + 1):
-        for name, runner in runners.items():
-            start = time.perf_counter()
-            runner(*arguments)
-            finish()
-            if turn:
-                times[name].append(time.perf_counter() - start)
-        if turn >= 3 and time.monotonic() > end:
-            break
-        if turn == 3:
-            best = min(min(own) for own in times.values())
-            runners = {name: r for name, r in runners.items() if min(times[name]) < 2 * best}
-    return times
