@@ -72,10 +72,14 @@ class PlaneConvTranspose3d(Holds4d, nn.ConvTranspose3d):
         self._check_sizes(who)
         size = [self.kernel_size[axis] for axis in self.plane]
         check_sizes(f"{who}'s kernel", (in_channels, out_channels // groups, *self.kernel_size))
-        like = dict(device=device, dtype=dtype)
+        like: dict[str, Any] = dict(device=device, dtype=dtype)
         self.weight = nn.Parameter(torch.empty(in_channels, out_channels // groups, *size, **like))
         self.bias = nn.Parameter(torch.empty(out_channels, **like)) if bias else None
+        self.make_views(like)
         self.reset_parameters()
+
+    def make_views(self, like: dict[str, Any]) -> None:
+        """Create what mixes the views, if it is learnt."""
 
     def _check_sizes(self, who: str) -> None:
         if min(*self.kernel_size, *self.stride, *self.dilation) < 1 or min(self.padding) < 0:

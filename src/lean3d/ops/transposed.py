@@ -3,6 +3,8 @@
 Axes: B batch, C channels, D depth, H height, W width.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -129,24 +131,8 @@ class MeanACSConvTranspose3d(PlaneConvTranspose3d):
 class SoftACSConvTranspose3d(LearntViews, PlaneConvTranspose3d):
     """Transposed convolution that is a softmax-weighted sum of three views, per output channel."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | Triple,
-        stride: int | Triple = 1,
-        padding: int | Triple = 0,
-        output_padding: int | Triple = 0,
-        groups: int = 1,
-        bias: bool = True,
-        dilation: int | Triple = 1,
-        padding_mode: str = "zeros",
-        device=None,
-        dtype=None,
-    ):
-        sizes = (kernel_size, stride, padding, output_padding, groups, bias, dilation, padding_mode)
-        super().__init__(in_channels, out_channels, *sizes, device=device, dtype=dtype)
-        self.views = nn.Parameter(torch.zeros(out_channels, 3, device=device, dtype=dtype))
+    def make_views(self, like: dict[str, Any]) -> None:
+        self.views = nn.Parameter(torch.zeros(self.out_channels, 3, **like))
 
     def compute(self, x_BCDHW: Tensor, more: Triple) -> Tensor:
         views = self.all_views(x_BCDHW, more)
