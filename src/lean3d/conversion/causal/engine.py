@@ -117,10 +117,7 @@ def make_causal(
 
 
 def _plan(model: nn.Module, how: Dissect, arguments: tuple[Tensor, ...]) -> Plan:
-    flags = {module: module.training for module in model.modules()}
-    flow = trace(model.eval(), _longer(model, arguments))
-    for module, flag in flags.items():
-        module.training = flag
+    flow = trace(model, _longer(model, arguments))
     last = ends(flow)
     calls = [flow.calls[number] for number in last]
     pools = {call.path for call in calls if call.path}

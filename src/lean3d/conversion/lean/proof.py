@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from lean3d.conversion.record import Check
 from lean3d.conversion.surgery.copies import precise_copy
 from lean3d.conversion.tolerance import LEAN, in_norm
-from lean3d.conversion.trace.compare import mapped, tensors
+from lean3d.conversion.trace.compare import tensors
 from lean3d.conversion.trace.inputs_3d import run
+from lean3d.conversion.trace.tree import mapped
 from lean3d.errors import ConversionError
 
 __all__ = ["compare"]
@@ -68,5 +69,5 @@ def _run(
     for path, kernel in kernels.items():
         conv: Any = network.get_submodule(path)
         conv.weight.copy_(kernel)
-    given = mapped(lambda x: x.to(dtype) if torch.is_floating_point(x) else x, arguments)
+    given = mapped(arguments, lambda x: x.to(dtype) if torch.is_floating_point(x) else x)
     return tensors(run(network, given))

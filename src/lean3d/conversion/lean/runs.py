@@ -34,10 +34,7 @@ def find_runs(
     model: nn.Module, most: int, sites: dict[str, nn.Conv3d], arguments: tuple[Tensor, ...]
 ) -> list[Run]:
     """Return runs of 2 to `most` convolutions; pools, branches and functions end a run."""
-    flags = {module: module.training for module in model.modules()}
-    flow = trace(model.eval(), arguments)
-    for module, flag in flags.items():
-        module.training = flag
+    flow = trace(model, arguments)
     pieces = [
         piece for numbers in flow.runs(is_dense) for piece in _pieces(flow, numbers, sites, most)
     ]

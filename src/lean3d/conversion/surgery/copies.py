@@ -13,7 +13,7 @@ from lean3d.conversion.surgery.fx import copy_modes
 from lean3d.errors import ConversionError
 from lean3d.typed import shortened
 
-__all__ = ["duplicate", "for_a_while", "precise_copy", "without_memory"]
+__all__ = ["duplicate", "for_a_while", "in_eval", "precise_copy", "without_memory"]
 
 
 def duplicate(model: nn.Module, change: Callable[[Tensor], Tensor] | None = None) -> nn.Module:
@@ -71,6 +71,18 @@ def _belongs_to_torch(hook: object) -> bool:
 def without_memory(model: nn.Module) -> nn.Module:
     """Return a copy on the meta device, which has sizes without values and costs nothing to run."""
     return duplicate(model, lambda x: x.to("meta"))
+
+
+@contextmanager
+def in_eval(model: nn.Module) -> Iterator[None]:
+    """Set eval mode, and restore the own mode of every module on exit."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 @contextmanager

@@ -17,7 +17,9 @@ def tied(model: nn.Module) -> list[list[str]]:
     return [group for group in names.values() if len(group) > 1]
 
 
-def check_tied(model: nn.Module, groups: list[list[str]]) -> None:
+def check_tied(
+    model: nn.Module, groups: list[list[str]], otherwise: str = "leave them out with where="
+) -> None:
     """Raise ConversionError unless every group is one shared parameter, or was removed."""
     now = dict(model.named_parameters(remove_duplicate=False))
     for group in groups:
@@ -25,5 +27,5 @@ def check_tied(model: nn.Module, groups: list[list[str]]) -> None:
         if left and (len(left) < len(group) or len({id(now[name]) for name in left}) > 1):
             raise ConversionError(
                 f"{', '.join(group)} are one parameter, and the conversion would make them "
-                "different; untie them first, or leave them out with where="
+                f"different; untie them first, or {otherwise}"
             )

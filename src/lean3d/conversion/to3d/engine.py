@@ -1,6 +1,5 @@
 """Walk a model and convert every module that a rule covers to its 3D form, in place."""
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +9,7 @@ from torch import nn
 
 from lean3d.conversion.record import Row
 from lean3d.conversion.surgery.swap import become, remember
+from lean3d.conversion.surgery.ties import check_tied, tied
 from lean3d.conversion.to3d.analyse import Need
 from lean3d.conversion.to3d.base import Converted, Folding, Site, To3D
 from lean3d.conversion.to3d.merged.call import Same
@@ -56,7 +56,7 @@ def rewrite(model: nn.Module, plan: Plan, still: int | None = None) -> list[Row]
     made: dict[tuple[Any, ...], nn.Parameter] = {}
     changed: set[nn.Module] = set()
     left = {model.get_submodule(path) for path in flat_paths(model, plan)}
-    tied = _tied(model)
+    ties = tied(model)
     for path, module in list(model.named_modules()):
         site = Site(path, plan.how, any(plan.kept.get(path, ())), made)
         if not plan.selects(path, module):
@@ -71,7 +71,7 @@ def rewrite(model: nn.Module, plan: Plan, still: int | None = None) -> list[Row]
             rows.append(row)
             changed.add(module)
     _cross(model, plan, changed, left)
-    _check_tied(model, tied, plan.how)
+    check_tied(model, ties, "choose one of the ACS conversions")
     return rows
 
 
@@ -180,20 +180,3 @@ def _same(path: str, merged: list[Need], plan: Plan) -> Same | None:
     if not windows or len(windows) < len(fed):
         return None
     return windows[0].one_deep if any(plan.kept.get(path, ())) else windows[0]
-
-
-def _tied(model: nn.Module) -> list[list[str]]:
-    names = defaultdict(list)
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names[id(parameter)].append(name)
-    return [group for group in names.values() if len(group) > 1]
-
-
-def _check_tied(model: nn.Module, tied: list[list[str]], how: To3D) -> None:
-    now = dict(model.named_parameters(remove_duplicate=False))
-    for group in tied:
-        if len({id(now[name]) for name in group}) > 1:
-            raise ConversionError(
-                f"{', '.join(group)} are one parameter in the 2D model, and {type(how).__name__} "
-                "would make them different; untie them first, or choose one of the ACS conversions"
-            )

@@ -4,16 +4,14 @@ Axes: B batch, C channels, D depth, H height, W width are 0 to 4.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any
 
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from lean3d.conversion.tolerance import largest
 
-__all__ = ["difference", "mapped", "same_sizes", "tensors"]
+__all__ = ["difference", "same_sizes", "tensors"]
 
 Size = tuple[int, ...]
 
@@ -29,14 +27,6 @@ def tensors(value: object) -> list[Tensor]:
     if not isinstance(value, (list, tuple)):
         return []
     return [one for item in value for one in tensors(item)]
-
-
-def mapped(change: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """Return nested lists, tuples and dicts, new ones, of changed tensors.
-
-    A forward may write into a list that it is given: each run gets lists of its own.
-    """
-    return tree_map(lambda one: change(one) if isinstance(one, Tensor) else one, value)
 
 
 def difference(flat: object, deep: object, axis: int) -> float:

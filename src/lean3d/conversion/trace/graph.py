@@ -13,8 +13,10 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from lean3d.conversion.surgery.copies import in_eval
 from lean3d.conversion.to3d.merged.modules import is_moving
-from lean3d.conversion.trace.compare import mapped, tensors
+from lean3d.conversion.trace.compare import tensors
+from lean3d.conversion.trace.tree import mapped
 from lean3d.torch_functions import NOTHING, TRAITS, Trait
 from lean3d.tracer import Args, Kwargs, Watch
 
@@ -166,7 +168,8 @@ class _Graph(Watch):
 
 @torch.no_grad()
 def trace(model: nn.Module, arguments: tuple[Tensor, ...]) -> Flow:
-    """Run the model once and record its graph of calls."""
+    """Run the model once in eval mode and record its graph of calls."""
     graph = _Graph(model)
-    graph.see(lambda: model(*mapped(lambda x: x, arguments)))
+    with in_eval(model):
+        graph.see(lambda: model(*mapped(arguments, lambda x: x)))
     return Flow(graph.nodes)

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lean3d.conversion.surgery.copies import in_eval
 from lean3d.conversion.surgery.fx import without_traces
-from lean3d.conversion.trace.compare import mapped
+from lean3d.conversion.trace.tree import mapped
 from lean3d.conversion.trace.trial_run import trying
 from lean3d.errors import ConversionError
 from lean3d.guesses import likely_channels, random_input
@@ -38,13 +39,8 @@ def example_for(model: nn.Module, example: object) -> tuple[Tensor, ...] | None:
 
 def run(model: nn.Module, arguments: tuple[Any, ...]) -> Any:
     """Run one pass in eval mode, without gradients; the model's own flags are restored."""
-    flags = {module: module.training for module in model.modules()}
-    try:
-        with torch.no_grad(), trying(), without_traces(model):
-            return model.eval()(*mapped(lambda x: x, arguments))
-    finally:
-        for module, flag in flags.items():
-            module.training = flag
+    with in_eval(model), torch.no_grad(), trying(), without_traces(model):
+        return model(*mapped(arguments, lambda x: x))
 
 
 def runs(model: nn.Module, arguments: tuple[Any, ...]) -> bool:

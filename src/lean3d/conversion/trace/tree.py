@@ -10,7 +10,10 @@ __all__ = ["mapped"]
 
 
 def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
-    """Return the same nest of lists, tuples, dicts and dataclasses with every leaf mapped."""
+    """Return a new nest of lists, tuples, dicts and dataclasses with every tensor mapped.
+
+    A forward may write into a list that it is given: each run gets lists of its own.
+    """
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, tuple) and hasattr(value, "_fields"):

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lean3d.conversion.quiet import OwnRandomNumbers
 from lean3d.conversion.surgery.fx import without_traces
-from lean3d.conversion.trace.compare import mapped
+from lean3d.conversion.trace.tree import mapped
 
 __all__ = ["in_trial", "run_lightly", "trying"]
 
@@ -50,7 +50,7 @@ def run_lightly(model: nn.Module, arguments: tuple[Any, ...], **keywords: Any) -
     In training mode, as with dropout, it draws from private generators.
     """
     device = next((tensor.device for tensor in chain(model.parameters(), model.buffers())), None)
-    moved = mapped(lambda x: x.to(device) if device else x, arguments)
+    moved = mapped(arguments, lambda x: x.to(device) if device else x)
     with trying(), _around(model, device), without_traces(model):
         return model(*moved, **keywords)
 
