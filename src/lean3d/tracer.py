@@ -56,9 +56,13 @@ class Watch(TorchFunctionMode):
             for handle in handles:
                 handle.remove()
 
+    def _watches(self, path: str, module: nn.Module) -> bool:
+        # a shallow copy of a module has the same hooks
+        return module is self.modules[path] and get_ident() == self.thread
+
     def _enter(self, path: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Args, kwargs: Kwargs) -> None:
-            if get_ident() != self.thread:
+            if not self._watches(path, module):
                 return
             self.paused = True
             self.entered(path, args, kwargs)
@@ -69,7 +73,7 @@ class Watch(TorchFunctionMode):
 
     def _leave(self, path: str, outside: BaseException | None) -> Callable[..., None]:
         def hook(module: nn.Module, args: Args, kwargs: Kwargs, output: object) -> None:
-            if get_ident() != self.thread:
+            if not self._watches(path, module):
                 return
             if self.stack and self.stack[-1] == path:  # not where `entered` raised an error
                 self.stack.pop()

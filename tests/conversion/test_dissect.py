@@ -235,6 +235,7 @@ class Squeezed(Averaged):
 def test_a_mean_in_the_forward_follows_the_frames_if_a_window_leads_to_it():
     causal = convert(Averaged(nn.AvgPool3d((2, 3, 3), 1)).eval(), Dissect())
     assert isinstance(causal.pool, MeanSoFar)
+    assert causal.pool._forward_hooks is not causal.pool.within._forward_hooks
     assert lean3d.stream(causal).chunk == 1
 
 

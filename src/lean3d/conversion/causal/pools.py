@@ -158,6 +158,7 @@ def pool_over_clip(pool: Any, how: Dissect, is_end: bool) -> nn.Module:
         within: nn.Module = nn.AdaptiveAvgPool3d((None, *sides))
     else:
         within = copy.copy(pool)
+        vars(within).update(vars(nn.Module()))  # the hooks are those of the pool that it replaces
         stay_within_frames(within)
     return MeanSoFar(within) if how.head == "mean" else LastFrames(within, how.window, how.first)
 
