@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from lean3d.lightening.solver import Arc, choose, least_cost
+from lean3d.lightening.solver import Arc, cheapest, choose
 
 
 def chains(seed, levels=(4, 2)):
@@ -45,7 +45,7 @@ def price(way):
 def test_the_choice_is_the_best_of_all(seed, share):
     arcs = chains(seed)
     least = min(map(price, ways(arcs)))
-    assert least_cost(arcs) == pytest.approx(least)
+    assert price(cheapest(arcs)) == pytest.approx(least)
     fitting = [way for way in ways(arcs) if price(way) <= share * least]
     best = min(sum(arc.error for arc in way) for way in fitting)
     found = choose(arcs, share * least)
@@ -55,4 +55,4 @@ def test_the_choice_is_the_best_of_all(seed, share):
 
 def test_no_choice_within_less_than_the_least():
     arcs = chains(0)
-    assert choose(arcs, 0.99 * least_cost(arcs)) is None
+    assert choose(arcs, 0.99 * price(cheapest(arcs))) is None

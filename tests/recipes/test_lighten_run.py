@@ -56,6 +56,17 @@ def test_a_resumed_run_gives_the_weights_of_one_that_was_not_stopped(light, teac
     assert len(json.loads((folder / "metrics.json").read_text())["epochs"]) == 2
 
 
+def test_a_run_killed_in_its_first_epoch_begins_again(light, teacher, tmp_path):
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    record = json.loads((light[0] / "recipe.json").read_text())
+    record["recipe"]["cuts"] = ["encoder.0.0 outputs=4"]
+    (folder / "recipe.json").write_text(json.dumps(record))
+    one = replace(HOW, epochs=1, params=0.5, macs=None, cuts=("channels",))
+    _, found = lighten_run(teacher, folder, one, resume=True, **QUIET)
+    assert read_recipe(folder).cuts == tuple(found["cuts"]) != ("encoder.0.0 outputs=4",)
+
+
 def test_refusals_come_before_the_work(light, teacher, tmp_path):
     with pytest.raises(RunError, match="holds a run already; pass --resume"):
         lighten_run(teacher, light[0], HOW, **QUIET)

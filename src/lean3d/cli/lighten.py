@@ -9,8 +9,8 @@ import tyro
 
 from lean3d.cli.parse import parse
 from lean3d.cli.show import show_json, show_table
-from lean3d.errors import RunError
-from lean3d.recipes.lighten import Lighter, lighten_run
+from lean3d.recipes.lighten import Lighter, best_score, lighten_run
+from lean3d.recipes.lighten_curve import lighten_curve
 from lean3d.signals import advising
 
 __all__ = ["main"]
@@ -24,6 +24,9 @@ class Lighten:
         run: Folder of a finished run.
         out: Folder of the new run; RUN_light by default.
         resume: Resume the run in the folder.
+        curve: In place of one target, several shares of the run's own time: a run in OUT for each,
+            and their scores against measured time as table, figure and JSON.
+        single: With --curve, also by each family of cuts alone.
         scratch: Train the lighter network from random weights without a teacher, to compare.
         accelerator: Where to train: auto, cpu, gpu. Times are those of a CPU.
     """
@@ -32,6 +35,8 @@ class Lighten:
     how: Lighter = field(default_factory=Lighter)
     out: Path | None = None
     resume: bool = False
+    curve: tuple[float, ...] = ()
+    single: bool = False
     scratch: bool = False
     accelerator: str = "auto"
 
@@ -39,6 +44,9 @@ class Lighten:
 def main(argv: list[str]) -> None:
     asked = parse(Lighten, "lighten", argv)
     out = asked.out or asked.run.parent / f"{asked.run.name}_light"
+    if asked.curve:
+        _curve(asked, out)
+        return
     with advising(out, "recipe.json"):
         results, record = lighten_run(
             asked.run,
@@ -47,10 +55,10 @@ def main(argv: list[str]) -> None:
             resume=asked.resume,
             accelerator=asked.accelerator,
             scratch=asked.scratch,
-            tell=lambda line: print(line, file=sys.stderr, flush=True),
+            tell=_tell,
         )
     show_table(record["layers"], LAYERS)
-    score, before = results["monitor"], _score(asked.run)
+    score, before = results["monitor"], best_score(asked.run)[1]
     after = results["epochs"][results["best_epoch"] - 1][score]
     rows = [
         {"network": str(asked.run), "cost": record["before"], score: before},
@@ -80,15 +88,17 @@ LAYERS = {
 }
 
 
-def _score(run: Path) -> float | None:
-    """Return the score of the run's best epoch, if it is known."""
-    import json
+def _curve(asked: Lighten, out: Path) -> None:
+    settings: Any = dict(single=asked.single, accelerator=asked.accelerator, tell=_tell)
+    found = lighten_curve(asked.run, out, asked.how, asked.curve, **settings)
+    columns = {"line": "by", "ms": "ms", "share": "share", "predicted": "predicted"}
+    show_table(found.rows, columns | {"score": found.monitor})
+    for sentence in found.refused:
+        print(f"note: {sentence}")
+    print(f"the figure is {out / 'curve.png'}")
+    facts = {"run": str(asked.run), "out": str(out), "monitor": found.monitor}
+    show_json(facts | {"points": found.rows, "refused": found.refused})
 
-    path = run / "metrics.json"
-    if not path.is_file():
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return found["epochs"][found["best_epoch"] - 1][found["monitor"]]
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise RunError(f"{path} is damaged: {error}; train again") from error
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

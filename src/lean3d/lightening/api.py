@@ -22,7 +22,7 @@ from lean3d.lightening.record import UNITS, Layer, Lightening, shown
 from lean3d.lightening.samples import Samples, read_samples
 from lean3d.lightening.seen import Loss, look
 from lean3d.lightening.sites import Chain, find_chains
-from lean3d.lightening.solver import Arc, choose, least_cost
+from lean3d.lightening.solver import Arc, cheapest, choose
 from lean3d.lightening.target import Target, read_target
 from lean3d.lightening.times import Times, default_folder
 from lean3d.runtime import optimize
@@ -126,7 +126,13 @@ def lighten(
     result, record = work.run(front(options, price.cost), limit)
     record = record | dict(criterion=criterion, backend=backend, machine=machine)
     vars(result)["lightening"] = Lightening(**record)
-    return result.train(model.training)
+    flags = {path: module.training for path, module in model.named_modules()}
+    for path, module in result.named_modules():
+        # what is new inside an operator trains as the convolution did
+        while path not in flags:
+            path = path.rpartition(".")[0]
+        module.training = flags[path]
+    return result
 
 
 def _check(
@@ -208,10 +214,20 @@ class _Work:
         return max(1, min(SAMPLES, int(BYTES / max(6 * each, 1))))
 
     def _check_reach(self, options: Sequence[Option], limit: float) -> None:
+        """Refuse a limit below the cheapest network, which is measured before that is said."""
         nothing = dict.fromkeys(map(id, options), 0.0)
-        least = self.price.fixed + least_cost(self._arcs(options, nothing))
-        if least > limit:
-            raise self._refuse(least)
+        chosen = [arc.what for arc in cheapest(self._arcs(options, nothing))]
+        if self.price.predict(chosen) <= limit:
+            return
+        least = self.price.measure(self._trial(chosen))
+        self.price.learn(chosen, least)
+        if max(least, self.price.predict(chosen)) > limit:
+            raise self._refuse(max(least, self.price.predict(chosen)))
+
+    def _trial(self, chosen: Sequence[Option]) -> nn.Module:
+        """Return a network of these forms, its weights not fitted."""
+        cuts = cuts_of(self.model, self.chains, chosen)
+        return restructure(duplicate(self.model), cuts).eval()
 
     def _refuse(self, least: float) -> LeanError:
         unit = 1e3 if self.target.kind == "time" else 1.0
@@ -233,17 +249,16 @@ class _Work:
         """Return the forms, and the network's cost by prediction and by measurement."""
         found: list[tuple[list[Option], float, float]] = []
         for _ in range(ROUNDS):
-            arcs = choose(self._arcs(options, errors), limit - self.price.fixed)
-            if arcs is None:
+            every = self._arcs(options, errors)
+            arcs = choose(every, limit - self.price.fixed)
+            if arcs is None and found:
                 break
+            arcs = arcs or cheapest(every)
             chosen = [arc.what for arc in arcs]
             if any(chosen == before for before, *_ in found):
                 break
             predicted = self.price.predict(chosen)
-            trial = restructure(
-                duplicate(self.model), cuts_of(self.model, self.chains, chosen)
-            ).eval()
-            measured = self.price.measure(trial)
+            measured = self.price.measure(self._trial(chosen))
             found.append((chosen, predicted, measured))
             if limit * (1 - CLOSE) <= measured <= OVER * limit:
                 break
@@ -251,9 +266,6 @@ class _Work:
         within = [one for one in found if one[2] <= OVER * limit]
         if within:
             return min(within, key=lambda one: sum(errors[id(option)] for option in one[0]))
-        if not found:
-            nothing = dict.fromkeys(map(id, options), 0.0)
-            raise self._refuse(self.price.fixed + least_cost(self._arcs(options, nothing)))
         nearest = min(found, key=lambda one: one[2])
         if nearest[2] > 1.1 * limit:
             raise self._refuse(nearest[2])

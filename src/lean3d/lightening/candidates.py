@@ -280,9 +280,9 @@ def damage(missed: Tensor, wanted: Tensor, slopes: Sequence[Tensor], criterion: 
         criterion: "fisher": half the mean square of the first-order change of what the slopes are
             of, all positions taken as independent, which is the diagonal of the Fisher, or
             Gauss-Newton, matrix; "taylor": the mean absolute first-order change of a sample;
-            "output": the squared error over the variance.
+            "output": the squared error over the variance, as also where there are no slopes.
     """
-    if criterion == "output":
+    if criterion == "output" or not slopes:
         spread = wanted - wanted.mean((0, 2, 3, 4), keepdim=True)
         return float(missed.square().sum() / spread.square().sum().clamp_min(1e-30))
     parts = [missed * slope for slope in slopes]

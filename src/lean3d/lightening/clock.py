@@ -25,6 +25,8 @@ ROUNDS = 9
 CONTIGUOUS = ("eager", "fused", "onnxruntime", "openvino")
 # seconds of one measurement at least: a clock's own error is far below it
 LEAST = 2e-3
+# after that many rounds, no further one is begun when all have taken that many seconds
+FEWER, LONG = 5, 10.0
 # rounds after which a form that is slower than this many times the fastest one is not timed on
 EARLY, HOPELESS = 3, 6.0
 
@@ -170,7 +172,10 @@ def in_turns(
     times: dict[str, list[float]] = {name: [] for name in calls}
     repeats = dict.fromkeys(calls, 1)
     left = dict(calls)
+    began = time.monotonic()
     for turn in range(rounds + 1):
+        if turn > FEWER and time.monotonic() - began > LONG:
+            break
         for name, (runner, arguments) in left.items():
             start = now()
             for _ in range(repeats[name]):

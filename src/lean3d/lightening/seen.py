@@ -3,7 +3,7 @@
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +71,7 @@ def look(
 
         return hook
 
-    with torch.enable_grad(), _hooks(model, paths, keep):
+    with torch.enable_grad(), _frozen(model), _hooks(model, paths, keep):
         given = [x.detach().requires_grad_().clone() if x.is_floating_point() else x for x in batch]
         found = model(*given)
         if loss is not None:
@@ -83,6 +83,19 @@ def look(
             signs = [_signs(y, generator) for y in values]
             torch.autograd.backward(values, signs, retain_graph=probe < PROBES - 1)
     return seen
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """Spend nothing on gradients of weights."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
 
 def _signs(like: Tensor, generator: torch.Generator) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 
 from lean3d.optional import require
 
-__all__ = ["Arc", "choose", "least_cost"]
+__all__ = ["Arc", "cheapest", "choose"]
 
 # seconds
 LIMIT = 60.0
@@ -47,11 +47,11 @@ def choose(arcs: Sequence[Arc], room: float) -> list[Arc] | None:
     return _solve(arcs, np.array([arc.error for arc in arcs]), room)
 
 
-def least_cost(arcs: Sequence[Arc]) -> float:
-    """Return the smallest sum of costs and largest peak."""
+def cheapest(arcs: Sequence[Arc]) -> list[Arc]:
+    """Return the arcs of the smallest sum of costs and largest peak."""
     found = _solve(arcs, np.array([arc.cost for arc in arcs]), np.inf, peaks=True)
     assert found is not None
-    return sum(arc.cost for arc in found) + max((arc.peak for arc in found), default=0.0)
+    return found
 
 
 def _solve(

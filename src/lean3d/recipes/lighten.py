@@ -3,6 +3,7 @@
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -23,9 +24,9 @@ from lean3d.recipes.recurrence import RecurrenceRecipe
 from lean3d.recipes.runs import run as train
 from lean3d.train.folder import last_checkpoint
 
-__all__ = ["Lighter", "lighten_run"]
+__all__ = ["RECORD", "Lighter", "best_score", "lighten_run"]
 
-RECORD = "lightening"
+RECORD, EPOCHS = "lightening", 5
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Lighter:
         batch: Samples of a pass.
         samples: Training batches on which forms are fitted and compared.
         data: Training data in place of the run's, of the same kind.
-        epochs: Passes over the training set afterwards.
+        epochs: Passes over the training set afterwards; 5 by default.
         lr: Learning rate; half of the run's by default. It falls to 0 by half a cosine.
         distil: Weight of the run's outputs, and of its blocks', in the loss.
         seed: Of the training; the run's by default.
@@ -59,7 +60,7 @@ class Lighter:
     batch: int = 1
     samples: int = 8
     data: str | None = None
-    epochs: int = 5
+    epochs: int | None = None
     lr: float | None = None
     distil: float = 1.0
     seed: int | None = None
@@ -80,7 +81,7 @@ class Lighter:
             start_from=None,
             teacher=str(teacher.resolve()),
             distil=self.distil,
-            epochs=self.epochs,
+            epochs=EPOCHS if self.epochs is None else self.epochs,
             lr=self.lr if self.lr is not None else old.lr / 2,
             schedule="cosine",
             steps=(),
@@ -97,7 +98,8 @@ class Lighter:
             RunError: names the flag and its value.
         """
         for name in ("batch", "samples", "epochs"):
-            if getattr(self, name) < 1:
+            value = getattr(self, name)
+            if value is not None and value < 1:
                 raise RunError(f"lighten: {name} is 1 or more, got {getattr(self, name)}")
 
 
@@ -139,8 +141,10 @@ def lighten_run(
         record = read_record(out)
         if RECORD not in record:
             raise RunError(f"{out} is a run, but not one of lighten; give another --out")
-        recipe = replace(Recipe.from_dict(record["recipe"]), epochs=how.epochs)
+        recipe = Recipe.from_dict(record["recipe"])
+        recipe = replace(recipe, epochs=how.epochs or recipe.epochs)
         return train(recipe, out, resume=True, **settings), record[RECORD]
+    _forget(out, resume)
     model, old = load_run(run)
     if isinstance(old, RecurrenceRecipe):
         raise RunError(f"{run} trained a head on features; lighten the run they come from")
@@ -168,8 +172,31 @@ def lighten_run(
     if scratch:
         recipe, start = replace(recipe, teacher=None, lr=how.lr or old.lr), None
     notes = {RECORD: lightening.to_dict()} | ({} if split is None else {"split": split})
-    results = train(recipe, out, resume=resume, start=start, notes=notes, **settings)
+    results = train(recipe, out, start=start, notes=notes, **settings)
     return results, notes[RECORD]
+
+
+def _forget(out: Path, resume: bool) -> None:
+    """Drop the record of a run that was killed before its first epoch: its start was not kept."""
+    if resume and (out / "recipe.json").is_file() and RECORD in read_record(out):
+        (out / "recipe.json").unlink()
+
+
+def best_score(run: str | Path) -> tuple[str, float | None]:
+    """Return the name and the value of the score of a run's best epoch, if it is known.
+
+    Raises:
+        RunError: its metrics.json is damaged.
+    """
+    path = Path(run) / "metrics.json"
+    if not path.is_file():
+        return "score", None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        name = str(found["monitor"])
+        return name, found["epochs"][found["best_epoch"] - 1][name]
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise RunError(f"{path} is damaged: {error}; train again") from error
 
 
 def _batches(recipe: Recipe, split: Any, most: int) -> list[tuple[Tensor, Tensor]]:

@@ -1,0 +1,45 @@
+"""lean3d lighten."""
+
+import json
+
+import pytest
+
+SMALL = "--widths", 8, 16, "--train-samples", 4, "--val-samples", 2, "--batch-size", 2
+QUICK = "--macs", 0.5, "--cuts", "channels", "--samples", 1, "--epochs", 1
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("lighten")
+
+
+def test_a_run_is_made_lighter_and_every_command_takes_it(lean3d, folder):
+    code, _, err = lean3d(
+        "train", "shapes3d", *SMALL, "--epochs", 1, "--out", folder / "run", "--accelerator", "cpu"
+    )
+    assert code == 0, err
+    code, out, err = lean3d(
+        "lighten", folder / "run", *QUICK, "--out", folder / "light", "--accelerator", "cpu"
+    )
+    assert code == 0, err
+    assert "encoder.0.3" in out
+    assert "inputs 4" in out or "outputs 4" in out
+    said = json.loads(out.splitlines()[-1])
+    assert said["target"] == "macs"
+    assert said["ratio"] <= 0.5
+    assert said["epochs"] == 1
+    assert said["score_before"] is not None
+    code, out, err = lean3d("count", folder / "light", "--input", "1,1,48,48,48")
+    assert code == 0, err
+    assert json.loads(out.splitlines()[-1])["macs"] == said["measured"]
+
+
+def test_refusals_are_one_sentence(refused, folder):
+    assert "is no run folder" in refused("lighten", folder / "no", "--time", 0.5)
+    assert "epochs is 1 or more" in refused("lighten", folder / "run", "--epochs", 0)
+    assert "targets above 0" in refused("lighten", folder / "run", "--curve", 2)
+    assert "holds a run already" in refused(
+        "lighten", folder / "run", *QUICK, "--out", folder / "light"
+    )
+    assert "takes one of time, macs" in refused("lighten", folder / "run", "--out", folder / "new")
+    assert not (folder / "new").exists()
