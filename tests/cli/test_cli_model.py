@@ -176,3 +176,27 @@ def test_convert_leaves_nothing_half_written_on_a_full_disk(refused, tmp_path, f
 )
 def test_numbers_that_cannot_be_are_refused_before_anything_is_allocated(refused, argv, sentence):
     assert sentence in refused(*argv)
+
+
+def test_convert_accepts_a_lower_grade_by_choice(lean3d, refused, tmp_path):
+    text = """
+from torch import nn
+
+
+def fixed() -> nn.Module:
+    head = nn.AdaptiveAvgPool2d(7), nn.Flatten(), nn.Linear(196, 3)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), *head)
+"""
+    (tmp_path / "fixed.py").write_text(text)
+    reference = f"{tmp_path / 'fixed.py'}:fixed"
+    ask = "convert", reference, "--how", "acs"
+    assert "Flatten" in refused(*ask)
+    code, out, err = lean3d(*ask, "--accept", "planar")
+    assert code == 0, err
+    assert last_json(out)["grade"] == "planar"
+    code, out, err = lean3d(*ask, "--accept", "unchecked")
+    assert code == 0, err
+    assert last_json(out)["grade"] == "unchecked"
+    assert "grades conversions from 2D" in refused(
+        "convert", "unet3d", "--how", "space_time", "--accept", "planar"
+    )

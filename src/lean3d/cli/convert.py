@@ -37,6 +37,8 @@ class Convert:
         budget: From 3D: multiply-adds on --input, or up to 1 a share of the model's own.
         input: Sizes with commas, batch and channels first; the input of its paper by default.
         keep_depth: From 2D: how many of the first downsamplings leave depth alone; "all" of them.
+        accept: From 2D: the lowest grade of the self-check that is accepted: isotropic, planar
+            (depth is not treated as height) or unchecked; that of the method by default.
         weights: pretrained, a name of the zoo's weights, or a file: of the model, or its backbone.
         weights_part: encoder loads that alone, all the whole model; by default what the file has.
         format: Of the file of weights, if its keys are ambiguous; lean3d for your own.
@@ -51,6 +53,7 @@ class Convert:
     budget: float | None = None
     input: str | None = None
     keep_depth: int | Literal["all"] = 0
+    accept: Literal["isotropic", "planar", "unchecked"] | None = None
     weights: str | None = None
     weights_part: Literal["encoder", "all"] | None = None
     format: str | None = None
@@ -83,7 +86,7 @@ def main(argv: list[str]) -> None:
         check_fits(flat, sizes)
         example = torch.randn(sizes)
     ends: Any = dict(in_channels=asked.volume_channels, num_classes=asked.volume_classes)
-    deep = convert(flat, how, example=example, budget=asked.budget, **ends)
+    deep = convert(flat, how, example=example, budget=asked.budget, accept=asked.accept, **ends)
     if asked.out is not None:
         save_weights(deep, asked.out)
     record: Any = deep.conversion
