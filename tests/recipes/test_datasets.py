@@ -94,11 +94,13 @@ def test_few_blocks_are_all_that_is_trained_on_and_nothing_less_is_held_out():
         (dict(in_channels=2), "--in-channels 1"),
         (dict(held_out=1.0), "between 0 and 1"),
         (dict(data="shapes3d"), "6 classes"),
-        (dict(data="shapes3d", num_classes=6, patch=(32, 32, 32)), r"patches of \(48, 48, 48\)"),
+        (dict(data="shapes3d", num_classes=6, patch=(32, 32, 30)), r"such as \(48, 48, 48\)"),
+        (dict(data="shapes3d", num_classes=6, patch=(24, 24)), "of 3 equal sides"),
+        (dict(data="shapes3d", num_classes=6, patch=(8, 8, 8)), "10 or more, got 8"),
     ],
 )
 def test_refuses_data_that_do_not_fit(recipe, bad, message):
-    with pytest.raises(RunError, match=message):
+    with pytest.raises((RunError, DataError), match=message):
         loaders(replace(recipe, **bad))
 
 

@@ -207,11 +207,13 @@ def generated_cases(recipe: SegmentationRecipe) -> list[Case] | None:
 
 def _shapes(recipe: SegmentationRecipe) -> tuple[Dataset, Dataset]:
     kind, dims, num_classes = SHAPES[recipe.data]
-    drawn = (SIZE,) * dims, num_classes, 1
+    drawn = (recipe.patch[0] if recipe.patch else SIZE,) * dims, num_classes, 1
     if (recipe.patch, recipe.num_classes, recipe.in_channels) != drawn:
         raise RunError(
-            f"{recipe.data} has patches of {drawn[0]}, {num_classes} classes and 1 channel, recipe "
-            f"{recipe.name} asks for {recipe.patch}, {recipe.num_classes} and {recipe.in_channels}"
+            f"{recipe.data} has patches of {dims} equal sides such as {(SIZE,) * dims}, "
+            f"{num_classes} classes and 1 channel, recipe {recipe.name} asks for {recipe.patch}, "
+            f"{recipe.num_classes} and {recipe.in_channels}"
         )
     train, val = recipe.train_samples, recipe.val_samples
-    return kind(train, recipe.seed), kind(val, recipe.seed + 1)
+    size = recipe.patch[0]
+    return kind(train, recipe.seed, size=size), kind(val, recipe.seed + 1, size=size)

@@ -45,7 +45,7 @@ class SegmentationRecipe(Recipe):
             choose; two by default, as many as folds with a fold.
         blocks: Volumes only: train on this many patch-sized blocks; all data by default.
         patch: Size of a training crop: d h w for volumes, h w for slices; for volumes by default of
-            equal lengths along all axes.
+            equal lengths along all axes. Of shapes2d and shapes3d the size that is drawn.
         axes: Slices only: cut across 0 (axial), 1 (coronal), 2 (sagittal).
         flips: Volumes only: axes along which every second crop is mirrored.
         turns: Volumes only: rotate crops of equal sides by right angles.
