@@ -2,10 +2,15 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from cli_cases import last_json, save
+
+from lean3d.data import is_ct, load_volume
+from lean3d.recipes import Recipe
+from lean3d.recipes.class_cases import sample_of
 
 SMALL = ["--widths", 2, 2, 4, 4, "--batch-size", 4, "--epochs", 3, "--lr", 0.02]
 SMALL += ["--accelerator", "cpu", "--held-out", 0.3]
@@ -85,3 +90,40 @@ def test_data_without_classes_are_one_sentence(refused, folders, tmp_path, data,
     ask = "train", "volume_classes", "--data", data.format(folders), "--out", tmp_path / "run"
     assert words in refused(*ask, *SMALL)
     assert not (tmp_path / "run").exists()
+
+
+def test_one_scale_for_all_volumes_of_a_run(lean3d, tmp_path):
+    """One volume looks like a CT and others do not: all are scaled by themselves."""
+    for name in ("a", "b"):
+        for case in range(4):
+            x = np.round(volume(case, name == "b") * 100)
+            x = x if (name, case) == ("a", 0) else x - x.min() + 5
+            save(tmp_path / "data" / name / f"v{case}.nii.gz", x.astype("f4"))
+    run = tmp_path / "run"
+    ask = "train", "volume_classes", "--data", f"classes:{tmp_path / 'data'}", "--out", run
+    code, _, err = lean3d(*ask, *SMALL, "--epochs", 1)
+    assert code == 0, err
+    recipe = Recipe.from_dict(json.loads((run / "recipe.json").read_text())["recipe"])
+    assert recipe.scaling == (0, 0, 0, 0)
+    ct = load_volume(tmp_path / "data" / "a" / "v0.nii.gz")
+    assert is_ct(ct.image[0])
+    # prediction scales a scan as training did, whatever it looks like by itself
+    assert abs(sample_of(recipe, ct).mean()) < 1e-4
+
+
+def test_the_unit_of_ct_is_kept_where_all_are_ct(lean3d, tmp_path):
+    for name in ("a", "b"):
+        for case in range(4):
+            hu = np.round(volume(case, name == "b") * 300) - 300
+            save(tmp_path / "data" / name / f"v{case}.nii.gz", hu.astype("f4"))
+    ask = "train", "volume_classes", "--data", f"classes:{tmp_path / 'data'}"
+    code, _, err = lean3d(*ask, "--out", tmp_path / "run", *SMALL, "--epochs", 1)
+    assert code == 0, err
+    recipe = Recipe.from_dict(json.loads((tmp_path / "run" / "recipe.json").read_text())["recipe"])
+    assert recipe.scaling == (-1000, 1000, 0, 500)
+    scan = load_volume(tmp_path / "data" / "a" / "v0.nii.gz")
+    brighter = replace(scan, image=scan.image.abs())  # no value below 0: no CT by itself
+    assert not is_ct(brighter.image[0])
+    expected = (brighter.image.clamp(-1000, 1000) / 500).numpy()
+    found = sample_of(replace(recipe, size=(8, 9, 10)), brighter).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)

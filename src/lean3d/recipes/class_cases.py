@@ -2,20 +2,30 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
 
 from lean3d.data import Volume, load_volume, normalise
+from lean3d.data.intensity import HOUNSFIELD, is_ct
 from lean3d.data.layouts.registry import Found, Item, find_items
 from lean3d.data.load import resampled
 from lean3d.data.volume_classes import fit_size
 from lean3d.errors import RunError
+from lean3d.recipes.intensity import scales
 from lean3d.recipes.volume_classification import VolumeClassificationRecipe
 from lean3d.shape import Triple, triple
 
-__all__ = ["ClassCase", "ClassSplit", "class_cases", "prepared", "sample_of", "split_classes"]
+__all__ = [
+    "ClassCase",
+    "ClassSplit",
+    "class_cases",
+    "class_scaling",
+    "prepared",
+    "sample_of",
+    "split_classes",
+]
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,20 @@ def prepared(recipe: VolumeClassificationRecipe, volume: Volume) -> Volume:
             f"{volume.name} has {found} channels and the run was trained on {recipe.in_channels}; "
             "give the images of all channels in order"
         )
-    return volume if recipe.intensity == "none" else normalise(volume)
+    if recipe.intensity == "none" and recipe.scaling is None:
+        return volume
+    return normalise(volume, scales(recipe))
+
+
+def class_scaling(recipe: VolumeClassificationRecipe, volume: Volume) -> list[float]:
+    """Return four values for each channel of a volume, as a recipe has them."""
+    values: list[float] = []
+    for x_DHW in volume.image:
+        if recipe.intensity == "none":
+            values += [-3e38, 3e38, 0.0, 1.0]
+        else:
+            values += astuple(HOUNSFIELD) if is_ct(x_DHW, volume.modality) else (0.0,) * 4
+    return [float(value) for value in values]
 
 
 def sample_of(recipe: VolumeClassificationRecipe, volume: Volume, margin: int = 0) -> Tensor:

@@ -3,11 +3,12 @@
 from lean3d.data import Scale, Volume, normalise
 from lean3d.errors import RunError
 from lean3d.recipes.segmentation import SegmentationRecipe
+from lean3d.recipes.volume_classification import VolumeClassificationRecipe
 
 __all__ = ["check_channels", "scaled", "scales"]
 
 
-def scales(recipe: SegmentationRecipe) -> list[Scale | None] | None:
+def scales(recipe: SegmentationRecipe | VolumeClassificationRecipe) -> list[Scale | None] | None:
     """Return the scale of each channel, None for its own mean and deviation; None if not stored."""
     if recipe.scaling is None:
         return None

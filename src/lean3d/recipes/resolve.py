@@ -20,7 +20,13 @@ from lean3d.recipes import plan
 from lean3d.recipes.affinity import AffinityRecipe
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.cases import is_generated, split_cases
-from lean3d.recipes.class_cases import class_cases, prepared, split_classes
+from lean3d.recipes.class_cases import (
+    ClassCase,
+    class_cases,
+    class_scaling,
+    prepared,
+    split_classes,
+)
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.clips import listing
 from lean3d.recipes.intensity import scales
@@ -106,7 +112,7 @@ def _(
         raise RunError(f"{recipe.data} has more than {num} classes; give another --num-classes")
     recipe = replace(recipe, num_classes=num, class_names=names)
     split = split_classes(recipe, stored)
-    shapes = [tuple(prepared(recipe, case.read()).image.shape) for case in split.train]
+    shapes, recipe = _scaled_shapes(recipe, split.train)
     sides = np.median([shape[1:] for shape in shapes], axis=0).round().astype(int).tolist()
     count = np.bincount([case.target for case in split.train], minlength=num)
     weights = recipe.class_weights
@@ -121,6 +127,8 @@ def _(
         val_samples=recipe.val_samples or len(split.held_out),
         class_weights=weights,
     )
+    for channel, scale in enumerate(scales(recipe) or ()):
+        _lines(say)(f"intensities of channel {channel}: {_said(scale)}")
     _lines(say)(
         f"{len(cases)} volumes in {recipe.data}: {len(split.train)} to train on, "
         f"{len(split.held_out)} held out, {len(split.test)} to evaluate on; "
@@ -179,6 +187,28 @@ def _(
         recipe = replace(recipe, keep_depth=kept if _downsamples_as_known(recipe) else 0)
     recipe.check()
     return recipe
+
+
+def _scaled_shapes(
+    recipe: VolumeClassificationRecipe, cases: Sequence[ClassCase]
+) -> tuple[list[tuple[int, ...]], VolumeClassificationRecipe]:
+    """Return the shapes of volumes, and the recipe with the one scale that they all get."""
+    shapes: list[tuple[int, ...]] = []
+    values: list[list[float]] = []
+    for case in cases:
+        volume = case.read()
+        values.append(class_scaling(recipe, volume))
+        shapes.append(tuple(prepared(recipe, volume).image.shape))
+    if recipe.scaling is not None:
+        return shapes, recipe
+    if len({len(one) for one in values}) > 1:
+        raise RunError(f"the volumes of {recipe.data} have different numbers of channels")
+    channels = range(0, len(values[0]), 4)
+    # one that is not a CT is scaled by itself, and then all of them are
+    fixed = {i: all(any(one[i : i + 4]) for one in values) for i in channels}
+    four = [values[0][i : i + 4] if fixed[i] else [0.0] * 4 for i in channels]
+    scaling = tuple(value for one in four for value in one)
+    return shapes, replace(recipe, scaling=scaling, in_channels=len(four))
 
 
 def _spacing(recipe: SegmentationRecipe, found: Survey) -> Any:

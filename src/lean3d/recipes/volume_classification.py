@@ -29,8 +29,10 @@ class VolumeClassificationRecipe(Recipe):
         augment: More changes of training samples, presets and single ones: light, nnunet, rotate,
             scale, elastic, mirror, noise, blur, brightness, contrast, low_resolution, gamma.
         spacing_mm: Resample to voxels of this size first; one number, or three for d h w.
-        intensity: CT by its unit and others to zero mean and unit variance (auto), or the values
-            of the files (none).
+        intensity: CT by its unit if all training volumes are CT, else zero mean and unit variance
+            in every volume (auto); or the values of the files (none).
+        scaling: Lower and upper value, mean and deviation of each channel; four zeros for zero mean
+            and unit variance. Decided on the training volumes by default, and stored in the run.
         held_out: Share of each class that is kept for validation, where the data name no part.
         fold: Of cross-validation: hold out this one of `folds` equal parts of each class instead.
         folds: Parts of a cross-validation.
@@ -60,6 +62,7 @@ class VolumeClassificationRecipe(Recipe):
     augment: tuple[Change, ...] = ()
     spacing_mm: tuple[float, ...] | None = None
     intensity: Literal["auto", "none"] = "auto"
+    scaling: tuple[float, ...] | None = None
     held_out: float = 0.2
     fold: int | None = None
     folds: int = 5
@@ -97,5 +100,7 @@ class VolumeClassificationRecipe(Recipe):
             len(self.class_weights) != self.num_classes or min(self.class_weights) <= 0
         ):
             self.refuse("class_weights", f"has {self.num_classes} numbers above 0")
+        if self.scaling is not None and len(self.scaling) != 4 * self.in_channels:
+            self.refuse("scaling", f"has four values for each of {self.in_channels} channels")
         if self.ordinal and self.num_classes == 2:
             self.refuse("ordinal", "is of three classes or more")
