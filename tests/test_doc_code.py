@@ -138,7 +138,7 @@ model = lean3d.create_model("d_resnet_18", num_classes=3).eval()
 }
 EXTRAS = re.findall(r"^(\w+) = \[", (HOME / "pyproject.toml").read_text(), re.M)
 
-OTHERS = {"echo", "git", "dask", "huggingface-cli", "srun", ".ci/run"}
+OTHERS = {"bioimageio", "cd", "echo", "git", "dask", "huggingface-cli", "srun", ".ci/run"}
 
 
 def blocks(page, language):
@@ -220,6 +220,8 @@ def test_a_command_of_a_page_could_be_run(words, monkeypatch):
         _parses(words[start + 1 :], monkeypatch)
     elif words[:2] == ["python", "-c"]:
         compile(words[2], "<page>", "exec")
+    elif words[:2] == ["python", "-m"]:
+        assert importlib.util.find_spec(words[2]) is not None
     else:
         # programs of others
         assert first in OTHERS or first.startswith((".venv/bin/", "nnUNetv2_"))

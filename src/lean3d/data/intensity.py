@@ -18,7 +18,7 @@ from torch import Tensor
 from lean3d.data.volume import Volume
 from lean3d.errors import DataError
 
-__all__ = ["HOUNSFIELD", "Scale", "foreground_scale", "is_ct", "normalise", "window"]
+__all__ = ["HOUNSFIELD", "Scale", "foreground_scale", "is_ct", "normalise", "standardise", "window"]
 
 # lowest value of scanners, for what lies outside of their field of view; largest of 16 bits
 LOWEST, HIGHEST = -3100, 32767
@@ -104,12 +104,13 @@ def normalise(volume: Volume, scales: Sequence[Scale | None] | None = None) -> V
             "give one for each channel"
         )
     channels = zip(volume.image, scales, strict=True)
-    scaled = [_standardise(x) if scale is None else scale(x) for x, scale in channels]
+    scaled = [standardise(x) if scale is None else scale(x) for x, scale in channels]
     image = scaled[0].unsqueeze(0) if len(scaled) == 1 else torch.stack(scaled)
     return replace(volume, image=image)
 
 
-def _standardise(x_DHW: Tensor) -> Tensor:
+def standardise(x_DHW: Tensor) -> Tensor:
+    """Give one channel zero mean and unit variance over its foreground, as `normalise` does."""
     if x_DHW.min() == x_DHW.max():
         return torch.zeros_like(x_DHW)
     corners = x_DHW[[0, -1]][:, [0, -1]][:, :, [0, -1]]

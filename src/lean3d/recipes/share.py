@@ -16,7 +16,15 @@ from lean3d.optional import require
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.load import WEIGHTS, load_run, read_recipe, read_record
 
-__all__ = ["from_hub", "push_to_hub", "save_pretrained"]
+__all__ = [
+    "card_of",
+    "empty_folder",
+    "from_hub",
+    "public_record",
+    "push_to_hub",
+    "save_pretrained",
+    "scores_of",
+]
 
 CARD, RECORD = "README.md", "recipe.json"
 TAGS = ["lean3d", "3d-cnn"]
@@ -35,19 +43,17 @@ def save_pretrained(run: str | Path, folder: str | Path, *, license: str, name: 
     Raises:
         RunError: `run` is no finished run, or the folder holds files already.
     """
-    run, folder = Path(run), Path(folder)
+    run, folder = Path(run), empty_folder(folder)
     if not license.strip():
         raise RunError("a shared run needs the license of its weights, such as apache-2.0")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder} is not an empty folder; give another")
     save = require("safetensors.torch", extra="hub").save_model
     model, recipe = load_run(run)
     record = read_record(run)
-    card = _card(model, recipe, record, _scores(run), license.strip(), name or folder.name)
+    card = card_of(model, recipe, record, scores_of(run), license.strip(), name or folder.name)
     folder.mkdir(parents=True, exist_ok=True)
     with write_whole(folder / WEIGHTS) as temporary:
         save(model, str(temporary), metadata={"format": "pt"})
-    write_text(folder / RECORD, json.dumps(_public(record), indent=1) + "\n")
+    write_text(folder / RECORD, json.dumps(public_record(record), indent=1) + "\n")
     write_text(folder / CARD, card)
     return folder
 
@@ -103,13 +109,25 @@ def from_hub(repo_id: str, *, revision: str | None = None) -> Path:
     return folder
 
 
+def empty_folder(folder: str | Path) -> Path:
+    """Return a folder to write to, which may not hold files.
+
+    Raises:
+        RunError: it does, or is a file.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder} is not an empty folder; give another")
+    return folder
+
+
 def is_code(reference: str) -> bool:
     """Whether a reference names a function or a file on one machine."""
     prefix, colon, _ = reference.partition(":")
     return bool(colon) and prefix not in ("timm", "torchvision", "smp", "acs", "monai")
 
 
-def _public(record: dict[str, Any]) -> dict[str, Any]:
+def public_record(record: dict[str, Any]) -> dict[str, Any]:
     """Return the record without the names of cases and places on the machine that trained."""
     recipe = record["recipe"]
     names = "fresh_weights", "weights", "sessions"
@@ -122,7 +140,8 @@ def _public(record: dict[str, Any]) -> dict[str, Any]:
     return {"recipe": recipe | named | start, **kept}
 
 
-def _scores(run: Path) -> dict[str, Any]:
+def scores_of(run: Path) -> dict[str, Any]:
+    """Return the scores of the best epoch; empty if they are not there."""
     path = run / "metrics.json"
     if not path.is_file():
         return {}
@@ -131,7 +150,7 @@ def _scores(run: Path) -> dict[str, Any]:
     return {k: v for k, v in best.items() if k.startswith("val_") and v is not None}
 
 
-def _card(
+def card_of(
     model: nn.Module,
     recipe: Recipe,
     record: dict[str, Any],
@@ -139,6 +158,7 @@ def _card(
     license: str,
     name: str,
 ) -> str:
+    """Return the card of a run, in Markdown with what the Hub reads."""
     hub = require("huggingface_hub", extra="hub")
     about = hub.ModelCardData(
         license=license,
