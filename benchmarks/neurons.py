@@ -1,14 +1,15 @@
 """Segment a drawn volume block by block: time, memory, kills and workers.
 
-    python benchmarks/neurons.py RUN --size 500 --out /scratch/neurons
+    python benchmarks/neurons.py RUN --size 500 --out /scratch/neurons --results neurons.json
 
-Draws a volume of neurites larger than the blocks, window by window, segments it with a run of
-affinities, kills the command at three random moments and goes on, and compares the result with
-that of a command that ran through, and of two workers.
+Draws a volume of neurites larger than the blocks, window by window, and segments it with a run of
+affinities: with one process that runs through, and with two that are killed at three random moments
+and go on. Both segmentations have to be equal.
 """
 
 import argparse
 import json
+import os
 import random
 import signal
 import subprocess
@@ -21,6 +22,7 @@ import numpy as np
 
 from lean3d.data import Neurites
 from lean3d.infer.chunks import make_array, open_array, write_ome
+from lean3d.train.provenance import provenance
 
 WINDOW = 125
 
@@ -40,68 +42,71 @@ def draw(folder: Path, size: int) -> None:
             open_array(folder / name / "0")[window] = values
 
 
-def command(run: Path, folder: Path, out: str, *more: str) -> list[str]:
+def command(run: Path, folder: Path, out: str, more: list[str]) -> list[str]:
     """The command that segments the volume."""
     files = [str(folder / "raw.zarr"), "--out", str(folder / out), "--device", "cpu"]
     return [sys.executable, "-m", "lean3d", "segment", str(run), *files, *more]
 
 
-def timed(words: list[str]) -> tuple[float, float]:
-    """Run a command to its end; return seconds and the GiB that its largest process held."""
-    started, most = time.perf_counter(), 0.0
+def timed(words: list[str]) -> dict[str, float]:
+    """Run a command to its end; return minutes, of the processor too, and GiB of its process."""
+    started = time.perf_counter()
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-    while process.poll() is None:
-        most = max(most, _held(process.pid))
-        time.sleep(0.05)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(words)} ended with {process.returncode}")
-    return time.perf_counter() - started, most
-
-
-def _held(pid: int) -> float:
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    kilobytes = [line.split()[1] for line in lines if line.startswith("VmHWM")]
-    return int(kilobytes[0]) / 2**20 if kilobytes else 0.0
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(words)} ended with {os.waitstatus_to_exitcode(status)}")
+    return {
+        "minutes": round((time.perf_counter() - started) / 60, 1),
+        "processor_minutes": round((usage.ru_utime + usage.ru_stime) / 60, 1),
+        "largest_gib": round(usage.ru_maxrss / 2**20, 2),
+    }
 
 
 def killed(words: list[str], after: float) -> bool:
-    """Kill a command after so many seconds; return whether it was still at work."""
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    """Kill a command, with its workers, after so many seconds; whether it was still at work."""
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         process.wait(after)
         return False
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         return True
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("--size", type=int, default=500)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--results", type=Path, help="file of the results, JSON")
+    parser.add_argument("--tile", nargs=3, default=["64", "256", "256"])
+    parser.add_argument("--block", nargs=3, default=["125", "250", "250"])
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     if not (asked.out / "ids.zarr").exists():
         draw(asked.out, asked.size)
-    seconds, most = timed(command(asked.run, asked.out, "whole"))
-    row = dict(size=asked.size, minutes=round(seconds / 60, 1), largest_gib=round(most, 2))
+    more = ["--tile", *asked.tile, "--block", *asked.block, "--thresholds", "0.5"]
+    row = {"size": asked.size, "tile": asked.tile, "block": asked.block, **provenance()}
+    row |= timed(command(asked.run, asked.out, "whole", more))
     print(json.dumps(row), flush=True)
     drawn = random.Random(asked.seed)
-    words, kills = command(asked.run, asked.out, "killed"), 0
+    words, kills = command(asked.run, asked.out, "killed", [*more, "--workers", "2"]), 0
     for _ in range(3):
-        kills += killed(words, drawn.uniform(0.1, 0.3) * seconds)
+        kills += killed(words, drawn.uniform(0.1, 0.3) * 60 * row["minutes"])
     timed(words)
-    timed(command(asked.run, asked.out, "two", "--workers", "2"))
-    first, *others = (open_array(asked.out / n / "0")[:] for n in ("whole", "killed", "two"))
-    equal = [bool(np.array_equal(first, other)) for other in others]
-    row |= dict(kills=kills, killed_equal=equal[0], two_workers_equal=equal[1])
-    print(json.dumps(row | dict(neurons=int(first.max()))))
+    arrays = [open_array(asked.out / name / "0") for name in ("whole", "killed")]
+    equal = all(
+        np.array_equal(*(array[z : z + WINDOW] for array in arrays))
+        for z in range(0, asked.size, WINDOW)
+    )
+    row |= dict(kills=kills, workers=2, equal=equal)
+    print(json.dumps(row))
+    if asked.results is not None:
+        asked.results.write_text(json.dumps(row, indent=1) + "\n")
 
 
 if __name__ == "__main__":

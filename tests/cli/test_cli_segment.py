@@ -216,6 +216,26 @@ def test_ids_above_32_bits_are_scored_as_others(home, tmp_path):
     assert found[0] == found[1]
 
 
+def test_labels_of_a_part_are_scored_there(home, tmp_path):
+    """Labels with an offset score as labels of the whole that are unknown elsewhere."""
+    ids = tifffile.imread(home / "ids.tif").astype(np.int64)
+    part = tuple(slice(first, last) for first, last in ((3, 9), (10, 33), (0, 20)))
+    elsewhere = np.full(ids.shape, -1)
+    elsewhere[part] = ids[part]
+    tifffile.imwrite(tmp_path / "elsewhere.tif", elsewhere)
+    with h5py.File(tmp_path / "part.h5", "w") as file:
+        file["ids"] = ids[part]
+        file["ids"].attrs["resolution"] = (10, 10, 10)
+        file["ids"].attrs["offset"] = (30, 100, 0)
+    settings = replace(SETTINGS, block=(5, 16, 20))
+    found = [
+        segment_volume(home / "run", home / "raw.tif", tmp_path / name, settings, labels=labels)
+        for name, labels in (("a", tmp_path / "part.h5"), ("b", tmp_path / "elsewhere.tif"))
+    ]
+    assert found[0] == found[1]
+    assert len(found[0].scores) == 3
+
+
 def test_a_volume_of_hdf5_is_read_where_it_lies(home, tmp_path):
     _, expected = segmented(home, tmp_path / "tif")
     volume = f"{home / 'em.h5'}:volumes/raw"

@@ -87,6 +87,13 @@ def test_n5_has_datasets_and_scales(tmp_path):
     assert open_scan(whole).grid.spacing == pytest.approx((3e-6, 2e-6, 1e-6))
 
 
+def test_offsets_of_n5_and_zarr_are_places(tmp_path):
+    path = n5(tmp_path / "a.n5", resolution=[4, 4, 40], offset=[8, 12, 80])
+    array = zarr.create_array(tmp_path / "a.zarr", data=X_DHW)
+    array.attrs.update(resolution=[40, 4, 4], offset=[80, 12, 8])
+    assert open_scan(path).first == open_scan(tmp_path / "a.zarr").first == (2, 3, 2)
+
+
 def test_channels_of_n5_are_the_last_axis_of_the_file(tmp_path):
     path = n5(tmp_path / "a.n5", np.stack([X_DHW, X_DHW + 1]))
     assert load_volume(path).image.shape == (2, *X_DHW.shape)
@@ -97,6 +104,7 @@ def test_channels_of_n5_are_the_last_axis_of_the_file(tmp_path):
 def test_precomputed_is_read_from_its_first_voxel(tmp_path, offset):
     assert same(precomputed(tmp_path / "a.precomputed", offset=offset))
     assert same(precomputed(tmp_path / "plain", offset=offset))
+    assert open_scan(tmp_path / "plain").first == offset[::-1]
 
 
 def test_a_scale_of_precomputed_is_named(tmp_path):

@@ -114,6 +114,33 @@ def test_a_file_of_cremi_has_sizes_large_ids_and_unlabelled_voxels(tmp_path):
         em_volumes(replace(get_recipe("em_affinities"), **files))
 
 
+def padded(path, ids, offset):
+    """A file of CREMI whose labels are of the middle of the image."""
+    h5py = pytest.importorskip("h5py")
+    raw = np.random.default_rng(0).integers(0, 255, (8, 10, 12)).astype(np.uint8)
+    with h5py.File(path, "w") as file:
+        for name, values in (("raw", raw), ("labels/neuron_ids", ids)):
+            file[f"volumes/{name}"] = values
+            file[f"volumes/{name}"].attrs["resolution"] = (40.0, 4.0, 4.0)
+        if offset is not None:
+            file["volumes/labels/neuron_ids"].attrs["offset"] = offset
+    files = dict(data=f"{path}:volumes/raw", labels=f"{path}:volumes/labels/neuron_ids")
+    return raw, replace(get_recipe("em_affinities"), **files)
+
+
+def test_labels_with_an_offset_are_those_of_a_part_of_the_image(tmp_path):
+    ids = np.arange(5 * 6 * 7, dtype=np.uint64).reshape(5, 6, 7)
+    raw, cremi = padded(tmp_path / "a.h5", ids, (80.0, 12.0, 8.0))
+    (volume,) = em_volumes(cremi)
+    np.testing.assert_array_equal(volume.image[0].numpy(), raw[2:7, 3:9, 2:9])
+    np.testing.assert_array_equal(volume.label.numpy(), ids)
+    for name, offset in (("b.h5", None), ("c.h5", (160.0, 12.0, 8.0)), ("d.h5", (-40.0, 0.0, 0.0))):
+        _, cremi = padded(tmp_path / name, ids, offset)
+        with pytest.raises(LeanError, match="no attribute `offset` says") as caught:
+            em_volumes(cremi)
+        assert len(str(caught.value)) <= 400
+
+
 def test_drawn_neurites_need_no_file():
     (volume,) = em_volumes(get_recipe("em_short"))
     assert volume.label.max() > 20

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lean3d.data.formats.registry import Scan, find_reader, split
+from lean3d.data.formats.registry import Scan, Window, find_reader, split
 from lean3d.data.grid import Grid
 from lean3d.errors import DataError
 from lean3d.limits import check_memory
@@ -35,10 +35,14 @@ def read_image(path: Path) -> tuple[np.ndarray, Grid]:
     return x_CDHW, scan.grid
 
 
-def read_scan(path: Path) -> tuple[np.ndarray, Scan]:
-    """Return all channels as `read_image` does, and what the header says."""
+def read_scan(path: Path, window: Window | None = None) -> tuple[np.ndarray, Scan]:
+    """Return all channels as `read_image` does, and what the header says.
+
+    Args:
+        window: Read a part, by slices along D, H, W.
+    """
     scan = open_scan(path)
-    x_CDHW = _voxels(scan, path)
+    x_CDHW = _voxels(scan, path) if window is None else scan.window(window)
     with np.errstate(over="ignore"):
         x_CDHW = np.require(x_CDHW, np.float32, ["C", "W"])
     finite = np.isfinite(x_CDHW)

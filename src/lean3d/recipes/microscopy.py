@@ -12,11 +12,20 @@ import torch
 from torch import Tensor
 
 from lean3d.data import Neurites, Volume, find_items, instances_of_membranes
+from lean3d.data.formats.registry import Scan, Window
 from lean3d.data.read import open_scan, read_scan
 from lean3d.errors import DataError, RunError
 from lean3d.recipes.affinity import AffinityRecipe
 
-__all__ = ["DRAWN_NM", "NM", "em_volumes", "scale_em", "split_sections", "with_scaling"]
+__all__ = [
+    "DRAWN_NM",
+    "NM",
+    "em_volumes",
+    "label_window",
+    "scale_em",
+    "split_sections",
+    "with_scaling",
+]
 
 NM = 1e-6  # in millimetres
 # of the drawn volume: voxels, and their size in nanometres
@@ -53,19 +62,38 @@ def em_volumes(recipe: AffinityRecipe) -> list[Volume]:
 
 
 def _read(recipe: AffinityRecipe, image: str | Path, labels: str | Path) -> Volume:
-    x_CDHW, scan = read_scan(Path(image))
+    window = label_window(open_scan(Path(image)), image, open_scan(Path(labels)), labels)
+    x_CDHW, scan = read_scan(Path(image), window)
     label = read_instances(labels)
-    if label.shape != x_CDHW.shape[1:]:
-        raise DataError(
-            f"the labels {labels} are {_text(label.shape)} voxels (depth, height, width) and the "
-            f"image {image} is {_text(x_CDHW.shape[1:])}; crop or pad one of them"
-        )
     if recipe.membranes:
         label = instances_of_membranes(label)
     affine = scan.grid.affine
     if recipe.voxel_nm is not None:
         affine = np.diag([*(NM * np.array(recipe.voxel_nm)), 1.0])
     return Volume(torch.from_numpy(x_CDHW), label, affine, Path(image).name)
+
+
+def label_window(
+    image: Scan, image_path: str | Path, labels: Scan, label_path: str | Path
+) -> Window | None:
+    """Return the part of an image that its labels are of; None for all of it.
+
+    Raises:
+        DataError: the labels are of another shape, and no part of the image by their offset.
+    """
+    whole, sizes = image.grid.shape, labels.grid.shape
+    if sizes == whole:
+        return None
+    first = [a - b for a, b in zip(labels.first, image.first, strict=True)]
+    inside = all(f >= 0 and f + n <= size for f, n, size in zip(first, sizes, whole, strict=True))
+    if not inside or labels.first == image.first:
+        raise DataError(
+            f"the labels {label_path} are {_text(sizes)} voxels (depth, height, width) and the "
+            f"image {image_path} is {_text(whole)}, and no attribute `offset` says which part they "
+            "are of; crop or pad one of them"
+        )
+    z, y, x = (slice(f, f + n) for f, n in zip(first, sizes, strict=True))
+    return z, y, x
 
 
 def read_instances(path: str | Path) -> Tensor:

@@ -31,7 +31,7 @@ from lean3d.recipes.affinity import AffinityRecipe
 from lean3d.recipes.affinity_tiles import fragments_of, least, tiling, window_affinities
 from lean3d.recipes.fast import fast_network
 from lean3d.recipes.load import WEIGHTS, load_run
-from lean3d.recipes.microscopy import DRAWN_NM, NM
+from lean3d.recipes.microscopy import DRAWN_NM, NM, label_window
 from lean3d.shape import Triple
 
 __all__ = ["SegmentSettings", "segment_volume"]
@@ -98,7 +98,8 @@ def segment_volume(
 
     Args:
         out: Ends in .n5 or .precomputed for N5 or neuroglancer's format, else it is OME-Zarr.
-        labels: Labels of instances to score against, of the volume's shape.
+        labels: Labels of instances to score against, of the volume's shape or of a part of it that
+            their attribute `offset` tells.
         workers: Processes.
         executor: Runs tiles and blocks in place of processes of its own, such as that of a
             cluster, `lean3d.infer.dask_executor`, whose workers share the files.
@@ -126,8 +127,7 @@ def segment_volume(
     plan = _planned(recipe, model, run, Path(volume).absolute(), settings, form_of(out))
     truth = None
     if labels is not None:
-        truth = _Truth(Path(labels).absolute(), recipe.membranes, plan.shape)
-        truth.check()
+        truth = _Truth.of(Path(labels).absolute(), recipe.membranes, plan.volume)
     work = out.parent / f"{out.name}.work"
     _check_work(work)
     with held(work), processes(workers, executor) as pool:
@@ -322,30 +322,53 @@ def _affinities(work: Path, plan: _Plan, device: str, optimize: bool, block: Blo
 
 @dataclass(frozen=True)
 class _Truth:
-    """Reads windows of the labels to score against."""
+    """Reads windows of the labels to score against; what they do not cover is unlabelled.
+
+    Args:
+        first: The place of their first voxel in the volume.
+    """
 
     path: Path
     membranes: bool
-    shape: Triple
+    first: Triple
 
-    def check(self) -> None:
+    @classmethod
+    def of(cls, path: Path, membranes: bool, volume: Path) -> "_Truth":
         """Refuse labels of another shape or kind."""
-        scan = open_scan(self.path)
-        if scan.grid.shape != self.shape or scan.channels != 1 or scan.dtype.kind not in "iub":
-            sides = [" x ".join(map(str, s)) for s in (scan.grid.shape, self.shape)]
+        scan = open_scan(path)
+        if scan.channels != 1 or scan.dtype.kind not in "iub":
             raise DataError(
-                f"the labels {self.path} are {sides[0]} voxels (depth, height, width) of "
-                f"{scan.dtype} and the volume is {sides[1]}; give one whole number for each voxel"
+                f"the labels {path} have {scan.channels} channel(s) of {scan.dtype}; give one "
+                "whole number for each voxel"
             )
+        window = label_window(open_scan(volume), volume, scan, path)
+        first = (0, 0, 0) if window is None else [part.start for part in window]
+        return cls(path, membranes, (first[0], first[1], first[2]))
 
     def __call__(self, window: tuple[slice, slice, slice]) -> np.ndarray:
-        scan, sections = open_scan(self.path), window[0]
-        if not self.membranes:
-            return scan.window(window)[0]
-        # cells are numbered in whole sections
-        (inside,) = scan.load(sections)
-        labels = np.stack([_cells(s, z) for z, s in enumerate(inside, sections.start)])
-        return labels[:, window[1], window[2]]
+        scan = open_scan(self.path)
+        sizes = [part.stop - part.start for part in window]
+        labels = np.full(sizes, -1, np.int64)
+        # where the window and the labels overlap, in the labels and in the window
+        ends = [
+            (max(w.start - f, 0), min(w.stop - f, n))
+            for w, f, n in zip(window, self.first, scan.grid.shape, strict=True)
+        ]
+        if any(low >= high for low, high in ends):
+            return labels
+        z, y, x = (slice(low, high) for low, high in ends)
+        inner = tuple(
+            slice(low + f - w.start, high + f - w.start)
+            for (low, high), f, w in zip(ends, self.first, window, strict=True)
+        )
+        if self.membranes:
+            # cells are numbered in whole sections
+            (sections,) = scan.load(z)
+            cells = [_cells(section, number) for number, section in enumerate(sections, z.start)]
+            labels[inner] = np.stack(cells)[:, y, x]
+        else:
+            labels[inner] = scan.window((z, y, x))[0].astype(np.int64)
+        return labels
 
 
 def _cells(section_HW: np.ndarray, number: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from lean3d.data.formats.registry import Scan, Window
 from lean3d.data.grid import Grid
 from lean3d.errors import DataError
 
-__all__ = ["array_scan", "only", "spacing_of"]
+__all__ = ["array_scan", "first_of", "only", "spacing_of"]
 
 # attribute -> millimetres in its unit: of CREMI and its relatives, and of ilastik and Fiji
 SPACINGS = {"resolution": 1e-6, "voxel_size": 1e-6, "element_size_um": 1e-3, "spacing_mm": 1.0}
@@ -28,12 +28,14 @@ def array_scan(
     read: Callable[[tuple[slice, ...]], np.ndarray],
     spacing_mm: Sequence[float] | None,
     channel_axis: int | None = None,
+    first: tuple[int, int, int] = (0, 0, 0),
 ) -> Scan:
     """The scan of an array (D, H, W), or of four axes, the shorter end of which is channels.
 
     Args:
         read: Returns a part of the array, by a slice for each axis.
         channel_axis: Of the channels, if the file says it.
+        first: As `Scan` has it.
     """
     sizes = " x ".join(map(str, shape))
     if len(shape) not in (3, 4) or 0 in shape:
@@ -59,7 +61,7 @@ def array_scan(
         return part((planes, slice(None), slice(None)))
 
     channels = 1 if channel_axis is None else shape[channel_axis]
-    return Scan(grid, channels, dtype, load, part=part)
+    return Scan(grid, channels, dtype, load, part=part, first=first)
 
 
 def spacing_of(attributes: Mapping[str, Any], *, reverse: bool = False) -> list[float] | None:
@@ -74,6 +76,18 @@ def spacing_of(attributes: Mapping[str, Any], *, reverse: bool = False) -> list[
             if len(sides) == 3 and sides.dtype.kind in "iuf" and (sides > 0).all():
                 return (unit * (sides[::-1] if reverse else sides)).tolist()
     return None
+
+
+def first_of(
+    attributes: Mapping[str, Any], spacing_mm: Sequence[float] | None, *, reverse: bool = False
+) -> tuple[int, int, int]:
+    """Return the place of the first voxel (D, H, W) from an attribute `offset` in nanometres."""
+    offset = np.ravel(attributes.get("offset", ()))
+    if spacing_mm is None or len(offset) != 3 or offset.dtype.kind not in "iuf":
+        return (0, 0, 0)
+    places = np.rint(1e-6 * (offset[::-1] if reverse else offset) / np.array(spacing_mm))
+    depth, height, width = places.astype(int).tolist()
+    return depth, height, width
 
 
 def only(path: Path, found: Iterable[tuple[str, Any]]) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lean3d.data.formats.arrays import array_scan, only, spacing_of
+from lean3d.data.formats.arrays import array_scan, first_of, only, spacing_of
 from lean3d.data.formats.registry import Scan, register_reader
 from lean3d.errors import DataError
 from lean3d.optional import require
@@ -22,17 +22,19 @@ def _is_hdf5(start: bytes) -> bool:
 def open_hdf5(path: Path, inside: str | None = None) -> Scan:
     """Open a dataset: the one named, the only one, or the one called raw, image, volume or data.
 
-    Its attribute `resolution` (nm), `element_size_um` or `spacing_mm` is the spacing along D, H, W.
+    Its attribute `resolution` (nm), `element_size_um` or `spacing_mm` is the spacing along D, H, W,
+    and `offset` (nm) says where its first voxel is in a larger volume.
     """
     with _file(path) as file:
         found = _named(file, path, inside) if inside else only(path, _arrays(file))
         name, shape, dtype, sides = found.name, found.shape, found.dtype, spacing_of(found.attrs)
+        first = first_of(found.attrs, sides)
 
     def read(part: tuple[slice, ...]) -> np.ndarray:
         with _file(path) as file:
             return file[name][part]
 
-    return array_scan(path, shape, dtype, read, sides)
+    return array_scan(path, shape, dtype, read, sides, first=first)
 
 
 def _file(path: Path) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lean3d.data.formats.arrays import only, spacing_of
+from lean3d.data.formats.arrays import first_of, only, spacing_of
 from lean3d.data.formats.registry import Scan, register_reader
 from lean3d.data.formats.tensor_store import UNITS, open_store, store_scan
 from lean3d.errors import DataError
@@ -37,7 +37,9 @@ def open_n5(path: Path, inside: str | None = None) -> Scan:
         there = ", ".join(name for name, _ in _datasets(path)) or "none"
         raise DataError(f"{path} has no dataset {inside}; there are: {there[:200]}")
     folder = (_finest(found) or only(start, found.items())).folder
-    return store_scan(folder, open_store(folder, "n5", {}), _spacing(folder))
+    sides, about = _spacing(folder), _attributes(folder)
+    first = first_of(about, sides, reverse=True)
+    return store_scan(folder, open_store(folder, "n5", {}), sides, first)
 
 
 class _Dataset:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lean3d.data.formats.arrays import array_scan, only, spacing_of
+from lean3d.data.formats.arrays import array_scan, first_of, only, spacing_of
 from lean3d.data.formats.registry import Scan, register_reader, register_writer
 from lean3d.data.grid import Grid
 from lean3d.errors import DataError
@@ -65,7 +65,8 @@ def open_zarr(path: Path, inside: str | None = None) -> Scan:
         return np.asarray(array[(0,) * lead + part])
 
     place = None if channel is None else channel - lead
-    return array_scan(path, shape[lead:], np.dtype(array.dtype), read, sides, place)
+    first = first_of(dict(array.attrs), sides)
+    return array_scan(path, shape[lead:], np.dtype(array.dtype), read, sides, place, first)
 
 
 @register_writer(".zarr")

@@ -43,6 +43,8 @@ class Scan:
         load: Called with a slice along D; returns (C, d, H, W) as stored, values scaled.
         part: Called with slices along D, H, W; returns (C, d, h, w), and reads no more than that.
             Formats that are read by whole slices have none.
+        first: Place (D, H, W) of the first voxel in a larger volume, where the file says that it is
+            a part of one: CREMI's labels are of the middle of their image.
         step: Smallest difference between two values of a file that scales integers, or 0.
         names: Of the channels, if the file has any.
         modality: Such as "CT" or "MR", if the file says it.
@@ -58,6 +60,7 @@ class Scan:
     modality: str | None = None
     source: Any = None
     part: Callable[[Window], np.ndarray] | None = None
+    first: tuple[int, int, int] = (0, 0, 0)
 
     def window(self, window: Window) -> np.ndarray:
         """Return a part (C, d, h, w) as stored, by slices along D, H, W."""

@@ -39,8 +39,18 @@ def open_store(path: Path, driver: str, more: Mapping[str, Any]) -> Any:
         raise _unreadable(path, error) from error
 
 
-def store_scan(path: Path, store: Any, spacing_mm: Sequence[float] | None) -> Scan:
-    """Return the scan of an open array; its own units of length come before the spacing given."""
+def store_scan(
+    path: Path,
+    store: Any,
+    spacing_mm: Sequence[float] | None,
+    first: tuple[int, int, int] | None = None,
+) -> Scan:
+    """Return the scan of an open array.
+
+    Args:
+        spacing_mm: Along D, H, W, if the array has no units of length itself.
+        first: As `Scan` has it; that of the array's domain by default.
+    """
     labels = [str(label) for label in store.domain.labels]
     order = _order(labels)
     # the first voxel of neuroglancer's volumes may be at any place
@@ -54,7 +64,11 @@ def store_scan(path: Path, store: Any, spacing_mm: Sequence[float] | None) -> Sc
 
     channel = next((place for place, a in enumerate(order) if labels[a] in CHANNELS), None)
     sides = _sides([store.dimension_units[axis] for axis in order[-3:]]) or spacing_mm
-    return array_scan(path, turned.shape, store.dtype.numpy_dtype, read, sides, channel)
+    begin = [store.domain.inclusive_min[axis] for axis in order[-3:]]
+    if first is None and len(begin) == 3:
+        first = (begin[0], begin[1], begin[2])
+    dtype = store.dtype.numpy_dtype
+    return array_scan(path, turned.shape, dtype, read, sides, channel, first or (0, 0, 0))
 
 
 def _order(labels: Sequence[str]) -> list[int]:
