@@ -53,7 +53,7 @@ def test_every_network_of_figure_5_is_scored_on_the_front_of_the_brain(tmp_path)
 
 
 def test_the_units_with_fewer_filters_have_the_papers_share_of_parameters():
-    scale = brain.Scale()
+    scale = brain.FULL
     with torch.device("meta"):
         sizes = {
             name: sum(p.numel() for p in brain.build(unit, scale, 0).parameters())
