@@ -7,6 +7,10 @@ from collections import Counter
 from pathlib import Path
 from statistics import fmean
 
+from papers.acs.shape_text import PAPER
+from papers.acs.shape_unet import solid_unet
+from papers.results import Results, spread
+
 HOME = Path(__file__).parents[1]
 NAMES = {8: "eight", 9: "nine", 10: "ten", 11: "eleven", 12: "twelve"}
 
@@ -14,6 +18,22 @@ NAMES = {8: "eight", 9: "nine", 10: "ten", 11: "eleven", 12: "twelve"}
 def page(name):
     """Its text on one line."""
     return " ".join((HOME / name).read_text().split())
+
+
+def test_the_first_comparison_of_readme_is_that_of_the_paper_page():
+    names = {"2.5D, 2D weights": "2.5D p.", "ACS from scratch": "ACS r."}
+    names |= {"3D from scratch": "3D r.", "ACS, 2D weights": "ACS p."}
+    path = HOME / "papers/acs/shapes_paper.json"
+    results = Results(path, json.loads(path.read_text())["settings"])
+    for row, name in names.items():
+        dice = results.values(name, "dice")
+        (params, ours, paper) = re.findall(
+            rf"\| {row} \| (\S+) \| (.*?) \| (\S+) \|", page("README.md")
+        )[0]
+        assert len(dice) == 3
+        assert (ours, float(paper)) == (spread(dice), PAPER[name][0])
+        model = solid_unet(name.split()[0], (64, 128), 0)
+        assert params == f"{sum(p.numel() for p in model.parameters()):,}"
 
 
 def test_gestures_of_the_training_page_are_those_of_the_paper_page():

@@ -28,7 +28,7 @@ def folder(tmp_path):
 
 
 def verdicts(folder, found):
-    (folder / "acs" / "shapes.json").write_text(json.dumps(found))
+    (folder / "acs" / "shapes_paper.json").write_text(json.dumps(found))
     findings = [CLAIMS[number].find(folder) for number in (1, 2)]
     return [finding and finding.verdict for finding in findings]
 
