@@ -156,6 +156,18 @@ class UNet(nn.Module):
         return self.out(torch.cat([fine, self.up(up)], 1))
 
 
+class Gated(nn.Module):
+    """A coarser map, pooled to one voxel, scales a finer one."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.fine, self.coarse = nn.Conv2d(2, 4, 1), Residual(4), Residual(4)
+
+    def forward(self, x):
+        fine = self.fine(self.stem(x))
+        return fine * self.coarse(F.max_pool2d(fine, 2)).mean((2, 3), keepdim=True)
+
+
 NETWORKS = {"vit": ViT, "rotary": lambda: ViT(True), "cnn": CNN, "last": Last, "unet": UNet}
 
 
@@ -300,6 +312,14 @@ def test_slices_are_averaged_where_rows_are_strided():
     image = torch.randn(1, 2, 24, 16)
     again = convert(flat, PlaneCycle(order=("HW",)))(image[:, :, None].expand(-1, -1, 9, -1, -1))
     assert differ(flat(image)[:, :, None].expand_as(again), again) < 1e-5
+
+
+@torch.no_grad()
+def test_a_gate_of_fewer_slices_reaches_all():
+    flat, image = Gated().eval(), torch.randn(1, 2, 24, 16)
+    deep = convert(flat, PlaneCycle(order=("HW",)))
+    found = deep(image[:, :, None].expand(-1, -1, 8, -1, -1))
+    assert differ(flat(image)[:, :, None].expand_as(found), found) < 1e-5
 
 
 @pytest.mark.parametrize("depth", [7, 8, 1])

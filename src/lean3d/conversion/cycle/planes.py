@@ -37,6 +37,8 @@ def turned(
 ) -> tuple[Tensor, Sizes]:
     """Return the slices of another plane, and how many slices, rows and columns they have.
 
+    They are contiguous in memory, as the outputs of a 2D network are: forwards may call `view`.
+
     Args:
         x: Slices of one plane; B is the first axis divided by `sizes[0]`.
         sizes: Slices of one volume, rows and columns in `x`.
@@ -51,17 +53,17 @@ def turned(
         volume = x.unflatten(0, (-1, slices))  # B N C R S
         at = (1, 3, 4)
         volume = volume.permute(0, at[turn[0]], 2, at[turn[1]], at[turn[2]])
-        return volume.flatten(0, 1), new
+        return volume.flatten(0, 1).contiguous(), new
     placed = x[:, prefix:].unflatten(1, (rows, columns)) if kind == "tokens" else x
     volume = placed.unflatten(0, (-1, slices))  # B N R S C
     volume = volume.permute(0, *(1 + place for place in turn), 4)
     if kind == "last":
-        return volume.flatten(0, 1), new
+        return volume.flatten(0, 1).contiguous(), new
     placed = volume.flatten(2, 3)
     if prefix:
         others = across(x[:, :prefix].unflatten(0, (-1, slices)), new[0], tokens)
         placed = torch.cat([others, placed], 2)
-    return placed.flatten(0, 1), new
+    return placed.flatten(0, 1).contiguous(), new
 
 
 def across(x: Tensor, count: int, tokens: str) -> Tensor:

@@ -46,6 +46,7 @@ _MEMORY: "WeakKeyDictionary[nn.Module, dict[Any, Any]]" = WeakKeyDictionary()
 NEAR = 1.3  # sizes that differ by less are one resolution
 INTERPOLATING = {F.interpolate, F.upsample}
 POOLING = having(Trait.WINDOW) - having(Trait.MIXES_CHANNELS)
+JOINING = having(Trait.JOINS) & having(Trait.POINTWISE)
 SHAPING = {Tensor.reshape, Tensor.view, torch.reshape, Tensor.expand}
 
 
@@ -424,6 +425,8 @@ class Functions(TorchFunctionMode):
             return function(*args, **kwargs)
         if function in SHAPING and self.cycle.batches:
             args, kwargs = self._present(args, kwargs)
+        elif function in JOINING:
+            args = self._of_one_depth(args)
         elif function in INTERPOLATING or function in POOLING:
             return self._resample(function, args, kwargs)
         return function(*args, **kwargs)
@@ -438,6 +441,23 @@ class Functions(TorchFunctionMode):
         if x.shape[0] == 1 or not any(sizes[0] == batch for batch in self.cycle.batches):
             return args, kwargs
         return (x, (x.shape[0], *sizes[1:])), kwargs
+
+    def _of_one_depth(self, args: Args) -> Args:
+        """Repeat a map that was pooled to one voxel, if it has fewer slices than the other one."""
+        pair = [x for x in args if isinstance(x, Tensor) and x.ndim == 4]
+        if len(pair) != 2 or pair[0].shape[0] == pair[1].shape[0]:
+            return args
+        batch = self.cycle.batch
+        counts = [x.shape[0] // batch for x in pair if x.shape[0] % batch == 0]
+        if len(counts) != 2:
+            return args
+        count = max(counts)
+        return tuple(
+            resized(x, x.shape[0] // batch, count, "nearest")
+            if isinstance(x, Tensor) and x.ndim == 4 and x.shape[2] == x.shape[3] == 1
+            else x
+            for x in args
+        )
 
     def _resample(self, function: Function, args: Args, kwargs: Kwargs) -> Any:
         cycle, x = self.cycle, args[0] if args else kwargs["input"]

@@ -182,7 +182,7 @@ class _Calls(Watch):
     def _fits(self, pair: Pair) -> bool:
         """Whether a map of that size is the image, as many times smaller along both axes."""
         height, width = self.found.size
-        for times in range(1, 1 + max(1, height // max(pair[0], 1))):
+        for times in range(1, 2 + height // max(pair[0] - 1, 1)):
             rows = {height // times, -(-height // times)}
             columns = {width // times, -(-width // times)}
             if pair[0] in rows and pair[1] in columns:
