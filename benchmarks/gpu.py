@@ -155,6 +155,7 @@ def operators(shapes: list, budget: Budget, kind: str) -> Iterator[dict]:
             made_up = {case: way for case, way in choices().items() if case not in known}
             paths = [way for case, way in made_up.items() if case[0] == kind]  # type: ignore[index]
             row = {"input": str((batch, channels, *size)), "precision": name, "error": error}
+            row |= {"stride": rest[2]} if kind == "depthwise" else {}
             row["chosen"] = ", ".join(paths)
             for pass_name, run in (("forward", forward), ("forward + backward", backward)):
                 calls = {}

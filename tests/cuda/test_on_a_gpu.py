@@ -99,7 +99,7 @@ def test_a_network_trains_as_on_the_cpu():
             loss = own(x.to(device)).square().mean()
             loss.backward()
             optimiser.step()
-            steps.append(float(loss))
+            steps.append(float(loss.detach()))
         losses.append(steps)
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
     assert losses[0][-1] < losses[0][0]

@@ -23,7 +23,7 @@ CASES = {
 
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("name", CASES)
-def test_outputs_and_gradients_are_those_of_torch(name, last, kernel_device):
+def test_outputs_and_gradients_are_those_of_torch(name, last, kernel_device, precise):
     inputs, outputs, *rest = CASES[name]
     sizes = Depthwise(*rest)
     layout = torch.channels_last_3d if last else torch.contiguous_format
@@ -45,7 +45,7 @@ def test_outputs_and_gradients_are_those_of_torch(name, last, kernel_device):
         torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=1e-5)
 
 
-def test_the_sum_and_the_relu_are_applied(kernel_device):
+def test_the_sum_and_the_relu_are_applied(kernel_device, precise):
     sizes = Depthwise((3, 3, 3), (1, 1, 1), (1, 1, 1), (1, 1, 1))
     x, total = torch.randn(2, 1, 3, 4, 3, 5, device=kernel_device)
     weight = torch.randn(3, 1, 3, 3, 3, device=kernel_device)

@@ -10,6 +10,7 @@ from torch import nn
 import lean3d
 from lean3d import LeanError, optimize
 from lean3d.ops import CausalConv3d
+from lean3d.runtime import OptimizedStream
 
 
 def causal():
@@ -52,6 +53,18 @@ def test_steps_and_states_are_those_of_the_stream(make):
     more, _ = steps(fast, frames, known)
     torch.testing.assert_close(more, steps(live, frames, known)[0], equal_nan=True)
     assert (fast.delay, fast.chunk, fast.waits) == (live.delay, live.chunk, live.waits)
+
+
+@pytest.mark.parametrize("make", [causal, delayed])
+def test_the_step_that_a_gpu_records_has_the_same_outputs(make):
+    """On a CPU it runs without being recorded."""
+    live = make()
+    frames = torch.rand(9, 2, 3, 8, 9)
+    fast = OptimizedStream(live, "cuda_graph")
+    (expected, _), (found, state) = steps(live, frames), steps(fast, frames)
+    torch.testing.assert_close(found, expected, equal_nan=True)
+    (expected, _), (found, _) = steps(live, frames[:4], state), steps(fast, frames[:4], state)
+    torch.testing.assert_close(found, expected, equal_nan=True)
 
 
 def test_copies_and_other_sizes_step_too():

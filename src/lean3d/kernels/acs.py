@@ -6,19 +6,21 @@ Axes: B batch, C channels, D depth, H height, W width.
 """
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lean3d.kernels.blocks import Blocks, up
-from lean3d.kernels.choice import fastest
+from lean3d.kernels.choice import chosen, fastest
 from lean3d.kernels.device import load, multiplies_in
 
 __all__ = ["ACS", "Geometry", "acs_conv3d", "acs_input_grad", "acs_weight_grad", "tiled"]
 
 Triple = tuple[int, int, int]
+# by the settings of an operator and the size of a volume; a network has few
+_geometries: dict[Any, "Geometry"] = {}
 # voxels, outputs and inputs of a tile of the product, warps, stages of its pipeline
 FORWARD = (
     Blocks(128, 32, 32, 4, 4),
@@ -52,6 +54,14 @@ class Geometry:
     @classmethod
     def of(cls, op: Any, size: Triple) -> "Geometry":
         """Return the sizes of an ACSConv3d on a volume of (D, H, W), padded by zeros."""
+        own = (op.split, op.pads, op.kernel_size, op.stride, op.dilation)
+        case = (*own, op.weight.shape, size)
+        if case not in _geometries:
+            _geometries[case] = cls._of(op, size)
+        return _geometries[case]
+
+    @classmethod
+    def _of(cls, op: Any, size: Triple) -> "Geometry":
         height, width = op.weight.shape[2:]
         planes = (1, height, width), (height, 1, width), (height, width, 1)
         pads = tuple(tuple(before for before, _ in op.pads_for(plane)) for plane in planes)
@@ -59,13 +69,22 @@ class Geometry:
         output = tuple((n + sum(p) - d * (k - 1) - 1) // s + 1 for n, p, k, s, d in rows)
         return cls(op.split, pads, op.stride, op.dilation, output)  # type: ignore[arg-type]
 
-    def numbers(self, x_BDHWC: Tensor, voxels: int) -> list[int]:
-        """Return the kernels' arguments on the input (B, D, H, W, C), for tiles of `voxels`."""
-        channels, outputs = x_BDHWC.shape[-1], sum(self.split)
+    @cached_property
+    def rest(self) -> tuple[int, ...]:
+        """The kernels' arguments after the sizes of the input."""
         axial, coronal, _ = self.split
         ends = axial, axial + coronal
-        sizes = (*x_BDHWC.shape[1:4], *self.size, *ends, *self.stride, *self.dilation)
-        return [voxels, channels, outputs, *sizes, *(n for pads in self.pads for n in pads)]
+        pads = (n for own in self.pads for n in own)
+        return (*self.size, *ends, *self.stride, *self.dilation, *pads)
+
+    @cached_property
+    def outputs(self) -> int:
+        return sum(self.split)
+
+    def numbers(self, x_BDHWC: Tensor, voxels: int) -> tuple[int, ...]:
+        """Return the kernels' arguments on the input (B, D, H, W, C), for tiles of `voxels`."""
+        _, *sizes, channels = x_BDHWC.shape
+        return (voxels, channels, self.outputs, *sizes, *self.rest)
 
     def tiles(self, outputs: int) -> int:
         """Return how many tiles cover all outputs, each of one view."""
@@ -104,7 +123,7 @@ def acs_conv3d(
             HAS_SUM=total is not None,
             RELU=relu,
             PRECISION=multiplies_in(x.dtype),
-            **blocks.options(),
+            **blocks.options,
         )
     return y_BDHWC.movedim(-1, 1)
 
@@ -129,7 +148,7 @@ def acs_input_grad(
             *weight.shape[2:],
             STRIDED=max(geometry.stride) > 1,
             PRECISION=multiplies_in(grad.dtype),
-            **blocks.options(),
+            **blocks.options,
         )
     return x_BDHWC.movedim(-1, 1)
 
@@ -157,7 +176,7 @@ def acs_weight_grad(
         share,
         *taps,
         PRECISION=multiplies_in(x.dtype),
-        **blocks.options(),
+        **blocks.options,
     )
     return made.sum(0).to(weight.dtype).movedim(-1, 1)
 
@@ -197,8 +216,13 @@ def tiled(
     tiles: tuple[Blocks, ...], kernel: Any, grad: Tensor, *rest: Any, **options: Any
 ) -> Tensor:
     """Run a kernel in its fastest tile, which is measured at the first call of a case."""
-    ways = {str(blocks): partial(kernel, grad, *rest, blocks=blocks, **options) for blocks in tiles}
     shapes = [x.shape if isinstance(x, Tensor) else x for x in (grad, *rest)]
     flags = options.get("relu", False), options.get("total") is None
     case = (kernel.__name__, *shapes, grad.dtype, multiplies_in(grad.dtype), *flags)
-    return ways[fastest(case, ways, grad, default=str(tiles[0]), compiled=tuple(ways))]()
+    name = chosen(case)
+    if name is None:
+        call = partial(kernel, grad, *rest, **options)
+        ways = {str(place): partial(call, blocks=blocks) for place, blocks in enumerate(tiles)}
+        name = fastest(case, ways, grad, default="0", compiled=tuple(ways))
+    made: Tensor = kernel(grad, *rest, blocks=tiles[int(name)], **options)
+    return made

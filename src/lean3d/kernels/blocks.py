@@ -1,6 +1,7 @@
 """Tiles in which a kernel computes."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 __all__ = ["Blocks", "up"]
@@ -23,8 +24,9 @@ class Blocks:
     warps: int
     stages: int
 
+    @cached_property
     def options(self) -> dict[str, Any]:
-        """Return them as a kernel's arguments."""
+        """They as a kernel's arguments."""
         own = dict(BM=self.rows, BN=self.columns, BK=self.depth)
         return own | dict(num_warps=self.warps, num_stages=self.stages)
 

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from lean3d.kernels import device
 
-__all__ = ["choices", "fastest", "measures"]
+__all__ = ["choices", "chosen", "fastest", "measures"]
 
 Way = Callable[[], object]
 # case -> the name of its fastest way
@@ -28,6 +28,11 @@ ALLOWED = {torch.float32: 1e-2, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 def choices() -> dict[Hashable, str]:
     """Return what was chosen so far."""
     return dict(_chosen)
+
+
+def chosen(case: Hashable) -> str | None:
+    """Return the name of the way that was chosen for a case, if it was measured."""
+    return _chosen.get(case)
 
 
 def measures(x: Tensor) -> bool:

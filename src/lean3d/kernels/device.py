@@ -21,6 +21,7 @@ def is_installed() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
+@cache
 def load(name: str) -> ModuleType:
     """Import a module of kernels, which imports triton."""
     return import_module(f"lean3d.kernels.{name}")

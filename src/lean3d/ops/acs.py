@@ -18,7 +18,7 @@ from torch import Tensor
 from lean3d import kernels
 from lean3d.errors import LeanError
 from lean3d.kernels.acs import ACS, Geometry
-from lean3d.kernels.choice import fastest, measures
+from lean3d.kernels.choice import chosen, fastest, measures
 from lean3d.ops.base import as_kernel, choose_path, split_channels
 from lean3d.ops.fast import convolve
 from lean3d.ops.measured import autocast, layout, step, wants_gradients
@@ -119,13 +119,15 @@ class ACSConv3d(ViewsConv3d):
             return "dense" if self.dense_pays() else "views"
         if max(self.kernel_size) == 1 or not is_plain(x_BCDHW) or not measures(x_BCDHW):
             return "views"
-        paths = ["views", "dense", *(["triton"] if self._triton_takes(x_BCDHW) else [])]
         given = (x_BCDHW, weight, bias)
-        ways = {path: partial(step, partial(self._by, path), given) for path in paths}
         own = (self.kernel_size, self.stride, self.pads, self.dilation, self.groups, self.split)
         how = (x_BCDHW.dtype, layout(x_BCDHW), wants_gradients(given))
         flags = torch.is_autocast_enabled("cuda"), torch.backends.cudnn.allow_tf32
         case = ("acs", x_BCDHW.shape, weight.shape, *own, self.padding_mode, *how, *flags)
+        if (path := chosen(case)) is not None:
+            return path
+        paths = ["views", "dense", *(["triton"] if self._triton_takes(x_BCDHW) else [])]
+        ways = {path: partial(step, partial(self._by, path), given) for path in paths}
         return fastest(case, ways, x_BCDHW, default="views")
 
     def _triton_takes(self, x_BCDHW: Tensor) -> bool:

@@ -81,8 +81,15 @@ class GpuConv(FusedConv):
         if depthwise and runs_on(x, self.weight):
             sizes: Any = (tuple(self.weight.shape[2:]), stride, padding, dilation)
             call = partial(depthwise_conv3d, x, self.weight, self.bias, Depthwise(*sizes))
+            # torch's own kernel is for contiguous volumes
+            ways["contiguous"] = partial(self._contiguous, x, total)
             ways["triton"] = partial(call, total=total, relu=self.relu)
         return ways
+
+    def _contiguous(self, x: Tensor, total: Tensor | None) -> Tensor:
+        y = F.conv3d(x.contiguous(), self.weight.contiguous(), None, *self.shape)
+        y = y.contiguous(memory_format=torch.channels_last_3d)
+        return scale_add_relu(y, shift=self.bias, total=total, relu=self.relu)
 
     def extra_repr(self) -> str:
         return f"{tuple(self.weight.shape)}, {self.shape}, {self.activation[0]}"

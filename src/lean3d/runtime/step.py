@@ -50,7 +50,7 @@ class OptimizedStream(Stream):
     def _advance(
         self, x_BCTHW: Tensor, state: Mapping[str, Tensor], slots: Sequence[str], *, careful: bool
     ) -> tuple[Any, State]:
-        if self._whole and careful and x_BCTHW.device.type == "cuda":
+        if self._whole and careful:
             output, new = self._whole[0](x_BCTHW, dict(state))
             return output, new
         return super()._advance(x_BCTHW, state, slots, careful=careful)
@@ -100,14 +100,16 @@ def optimize_step(
         "eager",
         *(name for name in makers if name != "eager" and name in (backends or makers)),
     ]
-    frames = [frame, *(torch.rand_like(frame) * frame.abs().amax() for _ in range(STEPS - 1))]
-    expected = _outputs(live, frames)
+    count = STEPS + 2 * -(-live.delay // live.chunk)
+    scale = frame.abs().amax()
+    frames = [frame, *(torch.rand_like(frame) * scale for _ in range(count))]
+    expected = _outputs(live, live, frames)
     rows: dict[str, Candidate] = {}
     running: dict[str, OptimizedStream] = {}
     for name in wanted:
         try:
             own = makers[name]()
-            apart = _apart(_outputs(own, frames), expected)
+            apart = _apart(_outputs(own, live, frames), expected)
         except Exception as error:  # a user's forward may raise anything
             why = f"{type(error).__name__}: {error}".strip().splitlines()[0]
             rows[name] = Candidate(name, note=f"failed: {why[:120]}")
@@ -136,13 +138,18 @@ def _fused(live: Stream) -> Stream:
     return to_stream(folded, wait=live.waits, window=window, frame=live.found.frame, check=False)
 
 
-def _outputs(live: Stream, frames: Sequence[Tensor]) -> list[Tensor]:
-    state = live.init(len(frames[0]))
+def _outputs(own: Stream, live: Stream, frames: Sequence[Tensor]) -> list[Tensor]:
+    """Return the outputs of `own`, and of `live` when it goes on from a state of `own`."""
+    state = own.init(len(frames[0]))
     found: list[Tensor] = []
-    for frame in frames:
-        output, state = live.step(frame, state)
-        found += [y.clone() for y in tensors(output)]
-        found += [y.clone() for y in state.values()]
+    for place, frame in enumerate(frames):
+        if place == len(frames) // 2:
+            between = state
+            for later in frames[place:]:
+                output, between = live.step(later, between)
+                found += tensors(output)
+        output, state = own.step(frame, state)
+        found += tensors(output)
     return found
 
 
