@@ -47,6 +47,7 @@ class Need:
         shapes: Of its first input image and its first output image.
         channels_last: Whether these are (B, H, W, C).
         plugins: The 3D rules of other packages that its functions run by.
+        carries: It computes sizes, and what they are along depth is known from no other map.
         without_rule: The functions it calls that use neighbours and have no 3D rule, and the lines.
     """
 
@@ -60,6 +61,7 @@ class Need:
     fed: dict[str, tuple[Fits, Same]] = field(default_factory=dict)
     plugins: tuple[Function, ...] = ()
     without_rule: dict[str, str] = field(default_factory=dict)
+    carries: bool = False
 
     def ask(self, kind: int, line: Callable[[], str]) -> None:
         if kind > self.kind:

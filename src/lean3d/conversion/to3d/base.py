@@ -174,6 +174,7 @@ class Folding:
         plugins: The 3D rules of other packages that it needs; pickles import their modules.
         channels_last_in: It takes (B, H, W, C) in 2D.
         channels_last_out: It returns (B, H, W, C) in 2D.
+        carries: It computes sizes, and what they are along depth is known from no other map.
     """
 
     how: To3D
@@ -184,6 +185,7 @@ class Folding:
     channels_last_in: bool = False
     channels_last_out: bool = False
     plugins: tuple[Callable[..., object], ...] = ()
+    carries: bool = False
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         same = state.get("same", ())

@@ -126,7 +126,7 @@ def _fold(
         _adopt(module, site, need)
     stack = need.kind == STACK
     same = tuple(map(bool, need.windows)) or (False,)
-    settings = (stack, same, kept, still, *need.channels_last, need.plugins)
+    settings = (stack, same, kept, still, *need.channels_last, need.plugins, need.carries)
     fold(module, Folding(site.how, *settings))
     where = "batch" if stack else "height"
     return Row(site.path, before, f"{before}, depth in {where}", not stack, True)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from lean3d.conversion.to3d.base import Site
+from lean3d.conversion.to3d.merged.sides import along_depth, plain
 from lean3d.shape import Triple
 
 __all__ = [
@@ -31,9 +32,9 @@ def pair(value: object) -> tuple[Any, Any]:
 
 
 def isotropic(value: object) -> tuple[Any, Any, Any]:
-    """Return (depth, height, width) of a 2D setting, with depth as height."""
+    """Return (depth, height, width) of a 2D setting, with depth as height, or as height carries."""
     height, width = pair(value)
-    return (height, height, width)
+    return (along_depth(height), plain(height), plain(width))
 
 
 def like_height(conv: nn.Conv2d | nn.ConvTranspose2d, site: Site) -> Depth:

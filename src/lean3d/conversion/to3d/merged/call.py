@@ -18,10 +18,12 @@ from torch import Tensor, nn
 from lean3d.conversion.surgery.swap import become
 from lean3d.conversion.to3d.base import Converted, Folding, Site
 from lean3d.conversion.to3d.keep_depth import resamples
+from lean3d.conversion.to3d.merged.sides import along_depth, plain
 from lean3d.conversion.to3d.proof.replicate_axis import hold_still
 from lean3d.conversion.to3d.rules.registry import find_rule
 from lean3d.conversion.trace.compare import tensors
 from lean3d.conversion.trace.ops_table import NEIGHBOURS
+from lean3d.conversion.trace.trial_run import in_trial
 from lean3d.errors import ShapeError
 from lean3d.torch_functions import Trait, having
 from lean3d.tracer import Args, Function, Kwargs
@@ -129,11 +131,19 @@ class Call:
         """Split (B*D, C, H, W) into (B, C, D, H, W)."""
         return self.stack.unfold(x)
 
+    def carried(self, depth: Any, guess: Callable[[], object]) -> Any:
+        """Return what sizes carry along depth, and note where nothing else says it."""
+        if in_trial():
+            self.stack.doubtful |= depth != guess()
+        return depth
+
     def module_3d(self, kind: type[nn.Module], *args: object, **kwargs: object) -> nn.Module:
         """Return the 3D form of a 2D torch.nn module without weights; cached per thread."""
         folding = self.folding
         settings = (*args, *(item for pair in sorted(kwargs.items()) for item in pair))
-        key = (kind, settings, folding.how, self.keep, folding.still)
+        flat, deep = plain(settings), along_depth(settings)
+        self.carried(deep, lambda: flat)
+        key = (kind, flat, deep, folding.how, self.keep, folding.still)
         made = getattr(_LOCAL, "made", None)
         if made is None:
             made = _LOCAL.made = {}

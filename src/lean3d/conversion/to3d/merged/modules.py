@@ -12,8 +12,9 @@ Axes: B batch, C channels, D depth, H height, W width.
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,10 @@ from lean3d.conversion.surgery.fx import refuse_tracing
 from lean3d.conversion.surgery.subclass import Mixed, mixed, own_class
 from lean3d.conversion.to3d.base import Folding
 from lean3d.conversion.to3d.merged.call import FUNCTION_RULES, Call, Same
+from lean3d.conversion.to3d.merged.sides import SIZES, is_marked, mark, marked_depth, with_depth
 from lean3d.conversion.trace.tree import mapped
+from lean3d.conversion.trace.trial_run import in_trial
+from lean3d.errors import ConversionError
 from lean3d.ops.leaf import Leaf
 from lean3d.ops.views import LearntViews
 from lean3d.shape import same_padding
@@ -46,7 +50,7 @@ __all__ = [
 
 # per-thread stack of active depth-merge contexts, innermost last; None while on 5-D tensors
 _LOCAL = threading.local()
-SAME = "_same"
+SAME, CARRIES = "_same", "_carries"
 MOVING = "moving"  # in place of a context while an axis is merged or restored
 
 
@@ -56,6 +60,8 @@ class Spread:
     def __init__(self, folding: Folding):
         self.folding = folding
         self.seen: list[tuple[int, int, int]] = []  # D*H, W, D
+        # volumes of different depth have equal sizes while that is merged into height
+        self.ambiguous = False
 
     def enter(self, x: object) -> Any:
         return self.fold(x, 1 if self.folding.channels_last_in else 2)
@@ -64,8 +70,14 @@ class Spread:
         if not isinstance(x, Tensor) or x.ndim != 5:
             return x
         depth, height, width = x.shape[place : place + 3]
-        self.seen.append((depth * height, width, depth))
-        return x.flatten(place, place + 1)
+        size, merged = (depth * height, width, depth), x.flatten(place, place + 1)
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # sizes may be symbols
+            self.seen.append(size)
+            return merged
+        if size not in self.seen:
+            self.ambiguous |= any(size[:2] == other[:2] for other in self.seen)
+            self.seen.append(size)
+        return mark(merged, depth)
 
     def unfold(self, x: object) -> Any:
         return self._unfold(x, 2)
@@ -78,23 +90,51 @@ class Spread:
             return x
         for tall, wide, depth in (*self.seen, (1, 1, 1)):
             if x.shape[place] == tall and x.shape[place + 1] == wide:
+                if self.ambiguous:
+                    depth = marked_depth(x) or depth
                 sizes = (*x.shape[:place], depth, tall // depth, *x.shape[place + 1 :])
                 return x.reshape(sizes)
         return x
 
     @contextmanager
     def __call__(self, module: object) -> Iterator[None]:
-        with inside(self):
+        with inside(self), _Marks(self) if self.ambiguous else nullcontext():
             yield
 
 
-class Padded(NamedTuple):
-    """A tensor that a forward has padded, and its padding along depth."""
+class _Marks(TorchFunctionMode):
+    """Notes on what functions return the depth of their first map, where sizes do not say it."""
+
+    def __init__(self, spread: Spread):
+        super().__init__()
+        self.spread = spread
+
+    def __torch_function__(
+        self, function: Function, types: object, args: Args = (), kwargs: Kwargs | None = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if innermost() is not self.spread:
+            return result
+        depth = marked_depth((args, kwargs))
+        return result if depth is None else mark(result, depth)
+
+
+@dataclass
+class Padded:
+    """A tensor that a forward has padded.
+
+    Args:
+        ends: Its padding along depth.
+        before: Returns the volume padded along height and width alone.
+        doubtful: Nothing but the sizes that the forward computes says `ends`.
+    """
 
     tensor: Callable[[], Tensor | None]
     ends: tuple[int, int]
-    mode: str
-    value: float
+    mode: str = "constant"
+    value: float = 0.0
+    before: Callable[[], Tensor] | None = None
+    doubtful: bool = False
 
 
 class Stack:
@@ -106,6 +146,9 @@ class Stack:
     def __init__(self, folding: Folding):
         self.folding, self.batch, self.calls, self.windows = folding, 0, 0, 0
         self.pads: list[Padded] = []
+        # sizes carry depth where it counts, and while it is found out whether it does
+        self.carries = folding.carries or (in_trial() and not torch.compiler.is_compiling())
+        self.doubtful = False
         self.seen: list[tuple[int, int, int]] = []  # H, W, D
 
     def enter(self, x: object) -> Any:
@@ -117,7 +160,8 @@ class Stack:
         self.batch = x.shape[0]
         depth, height, width = x.shape[place : place + 3]
         self.seen.append((height, width, depth))
-        return x.transpose(1, place).flatten(0, 1)
+        merged = x.transpose(1, place).flatten(0, 1)
+        return mark(merged) if self.carries else merged
 
     def unfold(self, x: object) -> Any:
         if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[0] % self.batch:
@@ -145,25 +189,30 @@ class Stack:
                     return depth
         return None
 
-    def note_padding(self, x: Tensor, ends: tuple[int, int], mode: str, value: float) -> None:
+    def note_padding(self, x: Tensor, ends: tuple[int, int], **more: Any) -> None:
         """Remember the padding of a tensor for the window that reads it, see `padded_for`."""
         tensor = (lambda: x) if torch.compiler.is_compiling() else weakref.ref(x)
-        self.pads.append(Padded(tensor, ends, mode, value))
+        self.pads.append(Padded(tensor, ends, **more))
 
     def padded_for(self, window: Same, x: Tensor, x_BCDHW: Tensor) -> Tensor:
         """Pad depth for ceil(D / stride) outputs, as the forward padded height and width of `x`."""
         known = (pad for pad in self.pads if pad.tensor() is x)
-        _, (front, back), mode, value = next(
-            known, Padded(lambda: x, (0, 0), "constant", window.beyond)
-        )
+        pad = next(known, Padded(lambda: x, (0, 0), value=window.beyond))
+        pad.doubtful, (front, back), mode = False, pad.ends, pad.mode
+        if min(front, back) < 0 and pad.before is not None:
+            x_BCDHW, front, back = pad.before(), 0, 0
         depth = x_BCDHW.shape[2] - front - back
         wanted = same_padding(depth, window.kernel, window.stride, window.dilation)
-        if (front, back) == wanted or min(front, back) < 0:
+        if (front, back) == wanted:
             return x_BCDHW
         if mode == "constant" and (self.folding.still == 0 or self.repeats):
             mode = "replicate"
-        fill = {"value": value} if mode == "constant" else {}
+        fill = {"value": pad.value} if mode == "constant" else {}
         return F.pad(x_BCDHW.narrow(2, front, depth), (0, 0, 0, 0, *wanted), mode, **fill)
+
+    def doubts(self) -> bool:
+        """Whether a size along depth is known from nothing but what the forward computed."""
+        return self.doubtful or any(pad.doubtful for pad in self.pads)
 
     @property
     def repeats(self) -> bool:
@@ -189,8 +238,13 @@ class Intercept(TorchFunctionMode):
         kwargs = kwargs or {}
         if innermost() is not self.stack:
             return function(*args, **kwargs)
+        carries = self.stack.carries
+        if carries and function in SIZES:
+            axis = args[1] if len(args) > 1 else kwargs.get("dim")
+            return with_depth(function(*args, **kwargs), args[0], axis, self.stack.batch)
         rule = FUNCTION_RULES.get(function, Call.plainly)
-        return rule(Call(self.stack, self.module, function, args, kwargs))
+        result = rule(Call(self.stack, self.module, function, args, kwargs))
+        return mark(result) if carries and is_marked((args, kwargs)) else result
 
 
 def _around() -> tuple[Any, ...]:
@@ -260,8 +314,16 @@ class Folded(Crossing, LearntViews, Leaf):
             folded = mapped((args, kwargs), state.enter)
         if not state.seen:  # there was no volume among the inputs
             return super().forward(*args, **kwargs)
+        if self._folding.carries and torch.compiler.is_compiling():
+            raise ConversionError(
+                f"{own_class(self).__name__} computes sizes in its forward, and compilers do not "
+                "follow what these are along depth; leave it out of torch.compile and export, or "
+                "record it at one size by torch.jit.trace"
+            )
         with state(self):
             result = super().forward(*folded[0], **folded[1])
+        if isinstance(state, Stack) and in_trial() and state.doubts():
+            vars(self)[CARRIES] = True
         with inside(MOVING):
             return mapped(result, state.leave)
 
@@ -294,7 +356,7 @@ def unfold_class(module: nn.Module) -> None:
     kind: Any = own_class(module)
     if isinstance(module, Mixed):
         module.__class__ = kind
-    for name in ("_folding", SAME):
+    for name in ("_folding", SAME, CARRIES):
         vars(module).pop(name, None)
 
 

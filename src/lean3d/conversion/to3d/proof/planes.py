@@ -22,6 +22,7 @@ from lean3d.conversion.record import Check
 from lean3d.conversion.surgery.copies import duplicate, for_a_while
 from lean3d.conversion.to3d.base import To3D
 from lean3d.conversion.to3d.engine import Plan, flat_paths, rewrite
+from lean3d.conversion.to3d.merged.modules import CARRIES
 from lean3d.conversion.to3d.planar import Planar
 from lean3d.conversion.to3d.proof.reference import Answer, Flat, with_values
 from lean3d.conversion.trace.compare import difference, same_sizes
@@ -88,7 +89,9 @@ def _error(flat: Flat, answer: Answer, plan: Plan, axis: int, length: int) -> fl
     volume = flat.sample.volume(axis, length)
     with with_values(answer.values), _planes(flat.model, plan, axis), suppress(Exception):
         # a user's forward may raise anything; the first mismatch names it
-        return difference(answer.expected, run_lightly(flat.model, volume), axis)
+        found = run_lightly(flat.model, volume)
+        _note_carried(flat.model, plan)
+        return difference(answer.expected, found, axis)
     return math.inf
 
 
@@ -105,6 +108,12 @@ def _blame(
         other = duplicate(flat.model)
         with _planes(other, plan, axis):
             return find_culprit([(flat.model, image)], (other, volume), judge)
+
+
+def _note_carried(model: nn.Module, plan: Plan) -> None:
+    """Note on the plan which forwards compute sizes that nothing else says along depth."""
+    for path, need in plan.needs.items():
+        need.carries |= vars(model.get_submodule(path)).get(CARRIES, False)
 
 
 @contextmanager
@@ -153,7 +162,9 @@ def _sized(flat: Flat, plan: Plan, sample: Sample, keeps: bool) -> Result:
     volume = sample.volume(ALONG_DEPTH, depth)
     with for_a_while(model), suppress(Exception):  # a user's forward may raise anything
         rewrite(model, plan)
-        passed = fits(wide, tall, run_lightly(model, volume))
+        found = run_lightly(model, volume)
+        _note_carried(model, plan)
+        passed = fits(wide, tall, found)
     check = Check(SIZES, passed, None, 0.0, (depth, *sample.size))
     return check, _no_one if passed else partial(_blame_sizes, flat, plan, flats, volume, fits)
 

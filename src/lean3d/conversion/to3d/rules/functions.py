@@ -4,6 +4,7 @@ Axes: B batch, C channels, D depth, H height, W width.
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from lean3d.conversion.to3d.geometry import every_axis, pair
 from lean3d.conversion.to3d.merged.call import Call, Same, function_rule, static
+from lean3d.conversion.to3d.merged.sides import Side, along_depth, carries, plain
+from lean3d.conversion.trace.trial_run import in_trial
 from lean3d.errors import ConversionError
 from lean3d.ops.kernel import KernelConv3d
 from lean3d.ops.resize import resize
@@ -141,7 +144,12 @@ def interpolate(call: Call) -> Tensor:
     size, scale = given.pop("size"), given.pop("scale_factor")
     if size is not None:
         height, width = pair(size)
-        size = (_depth_for(call, x, height, width), height, width)
+        guess = partial(_depth_for, call, x, plain(height), plain(width))
+        if isinstance(height, Side) and (height.whole or not call.keep):
+            depth = call.carried(height.depth, guess)
+        else:
+            depth = guess()
+        size = (depth, plain(height), plain(width))
     else:
         tall, wide = pair(scale)
         scale = (1.0 if call.keep else tall, tall, wide)
@@ -201,12 +209,18 @@ def crop(call: Call) -> Any:
     index = every_axis(index)
     if index[2] == index[3] == slice(None):
         return call.plainly()
-    depth = index[2]
-    y = call.volume(x)
+    rows, y = index[2], call.volume(x)
+    ends = (rows.start, rows.stop, rows.step)
+    depth = index[2] = slice(*plain(ends))
     if call.keep:
         depth = slice(None)
     elif depth.stop is not None and depth.stop >= 0 and index[3].stop is not None:
         depth = _depth_cut(call, y, depth, index[3])
+    if carries(*ends) and not call.keep:
+        guess, depth = depth, slice(*along_depth(ends))
+        if in_trial():
+            slices = range(y.shape[2])
+            call.carried(slices[depth], lambda: slices[guess])
     return call.stack.fold(y[(*index[:2], depth, *index[2:])])
 
 

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from lean3d.conversion.to3d.base import Site, To3D
 from lean3d.conversion.to3d.merged.call import Call, function_rule
+from lean3d.conversion.to3d.merged.sides import along_depth, carries, plain
 from lean3d.conversion.to3d.rules.registry import module_rule
+from lean3d.conversion.trace.trial_run import in_trial
 from lean3d.ops.reflection import ReflectionPad3d
 
 __all__: list[str] = []
@@ -54,10 +56,17 @@ def pad(call: Call) -> Any:
     if x.ndim != 4 or len(pads) != 4:
         return call.plainly()
     fill = (given["value"] or 0.0,) if mode == "constant" else ()
-    volume = call.volume(x)
-    ends = _along_depth(call, volume, pads)
+    volume, sides = call.volume(x), pads[2:]
+    pads = plain(pads)
+    doubtful, carried = False, carries(*sides) and not call.keep
+    ends = along_depth(sides) if carried else _along_depth(call, volume, pads)
+    if carried and in_trial():
+        doubtful = ends != _along_depth(call, volume, pads)
     y = call.stack.fold(_padded(call, volume, pads, ends, mode, *fill))
-    call.stack.note_padding(y, ends, mode, *fill or (0.0,))
+    more: Any = {"mode": mode, "value": fill[0] if fill else 0.0, "doubtful": doubtful}
+    if min(ends) < 0:
+        more["before"] = lambda: _padded(call, volume, pads, (0, 0), mode, *fill)
+    call.stack.note_padding(y, ends, **more)
     return y
 
 
