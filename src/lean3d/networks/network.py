@@ -98,11 +98,6 @@ class Network:
     weights_part: Literal["encoder", "all"] | None = None
     format: str | None = None
 
-    @property
-    def is_registered(self) -> bool:
-        """Whether it is a model of lean3d."""
-        return ":" not in self.reference
-
     def build(self, start: Start | None = None) -> Built:
         """Return the network, from torch's random state.
 
