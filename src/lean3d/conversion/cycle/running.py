@@ -43,6 +43,7 @@ _LOCAL = threading.local()
 # of blocks that ran with gradients, by the shape of what they got: checkpointing runs them again
 # outside of the network's forward
 _MEMORY: "WeakKeyDictionary[nn.Module, dict[Any, Any]]" = WeakKeyDictionary()
+MOST = 16  # shapes of each block
 NEAR = 1.3  # sizes that differ by less are one resolution
 INTERPOLATING = {F.interpolate, F.upsample}
 POOLING = having(Trait.WINDOW) - having(Trait.MIXES_CHANNELS)
@@ -317,22 +318,24 @@ def _running(module: nn.Module, x: object) -> Any:
     if torch.compiler.is_compiling() or not isinstance(x, Tensor):
         return cycle
     if cycle is None and torch._C._current_graph_task_id() != -1:
-        cycle = _MEMORY.get(module, {}).get(tuple(x.shape))
+        cycle = _MEMORY.get(module, {}).get(tuple(x.shape), Ellipsis)
         if cycle is Ellipsis:
             raise ShapeError(
-                "checkpointing ran a block again, and it is not known in which of two batches of "
-                "volumes with as many slices; give both the same batch size"
+                "checkpointing repeats a block, and it is not known for which volumes: two batches "
+                "have as many slices in all, or torch.no_grad() was on; keep to one batch size"
             )
-    elif torch.is_grad_enabled() and not isinstance(cycle, Asking):
+    elif not isinstance(cycle, Asking) and (torch.is_grad_enabled() or module.training):
         _remember(module, tuple(x.shape), cycle)
     return cycle
 
 
 def _remember(module: nn.Module, shape: tuple[int, ...], cycle: object) -> None:
     known = _MEMORY.setdefault(module, {})
-    before = known.get(shape, cycle)
+    before = known.pop(shape, cycle)
     same = getattr(before, "batch", None) == getattr(cycle, "batch", None)
     known[shape] = cycle if same and before is not Ellipsis else Ellipsis
+    while len(known) > MOST:  # sizes may differ from call to call
+        known.pop(next(iter(known)))
 
 
 class Unit(Mixed):
