@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from lean3d.data.brain import TISSUES
 from papers.pmscn import brain, neurites, overfitting
 from papers.pmscn.overfitting_text import level, rise
 from papers.results import Results
+
+HOME = Path(neurites.__file__).parent
+SIZES = {"overfitting_full": 15_886_199, "brain_full": 1_302_904}
 
 
 def measured(work, out, names):
@@ -32,6 +36,20 @@ def test_every_network_of_figure_4_has_its_curves(tmp_path):
     sizes = {entry["name"]: entry["params"] for entry in results.entries}
     assert sizes["P2SC2"] < sizes["3D"]
     assert f"| 3D | {sizes['3D']:,} |" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "work"),
+    [
+        ("overfitting_full", overfitting.work(overfitting.FULL, "overfitting_full")),
+        ("brain_full", brain.work(brain.FULL, "_full")),
+    ],
+)
+def test_what_a_gpu_has_trained_is_not_trained_again(kind, work):
+    path = HOME / f"{kind}.json"
+    found = Results(path, work.settings | {"tf32": True})
+    assert (work.stem, found.values("3D", "params")[:1]) == (kind, [SIZES[kind]])
+    assert work.section(found) in (HOME / "README.md").read_text()
 
 
 def test_the_rise_is_from_the_lowest_epoch_to_the_last_ones():
