@@ -17,8 +17,8 @@ from lean3d.cost import Share, bench, count, explain, kinds, layer_shares
 from lean3d.errors import RunError
 from lean3d.files import check_outputs, write_text
 from lean3d.limits import check_number
+from lean3d.ops.memory_layout import channels_last, channels_last_
 from lean3d.report import json_line
-from lean3d.tasks.layout import channels_last, channels_last_
 
 __all__ = ["main"]
 

@@ -14,9 +14,9 @@ from lean3d.cost.latency import finish
 from lean3d.lightening.cut import Cut, blank, kept_norm
 from lean3d.lightening.sites import Site
 from lean3d.lightening.times import Times
+from lean3d.ops.memory_layout import channels_last
 from lean3d.runtime.source import BACKENDS, Runner, Source, Unavailable
 from lean3d.streaming.export import quiet
-from lean3d.tasks.layout import channels_last
 
 __all__ = ["Clock", "Place", "in_turns"]
 

@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from lean3d.cost.machine import hardware
 from lean3d.errors import LeanError
 from lean3d.files import write_text
-from lean3d.train.provenance import provenance
 
 __all__ = ["Choices", "case_of"]
 
-# of these a choice depends on the machine
-MACHINE = "torch", "hardware", "threads"
 # choices of one file; the oldest are dropped
 MOST = 64
 
@@ -47,12 +46,13 @@ def case_of(model: nn.Module, arguments: Sequence[Tensor], precision: str) -> di
     modules = [(name, type(part).__qualname__) for name, part in model.named_modules()]
     weights = [(name, tuple(x.shape)) for name, x in model.state_dict().items()]
     network = hashlib.sha256(repr((modules, weights)).encode()).hexdigest()[:16]
-    machine = provenance()
     return {
         "network": network,
         "inputs": [f"{x.dtype} {list(x.shape)} {x.device.type}" for x in arguments],
         "precision": precision,
-        **{name: machine[name] for name in MACHINE},
+        "torch": torch.__version__,
+        "hardware": hardware(),
+        "threads": torch.get_num_threads(),
     }
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.fx import GraphModule, Node
 
+from lean3d.ops.memory_layout import channels_last
 from lean3d.runtime.graph import guards
-from lean3d.tasks.layout import channels_last
 
 __all__ = [
     "CONVOLUTIONS",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.errors import RunError
-from lean3d.tasks.layout import channels_last, channels_last_
+from lean3d.ops.memory_layout import channels_last, channels_last_
 from lean3d.tasks.parts import check_parts, is_part, part_scale
 
 __all__ = ["Learner", "check_classes"]

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from lean3d.conversion.surgery.copies import duplicate
+from lean3d.ops.memory_layout import channels_last as in_channels_last
+from lean3d.ops.memory_layout import channels_last_
 from lean3d.runtime.captured import Captured
 from lean3d.runtime.source import Runner, Source, Unavailable, register_backend
-from lean3d.tasks.layout import channels_last as in_channels_last
-from lean3d.tasks.layout import channels_last_
 
 __all__ = ["cuda_graph"]
 

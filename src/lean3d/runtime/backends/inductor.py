@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lean3d.ops.memory_layout import channels_last
 from lean3d.runtime.source import Runner, Source, Unavailable, register_backend
-from lean3d.tasks.layout import channels_last
 
 __all__ = ["inductor"]
 
