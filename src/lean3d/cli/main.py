@@ -31,6 +31,7 @@ COMMANDS = {
     "train": "train a recipe in a run folder, or resume it",
     "evaluate": "score a run case by case, alone or against another, with a report",
     "predict": "segment an image with a trained run",
+    "explain": "show where the network of a run looks in a video or a volume",
     "segment": "segment neurons in a volume of any size with a run of affinities",
     "view": "look at a segmentation and its volume in neuroglancer",
     "stream": "name what happens in a video, frame by frame, while it runs",

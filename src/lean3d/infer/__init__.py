@@ -1,5 +1,6 @@
 """Prediction on whole volumes and live videos."""
 
+from lean3d.infer.attention import class_attention, feature_attention, find_layer
 from lean3d.infer.cluster import dask_executor
 from lean3d.infer.decoding import components, decode, drop_small, mutex_watershed
 from lean3d.infer.export import ExportedNetwork, export_network
@@ -17,11 +18,14 @@ __all__ = [
     "Session",
     "Watershed",
     "agglomerate",
+    "class_attention",
     "components",
     "dask_executor",
     "decode",
     "drop_small",
     "export_network",
+    "feature_attention",
+    "find_layer",
     "mutex_watershed",
     "predict_labels",
     "predict_slices",
