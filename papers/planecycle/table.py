@@ -1,0 +1,76 @@
+"""Read what `papers.planecycle.transfer` measured: `python -m papers.planecycle.table FOLDER ...`.
+
+Writes transfer.json and the table of README beside this file.
+"""
+
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from lean3d.files import write_between, write_text
+from papers.planecycle.transfer import HOWS
+from papers.text import table
+
+__all__ = ["main", "section"]
+
+HERE = Path(__file__).parent
+
+
+def section(entries: list[dict[str, Any]]) -> str:
+    """The table of README: a row for each data set, network, way and setting."""
+    keys = sorted({_key(entry) for entry in entries}, key=str)
+    rows = []
+    for key in keys:
+        same = [entry for entry in entries if _key(entry) == key]
+        if "refused" in same[0]:
+            rows.append(_row(same[0], "refused", "refused", "refused", 1))
+            continue
+        scores = (_mean(same, name) for name in ("mauc", "accuracy", "dice"))
+        rows.append(_row(same[0], *scores, len(same)))
+    places = sorted({f"{e['where']['hardware']}, {e['where']['date'][:10]}" for e in entries})
+    return f"{table(rows)}\n\nIn percent. Measured on: {'; '.join(places)}."
+
+
+def _key(entry: dict[str, Any]) -> tuple[Any, ...]:
+    how = list(HOWS).index(entry["how"])
+    settings = entry.get("flat_steps", 1500), entry.get("probes", 400), entry.get("steps", 400)
+    return (entry["data"], entry["network"], *settings, how)
+
+
+def _row(
+    entry: dict[str, Any], mauc: str, accuracy: str, dice: str, seeds: int
+) -> dict[str, str | int]:
+    _, _, flat_steps, probes, *_ = _key(entry)
+    return {
+        "data": entry["data"],
+        "network": entry["network"],
+        "way": entry["how"],
+        "steps in 2D": flat_steps,
+        "Dice in 2D": f"{100 * entry['flat dice']:.1f}",
+        "volumes": probes,
+        "features, mAUC": mauc,
+        "features, accuracy": accuracy,
+        "fine-tuned, Dice": dice,
+        "seeds": seeds,
+    }
+
+
+def _mean(entries: list[dict[str, Any]], name: str) -> str:
+    known = [entry[name] for entry in entries if name in entry]
+    return f"{100 * statistics.mean(known):.1f}" if known else "not run"
+
+
+def main() -> None:
+    files = sorted(file for folder in sys.argv[1:] for file in Path(folder).glob("*.json"))
+    entries = [json.loads(file.read_text()) for file in files]
+    if not entries:
+        raise SystemExit("no pieces; run python -m papers.planecycle.transfer first")
+    write_text(HERE / "transfer.json", json.dumps(entries, indent=1) + "\n")
+    write_between(HERE / "README.md", "transfer", section(entries))
+    print(section(entries))
+
+
+if __name__ == "__main__":
+    main()
