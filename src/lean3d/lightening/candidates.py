@@ -17,7 +17,7 @@ from lean3d.conversion.lean.parallel import ParallelSeparable
 from lean3d.conversion.lean.runs import Run, joins
 from lean3d.errors import LeanError
 from lean3d.lightening.clock import Place
-from lean3d.lightening.cut import Cut, fitted, narrow
+from lean3d.lightening.cut import Cut, Form, fitted, narrow
 from lean3d.lightening.forms import forms, joined_forms, kept_channels
 from lean3d.lightening.refit import refit
 from lean3d.lightening.seen import Seen
@@ -261,34 +261,44 @@ class Scores:
         if cut.how is None and cut.inputs is None:
             return 0.0
         inputs, outputs = self.kept(option)
+        if self.criterion == "kernel" and place.first is None:
+            return self._kernel_error(place.site.conv, cut.how, inputs, outputs)
         start = place.first or place.site
         seen = self.seen[place.site.path]
         operator = self.operator(option)
         found = operator.eval()(_taken(self.seen[start.path].given, inputs))
         wanted = _taken(seen.wanted, outputs)
         slopes = [_taken(slope, outputs) for slope in seen.slopes]
-        if self.criterion == "kernel":
-            conv = narrow(place.site.conv, inputs, outputs)
-            return _errors(conv, [cut.how])[0] ** 2 if cut.how is not None else 0.0
         return damage(found - wanted, wanted, slopes, self.criterion)
+
+    def _kernel_error(
+        self, conv: nn.Conv3d, how: Form | None, inputs: list[int] | None, outputs: list[int] | None
+    ) -> float:
+        """Return the share of the squared kernel that is lost, with the channels not read."""
+        whole = narrow(conv, None, outputs).weight.square().sum()
+        own = narrow(conv, inputs, outputs)
+        left = own.weight.square().sum()
+        lost = 0.0 if how is None else _errors(own, [how])[0] ** 2 * float(left)
+        return (float(whole - left) + lost) / max(float(whole), 1e-30)
 
 
 def damage(missed: Tensor, wanted: Tensor, slopes: Sequence[Tensor], criterion: Criterion) -> float:
     """Return the error of a convolution's output as the network feels it.
 
     Args:
-        criterion: "fisher": half the mean square of the first-order change of what the slopes are
-            of, all positions taken as independent, which is the diagonal of the Fisher, or
-            Gauss-Newton, matrix; "taylor": the mean absolute first-order change of a sample;
-            "output": the squared error over the variance, as also where there are no slopes.
+        criterion: "fisher": the mean square of the first-order change of what the slopes are of,
+            all positions taken as independent, which is the diagonal of the Fisher, or
+            Gauss-Newton, matrix: of the outputs, a share of their variance; "taylor": the mean
+            absolute first-order change of a sample; "output", "kernel" for a run, and where there
+            are no slopes: the squared error over the variance.
     """
-    if criterion == "output" or not slopes:
+    if criterion in ("output", "kernel") or not slopes:
         spread = wanted - wanted.mean((0, 2, 3, 4), keepdim=True)
         return float(missed.square().sum() / spread.square().sum().clamp_min(1e-30))
     parts = [missed * slope for slope in slopes]
     if criterion == "taylor":
         return float(sum(part.flatten(1).sum(1).abs().mean() for part in parts) / len(parts))
-    return float(sum(part.square().flatten(1).sum(1).mean() for part in parts) / len(parts) / 2)
+    return float(sum(part.square().flatten(1).sum(1).mean() for part in parts) / len(parts))
 
 
 def _taken(x: Tensor, channels: list[int] | None) -> Tensor:

@@ -79,8 +79,11 @@ def look(
             return seen
         values = [y for y in tensors(found) if y.is_floating_point()]
         generator = torch.Generator(values[0].device).manual_seed(0)
+        # so that mean squares are shares of the variance of a sample's outputs
+        centred = [(y - y.mean()).detach() for y in values]
+        scale = sum(float(y.square().sum()) for y in centred) / len(batch[0])
         for probe in range(PROBES):
-            signs = [_signs(y, generator) for y in values]
+            signs = [_signs(y, generator) / max(scale, 1e-30) ** 0.5 for y in values]
             torch.autograd.backward(values, signs, retain_graph=probe < PROBES - 1)
     return seen
 
