@@ -14,7 +14,7 @@ ENDS = {"enlarged": "one channel", "shuffled": "eight, shuffled"}
 PAPER = {"rank1": 21.50, "stdcf": 24.60}
 
 
-def section(results: Results) -> str:
+def section(results: Results, figure: str = "reconstruct") -> str:
     """PSNR of all networks, and the differences within a seed."""
     settings = results.settings
     rows = [_row(results, form, end) for end in ENDS for form in TITLES]
@@ -38,7 +38,7 @@ def section(results: Results) -> str:
             f"{settings['epochs']} epochs of {settings['clips']} new clips, {settings['tests']} "
             f"clips of other digits to test on; mean and standard deviation over seeds. "
             f"{measured_by(results.entries[-1]['where'])}",
-            "![PSNR by epoch](reconstruct.png)",
+            f"![PSNR by epoch]({figure}.png)",
         ]
     )
 
