@@ -9,6 +9,7 @@ import torch
 from lean3d.data import Neurites
 from lean3d.errors import LeanError
 from lean3d.recipes import get_recipe
+from lean3d.recipes.affinity_tiles import fragments_of
 from lean3d.recipes.load import load_run
 from lean3d.recipes.microscopy import em_volumes, read_instances, split_sections, with_scaling
 from lean3d.recipes.runs import run
@@ -66,6 +67,15 @@ def test_long_range_channels_make_as_many_outputs(stack, tmp_path):
     assert model(torch.zeros(1, 1, 4, 16, 16)).shape[1] == 5
     longer = run(replace(far, epochs=2), tmp_path / "run", resume=True, progress=False)
     assert len(longer["epochs"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("channels", "sections", "apart"),
+    [(("y1", "x1"), False, True), (("z1", "y1", "x1"), False, False), (("z1", "y1"), True, True)],
+)
+def test_sections_are_decoded_by_themselves_where_no_channel_joins_them(channels, sections, apart):
+    run_of = replace(get_recipe("em_short"), channels=channels, sections=sections)
+    assert fragments_of(run_of, (50.0, 4.0, 4.0)).sections == apart
 
 
 def test_the_last_sections_validate(stack):

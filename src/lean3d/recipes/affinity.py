@@ -34,7 +34,7 @@ class AffinityRecipe(Recipe):
         balance: Weigh voxels that are together and apart alike.
         shrink: Voxels by which instances shrink before targets are made.
         sections: Sections are thick: instances shrink in the plane only, and are decoded section by
-            section before they are joined.
+            section before they are joined. They are decoded so too if no channel is along z.
         scaling: Mean and deviation of each channel of the training sections; measured by default,
             and stored in the run.
     """

@@ -44,7 +44,9 @@ def fragments_of(recipe: AffinityRecipe, voxel_nm: tuple[float, ...], **more: An
     depth, height, width = voxel_nm
     spacing = (depth / width, height / width, 1.0)
     offsets = offsets_of(recipe)
-    return Watershed(offsets=offsets, spacing=spacing, sections=recipe.sections, **more)
+    # without a channel along z nothing says what of two sections is one
+    sections = recipe.sections or not any(offset[0] for offset in offsets)
+    return Watershed(offsets=offsets, spacing=spacing, sections=sections, **more)
 
 
 def tiling(
