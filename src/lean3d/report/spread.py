@@ -67,6 +67,8 @@ def draw_pairs(pairs: Sequence[tuple[float, float]], xlabel: str, ylabel: str) -
         axes.scatter(across, up, s=24, color=color(3), alpha=0.7, linewidths=0)
         limits = (low - room, high + room)
         axes.set(xlim=limits, ylim=limits, aspect="equal")
+        # scores that differ by little have long numbers
+        axes.locator_params(nbins=4)
     plain_axes(axes, xlabel, ylabel)
     figure.set_layout_engine("constrained")
     return figure
