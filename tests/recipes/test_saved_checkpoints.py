@@ -1,4 +1,4 @@
-"""Fine-tuning from a saved 2D checkpoint beats none at equal epochs, by the commands of the docs."""
+"""Fine-tuning from a saved 2D checkpoint beats none at equal epochs, as the docs show."""
 
 import json
 import re
