@@ -49,6 +49,10 @@ def fold(model: nn.Module, *, example: object = None) -> nn.Module:
     Raises:
         ConversionError: no input was found on which the model runs, or the outputs differ.
     """
+    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
+        raise ConversionError(
+            f"fold takes a torch.nn.Module that is not compiled, got {type(model).__name__}"
+        )
     result = duplicate(model).eval().requires_grad_(False)
     arguments = example_for(result, example)
     if arguments is None:

@@ -53,7 +53,7 @@ def read_image(path: Path) -> Tensor:
         for stream in container.streams.video:
             check_pixels(str(path), stream.codec_context.height, stream.codec_context.width)
         for frame in container.decode(video=0):
-            pixels_HWC = torch.from_numpy(frame.to_ndarray(format="rgb24"))
+            pixels_HWC = torch.from_numpy(frame.to_ndarray(format="rgb24", threads=1))
             return turn_of_image(path).apply(pixels_HWC)
     raise DataError(f"{path} holds no image")
 

@@ -162,7 +162,7 @@ def local(path: Path) -> str:
 
 def upright(frame: Any) -> Tensor:
     """Return the pixels of PyAV's frame as they are shown. Shape: (H, W, 3) uint8"""
-    return turn_of_frame(frame).apply(torch.from_numpy(frame.to_ndarray(format="rgb24")))
+    return turn_of_frame(frame).apply(torch.from_numpy(frame.to_ndarray(format="rgb24", threads=1)))
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The training and validation data of a recipe."""
 
+import gc
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -67,12 +68,21 @@ def loaders(recipe: Recipe, stored: Stored | None = None) -> tuple[DataLoader, D
         assert isinstance(train, Samples)
         train = Augmented(train, Augmentation(recipe.augment, recipe.input_size))
     settings: dict[str, Any] = dict(batch_size=recipe.batch_size, num_workers=recipe.workers)
+    settings |= dict(worker_init_fn=_begin_worker)
     sampler = EpochSampler(recipe.train_samples, recipe.seed)
     whole = isinstance(recipe, SegmentationRecipe) and recipe.whole_cases
     return (
         DataLoader(train, sampler=sampler, **settings),
         DataLoader(val, **settings | ({"batch_size": 1} if whole else {})),
     )
+
+
+def _begin_worker(number: int) -> None:
+    """Let a forked worker never free what its parent made.
+
+    FFmpeg's converters wait for threads that a fork does not have.
+    """
+    gc.freeze()
 
 
 def split_names(recipe: Recipe, stored: Stored | None = None) -> dict[str, list[str]] | None:

@@ -78,6 +78,11 @@ def optimize(
             raise LeanError("optimize: choices= is for a network, not for a stream")
         return _of_stream(model, arguments, precision, backends, budget_s, tolerance)
     names = _check(arguments, precision, backends, budget_s)
+    if isinstance(model, torch.jit.ScriptModule) or any(x.is_meta for x in model.parameters()):
+        raise LeanError(
+            f"optimize takes a network with weights, before torch.jit compiles it, got "
+            f"{type(model).__name__}"
+        )
     copy = duplicate(model).eval().requires_grad_(False)
     expected = _reference(copy, arguments)
     source = Source(copy, arguments, precision)
