@@ -24,6 +24,7 @@ NAMES = [
     "MissingExtraError",
     "ParallelSeparable",
     "Planar",
+    "PlaneCycle",
     "RunError",
     "ShapeError",
     "SoftACS",

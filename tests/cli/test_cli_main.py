@@ -75,7 +75,7 @@ def test_the_shell_completes_commands_flags_recipes_and_models(lean3d, tmp_path)
     assert completed("lean3d", "co") == ["convert", "count"]
     assert sorted(completed("lean3d", "train", "brain")) == ["brain2d", "brain3d", "brain_acs"]
     assert completed("lean3d", "train", "brain3d", "--weight-") == ["--weight-decay"]
-    assert completed("lean3d", "count", "unet") == ["unet2d", "unet3d"]
+    assert completed("lean3d", "count", "unet2") == ["unet2d"]
     assert completed("lean3d", "count", "unet3d", "--sta") == ["--stages"]
     assert completed("lean3d", "load", "scan") == []
 

@@ -5,7 +5,7 @@ from lean3d.models import list_models
 from papers.families import CLIPS, DOCS, VOLUMES, measure
 
 # the study of blocks has a figure of its own; the others are no families
-ELSEWHERE = ("simple", "bottleneck", "kth", "unet2d")
+ELSEWHERE = ("simple", "bottleneck", "kth", "unet2d", "unet3d_")
 
 
 def family(name):
