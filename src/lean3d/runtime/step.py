@@ -14,7 +14,7 @@ from torch import Tensor
 from lean3d.conversion import fold
 from lean3d.conversion.tolerance import largest
 from lean3d.conversion.trace.compare import tensors
-from lean3d.cost.latency import finish, peak_mib
+from lean3d.cost.latency import interleaved, peak_mib
 from lean3d.errors import LeanError
 from lean3d.report import format_table
 from lean3d.runtime.captured import Captured
@@ -119,9 +119,11 @@ def optimize_step(
             running[name] = own
         else:
             rows[name] = rows[name].noted(f"refused: differs by {apart:.1e}")
-    times = _timed(running, frame, max(budget_s - (time.monotonic() - start), 0.3 * budget_s))
+    calls = {name: _stepper(own, frame) for name, own in running.items()}
+    left = max(budget_s - (time.monotonic() - start), 0.3 * budget_s)
+    times = interleaved(calls, ROUNDS, seconds=left)
     for name, seconds in times.items():
-        peak = peak_mib(_stepper(running[name], frame), frame.device)
+        peak = peak_mib(calls[name], frame.device)
         rows[name] = rows[name].timed(seconds, peak)
     named = times.keys() & set(backends or ()) or times.keys()
     fastest = running[min(named, key=lambda name: rows[name].ms)]
@@ -180,21 +182,3 @@ def _stepper(live: Stream, frame: Tensor) -> Callable[[], object]:
 
     step()
     return step
-
-
-def _timed(
-    running: Mapping[str, OptimizedStream], frame: Tensor, seconds: float
-) -> dict[str, list[float]]:
-    calls = {name: _stepper(live, frame) for name, live in running.items()}
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    end = time.monotonic() + seconds
-    for turn in range(ROUNDS + 1):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            finish()
-            if turn:
-                times[name].append(time.perf_counter() - start)
-        if turn >= 3 and time.monotonic() > end:
-            break
-    return times
