@@ -13,35 +13,36 @@ from lean3d.cost.machine import hardware
 from lean3d.errors import LeanError
 from lean3d.files import write_text
 
-__all__ = ["Choices", "case_of"]
+__all__ = ["Choices"]
 
 # choices of one file; the oldest are dropped
 MOST = 64
 
 
 class Choices:
-    """The choices in a file, which need not exist yet.
+    """The choices in a file, which need not exist yet, and the one for a network and its input.
 
     Raises:
         LeanError: it exists and holds something else.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
-        self.known: list[dict[str, Any]] = _read(path) if path.exists() else []
+    def __init__(self, path: Path, model: nn.Module, arguments: Sequence[Tensor], precision: str):
+        self.path, self.case = path, _case(model, arguments, precision)
+        self.rows: list[dict[str, Any]] = _read(path) if path.exists() else []
 
-    def find(self, case: dict[str, Any]) -> str | None:
-        """Return the backend chosen for such a case."""
-        return next((row["backend"] for row in self.known if row["case"] == case), None)
+    @property
+    def known(self) -> str | None:
+        """The backend chosen for such a case."""
+        return next((row["backend"] for row in self.rows if row["case"] == self.case), None)
 
-    def keep(self, case: dict[str, Any], backend: str) -> None:
+    def keep(self, backend: str) -> None:
         """Write a choice in place of an earlier one for such a case."""
-        others = [row for row in self.known if row["case"] != case]
-        self.known = [*others, {"case": case, "backend": backend}][-MOST:]
-        write_text(self.path, json.dumps(self.known, indent=1) + "\n")
+        others = [row for row in self.rows if row["case"] != self.case]
+        self.rows = [*others, {"case": self.case, "backend": backend}][-MOST:]
+        write_text(self.path, json.dumps(self.rows, indent=1) + "\n")
 
 
-def case_of(model: nn.Module, arguments: Sequence[Tensor], precision: str) -> dict[str, Any]:
+def _case(model: nn.Module, arguments: Sequence[Tensor], precision: str) -> dict[str, Any]:
     """Return what a choice depends on: the network but not its weights, the input, the machine."""
     modules = [(name, type(part).__qualname__) for name, part in model.named_modules()]
     weights = [(name, tuple(x.shape)) for name, x in model.state_dict().items()]

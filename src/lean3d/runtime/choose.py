@@ -14,7 +14,7 @@ from lean3d.conversion.tolerance import largest
 from lean3d.conversion.trace.compare import tensors
 from lean3d.cost.latency import interleaved, peak_mib
 from lean3d.errors import LeanError
-from lean3d.runtime.choices import Choices, case_of
+from lean3d.runtime.choices import Choices
 from lean3d.runtime.optimized import Candidate, Optimized
 from lean3d.runtime.source import BACKENDS, PRECISIONS, Runner, Source, Unavailable
 from lean3d.runtime.step import OptimizedStream, optimize_step
@@ -90,9 +90,8 @@ def optimize(
     start = time.monotonic()
     rows: dict[str, Candidate] = {}
     runners: dict[str, Runner] = {}
-    kept = None if choices is None else Choices(Path(choices))
-    case = case_of(copy, arguments, precision)
-    known = None if kept is None else kept.find(case)
+    kept = None if choices is None else Choices(Path(choices), copy, arguments, precision)
+    known = None if kept is None else kept.known
     # what was chosen comes first, and ends the search if it still runs
     for name in sorted(names, key=lambda name: name not in ("eager", known)):
         if known in runners and name != "eager":
@@ -114,7 +113,7 @@ def optimize(
     named = times.keys() & set(backends or ()) or times.keys()
     fastest = min(named, key=lambda name: rows[name].ms)
     if kept is not None:
-        kept.keep(case, fastest)
+        kept.keep(fastest)
     return Optimized(copy, runners[fastest], fastest, tuple(rows.values()), precision)
 
 
