@@ -29,6 +29,18 @@ def near(found, expected, tolerance=1e-4):
     assert float((found - expected).abs().max()) <= tolerance * float(expected.abs().max())
 
 
+def same_on_both(op, x):
+    """Output and gradients, on the CPU and on the GPU."""
+    results = []
+    for device in ("cpu", "cuda"):
+        own, given = copy.deepcopy(op).to(device), x.to(device).requires_grad_()
+        y = own(given)
+        grads = torch.autograd.grad(y.square().mean(), [given, *own.parameters()])
+        results.append([y, *grads])
+    for theirs, ours in zip(*results, strict=True):
+        near(ours, theirs)
+
+
 OPERATORS = ["ACSConv3d", "MeanACSConv3d", "SoftACSConv3d", "PlanarConv3d", "SpaceTimeConv3d"]
 OPERATORS += ["ParallelSeparableConv3d", "ChannelSeparatedConv3d", "AtomConv3d", "CausalConv3d"]
 
@@ -38,29 +50,13 @@ OPERATORS += ["ParallelSeparableConv3d", "ChannelSeparatedConv3d", "AtomConv3d",
 def test_an_operator_gives_the_output_and_gradients_of_the_cpu(name, measured, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", measured)
     op = getattr(ops, name)(16, 24, 3, padding=1).eval()
-    x = torch.randn(2, 16, 7, 9, 10)
-    results = []
-    for device in ("cpu", "cuda"):
-        own, given = copy.deepcopy(op).to(device), x.to(device).requires_grad_()
-        y = own(given)
-        grads = torch.autograd.grad(y.square().mean(), [given, *own.parameters()])
-        results.append([y, *grads])
-    for theirs, ours in zip(*results, strict=True):
-        near(ours, theirs)
+    same_on_both(op, torch.randn(2, 16, 7, 9, 10))
 
 
 @pytest.mark.parametrize("arguments", [dict(padding=1), dict(padding=1, stride=2), {}], ids=str)
 def test_the_triton_path_is_that_of_the_cpu(arguments):
     op = ops.ACSConv3d(64, 64, 3, path="triton", **arguments)
-    x = torch.randn(2, 64, 9, 11, 13)
-    results = []
-    for device in ("cpu", "cuda"):
-        own, given = copy.deepcopy(op).to(device), x.to(device).requires_grad_()
-        y = own(given)
-        grads = torch.autograd.grad(y.square().mean(), [given, *own.parameters()])
-        results.append([y, *grads])
-    for theirs, ours in zip(*results, strict=True):
-        near(ours, theirs)
+    same_on_both(op, torch.randn(2, 64, 9, 11, 13))
 
 
 def test_every_tile_runs_and_gives_the_same():
