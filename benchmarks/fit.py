@@ -11,8 +11,6 @@ and again after an epoch of training.
 import argparse
 import copy
 import datetime
-import re
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -114,7 +112,7 @@ def fits(samples: int, epochs: int) -> list[dict]:
 
 
 def main() -> None:
-    from run import commit, hardware, markdown
+    from run import commit, hardware, markdown, results_file
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, default=24)
@@ -122,7 +120,6 @@ def main() -> None:
     asked = parser.parse_args()
     rows = fits(asked.samples, asked.epochs)
     print(format_table(rows))
-    slug = re.sub(r"[^a-z0-9]+", "-", hardware().lower()).strip("-")
     today = datetime.date.today()
     text = (
         f"# fit\n\n{__doc__.split(chr(10) * 2, 2)[2]}\n{hardware()}; torch {torch.__version__}; "
@@ -130,7 +127,7 @@ def main() -> None:
         f"`python benchmarks/fit.py --samples {asked.samples} --epochs {asked.epochs}`\n\n"
         f"{markdown(rows)}\n"
     )
-    write_text(Path(__file__).parent / "results" / f"fit_{slug}_{today:%Y-%m}.md", text)
+    write_text(results_file("fit"), text)
 
 
 if __name__ == "__main__":

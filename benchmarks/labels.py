@@ -11,7 +11,6 @@ import argparse
 import datetime
 import json
 import math
-import re
 import resource
 import subprocess
 import sys
@@ -69,7 +68,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps(one(asked.sizes, asked.classes, asked.one or None, Path(folder))))
         return
-    from run import commit, hardware, markdown
+    from run import commit, hardware, markdown, results_file
 
     rows = []
     for name, spacing_mm in SPACINGS.items():
@@ -82,14 +81,13 @@ def main() -> None:
         row |= {"all probabilities (MiB)": f"{all_at_once:,.0f}", "s": f"{found['seconds']:.0f}"}
         rows.append(row)
     print(format_table(rows))
-    slug = re.sub(r"[^a-z0-9]+", "-", hardware().lower()).strip("-")
     today = datetime.date.today()
     text = (
         f"# labels\n\n{__doc__.split(chr(10) * 2, 2)[2]}\n{hardware()}; torch {torch.__version__}; "
         f"commit {commit()}; {today}; {asked.classes} classes, "
         f"{' x '.join(map(str, asked.sizes))} voxels.\n\n{markdown(rows)}\n"
     )
-    write_text(Path(__file__).parent / "results" / f"labels_{slug}_{today:%Y-%m}.md", text)
+    write_text(results_file("labels"), text)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from run import commit, hardware, markdown
+from run import commit, hardware, markdown, results_file
 
 from lean3d.data import Volume
 from lean3d.files import write_text, write_whole
@@ -140,7 +140,6 @@ def main() -> None:
     rows += measure("brain", "mni152", asked.out / "brain", asked.finished)
     picture(asked.out / "brain" / "acs-from-slices", HOME / "docs" / "real_brain.png")
     print(format_table(rows))
-    slug = re.sub(r"[^a-z0-9]+", "-", hardware().lower()).strip("-")
     today = datetime.date.today()
     done = {(row["scan"], row["network"]) for row in rows}
     typed = "\n".join(
@@ -155,7 +154,7 @@ def main() -> None:
         f"commit {commit()}; {today}; one seed.\n\n{markdown(rows)}\n\n"
         f"```bash\n{typed}\n```\n"
     )
-    write_text(HOME / "benchmarks" / "results" / f"real_scans_{slug}_{today:%Y-%m}.md", text)
+    write_text(results_file("real_scans"), text)
 
 
 if __name__ == "__main__":

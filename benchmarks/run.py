@@ -46,6 +46,12 @@ def commit() -> str:
     return subprocess.run(command, capture_output=True, text=True, cwd=HERE).stdout.strip()
 
 
+def results_file(name: str) -> Path:
+    """Where the results of this machine and month are written."""
+    slug = re.sub(r"[^a-z0-9]+", "-", hardware().lower()).strip("-")
+    return HERE / "results" / f"{name}_{slug}_{datetime.date.today():%Y-%m}.md"
+
+
 def markdown(rows: list[dict]) -> str:
     head = [f"| {' | '.join(rows[0])} |", "|" + "---|" * len(rows[0])]
     return "\n".join([*head, *(f"| {' | '.join(map(str, row.values()))} |" for row in rows)])
@@ -63,7 +69,6 @@ def main() -> None:
         command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", *sorted(tests)]
         subprocess.run(command, cwd=HERE.parent, check=True)
     today = datetime.date.today()
-    slug = re.sub(r"[^a-z0-9]+", "-", hardware().lower()).strip("-")
     results = {}
     for theme, (measure, _) in themes.items():
         rows, about = measure(arguments.rounds), inspect.getdoc(measure)
@@ -74,7 +79,7 @@ def main() -> None:
             f"{commit()}; {today}; medians of {arguments.rounds} interleaved rounds, float32, "
             f"contiguous input.\n`python benchmarks/run.py --theme {theme}`\n\n{markdown(rows)}\n"
         )
-        write_text(HERE / "results" / f"{theme}_{slug}_{today:%Y-%m}.md", text)
+        write_text(results_file(theme), text)
     print(json_line(results))
 
 
