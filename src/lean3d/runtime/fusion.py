@@ -3,10 +3,11 @@
 Axes: B batch, C channels, then one to three spatial axes.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from lean3d.ops.memory_layout import channels_last
@@ -39,12 +40,27 @@ class FusedConv(nn.Module):
     result there.
 
     Args:
+        weight: (C', C/groups, ...), shared with the network.
+
+    Attributes:
         transposed: The output padding of a transposed convolution.
         activation: Name, scalars and algorithm of oneDNN's activation.
     """
 
-    transposed: list[int] | None
+    transposed: tuple[int, ...] | None
     activation: Activation
+
+    def __init__(self, weight: Tensor, bias: Tensor | None):
+        super().__init__()
+        self.weight: Tensor
+        self.bias: Tensor | None
+        self.register_buffer("weight", weight, persistent=False)
+        self.register_buffer("bias", bias, persistent=False)
+        self.transposed, self.activation = None, NONE
+
+    def per_axis(self, values: Sequence[int]) -> tuple[int, ...]:
+        """Return a number for each spatial axis, where there may be one for all."""
+        return tuple(values) * (self.weight.ndim - 2) if len(values) == 1 else tuple(values)
 
     def takes(self, activation: Activation) -> bool:
         """Whether it can apply an activation."""

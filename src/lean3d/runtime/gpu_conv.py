@@ -17,7 +17,7 @@ from lean3d.kernels.choice import fastest
 from lean3d.kernels.depthwise import Depthwise, depthwise_conv3d
 from lean3d.kernels.device import runs_on
 from lean3d.ops.views import embed
-from lean3d.runtime.fusion import NONE, Activation, FusedConv
+from lean3d.runtime.fusion import Activation, FusedConv
 
 __all__ = ["GpuACS", "GpuConv"]
 
@@ -42,18 +42,9 @@ class GpuConv(FusedConv):
         dilation: Sequence[int],
         groups: int,
     ):
-        super().__init__()
-        axes = weight.ndim - 2
-
-        def full(values: Sequence[int]) -> tuple[int, ...]:
-            return tuple(list(values) * axes if len(values) == 1 else values)
-
-        self.weight: Tensor
-        self.bias: Tensor | None
-        self.register_buffer("weight", weight, persistent=False)
-        self.register_buffer("bias", bias, persistent=False)
-        self.shape = (full(stride), full(padding), full(dilation), groups)
-        self.transposed, self.activation = None, NONE
+        super().__init__(weight, bias)
+        sizes = self.per_axis(stride), self.per_axis(padding), self.per_axis(dilation)
+        self.shape = (*sizes, groups)
 
     def takes(self, activation: Activation) -> bool:
         return activation[0] in ("none", "relu")

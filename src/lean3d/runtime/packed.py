@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lean3d.runtime.fusion import NONE, FusedConv
+from lean3d.runtime.fusion import FusedConv
 
 __all__ = ["PackedConv", "can_pack"]
 
@@ -45,20 +45,10 @@ class PackedConv(FusedConv):
         sizes: Sequence[int],
         transposed: Sequence[int] | None = None,
     ):
-        super().__init__()
-        axes = weight.ndim - 2
-
-        def full(values: Sequence[int]) -> list[int]:
-            return list(values) * axes if len(values) == 1 else list(values)
-
-        self.weight: Tensor
-        self.bias: Tensor | None
-        self.register_buffer("weight", weight, persistent=False)
-        self.register_buffer("bias", bias, persistent=False)
-        self.stride, self.padding, self.dilation = full(stride), full(padding), full(dilation)
-        self.groups, self.sizes = groups, list(sizes)
-        self.transposed = None if transposed is None else full(transposed)
-        self.activation = NONE
+        super().__init__(weight, bias)
+        self.stride, self.padding = self.per_axis(stride), self.per_axis(padding)
+        self.dilation, self.groups, self.sizes = self.per_axis(dilation), groups, list(sizes)
+        self.transposed = None if transposed is None else self.per_axis(transposed)
         self._packed: Tensor | None = None
 
     def __getstate__(self) -> dict[str, Any]:
