@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lean3d.report.drawing import color, new_figure, plain_axes, save_figure
+from papers.pmscn.sizes import sizes
 from papers.results import Results, spread
 from papers.text import table
 
@@ -20,15 +21,9 @@ COLUMNS = {"white": 0, "grey": 1, "CSF": 2}
 
 def section(results: Results) -> str:
     """Dice of each tissue beside the paper's, and the share of the 3D network's parameters."""
-    names = list(dict.fromkeys(entry["name"] for entry in results.entries))
-    sizes = {name: results.values(name, "params")[0] for name in names}
     rows = []
-    for name in names:
+    for name, row in sizes(results, {name: row[3] for name, row in PAPER.items()}).items():
         printed = PAPER.get(name.partition(",")[0])
-        row = {"network": name, "parameters": f"{sizes[name]:,}"}
-        if "3D" in sizes:
-            row["of 3D's"] = f"{100 * sizes[name] / sizes['3D']:.0f} %"
-        row["paper's share"] = f"{100 * printed[3] / PAPER['3D'][3]:.0f} %" if printed else ""
         for tissue, column in COLUMNS.items():
             dice = [found[tissue] for found in results.values(name, "by class")]
             row[f"{tissue}, paper"] = f"{printed[column]:.1f}" if printed else ""

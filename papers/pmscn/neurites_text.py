@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lean3d.report.drawing import color, new_figure, plain_axes, save_figure
+from papers.pmscn.sizes import sizes
 from papers.results import Results, spread
 from papers.text import table
 
@@ -19,15 +20,9 @@ PAPER = {
 
 def section(results: Results) -> str:
     """Variation of information beside the paper's, and the share of the 3D network's parameters."""
-    names = list(dict.fromkeys(entry["name"] for entry in results.entries))
-    sizes = {name: results.values(name, "params")[0] for name in names}
     rows = []
-    for name in names:
-        merge, split, millions = PAPER[name]
-        row = {"network": name, "parameters": f"{sizes[name]:,}"}
-        if "3D" in sizes:
-            row["of 3D's"] = f"{100 * sizes[name] / sizes['3D']:.0f} %"
-        row["paper's share"] = f"{100 * millions / PAPER['3D'][2]:.0f} %"
+    for name, row in sizes(results, {name: row[2] for name, row in PAPER.items()}).items():
+        merge, split, _ = PAPER[name]
         for key, printed in (("merge", merge), ("split", split), ("", merge + split)):
             words = f"VI {key}".strip()
             row[f"{words}, paper"] = f"{printed:.2f}"
