@@ -21,7 +21,7 @@ from papers.acs.feature_figure import draw_features
 from papers.acs.flat_shapes import Flat
 from papers.acs.shape_unet import ShapeUNet, last_features, solid_unet, transfer
 from papers.results import Results, spread
-from papers.text import table
+from papers.text import measured_by, table
 
 __all__ = ["FEATURES", "Scale", "built", "main", "measure", "section"]
 
@@ -97,8 +97,7 @@ def section(results: Results) -> str:
             f"mAUC in percent, mean and standard deviation over seeds, {results.settings['tests']} "
             f"volumes a seed. The 2D networks reach a Dice of "
             f"{spread(results.values(FLAT, 'dice'), digits=2)} (paper: 98.57). "
-            f"{where['hardware']}, torch {where['torch']}, commit {where['commit']}, "
-            f"{where['date'][:10]}.",
+            f"{measured_by(where)}",
         ]
     )
 

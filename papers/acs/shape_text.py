@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from papers.results import Results, spread
-from papers.text import table
+from papers.text import measured_by, table
 
 __all__ = ["DIFFERENCES", "PAPER", "differences", "section"]
 
@@ -62,8 +62,7 @@ def section(results: Results) -> str:
             f"Volumes of {size}^3 voxels, widths {results.settings['widths']}, {volumes} to train "
             f"on; mean and standard deviation over seeds on {results.settings['tests']} test "
             f"volumes. {still}The 2D networks reach a Dice of "
-            f"{spread(results.values('2D', 'dice'))} on images of {size}^2. {where['hardware']}, "
-            f"torch {where['torch']}, commit {where['commit']}, {where['date'][:10]}.",
+            f"{spread(results.values('2D', 'dice'))} on images of {size}^2. {measured_by(where)}",
         ]
     )
 

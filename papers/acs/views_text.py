@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lean3d.report.drawing import color, new_figure, plain_axes, save_figure
 from papers.results import Results, spread
-from papers.text import table
+from papers.text import measured_by, table
 
 __all__ = ["draw", "section"]
 
@@ -42,8 +42,7 @@ def section(results: Results) -> str:
             f"Mean and standard deviation over seeds of the Dice on {settings['tests']} volumes, "
             f"after {settings['epochs']} epochs of {settings['volumes']} volumes of "
             f"{settings['size']}^3 voxels (slices: half as many), widths {settings['widths']}. "
-            f"{where['hardware']}, torch {where['torch']}, commit {where['commit']}, "
-            f"{where['date'][:10]}.",
+            f"{measured_by(where)}",
         ]
     )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from lean3d.report.drawing import color, new_figure, plain_axes, save_figure
 from papers.pmscn.sizes import sizes
 from papers.results import Results, spread
-from papers.text import table
+from papers.text import measured_by, table
 
 __all__ = ["PAPER", "draw", "section"]
 
@@ -38,8 +38,7 @@ def section(results: Results) -> str:
             f"Dice in percent on the held-out part, mean and standard deviation over seeds. Width "
             f"{settings['width']}, growth {settings['growth']}, {steps} steps of "
             f"{settings['batch']} crops of {settings['patch']}^3 voxels, Adam at "
-            f"{settings['lr']:g} falling along a cosine. {where['hardware']}, torch "
-            f"{where['torch']}, commit {where['commit']}, {where['date'][:10]}.",
+            f"{settings['lr']:g} falling along a cosine. {measured_by(where)}",
         ]
     )
 

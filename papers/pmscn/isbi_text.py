@@ -9,7 +9,7 @@ from lean3d.data import Volume
 from lean3d.report.drawing import new_figure
 from lean3d.report.instances import paint_instances
 from papers.results import Results
-from papers.text import table
+from papers.text import measured_by, table
 
 __all__ = ["draw", "section"]
 
@@ -42,8 +42,7 @@ def section(results: Results) -> str:
             "Lower VI and higher V-Rand and V-Info are better. A step has four crops of a section, "
             "or one of four sections; the longer and the last network begin where the 2D one "
             f"ends, with as many steps. {minutes:.0f} minutes in all, beside other work. "
-            f"{last['hardware']}, torch {last['torch']}, commit {last['commit']}, "
-            f"{last['date'][:10]}.",
+            f"{measured_by(last)}",
         ]
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from lean3d.report.drawing import color, new_figure, plain_axes, save_figure
 from papers.results import Results, spread
-from papers.text import table
+from papers.text import measured_by, table
 
 __all__ = ["LAST", "draw", "level", "rise", "section"]
 
@@ -53,8 +53,7 @@ def section(results: Results) -> str:
             f"deviation over seeds. {settings['clips']} clips of {settings['frames']} x "
             f"{settings['size']} x {settings['size']} to train on, {settings['tests']} to validate "
             f"on; widths {settings['widths']}, batches of {settings['batch']}, Adam at "
-            f"{settings['lr']:g}. {where['hardware']}, torch {where['torch']}, commit "
-            f"{where['commit']}, {where['date'][:10]}.",
+            f"{settings['lr']:g}. {measured_by(where)}",
         ]
     )
 
