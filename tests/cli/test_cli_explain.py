@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from cli_cases import FLAGS, last_json, save
 
 from lean3d.cli.main import main
 from lean3d.data import MOTIONS
+from lean3d.errors import RunError
+from lean3d.recipes import explained
 from tests.data.films import film
 
 image = pytest.importorskip("PIL.Image")
@@ -133,3 +136,17 @@ def test_a_source_is_not_overwritten(refused, clips, video):
     refused("explain", clips, video, "--out", video)
     assert video.read_bytes() == before
     assert json.loads((clips / "recipe.json").read_text())
+
+
+def test_a_class_without_evidence_is_said(lean3d, clips, video, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        explained, "class_attention", lambda net, x, *rest: torch.zeros_like(x[:, 0])
+    )
+    code, out, _ = lean3d("explain", clips, video, "--out", tmp_path / "o.png")
+    assert code == 0
+    assert "no voxel is evidence for" in out
+
+
+def test_a_way_to_explain_that_is_none_is_refused(clips, video):
+    with pytest.raises(RunError, match="how is gradcam or features"):
+        explained.explain(clips, video, "lime")

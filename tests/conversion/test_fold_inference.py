@@ -262,3 +262,11 @@ def test_norms_that_are_no_factor_of_the_weight_stay(build):
     quick = fold(deep, example=x)
     assert isinstance(quick.norm, nn.BatchNorm2d)
     torch.testing.assert_close(quick(x), deep(x))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_what_is_compiled_or_no_network_is_refused():
+    x = torch.randn(1, 1, 8, 8)
+    for model in (torch.jit.trace(nn.Conv2d(1, 2, 3).eval(), x), 3):
+        with pytest.raises(ConversionError, match="that is not compiled, got"):
+            fold(model, example=x)

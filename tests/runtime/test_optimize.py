@@ -352,3 +352,14 @@ def test_other_runtimes_give_the_networks_output(name):
     row = next(row for row in fast.table if row.backend == name)
     assert row.note == ""
     assert row.error < 1e-4
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["no weights", "compiled"])
+def test_a_network_without_weights_or_compiled_is_refused(kind):
+    x = torch.randn(1, 1, 8, 8, 8)
+    model = nn.Conv3d(1, 2, 3, device="meta" if kind == "no weights" else None)
+    if kind == "compiled":
+        model = torch.jit.trace(model.eval(), x)
+    with pytest.raises(LeanError, match="a network with weights, before"):
+        optimize(model, x)
