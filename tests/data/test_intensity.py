@@ -117,6 +117,13 @@ def test_a_scan_of_two_values_is_normalised_over_all_voxels():
     torch.testing.assert_close(normal.std(correction=0), torch.tensor(1.0))
 
 
+@pytest.mark.parametrize("unit", [1e-36, 1e-30, 1e30, 3e37])
+def test_values_whose_squares_are_beyond_float32_are_normalised(unit):
+    values = torch.linspace(1, 9, 64).view(1, 4, 4, 4)
+    plain, scaled = (Volume(x, None, np.eye(4), "scan") for x in (values, values * unit))
+    torch.testing.assert_close(normalise(scaled).image, normalise(plain).image)
+
+
 def test_a_constant_crop_becomes_zero():
     volume = Volume(torch.full((1, 3, 3, 3), 7.3), None, np.eye(4), "scan")
     assert not normalise(volume).image.any()

@@ -120,4 +120,8 @@ def standardise(x_DHW: Tensor) -> Tensor:
         # a scan of only two values has no variance inside its foreground
         values = foreground if foreground.min() < foreground.max() else x_DHW
     variance, mean = torch.var_mean(values, correction=0)
-    return x_DHW.sub(mean).div_(variance.sqrt())
+    if 0 < variance < torch.inf:
+        return x_DHW.sub(mean).div_(variance.sqrt())
+    # the squares of such small, or large, values are beyond float32
+    variance, mean = torch.var_mean(values.double(), correction=0)
+    return x_DHW.double().sub_(mean).div_(variance.sqrt()).to(x_DHW.dtype)
