@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from killed_run import EPOCHS, samples, task, train
 from snapshots import Snapshots
 from torch.utils.data import DataLoader
 
-from lean3d.errors import LeanError, RunError
+from lean3d.errors import LeanError
 from lean3d.signals import Stopped
 from lean3d.tasks.segmentation import Segmentation
 from lean3d.train.checkpoints import load_checkpoint
@@ -25,6 +26,13 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def one_epoch(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one_epoch")
+    train(folder, epochs=1)
+    return folder
 
 
 class Impatient(torch.optim.lr_scheduler.ReduceLROnPlateau):
@@ -190,6 +198,52 @@ def cut(path):
     path.write_bytes(path.read_bytes()[:3000])
 
 
+def changed(*place, to):
+    """Damage that sets one value inside; `to` makes it from the one that is there."""
+
+    def damage(path):
+        inside = checkpoint = torch.load(path, weights_only=True)
+        for key in place[:-1]:
+            inside = inside[key]
+        inside[place[-1]] = to(inside[place[-1]])
+        torch.save(checkpoint, path)
+
+    return damage
+
+
+WEIGHT = "model.0.weight"
+MOMENT = ("optimizer_states", 0, "state", 0, "exp_avg")
+GROUP = ("optimizer_states", 0, "param_groups", 0)
+ROW = ("callbacks", "History", "rows", 0)
+COUNTS = ("loops", "fit_loop", "epoch_progress", "current")
+BATCHES = ("loops", "fit_loop", "epoch_loop.batch_progress")
+# what the trainer restores without a word, and fails on in a later step, or never
+CHANGED = {
+    "a number for a moment": changed(*MOMENT, to=lambda x: -1),
+    "a moment without values": changed(*MOMENT, to=lambda x: x.to("meta")),
+    "a moment of another shape": changed(*MOMENT, to=lambda x: x[:1]),
+    "an infinite moment": changed(*MOMENT, to=lambda x: x + torch.inf),
+    "no moments": changed(*MOMENT[:-1], to=lambda x: {}),
+    "steps of each value": changed(*MOMENT[:-1], "step", to=lambda x: torch.zeros(3)),
+    "a rate in words": changed(*GROUP, "lr", to=lambda x: "fast"),
+    "a rate that is no number": changed(*GROUP, "lr", to=lambda x: float("nan")),
+    "a single beta": changed(*GROUP, "betas", to=lambda x: (0.9,)),
+    "a base rate for all": changed("lr_schedulers", 0, "base_lrs", to=lambda x: 1.0),
+    "a schedule before its start": changed("lr_schedulers", 0, "last_epoch", to=lambda x: -7),
+    "an epoch in words": changed(*COUNTS, "ready", to=lambda x: "1"),
+    "epochs beyond 64 bits": changed(*COUNTS, "processed", to=lambda x: 10**30),
+    "epochs that were not": changed(*COUNTS, "processed", to=lambda x: 3),
+    "a last batch of 3": changed(*BATCHES, "is_last_batch", to=lambda x: 3),
+    "weights without values": changed("state_dict", WEIGHT, to=lambda x: x.to("meta")),
+    "weights that are no numbers": changed("state_dict", WEIGHT, to=lambda x: x * float("nan")),
+    "sparse weights": changed("state_dict", WEIGHT, to=lambda x: x.to_sparse()),
+    "a row of another epoch": changed(*ROW, "epoch", to=lambda x: 2),
+    "seconds in words": changed(*ROW, "seconds", to=lambda x: "1"),
+    "a loss that is a tensor": changed(*ROW, "train_loss", to=lambda x: torch.zeros(2)),
+    "a record that is a list": changed("callbacks", "History", "record", to=lambda x: []),
+}
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -199,13 +253,14 @@ def cut(path):
         other_optimizer,
         no_rows,
         *map(without, ("state_dict", "callbacks", "optimizer_states", "lr_schedulers", "loops")),
+        *(pytest.param(damage, id=name) for name, damage in CHANGED.items()),
     ],
 )
-def test_a_refused_resume_changes_nothing(tmp_path, damage):
-    train(tmp_path, epochs=1)
+def test_a_refused_resume_changes_nothing(one_epoch, tmp_path, damage):
+    shutil.copytree(one_epoch, tmp_path, dirs_exist_ok=True)
     damage(tmp_path / "checkpoints" / "last.ckpt")
     before, called = bytes_of(tmp_path), []
-    with pytest.raises(RunError, match=r"last\.ckpt") as refused:
+    with pytest.raises(LeanError, match=r"last\.ckpt") as refused:
         train(tmp_path, resume=True, begin=lambda: called.append(1))
     assert (bytes_of(tmp_path), called) == (before, [])
     assert "\n" not in str(refused.value)

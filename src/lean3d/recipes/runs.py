@@ -23,7 +23,7 @@ from lean3d.recipes.resolve import adopt, resolve
 from lean3d.tasks.distillation import distil
 from lean3d.tasks.learner import Learner
 from lean3d.train.fit import check_settings, fit
-from lean3d.train.folder import last_checkpoint, run_folder
+from lean3d.train.folder import check_places, last_checkpoint, run_folder
 from lean3d.train.loggers import LoggerName, check_logger
 from lean3d.train.provenance import other_machine, provenance
 
@@ -178,6 +178,7 @@ def _start(folder: str) -> Start:
 
 def _begun(recipe: Recipe, out: Path, resume: bool) -> dict[str, Any]:
     """Return the record of the run to resume; empty for a new run."""
+    check_places(out)
     trained = last_checkpoint(out).exists()
     if not resume:
         if trained:

@@ -14,6 +14,7 @@ from lean3d.errors import RunError
 from lean3d.files import write_whole
 from lean3d.train.history import History
 from lean3d.train.plateaus import Plateaus
+from lean3d.weights import check_weights
 
 __all__ = [
     "KeepBestAndLast",
@@ -89,6 +90,7 @@ def _why(error: Exception) -> str:
 def load_resumable(path: Path, task: nn.Module, history: History) -> dict[str, Any]:
     """Read a checkpoint to resume from, and check that it is complete."""
     checkpoint = load_checkpoint(path, task)
+    check_weights(path, checkpoint["state_dict"], task.state_dict())
     for name, kind in PARTS.items():
         if not isinstance(checkpoint.get(name), kind):
             raise not_resumable(path, f"it has no {name}")
@@ -110,5 +112,6 @@ def _check_weights(path: Path, found: dict[str, Any], expected: dict[str, Any]) 
     if names:
         raise RunError(
             f"{path} was written for another model: {len(names)} weights differ in name or shape, "
-            f"the first is {min(names)}; resume with the settings of the run, or use another folder"
+            f"the first is {min(names, key=str)}; resume with the settings of the run, or use "
+            "another folder"
         )

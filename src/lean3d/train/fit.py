@@ -29,6 +29,7 @@ from lean3d.train.history import History
 from lean3d.train.loggers import LoggerName, LogRows, check_logger
 from lean3d.train.progress import progress_bar
 from lean3d.train.quiet import quiet_trainer
+from lean3d.train.restored import CheckRestored
 from lean3d.train.steps import Begin, CheckStopped, StopEarly, TellEpoch, ValidateEvery
 
 __all__ = ["Precision", "check_settings", "fit"]
@@ -92,10 +93,12 @@ def fit(
             return history.write(finished=True)
         loader = SeededEpochs(train_loader, seed)
         first = Begin([lambda: drop_leftovers(folder), *([begin] if begin else []), history.begin])
+        checks = [CheckRestored(last, history)] if last.exists() else []
         shown = [Estimate(), progress_bar()] if progress else []
         # last.ckpt last: the checkpoint of an epoch contains the results of the other callbacks
         rows = [] if logger is None else [LogRows(logger, history, settings or {})]
         callbacks = [
+            *checks,
             first,
             CheckStopped(),
             ValidateEvery(val_every),
@@ -122,6 +125,8 @@ def fit(
                 **_SILENT | {"enable_progress_bar": bar},
             )
             _run(trainer, task, loader, val_loader, last if last.exists() else None, first)
+        if not first.begun:
+            raise not_resumable(last, "its counts of epochs are not those of its metrics")
         return history.write(finished=True)
 
 
@@ -149,7 +154,7 @@ def _run(trainer, task, train_loader, val_loader, checkpoint: Path | None, first
             raise KeyboardInterrupt from None
         raise
     except Exception as error:
-        if checkpoint is not None and not first.begun:
+        if checkpoint is not None and not first.begun and not isinstance(error, RunError):
             raise not_resumable(checkpoint, error) from error
         raise
     finally:

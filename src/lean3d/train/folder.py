@@ -10,12 +10,13 @@ from lean3d.errors import RunError
 from lean3d.files import write_whole
 from lean3d.lock import held
 
-__all__ = ["drop_leftovers", "last_checkpoint", "run_folder"]
+__all__ = ["check_places", "drop_leftovers", "last_checkpoint", "run_folder"]
 
 RECORD = "recipe.json"
 FOLDERS = "checkpoints", "tensorboard", "wandb", "mlruns"
 # files written at the end of the first epoch
 EPOCHS = "metrics.json", "checkpoints/last.ckpt"
+FILES = RECORD, "metrics.csv", *EPOCHS, "checkpoints/best.ckpt"
 # temporary names of `write_whole`
 TEMPORARY = ".recipe.*", ".metrics.*", "checkpoints/.*.ckpt"
 
@@ -35,7 +36,7 @@ def run_folder(folder: Path) -> Iterator[None]:
         RunError: another run uses the folder, or it cannot be made.
     """
     with held(folder):
-        _check_places(folder)
+        check_places(folder)
         record = folder / RECORD
         before = record.read_bytes() if record.is_file() else None
         new = [name for name in FOLDERS if not (folder / name).exists()]
@@ -47,14 +48,33 @@ def run_folder(folder: Path) -> Iterator[None]:
             raise
 
 
-def _check_places(folder: Path) -> None:
-    """Refuse a folder in which other files have the names a run writes."""
+def check_places(folder: Path) -> None:
+    """Refuse a folder in which something else has a name that a run reads or writes.
+
+    Raises:
+        RunError: names the place, and what is there.
+    """
     for name in FOLDERS:
-        if os.path.lexists(folder / name) and not (folder / name).is_dir():
-            raise RunError(f"{folder / name} is not a folder; move it away, or use another --out")
-    for name in (RECORD, "metrics.csv", *EPOCHS):
-        if (folder / name).is_dir():
-            raise RunError(f"{folder / name} is a folder, not a file; move it away")
+        path = folder / name
+        if os.path.lexists(path) and not os.path.isdir(path):
+            raise RunError(f"{path} is not a folder; move it away, or use another --out")
+        if path.exists() and not os.access(path, os.W_OK | os.X_OK):
+            raise RunError(f"{path} cannot be written to; allow it, or use another --out")
+    for name in FILES:
+        path = folder / name
+        if (other := _not_a_file(path)) is not None:
+            raise RunError(f"{path} is {other}, not a file; move it away, or use another --out")
+        if path.exists() and not os.access(path, os.R_OK):
+            raise RunError(f"{path} cannot be read; allow it, or use another --out")
+
+
+def _not_a_file(path: Path) -> str | None:
+    """Return what is at a path where a file may be; None for a file, and for nothing at all."""
+    if os.path.isfile(path) or not os.path.lexists(path):
+        return None
+    if os.path.isdir(path):
+        return "a folder"
+    return "a link to nothing" if not os.path.exists(path) else "a device or a pipe"
 
 
 def drop_leftovers(folder: Path, patterns: Sequence[str] = TEMPORARY) -> None:

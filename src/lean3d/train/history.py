@@ -16,6 +16,9 @@ from lean3d.files import check_outputs, write_text
 
 __all__ = ["History"]
 
+# of whole numbers
+LARGEST = 2**63
+
 
 class History(pl.Callback):
     """One row per epoch, part of every checkpoint: a resumed run repeats and loses no row.
@@ -42,11 +45,10 @@ class History(pl.Callback):
 
     def can_load(self, state: dict[str, Any]) -> bool:
         """Whether this is a state of such a history, of one epoch or more."""
-        rows = state.get("rows")
-        if not isinstance(rows, list) or not rows:
+        rows, record = state.get("rows"), state.get("record")
+        if not isinstance(rows, list) or not rows or not isinstance(record, str | None):
             return False
-        keys = {"epoch", "train_loss", "seconds", "peak_memory_mib"}
-        return all(isinstance(row, dict) and keys <= row.keys() for row in rows)
+        return all(_is_row(row, number) for number, row in enumerate(rows, 1))
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.memory = PeakMemory(module.device)
@@ -133,6 +135,17 @@ class History(pl.Callback):
             "peak_memory_mib": self.rows[-1]["peak_memory_mib"],
             "epochs": rows,
         }
+
+
+def _is_row(row: Any, number: int) -> bool:
+    """Whether this is the row of an epoch: metrics by name, and its finite times and memory."""
+    if not isinstance(row, dict) or not all(isinstance(name, str) for name in row):
+        return False
+    values = row.values()
+    if not all(type(v) is float or (type(v) is int and abs(v) < LARGEST) for v in values):
+        return False
+    finite = (row.get(name, math.nan) for name in ("train_loss", "seconds", "peak_memory_mib"))
+    return row.get("epoch") == number and all(map(math.isfinite, finite))
 
 
 def _loss(row: dict[str, Any]) -> float:
