@@ -77,7 +77,7 @@ def run(folder: Path) -> tuple[int, str]:
     tests = subprocess.run(command, cwd=HOME, env=environment, capture_output=True, text=True)
     lines = tests.stdout.splitlines()
     for line in lines:
-        if line.startswith(("FAILED", "ERROR")):
+        if line.startswith(("FAILED tests", "ERROR tests")):  # a log has lines of ERROR too
             print(f"  {line}")
     return tests.returncode, lines[-1] if lines else tests.stderr[-300:]
 
