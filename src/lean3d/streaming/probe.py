@@ -106,18 +106,21 @@ def find_frame(model: nn.Module, frame: Sequence[int] | None) -> tuple[int, int,
                 f"{(1, channels, FRAMES, height, width)}: {one_line(error)}"
             ) from error
         return channels, height, width
-    channels = likely_channels(model, 3)[0]
-    for side in SIDES:
+    frames = [(c, side, side) for c in likely_channels(model, 3) for side in SIDES]
+    errors: list[Exception] = []
+    for each in frames:
         try:
-            model(random_clip(model, (channels, side, side), FRAMES))
-            return channels, side, side
+            model(random_clip(model, each, FRAMES))
+            return each
         except Exception as error:  # a user's forward may raise anything; the size is skipped
-            last = error
+            errors.append(error)
+    # the last error of the most likely channels
+    channels, why = frames[0][0], errors[len(SIDES) - 1]
     raise LeanError(
         f"stream found no clip that {type(model).__name__} accepts, from (1, {channels}, {FRAMES}, "
         f"{SIDES[0]}, {SIDES[0]}) to {SIDES[-1]} pixels; pass frame=(C, H, W) "
-        f"(failed: {one_line(last)})"
-    ) from last
+        f"(failed: {one_line(why)})"
+    ) from why
 
 
 def find_chunk(

@@ -32,8 +32,8 @@ def example_for(model: nn.Module, example: object) -> tuple[Tensor, ...] | None:
         if error:
             raise ConversionError(f"{type(model).__name__} does not run on example=: {error}")
         return arguments
-    channels = likely_channels(model, 1)[0]
-    volumes = (random_input(model, (1, channels, *size)) for size in SIZES)
+    shapes = [(1, channels, *size) for channels in likely_channels(model, 1) for size in SIZES]
+    volumes = (random_input(model, shape) for shape in shapes)
     return next(((volume,) for volume in volumes if not _fails(model, (volume,))), None)
 
 
