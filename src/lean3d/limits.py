@@ -2,15 +2,32 @@
 
 import math
 import os
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from lean3d.errors import LeanError
 
-__all__ = ["MOST_NUMBERS", "check_memory", "check_number", "check_sizes", "free_memory", "in_bytes"]
+__all__ = [
+    "MOST_NUMBERS",
+    "check_memory",
+    "check_number",
+    "check_sizes",
+    "free_memory",
+    "in_bytes",
+    "memory_told",
+    "out_of_memory",
+]
 
 # numbers in one tensor: a network multiplies them by its channels, and torch counts in 64 bits
 MOST_NUMBERS = 2**40
+
+# "you tried to allocate 38400000000 bytes", "Tried to allocate 20.00 GiB", "Unable to allocate ..."
+ASKED = re.compile(r"(?:tried|[Uu]nable) to allocate ([\d.]+) ?(bytes|[KMGTPE]i?B)")
+MEMORY = re.compile(
+    r"can't allocate memory|out of memory|OutOfMemory|[Uu]nable to allocate|std::bad_alloc"
+)
 
 
 def check_number(
@@ -55,6 +72,33 @@ def check_memory(what: str, size: int, remedy: str) -> None:
         raise LeanError(
             f"{what} takes {in_bytes(size)} of memory and {in_bytes(free)} are free; {remedy}"
         )
+
+
+def out_of_memory(error: BaseException, text: str) -> str | None:
+    """Return a sentence with the size asked for, if an error, or its text alone, is of memory."""
+    if not (isinstance(error, MemoryError) or MEMORY.search(text)):
+        return None
+    asked, free = ASKED.search(text), free_memory()
+    size = "more"
+    if asked:
+        size = in_bytes(int(asked[1])) if asked[2] == "bytes" else f"{asked[1]} {asked[2]}"
+    known = "" if free is None else f", {in_bytes(free)} are free"
+    return f"out of memory: {size} asked for{known}; give a smaller input, model or batch"
+
+
+@contextmanager
+def memory_told() -> Iterator[None]:
+    """Say in one sentence that an allocation failed, where its size was not known before.
+
+    Raises:
+        LeanError: gives the bytes asked for, and those that are free.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if (said := out_of_memory(error, str(error))) is None:
+            raise
+        raise LeanError(said) from error
 
 
 def in_bytes(size: int) -> str:

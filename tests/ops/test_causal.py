@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lean3d.errors import ShapeError
+from lean3d.errors import LeanError, ShapeError
 from lean3d.ops import CausalConv3d
 from lean3d.ops.causal_pools import CausalAvgPool3d, CausalMaxPool3d, Past, RunningMean
 from lean3d.ops.memory import ChunkError, Memory, remember
@@ -123,6 +123,14 @@ def test_refuses_to_step_where_frames_in_are_not_frames_out():
 def test_refuses_padding_in_time_beside_past():
     with pytest.raises(ValueError, match="in place of padding in time"):
         CausalConv3d(2, 3, 3, padding=1, past=2)
+
+
+def test_refuses_a_past_without_room_for_it():
+    conv, x = CausalConv3d(4, 2, 3, past=2**39), torch.zeros(1, 4, 2, 8, 8)
+    with pytest.raises(LeanError, match=r"549,755,813,888 frames in front takes .*iB of memory"):
+        conv(x)
+    with pytest.raises(LeanError, match="past is a number 0 or more and at most"):
+        CausalConv3d(4, 2, 3, past=10**30)
 
 
 def test_refuses_an_unknown_policy_for_the_first_frame():

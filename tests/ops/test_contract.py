@@ -257,6 +257,9 @@ def test_refuses_a_batch_of_images_and_says_how_to_mend_it(variant):
         (dict(padding="same", stride=2), "needs stride 1"),
         (dict(padding=-1), "negative"),
         (dict(stride=0), "at least 1"),
+        (dict(stride=10**30), "stride is a number 1 or more and at most"),
+        (dict(padding=2**63), "padding is a number 0 or more and at most"),
+        (dict(dilation=(1, 1, 10**30)), "dilation is a number 1 or more and at most"),
         (dict(kernel_size=(3, 3)), "depth, height, width"),
     ],
     ids=str,
@@ -264,6 +267,18 @@ def test_refuses_a_batch_of_images_and_says_how_to_mend_it(variant):
 def test_refuses_at_construction_what_it_cannot_do(variant, bad, says):
     with pytest.raises(ValueError, match=says):
         VARIANTS[variant](4, 8, **(dict(kernel_size=3) | bad))
+
+
+# torch's own batch norm, and its product of matrices, want all on one device
+ONE_DEVICE = ("2plus1d", "atoms_coefficients")
+
+
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name not in ONE_DEVICE])
+def test_an_operator_without_values_gives_a_shape_as_conv3d_does(variant):
+    x = torch.zeros(1, 3, 4, 8, 8)
+    expected = nn.Conv3d(3, 6, 3, device="meta")(x)
+    found = build(variant, (3, 6), kernel_size=3).to("meta")(x)
+    assert (found.device, found.shape) == (expected.device, expected.shape)
 
 
 def expected_parameters(variant, ins, outs, k, groups):

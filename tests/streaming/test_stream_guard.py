@@ -211,6 +211,45 @@ def test_frames_to_come_are_a_count(after):
     refused("0 or more, got after=", live.end, live.init(), after=after)
 
 
+@pytest.mark.parametrize("way", ["reset", "end", "unbind", "stack", "step"])
+@pytest.mark.parametrize("key", ["t", "end", "last"])
+def test_a_state_without_values_is_refused_by_whatever_takes_it(way, key):
+    live = build("waiting")
+    frames = torch.randn(2, 3, live.chunk, 16, 16)
+    state = live.step(frames, live.init(2))[1]
+    key = list(state)[-1] if key == "last" else key
+    calls = {"stack": lambda: live.stack([state]), "step": lambda: live.step(frames, state)}
+    call = calls.get(way, lambda: getattr(live, way)(state))
+    state[key] = state[key].to("meta")
+    refused("takes a state (with values|on one device)", call)
+
+
+def test_only_a_state_that_can_end_ends():
+    live = build("waiting")
+    state = live.init(2)
+    refused("'end' is an int64 tensor", live.end, {"t": state["t"]})
+    refused("'end' is an int64 tensor", live.end, {**state, "end": state["end"].double()})
+
+
+def test_frames_without_room_for_a_copy_are_refused_before_one_is_made(live, state):
+    # a view of one frame
+    many = torch.zeros(1, 3, live.chunk, 16, 16).expand(2**34, -1, -1, -1, -1)
+    said = r"a copy of frames of \d+ x 3 x .* takes .*iB of memory and .* are free; give fewer"
+    refused(said, live.step, many, state)
+    refused(said, live.run, many)
+
+
+def test_memory_that_runs_out_in_a_layer_is_one_sentence(live, frames, monkeypatch):
+    def greedy(*args):
+        return torch.empty(2**50)
+
+    state = live.init(2)
+    monkeypatch.setattr(type(live.way), "step", lambda *args, **more: greedy())
+    refused(r"out of memory: 4\.0 PiB asked for", live.step, frames, state)
+    monkeypatch.setattr(type(live.way), "run", greedy)
+    refused(r"out of memory: 4\.0 PiB asked for", live.run, frames)
+
+
 def test_states_stack_only_as_a_list_of_states(live, state):
     refused("joins states, got one state, not a list", live.stack, state)
     refused("takes the state", live.stack, [1])

@@ -3,7 +3,7 @@
 import re
 
 from lean3d.errors import LONGEST, LeanError, clipped, without_passwords
-from lean3d.limits import free_memory, in_bytes
+from lean3d.limits import out_of_memory
 
 __all__ = ["escaped", "sentence"]
 
@@ -14,11 +14,6 @@ READ = 20_000
 # a DataLoader replaces the message by the traceback of its worker
 WORKER = re.compile(r"^(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*)(?:: (.*))?\Z", re.MULTILINE | re.DOTALL)
 KILLED = re.compile(r"DataLoader worker \(pid.*?\) (?:exited unexpectedly|is killed)")
-# "you tried to allocate 38400000000 bytes", "Tried to allocate 20.00 GiB", "Unable to allocate ..."
-ASKED = re.compile(r"(?:tried|[Uu]nable) to allocate ([\d.]+) ?(bytes|[KMGTPE]i?B)")
-MEMORY = re.compile(
-    r"can't allocate memory|out of memory|OutOfMemory|[Uu]nable to allocate|std::bad_alloc"
-)
 TOO_LARGE = re.compile(
     r"[Ss]t(?:orage size|ride) calculation overflow|integer multiplication overflow"
     r"|Overflow when unpacking|too large to convert|too big to convert|without overflow"
@@ -65,8 +60,8 @@ def _unwrapped(error: BaseException) -> tuple[str, str, bool]:
 
 def _other(error: BaseException, name: str, text: str) -> str:
     """Return a sentence for an unexpected error."""
-    if isinstance(error, MemoryError) or MEMORY.search(text):
-        return _memory(text)
+    if (shortage := out_of_memory(error, text)) is not None:
+        return shortage
     if isinstance(error, OverflowError) or TOO_LARGE.search(text):
         return (
             "a number is too large for what it counts, beyond 64 bits or infinite; "
@@ -88,15 +83,6 @@ def _other(error: BaseException, name: str, text: str) -> str:
         return f"{where}{error.strerror or text}"
     what = f"{name}: {_first(text)}" if text else name
     return f"{what}; lean3d did not foresee this: set LEAN3D_DEBUG=1 to see where it happened"
-
-
-def _memory(text: str) -> str:
-    asked, free = ASKED.search(text), free_memory()
-    size = "more"
-    if asked:
-        size = in_bytes(int(asked[1])) if asked[2] == "bytes" else f"{asked[1]} {asked[2]}"
-    known = "" if free is None else f", {in_bytes(free)} are free"
-    return f"out of memory: {size} asked for{known}; give a smaller input, model or batch"
 
 
 def _first(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lean3d.errors import LeanError
-from lean3d.limits import check_sizes
+from lean3d.limits import MOST_NUMBERS, check_number, check_sizes
 from lean3d.ops.fast import convolve
 from lean3d.ops.leaf import Leaf
 from lean3d.ops.padding import Pads, only, pad_beyond
@@ -108,6 +108,7 @@ class Conv3dLike(Holds4d):
         for name in ("kernel_size", "stride", "dilation"):
             if min(getattr(self, name)) < 1:
                 raise LeanError(f"{who}: {name} must be at least 1, got {getattr(self, name)}")
+            check_number(f"{who}: {name}", max(getattr(self, name)), 1, MOST_NUMBERS)
         self.padding: str | Triple
         self.pads = self._read_padding(padding)
         self.make_bias(bias, dict(device=device, dtype=dtype))
@@ -121,6 +122,7 @@ class Conv3dLike(Holds4d):
             self.padding = triple(padding, "padding")
             if min(self.padding) < 0:
                 raise LeanError(f"{who}: padding is negative: {self.padding}")
+            check_number(f"{who}: padding", max(self.padding), 0, MOST_NUMBERS)
             depth, height, width = self.padding
             return ((depth, depth), (height, height), (width, width))
         if padding not in ("same", "valid"):

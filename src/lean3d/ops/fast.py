@@ -120,7 +120,11 @@ def takes_slow_path(x_BCDHW: Tensor, kernel: Tensor, groups: int) -> bool:
     """
     if not is_plain(x_BCDHW):
         return False
-    if x_BCDHW.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+    if (
+        x_BCDHW.device.type != "cpu"
+        or kernel.device.type != "cpu"
+        or torch.is_autocast_enabled("cpu")
+    ):
         return False
     # the bounds are those of ATen's use_mkldnn
     small = 0 < x_BCDHW[..., 0].numel() <= 20480 and min(kernel.shape[-2:]) <= 3

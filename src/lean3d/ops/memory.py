@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.errors import ShapeError
+from lean3d.limits import check_memory
 
 __all__ = [
     "ChunkError",
@@ -33,6 +34,8 @@ __all__ = [
 
 First = Literal["replicate", "zeros"] | float
 Kind = Literal["input", "map", "feature", "recurrent"]
+# frames in front from which on their memory is checked before it is taken
+MANY = 10_000
 
 # torch.compile and torch.export support threading.local, but not ContextVar
 _LOCAL = threading.local()
@@ -151,6 +154,9 @@ def past(owner: nn.Module, x: Tensor, frames: int, first: First) -> Tensor:
     """
     if frames == 0:
         return x
+    if frames > MANY and not torch.compiler.is_compiling():
+        step = x.numel() // max(x.shape[2], 1) * x.element_size()
+        check_memory(f"{frames:,} frames in front", frames * step, "give a smaller past")
     memory = active()
     if memory is not None:
         return memory.window(memory.slot(memory.names[owner], "past"), x, frames, first)

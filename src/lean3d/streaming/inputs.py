@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lean3d.errors import LeanError, ShapeError
+from lean3d.limits import check_memory
 from lean3d.shape import check_axes
 from lean3d.streaming.state import NEVER
 
@@ -20,6 +21,9 @@ __all__ = [
     "check_options",
     "check_size",
 ]
+
+# bytes of frames from which on the memory that is free is looked up, which takes a tenth of a ms
+LARGE = 1 << 26
 
 
 def as_clip(frame: Tensor, chunk: int, like: Tensor, owner: object) -> Tensor:
@@ -40,6 +44,7 @@ def as_clip(frame: Tensor, chunk: int, like: Tensor, owner: object) -> Tensor:
             f"{chunk} frames, got {frames}"
         )
     check_precision(frame, like)
+    check_room(x_BCTHW)
     finite = x_BCTHW.isfinite()
     if not finite.all():
         bad = (~finite.flatten(1).all(1)).nonzero().flatten().tolist()
@@ -56,6 +61,15 @@ def check_clip(clip_BCTHW: Tensor, like: Tensor, owner: object) -> None:
     check_precision(clip_BCTHW, like)
     if not clip_BCTHW.numel():
         raise ShapeError(f"a clip has a frame or more, got {tuple(clip_BCTHW.shape)}")
+    check_room(clip_BCTHW)
+
+
+def check_room(frames: Tensor) -> None:
+    """Refuse frames of which there is no room for a copy: the first layer makes one, padded."""
+    size = frames.numel() * frames.element_size()
+    if size > LARGE and frames.device.type == "cpu":
+        shape = " x ".join(map(str, frames.shape))
+        check_memory(f"a copy of frames of {shape}", size, "give fewer at a time")
 
 
 def check_precision(frame: Tensor, like: Tensor) -> None:

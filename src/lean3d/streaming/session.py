@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.errors import LeanError, ShapeError
+from lean3d.limits import memory_told
 from lean3d.streaming.causal import Causal
 from lean3d.streaming.delayed import Waiting
 from lean3d.streaming.guard import Made, check_state, check_training, check_values
@@ -143,7 +144,7 @@ class Stream(nn.Module):
         if not self.waits:
             raise LeanError("end is for stream(wait=True); a causal network has no outputs to come")
         check_after(after)
-        ends = chosen(which, check_clock(state, "end"), "end")
+        ends = chosen(which, check_clock(state, "end", ("end",)), "end")
         return {**state, "end": torch.where(ends, state["t"] + after, state["end"])}
 
     @torch.no_grad()
@@ -174,7 +175,8 @@ class Stream(nn.Module):
         check_state(state, plan.layout, len(x_BCTHW), like.device)
         if not ours:
             check_values(state, self._made, self.chunk)
-        output, new = self._advance(x_BCTHW, state, plan.slots, careful=True)
+        with memory_told():
+            output, new = self._advance(x_BCTHW, state, plan.slots, careful=True)
         self._made.note(new)
         return (output if frame.ndim == 5 else self.found.squeeze(output)), new
 
@@ -200,7 +202,8 @@ class Stream(nn.Module):
         """
         check_clip(clip_BCTHW, self._like, self)
         self._plan(clip_BCTHW.shape[1:2] + clip_BCTHW.shape[3:])
-        return self.way.run(clip_BCTHW, self.found)
+        with memory_told():
+            return self.way.run(clip_BCTHW, self.found)
 
     def state_bytes(
         self,

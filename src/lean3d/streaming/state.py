@@ -195,8 +195,11 @@ def short(value: object) -> str:
     return text if len(text) < 60 else f"{text[:57]}..."
 
 
-def check_clock(state: object, who: str) -> Tensor:
+def check_clock(state: object, who: str, needed: Sequence[str] = ()) -> Tensor:
     """Return the `t` of a state, whose length is its number of streams.
+
+    Args:
+        needed: Further clocks that it must have; "end" is that of a delayed network.
 
     Raises:
         ShapeError: it is no state.
@@ -209,11 +212,25 @@ def check_clock(state: object, who: str) -> Tensor:
             f"{who} takes the state init() made, whose 't' is an int64 tensor (B,), got "
             f"{described(seen)}"
         )
+    if seen.is_meta:
+        raise ShapeError(f"{who} takes a state with values, 't' is on the meta device without any")
     for key, value in state.items():
         dense = isinstance(value, Tensor) and value.layout == torch.strided
         if not dense or value.shape[:1] != seen.shape:
             raise ShapeError(
                 f"{who} takes a state, {len(seen)} streams here by its 't', but {key!r} is "
+                f"{described(value)}"
+            )
+        if value.device != seen.device:
+            raise ShapeError(
+                f"{who} takes a state on one device, but {key!r} is on {value.device} and 't' on "
+                f"{seen.device}; move it whole"
+            )
+    for key in needed:
+        value = state.get(key)
+        if not isinstance(value, Tensor) or value.dtype != seen.dtype or value.shape != seen.shape:
+            raise ShapeError(
+                f"{who} takes the state init() made, whose {key!r} is an int64 tensor (B,), got "
                 f"{described(value)}"
             )
     return seen
