@@ -2,6 +2,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pytest
+import torch
 from torch import nn
 
 import lean3d
@@ -80,9 +81,34 @@ def test_functions_that_take_a_module_say_so(odd):
             call()
 
 
-def test_weights_without_a_size_are_refused():
-    with pytest.raises(ConversionError, match="run it on an input first"):
-        lean3d.fold(nn.LazyConv2d(2, 3))
+LAZY = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Sequential(nn.LazyConv2d(2, 3)))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: lean3d.count(LAZY, (1, 1, 8, 8)),
+        lambda: lean3d.stream(LAZY.eval()),
+        lambda: lean3d.fold(LAZY),
+        lambda: lean3d.optimize(LAZY, torch.zeros(1, 1, 8, 8)),
+        lambda: lean3d.load_checkpoint(LAZY, "w.pt"),
+    ],
+    ids=["count", "stream", "fold", "optimize", "load_checkpoint"],
+)
+def test_a_layer_without_sizes_is_named(call):
+    with pytest.raises(LeanError, match=r"1\.0 \(LazyConv2d\) has weights without sizes.*call the"):
+        call()
+
+
+@pytest.mark.parametrize("where", [nn.Linear(1, 1), nn.ReLU(), 5, "x", int])
+def test_what_does_not_select_modules_is_refused(where):
+    for net, how in (
+        (nn.Conv2d(1, 2, 3), lean3d.ACS()),
+        (nn.Conv3d(1, 2, 3), lean3d.Atoms()),
+        (nn.Conv3d(1, 2, 3), lean3d.Dissect()),
+    ):
+        with pytest.raises(ConversionError, match=r"^where(\(path, module\)| is called as where)"):
+            lean3d.convert(nn.Sequential(net), how, where=where)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from lean3d.errors import DataError, LeanError
 
-__all__ = ["check_model", "check_tensors", "check_weights"]
+__all__ = ["check_model", "check_sizes_known", "check_tensors", "check_weights"]
 
 NEGATIVE = "a negative variance"
 
@@ -86,6 +87,21 @@ def _wrong(name: str, x: Tensor, *, infinite: bool = False) -> tuple[str, int]:
     return "", 0
 
 
+def check_sizes_known(who: str, model: nn.Module, error: type[LeanError] = LeanError) -> None:
+    """Refuse a network whose lazy layers have not met an input yet.
+
+    Raises:
+        LeanError: or the class given; names the first of them.
+    """
+    for path, module in model.named_modules():
+        if any(map(is_lazy, [*module._parameters.values(), *module._buffers.values()])):
+            layer = f"{path} ({type(module).__name__})" if path else f"the {type(module).__name__}"
+            raise error(
+                f"{who}: {layer} has weights without sizes until it has met an input; call the "
+                "model once on one"
+            )
+
+
 def check_model(
     who: str, model: nn.Module, error: type[LeanError] = LeanError, *, meta: bool = False
 ) -> None:
@@ -99,6 +115,7 @@ def check_model(
     Raises:
         LeanError: names the tensor, and the share of it that is wrong.
     """
+    check_sizes_known(who, model, error)
     buffers = dict(model.named_buffers())
     for name, x in [*model.named_parameters(), *buffers.items()]:
         if x.is_meta and not meta:

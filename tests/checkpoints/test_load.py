@@ -233,5 +233,5 @@ def test_a_head_that_the_file_fills_in_part_is_left_whole(file, tmp_path, change
 
 
 def test_a_network_without_sizes_is_refused(file):
-    with pytest.raises(LeanError, match="weights without a size yet; run it on an input first"):
+    with pytest.raises(LeanError, match="the LazyConv3d has weights without sizes"):
         load_checkpoint(nn.LazyConv3d(2, 3), file)

@@ -35,6 +35,7 @@ def test_optimize_measures_the_step_of_a_stream(lean3d):
         (["--wait"], "--wait is for --stream"),
         (["--device", "cuda:99"], "cannot compute on --device cuda:99"),
         (["--backends", "tensorrt"], "no backend called 'tensorrt'"),
+        (["--backends", "eager", "--backends"], "backends names none"),
         (["--budget-s", 0], "--budget-s is seconds above 0"),
         (["--input", "1,4,8,8"], "does not run on the example"),
         (["--precision", "int4"], "int4"),

@@ -176,6 +176,29 @@ def test_several_runs_formats_and_probabilities(lean3d, trained, image, tmp_path
     assert (scores.argmax(-1) == canonical).all()
 
 
+@pytest.mark.parametrize("folder", [True, False])
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "run/recipe.json",
+        "/x.nii.gz",
+        ".nii/../m.tif",
+        "http://user:pw@host/m.nii",
+        "nii.gz",
+        ".x",
+        "",
+    ],
+)
+def test_an_ending_that_is_no_format_is_refused_before_a_run_is_read(
+    refused, image, tmp_path, ending, folder
+):
+    source, out = (image.parent, "masks") if folder else (image, "mask.nii")
+    ask = "predict", source, "--run", "no run", "--out", tmp_path / out, "--ending", ".tif", ending
+    said = refused(*ask)
+    assert "the ending of a mask is that of a format, .dcm, " in said
+    assert "pw" not in said
+
+
 def test_runs_that_differ_are_not_averaged(refused, trained, image, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(trained, other)

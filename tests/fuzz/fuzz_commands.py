@@ -15,6 +15,7 @@ from lean3d.cli.main import COMMANDS
 from lean3d.recipes import get_recipe
 
 SMALL = ("--widths", "2", "4")
+BUDGET = ("--budget-s", "1")
 GOOD = {
     "train": [
         (*SEGMENT, "--out", "made"),
@@ -26,7 +27,7 @@ GOOD = {
         ("evaluate", "run", "--against", "run", "--no-surfaces", "--out", "missing/scored"),
     ],
     "optimize": [
-        ("optimize", "unet3d", *SMALL, "--input", "1,1,8,8,8", "--backends", "eager"),
+        ("optimize", "unet3d", *SMALL, "--input", "1,1,8,8,8", *BUDGET, "--backends", "eager"),
         ("optimize", "unet2d", *SMALL, "--input", "1,1,8,8", "--budget-s", "0"),
     ],
     "predict": [("predict", "scan.nii", "--run", "run", "--out", "out.nii.gz")],
@@ -67,7 +68,7 @@ GOOD = {
 # these take a second or more, the others much less
 SLOW = ("train", "evaluate", "bench", "optimize", "export", "demo")
 # long work that is right to do
-LONG = {"epochs", "train_samples", "val_samples", "rounds"}
+LONG = {"epochs", "train_samples", "val_samples", "rounds", "budget_s"}
 BRIEF = ["0", "-1", "1", "x", "", "nan"]
 SHOWN = (("shown/report.html", b""),)
 

@@ -323,6 +323,7 @@ def test_the_fastest_is_chosen(another):
         (dict(backends=["tensorrt"]), "no backend called 'tensorrt'"),
         (dict(budget_s=range(3)), "budget_s is seconds above 0"),
         (dict(backends=nn.Module), "backends is a list of names"),
+        (dict(backends=[]), "backends names none; leave it out to measure all"),
         (dict(tolerance="x"), "takes a tolerance above 0"),
         (dict(budget_s=0), "budget_s is seconds above 0"),
         (dict(budget_s=float("nan")), "budget_s is seconds above 0"),

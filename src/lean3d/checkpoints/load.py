@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from lean3d.checkpoints.format import Facts, Format, Preprocessing, Tensors
 from lean3d.checkpoints.formats import find_format
@@ -20,7 +19,7 @@ from lean3d.errors import LeanError
 from lean3d.models import list_models
 from lean3d.shape import triple
 from lean3d.typed import check_kind
-from lean3d.weights import check_weights
+from lean3d.weights import check_sizes_known, check_weights
 
 __all__ = ["Loaded", "load_checkpoint", "open_checkpoint"]
 
@@ -116,9 +115,7 @@ def load_checkpoint(
     """
     check_kind("load_checkpoint", model, nn.Module, "an nn.Module to load weights into")
     own = model.state_dict().keys()
-    if any(map(is_lazy, model.state_dict().values())):
-        who = type(model).__name__
-        raise LeanError(f"{who} has weights without a size yet; run it on an input first")
+    check_sizes_known("load_checkpoint", model)
     file = open_checkpoint(path, format=format, own=own)
     # a timm_3d network has names of its own
     named = max(file.tensors, file.stored, key=lambda tensors: len(own & tensors.keys()))

@@ -46,7 +46,7 @@ class Optimize:
     input: str | None = None
     conv: str | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
-    backends: tuple[str, ...] = ()
+    backends: tuple[str, ...] | None = None
     stream: bool = False
     wait: bool = False
     device: str | None = None
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> None:
     options: dict[str, Any] = dict(precision=asked.precision, budget_s=asked.budget_s)
     options |= dict(choices=asked.choices)
     x = torch.randn(sizes, device=device)
-    fast = optimize(model.to(device), x, backends=asked.backends or None, **options)
+    fast = optimize(model.to(device), x, backends=asked.backends, **options)
     record = {
         "model": asked.network.model,
         "input": list(sizes),

@@ -11,7 +11,7 @@ from lean3d.cli.device import find_device
 from lean3d.cli.parse import parse
 from lean3d.cli.show import show_json, show_table
 from lean3d.cli.sources import run_files
-from lean3d.data.formats.registry import find_writer, is_scan, split, stem
+from lean3d.data.formats.registry import check_endings, find_writer, is_scan, split, stem
 from lean3d.errors import RunError
 from lean3d.files import check_outputs
 from lean3d.metrics import unit_of
@@ -67,6 +67,7 @@ def main(argv: list[str]) -> None:
         raise RunError("predict needs an image; give a scan, or a folder of scans")
     if not asked.run:
         raise RunError("required: --run, the folder of a trained run; see lean3d predict --help")
+    check_endings(asked.ending)
     if _classifies(asked.run[0]):
         _classes(asked)
     elif len(asked.image) == 1 and _is_folder(asked.image[0]):
@@ -186,8 +187,6 @@ def _outputs(asked: Predict) -> tuple[list[Path], Path | None]:
     ends = [end for end in (".nii.gz", asked.out.suffix) if asked.out.name.endswith(end)]
     name = asked.out.name.removesuffix(ends[0])
     outputs = [asked.out, *(asked.out.with_name(name + ending) for ending in asked.ending)]
-    for path in outputs:
-        find_writer(path)
     scores = asked.out.with_name(f"{name}_probabilities.nii.gz") if asked.probabilities else None
     flags: dict[str, Path | None] = {"--out": asked.out, "--probabilities": scores}
     flags |= {f"--ending {e}": p for e, p in zip(asked.ending, outputs[1:], strict=True)}

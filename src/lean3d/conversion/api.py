@@ -81,6 +81,7 @@ def convert(
     """
     load_plugins()
     _check_arguments(model, how, accept, budget)
+    where = None if where is None else _asking(where)
     if isinstance(how, (Lean, Dissect)):
         if (in_channels, num_classes) != (None, None):
             raise ConversionError("in_channels= and num_classes= are for conversions from 2D")
@@ -149,6 +150,25 @@ def _check_arguments(
             f"{type(model).__name__} has an attribute 'conversion' of its own; rename it, because "
             "the record of the conversion goes there"
         )
+
+
+def _asking(where: Where) -> Where:
+    """Return the function that selects modules, with what it raises as one sentence."""
+    kind = type(where).__name__
+    if not callable(where):
+        raise ConversionError(f"where is called as where(path, module), and a {kind} cannot be")
+
+    def asked(path: str, module: nn.Module) -> bool:
+        try:
+            return bool(where(path, module))
+        except Exception as error:  # whatever a user's function raises
+            why = (str(error) or type(error).__name__).splitlines()[0]
+            raise ConversionError(
+                f"where(path, module) is to say whether a module is converted, and the {kind} "
+                f"given raised at {path!r}: {why[:160]}"
+            ) from error
+
+    return asked
 
 
 def _check_deep(model: nn.Module, how: Lean | Dissect) -> None:

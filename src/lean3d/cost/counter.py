@@ -18,6 +18,7 @@ from lean3d.cost.result import Cost, LayerCost
 from lean3d.cost.tally import Row, Tally, tensor_shapes
 from lean3d.errors import LeanError, ShapeError
 from lean3d.typed import check_kind, shortened
+from lean3d.weights import check_sizes_known
 
 __all__ = ["count"]
 
@@ -47,6 +48,7 @@ def count(
     check_kind("count", profile, str, "the name of a profile such as 'macs'")
     counted = rules(profile)
     shapes = _shapes(input_shape)
+    check_sizes_known("count", model)
     copied = meta_copy(model)
     inputs = meta_inputs(copied, shapes)
     tally = Tally(counted, copied)

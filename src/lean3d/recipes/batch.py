@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lean3d.data.folder import CHANNEL, ImagePath, scans_in
-from lean3d.data.formats.registry import find_writer, stem
+from lean3d.data.formats.registry import check_endings, stem
 from lean3d.errors import DataError, LeanError, RunError
 from lean3d.files import write_text, write_whole
 from lean3d.lock import held
@@ -74,8 +74,7 @@ def segment_folder(
         RunError: the folder holds masks of other runs or settings, or files of another program.
     """
     scans, out = find_scans(Path(folder)), Path(out)
-    for ending in endings:
-        find_writer(Path(f"mask{ending}"))
+    check_endings(endings)
     if out.resolve() == Path(folder).resolve():
         raise RunError(f"--out {out} is the folder of the scans; give another folder")
     asked = _asked(segmenter, endings, probabilities)

@@ -64,7 +64,7 @@ class Lighter:
     lr: float | None = None
     distil: float = 1.0
     seed: int | None = None
-    backends: tuple[str, ...] = ()
+    backends: tuple[str, ...] | None = None
     budget_s: float = 300.0
 
     def recipe(self, old: Recipe, teacher: Path) -> Recipe:
@@ -163,7 +163,7 @@ def lighten_run(
         memory=how.memory,
         cuts=how.cuts,
         criterion=how.criterion,
-        backends=how.backends or None,
+        backends=how.backends,
         budget_s=how.budget_s,
     )
     lightening: Lightening = vars(found)["lightening"]

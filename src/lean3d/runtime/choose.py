@@ -146,9 +146,11 @@ def _check(
         listed = isinstance(backends, (list, tuple)) and all(isinstance(b, str) for b in backends)
         if not listed:
             raise LeanError(f"optimize: backends is a list of names, got {shortened(backends)}")
+        if not backends:
+            raise LeanError("optimize: backends names none; leave it out to measure all")
     if not fits(budget_s, float) or not budget_s > 0:
         raise LeanError(f"optimize: budget_s is seconds above 0, got {budget_s!r}")
-    parts = {name: BACKENDS.find(name) for name in backends or BACKENDS}
+    parts = {name: BACKENDS.find(name) for name in (BACKENDS if backends is None else backends)}
     fitting = [name for name, part in parts.items() if precision in part.precisions]
     others = [name for name in fitting if name != "eager"]
     return ["eager", *sorted(others, key=lambda name: parts[name].compiles)]

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from lean3d.conversion.surgery.fx import copy_modes
 from lean3d.errors import ConversionError
 from lean3d.typed import shortened
+from lean3d.weights import check_sizes_known
 
 __all__ = ["duplicate", "for_a_while", "in_eval", "precise_copy", "without_memory"]
 
@@ -24,9 +24,7 @@ def duplicate(model: nn.Module, change: Callable[[Tensor], Tensor] | None = None
     """
     if not isinstance(model, nn.Module):
         raise ConversionError(f"an nn.Module is needed here, got {shortened(model)}")
-    if any(map(is_lazy, model.parameters())):
-        who = type(model).__name__
-        raise ConversionError(f"{who} has weights without a size yet; run it on an input first")
+    check_sizes_known(type(model).__name__, model, ConversionError)
     memo: dict[int, Any] = {}
     for module in model.modules():
         for value in vars(module).values():

@@ -3,8 +3,9 @@
 One in another package is found as well, see `lean3d.plugins`.
 """
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from lean3d.plugins import Registry
 __all__ = [
     "Scan",
     "Window",
+    "check_endings",
     "find_reader",
     "find_writer",
     "is_scan",
@@ -195,11 +197,31 @@ def find_writer(path: Path) -> MaskWriter:
     Raises:
         DataError: the suffix is of no format that is written.
     """
-    len(_READERS)  # imports the formats, of plug-ins too
-    ends = [suffix for suffix in _WRITERS if path.name.lower().endswith(suffix)]
+    ends = _written(path.name)
     if not ends:
         known = ", ".join(sorted(_WRITERS))
         raise DataError(
             f"a mask is written as .nii or .nii.gz, or as {known}, got {path}; change the ending"
         )
     return _WRITERS[max(ends, key=len)]
+
+
+def check_endings(endings: Iterable[str]) -> None:
+    """Refuse what cannot be put behind the name of a mask.
+
+    Raises:
+        DataError: names the ending, and those of the formats.
+    """
+    for ending in endings:
+        if ending[:1] != "." or {"/", os.sep, "\0"} & set(ending) or not _written(ending):
+            known = ", ".join(sorted(_WRITERS))
+            raise DataError(
+                f"the ending of a mask is that of a format, {known}, got {ending[:60]!r}; give "
+                "such endings"
+            )
+
+
+def _written(name: str) -> list[str]:
+    """Return the suffixes of formats that are written which a name ends in."""
+    len(_READERS)  # imports the formats, of plug-ins too
+    return [suffix for suffix in _WRITERS if name.lower().endswith(suffix)]
