@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lean3d.data.resample import resample, resample_classes
+from lean3d.data.resample import resample, resample_classes, resample_labels
 
 
 def ball(size, centre, radius):
@@ -38,3 +38,19 @@ def test_the_class_with_the_largest_weight_wins():
     same = dict(step=(1, 1, 1), offset=(0, 0, 0), size=(4, 5, 6))
     out = resample_classes(zip((7, 2, 5), weights, strict=True), **same)
     assert (out == np.array([7, 2, 5])[weights.argmax(0)]).all()
+
+
+@pytest.mark.parametrize("step", [(1.5, 0.7, 3), (1, 1, 1), (0.4, 0.4, 2.5), (5, 0.13, 1)])
+@pytest.mark.parametrize("dtype", ["uint8", "int64"])
+def test_labels_are_resampled_as_their_classes_are_one_by_one(step, dtype):
+    random = np.random.default_rng(0)
+    # pieces of a few voxels, from classes that leave out numbers, in more than one block
+    coarse = random.choice([0, 3, 4, 7, 116], (6, 21, 9)).astype(dtype)
+    label = coarse.repeat(3, 0).repeat(4, 1).repeat(3, 2)
+    offset = [(s - 1) / 2 for s in step]
+    size = tuple(int(np.ceil(n / s)) for n, s in zip(label.shape, step, strict=True))
+    classes = ((value, label == value) for value in (0, 3, 4, 7, 116))
+    expected = resample_classes(classes, step, offset, size)
+    out = resample_labels(label, step, offset, size)
+    assert out.dtype == label.dtype
+    np.testing.assert_array_equal(out, expected)

@@ -63,6 +63,30 @@ def test_memory_holds_one_part_of_the_probabilities(monkeypatch):
     assert max(held) <= 300_000
 
 
+@pytest.mark.parametrize("overlap", [0.0, 0.5])
+def test_little_memory_computes_few_windows_twice(overlap):
+    class Counted(nn.Conv3d):
+        windows = 0
+
+        def forward(self, x):
+            Counted.windows += len(x)
+            return super().forward(x)
+
+    def windows(room):
+        Counted.windows = 0
+        settings = dict(overlap=overlap, room=room, batch_size=4)
+        predict_labels(Counted(1, 40, 1), torch.zeros(1, 16, 96, 96), (8, 8, 8), **settings)
+        # one tells how many classes there are
+        return Counted.windows - 1
+
+    step = int(8 * (1 - overlap))
+    along = [(side - 8) // step + 1 for side in (16, 96, 96)]
+    assert windows(1 << 30) == along[0] * along[1] * along[2]
+    # room for a ninth of the plane
+    twice = windows(4 * 40 * 8 * 32 * 32) / windows(1 << 30)
+    assert twice == 1 if overlap == 0 else 1 < twice < 1.25
+
+
 def test_progress_goes_to_one():
     seen = []
     predict_labels(a_model(), torch.randn(1, 8, 30, 30), (8, 8, 8), room=9000, progress=seen.append)

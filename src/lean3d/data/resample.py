@@ -3,7 +3,7 @@
 Axes: D depth, H height, W width.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import product
 
 import numpy as np
@@ -14,7 +14,7 @@ from lean3d.shape import Triple
 
 __all__ = ["resample", "resample_classes", "resample_labels"]
 
-# sides of the blocks in which labels are resampled: few classes are in each
+# sides of the blocks in which labels are resampled
 BLOCK = 64
 
 
@@ -65,29 +65,52 @@ def resample_classes(
 def resample_labels(
     label_DHW: np.ndarray, step: ArrayLike, offset: ArrayLike, size: Triple
 ) -> np.ndarray:
-    """Resample class numbers as `resample_classes` does, in blocks and by the classes in each.
+    """Resample class numbers as `resample_classes` does, whatever their number.
 
-    Memory holds the labels, before and after, and one block; so 117 classes of a large CT take
-    little more than the mask itself.
+    A voxel between eight voxels of one class is of that class; elsewhere the eight weights of
+    linear interpolation are added up by class. Blocks keep memory at the labels, before and after.
 
     Shape: (D, H, W) -> `size`, of the same type.
     """
     steps, offsets = np.asarray(step, dtype=float), np.asarray(offset, dtype=float)
     resampled = np.empty(size, dtype=label_DHW.dtype)
     for corner in product(*(range(0, side, BLOCK) for side in size)):
-        depth, height, width = (min(BLOCK, n - at) for at, n in zip(corner, size, strict=True))
-        shape = (depth, height, width)
-        first = steps * corner + offsets
-        last = steps * (np.array(corner) + shape - 1) + offsets
-        # linear interpolation reads one voxel further; the first and last ones repeat
-        low = np.clip(np.floor(first).astype(int) - 1, 0, np.array(label_DHW.shape) - 1)
-        high = np.clip(np.ceil(last).astype(int) + 2, low + 1, label_DHW.shape)
-        part = label_DHW[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
-        values = np.unique(part)
-        block: np.ndarray | int = int(values[0])
-        if len(values) > 1:
-            weights = ((int(value), part == value) for value in values)
-            block = resample_classes(weights, steps, first - low, shape)
-        place = tuple(slice(at, at + side) for at, side in zip(corner, shape, strict=True))
-        resampled[place] = block
+        place = tuple(
+            slice(at, min(at + BLOCK, side)) for at, side in zip(corner, size, strict=True)
+        )
+        axes = zip(place, steps, offsets, label_DHW.shape, strict=True)
+        ends = [_between(np.arange(at.start, at.stop) * a + b, side) for at, a, b, side in axes]
+        resampled[place] = _heaviest(label_DHW, ends)
     return resampled
+
+
+def _between(index: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the two voxels (2, N) that each place of an axis lies between, and their weights."""
+    index = index.clip(0, side - 1)
+    low = np.floor(index).astype(int)
+    share = index - low
+    return np.stack([low, np.minimum(low + 1, side - 1)]), np.stack([1 - share, share])
+
+
+def _heaviest(label_DHW: np.ndarray, ends: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Return the class with the largest weight among the eight voxels around each place."""
+    (d, d_weight), (h, h_weight), (w, w_weight) = ends
+    corners = list(product((0, 1), repeat=3))
+    around = [label_DHW[np.ix_(d[i], h[j], w[k])] for i, j, k in corners]
+    winner = around[0]
+    mixed = np.zeros(winner.shape, dtype=bool)
+    for other in around[1:]:
+        mixed |= other != winner
+    at = np.nonzero(mixed)
+    classes = np.stack([labels[at] for labels in around])
+    weights = np.stack(
+        [d_weight[i][at[0]] * h_weight[j][at[1]] * w_weight[k][at[2]] for i, j, k in corners]
+    )
+    best, chosen = np.full(len(at[0]), -1, dtype=np.float32), classes[0].copy()
+    for own in classes:
+        weight = np.where(classes == own, weights, 0).sum(0).astype(np.float32)
+        wins = (weight > best) | (weight == best) & (own < chosen)
+        np.copyto(best, weight, where=wins)
+        np.copyto(chosen, own, where=wins)
+    winner[at] = chosen
+    return winner

@@ -3,16 +3,17 @@
 Windows overlap and are blended as in `predict_volume`. They are taken plane by plane along depth;
 as soon as no window to come reaches a voxel, its class is chosen and its probabilities are dropped.
 Where the planes of all classes are too large for the memory given, they are cut into parts, and
-the windows on the border of two parts are computed for each.
+the windows on the border of two parts are computed for each: more memory takes less time.
 
 Axes: C channels, K classes, D depth, H height, W width; d, h, w those of a window.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from itertools import chain, pairwise, product
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -77,10 +78,11 @@ def predict_labels(
             raise RunError(f"predict_labels stores a class in a byte, got {classes} classes")
         label_DHW = torch.zeros(size, dtype=torch.uint8) if out is None else out
         parts = _parts(size, window, starts, classes, room)
-        for place, part in enumerate(parts):
-            _column(work, label_DHW, starts, part, classes)
+        planes = len(parts) * len(starts[0])
+        columns = (_column(work, label_DHW, starts, part, classes) for part in parts)
+        for number, _ in enumerate(chain.from_iterable(columns), 1):
             if progress is not None:
-                progress((place + 1) / len(parts))
+                progress(number / planes)
     return label_DHW
 
 
@@ -140,15 +142,16 @@ def _column(
     starts: Sequence[Sequence[int]],
     part: tuple[int, int, int, int],
     classes: int,
-) -> None:
-    """Fill the classes of all depths at heights and widths part[0]:part[1], part[2]:part[3]."""
+) -> Iterator[None]:
+    """Fill the classes of all depths at heights and widths part[0]:part[1], part[2]:part[3].
+
+    Yields after each plane of windows.
+    """
     top, bottom, left, right = part
     sides, window = label_DHW.shape, work.window
-    inside = [
-        [s for s in starts[axis] if s < high and s + window[axis] > low]
-        for axis, low, high in ((1, top, bottom), (2, left, right))
-    ]
-    places = [(h, w) for h in inside[0] for w in inside[1]]
+    rows = _inside(starts[1], window[1], top, bottom)
+    columns = _inside(starts[2], window[2], left, right)
+    places = list(product(rows, columns))
     total = torch.zeros(classes, window[0], bottom - top, right - left)
     # what a window that is larger than the volume has in front of it
     before = [max(0, length - side) // 2 for length, side in zip(window, sides, strict=True)]
@@ -162,9 +165,11 @@ def _column(
         final = total[:, before[0] : before[0] + done] if last else total[:, :done]
         label_DHW[start : start + done, top:bottom, left:right] = final.argmax(0)
         if not last:
-            # two steps, as the parts of one tensor overlap
-            total[:, : window[0] - done] = total[:, done:].clone()
-            total[:, window[0] - done :] = 0
+            for sums in total:
+                # a copy, as the parts of one tensor overlap
+                sums[: window[0] - done] = sums[done:].clone()
+                sums[window[0] - done :] = 0
+        yield
 
 
 def _add(
@@ -191,23 +196,44 @@ def _starts(side: int, length: int, overlap: float) -> list[int]:
 def _parts(
     size: Sequence[int], window: Triple, starts: Any, classes: int, room: int
 ) -> list[tuple[int, int, int, int]]:
-    """Cut the (H, W) plane so that a window's depth of each part fits in `room` for all classes."""
-    height, width = size[1:]
-    rows = columns = 1
-    while True:
-        sides = math.ceil(height / rows), math.ceil(width / columns)
-        if 4 * classes * window[0] * sides[0] * sides[1] <= room or max(sides) == 1:
-            break
-        # no cut into less than a window, which would compute the same ones again and again
-        if sides[0] <= window[1] and sides[1] <= window[2]:
-            break
-        rows, columns = (rows + 1, columns) if sides[0] >= sides[1] else (rows, columns + 1)
-    tall, wide = sides
-    return [
-        (top, min(top + tall, height), left, min(left + wide, width))
-        for top in range(0, height, tall)
-        for left in range(0, width, wide)
-    ]
+    """Cut the (H, W) plane so that a window's depth of each part fits in `room` for all classes.
+
+    Cuts are where windows start, and those that compute the fewest windows twice. No part is much
+    smaller than a window, which would compute the same ones again and again.
+    """
+    most = room / (4 * classes * window[0])
+    rows, columns = (_cuts(starts[axis], window[axis], size[axis]) for axis in (1, 2))
+
+    def cost(cuts: tuple[_Cuts, _Cuts]) -> tuple[float, int, int]:
+        area = cuts[0].longest * cuts[1].longest
+        return max(area, most), cuts[0].windows * cuts[1].windows, -area
+
+    tall, wide = min(product(rows, columns), key=cost)
+    return [(*row, *column) for row, column in product(tall.pieces, wide.pieces)]
+
+
+class _Cuts(NamedTuple):
+    """Pieces of an axis, the longest of them, and the windows of all together."""
+
+    pieces: list[tuple[int, int]]
+    longest: int
+    windows: int
+
+
+def _cuts(starts: Sequence[int], length: int, side: int) -> list[_Cuts]:
+    """Return the ways to cut an axis where windows start, in equal pieces."""
+    least = 1 if len(starts) == 1 else math.ceil(length / (starts[1] - starts[0]))
+    ways = []
+    for every in range(min(least, len(starts)), len(starts) + 1):
+        pieces = list(pairwise([*starts[::every], side]))
+        windows = sum(len(_inside(starts, length, *piece)) for piece in pieces)
+        ways.append(_Cuts(pieces, max(high - low for low, high in pieces), windows))
+    return ways
+
+
+def _inside(starts: Sequence[int], length: int, low: int, high: int) -> list[int]:
+    """Return the starts of the windows that overlap low .. high."""
+    return [start for start in starts if start < high and start + length > low]
 
 
 def _check(models: Any, images: Any, window: Any, overlap: float, batch_size: int) -> None:

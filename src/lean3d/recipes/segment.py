@@ -66,7 +66,8 @@ class Segmenter:
         mirror: Axes (0 d, 1 h, 2 w) along which windows are mirrored as well; the probabilities are
             averaged.
         memory: Bytes to work in; a scan that takes most of them, as read and as scaled, is kept in
-            files beside the mask. What is free by default.
+            files beside the mask. What is free by default. An eighth, and 256 MB at least, is for
+            probabilities; with less of it more windows are computed twice.
         optimize: Run the networks by the fastest backend, which is found at the first window.
 
     Raises:
@@ -175,8 +176,15 @@ class Segmenter:
 
     def _is_large(self, image: ImagePath) -> bool:
         """Whether the scan, as read and as scaled, takes most of the memory."""
-        memory = free_memory() if self.memory is None else self.memory
+        memory = self._memory()
         return memory is not None and 2.5 * bytes_of(image) > memory
+
+    def _memory(self) -> int | None:
+        return free_memory() if self.memory is None else self.memory
+
+    def _room(self) -> int:
+        """Bytes for the probabilities that are held at a time."""
+        return max(ROOM, (self._memory() or 0) // 8)
 
     def _segment_on_disk(self, image: ImagePath, sides: Any, outputs: Any) -> Segmented:
         """Keep the scan and its classes in files beside the mask."""
@@ -204,7 +212,7 @@ class Segmenter:
         if recipe.activation == "sigmoid" or len(recipe.patch) == 3:
             return recipe.activation == "softmax"
         # batches of slices are quicker, where there is room for them
-        large = 4 * recipe.num_classes * math.prod(shape) > ROOM
+        large = 4 * recipe.num_classes * math.prod(shape) > self._room()
         return large and len(recipe.axes) == 1 and min(shape) > 1
 
     def _images(self, volume: Volume) -> list[Tensor]:
@@ -226,6 +234,7 @@ class Segmenter:
             models,
             images,
             triple(self.recipe.window or patch, "window"),
+            room=self._room(),
             progress=self.progress,
             out=out,
             mirror=self.mirror,

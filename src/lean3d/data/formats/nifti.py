@@ -19,6 +19,8 @@ SUFFIXES = ".nii", ".nii.gz", ".img", ".hdr", ".mgz", ".mgh"
 UNITS = {"meter": 1e3, "mm": 1.0, "micron": 1e-3}
 # size of the header -> class of nibabel
 HEADERS = {348: "Nifti1Image", 540: "Nifti2Image"}
+# of compression: at 9 masks are little smaller and take many times as long
+LEVEL = 6
 
 
 def _is_nifti(start: bytes) -> bool:
@@ -75,8 +77,12 @@ def write_nifti(
     else:
         image = nib.Nifti1Image(mask_DHW.T, grid.affine[:, [2, 1, 0, 3]])
         image.header.set_xyzt_units("mm")
-    content = image.to_bytes()
-    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+    with path.open("wb") as file:
+        if path.suffix == ".gz":
+            with gzip.GzipFile("", "wb", LEVEL, file, mtime=0) as packed:
+                image.to_stream(packed)
+        else:
+            image.to_stream(file)
 
 
 def _is_single(path: Path) -> bool:
