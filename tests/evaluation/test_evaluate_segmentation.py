@@ -2,16 +2,19 @@ import csv
 import json
 import math
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_runs import CASES, DICE, known_predictions, made_cases, made_run
+from made_runs import CASES, DICE, known_mask, made_cases, made_run
 
+from lean3d.data.formats.registry import stem
 from lean3d.errors import RunError
 from lean3d.recipes import get_recipe
+from lean3d.recipes.cases import split_cases
 from lean3d.recipes.evaluation import Settings, driver, evaluate
-from lean3d.recipes.evaluation.tasks import segmentation
+from lean3d.recipes.segment import Segmenter
 
 VOXEL = 1.0 * 2.0 * 2.5 / 1000  # mL
 
@@ -42,11 +45,11 @@ def predicted(monkeypatch):
     """Predictions that are known; their names, in the order in which they were asked for."""
     asked = []
 
-    def predict(model, recipe, volume, **settings):
-        asked.append(volume.name)
-        return known_predictions(volume.name)
+    def mask(self, image, beside):
+        asked.append(stem(image))
+        return known_mask(stem(image))
 
-    monkeypatch.setattr(segmentation, "predict", predict)
+    monkeypatch.setattr(Segmenter, "mask", mask)
     return asked
 
 
@@ -128,17 +131,17 @@ def test_the_mask_of_each_case_is_on_the_grid_of_its_file(folder, predicted):
 
 
 def test_cases_that_were_scored_are_not_predicted_again(folder, predicted, monkeypatch):
-    known = segmentation.predict
+    known = Segmenter.mask
 
-    def stopping(model, recipe, volume, **settings):
+    def stopping(self, image, beside):
         if len(predicted) == 2:
             raise KeyboardInterrupt
-        return known(model, recipe, volume, **settings)
+        return known(self, image, beside)
 
-    monkeypatch.setattr(segmentation, "predict", stopping)
+    monkeypatch.setattr(Segmenter, "mask", stopping)
     with pytest.raises(KeyboardInterrupt):
         evaluate(folder)
-    monkeypatch.setattr(segmentation, "predict", known)
+    monkeypatch.setattr(Segmenter, "mask", known)
     first = evaluate(folder)
     assert sorted(predicted) == sorted(CASES)
     again = evaluate(folder)
@@ -174,12 +177,12 @@ def test_another_run_is_compared_in_pairs_with_a_page(
 ):
     other = made_run(tmp_path / "other", recipe, {"train": ["half"], "held_out": ["exact"]}, seed=1)
 
-    def predict(model, recipe, volume, **settings):
-        weights = next(model.parameters())
+    def mask(self, image, beside):
+        weights = next(self.members[0][0].parameters())
         first = bool((weights == next(load(folder).parameters())).all())
-        return known_predictions(volume.name if first else "missed")
+        return known_mask(stem(image) if first else "missed")
 
-    monkeypatch.setattr(segmentation, "predict", predict)
+    monkeypatch.setattr(Segmenter, "mask", mask)
     found = evaluate(folder, against=other)
     dice = {row["class"]: row for row in found.comparison if row["score"] == "Dice"}
     organ = dice["organ"]
@@ -235,3 +238,41 @@ def test_generated_data_are_evaluated(tmp_path, name, patch):
     found = evaluate(folder, settings=Settings(surfaces=False, overlap=0.0))
     assert len(found.scored) == 2
     assert (found.out / "predictions" / "shape_0000.npz").exists()
+
+
+def test_the_masks_are_those_of_predict_and_never_all_probabilities(folder, monkeypatch):
+    def whole(*given, **settings):
+        raise AssertionError
+
+    monkeypatch.setattr("lean3d.recipes.segment.predict", whole)
+    out = evaluate(folder, settings=Settings(surfaces=False)).out
+    for name in CASES:
+        image = folder.parent / "data" / "images" / f"{name}.nii.gz"
+        Segmenter([folder]).segment(image, [folder / "mask.nii.gz"])
+        kept, mask = (out / "predictions" / f"{name}.nii.gz", folder / "mask.nii.gz")
+        assert kept.read_bytes() == mask.read_bytes()
+
+
+def test_cases_that_the_authors_test_on_are_the_default(recipe, predicted, tmp_path):
+    for number, name in enumerate([*CASES] * 5, 1):
+        if number > 18:
+            break
+        for kind, ending in (("images", "ana"), ("labels", "segTRI_ana")):
+            own = tmp_path / "ibsr" / f"IBSR_{number:02}_{ending}.nii.gz"
+            own.parent.mkdir(exist_ok=True)
+            shutil.copy(tmp_path / "data" / kind / f"{name}.nii.gz", own)
+    of_authors = replace(recipe, data=f"ibsr:{tmp_path / 'ibsr'}")
+    split = split_cases(of_authors)
+    assert [len(part) for part in (split.train, split.held_out, split.test)] == [11, 2, 5]
+    folder = made_run(tmp_path / "other", of_authors, split.names())
+    again = split_cases(of_authors, split.names())
+    names = [case.name for case in again.test]
+    assert names == [f"IBSR_{number}" for number in range(12, 17)]
+    # a fold of one's own may train on some of them
+    mixed = {"train": ["IBSR_12"], "held_out": ["IBSR_13"]}
+    assert [case.name for case in split_cases(of_authors, mixed).test] == names[2:]
+    predicted_all = {f"IBSR_{n}_ana" for n in range(12, 17)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("test_evaluate_segmentation.known_mask", lambda name: CASES["half"][1].T)
+        assert set(evaluate(folder).scored) == set(names)
+    assert set(predicted) == predicted_all

@@ -20,7 +20,8 @@ class Evaluate:
 
     Attributes:
         run: Folder of the run; its best weights are used.
-        data: Labelled data to evaluate on; the cases that the run held out by default.
+        data: Labelled data to evaluate on; by default the cases that the run held out, or those
+            that the data's authors test on.
         against: Another run, evaluated on the same cases and compared in pairs.
         out: Folder for report.html, scores.csv, summary.json and the predictions; RUN/evaluation
             by default.

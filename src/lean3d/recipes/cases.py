@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lean3d.data import Volume, brain_slabs, load_volume, mni152
@@ -53,10 +53,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Split:
-    """Cases to train on, and cases held out for validation."""
+    """Cases to train on, cases held out for validation, and those the data's authors test on."""
 
     train: list[Case]
     held_out: list[Case]
+    test: list[Case] = field(default_factory=list)
 
     def names(self) -> dict[str, list[str]]:
         """Return plain values for the record of the run."""
@@ -115,7 +116,7 @@ def split_cases(
         cases = _slabs_of(cases[0], recipe.held_out)
         return Split(*([case] for case in cases))
     if stored is not None:
-        return _stored(cases, stored, recipe.data)
+        return _stored(cases, stored, recipe)
     if recipe.fold is not None:
         return _fold(cases, recipe)
     if len(cases) < 2 or not 0 < recipe.held_out < 1:
@@ -130,11 +131,18 @@ def split_cases(
 
 def _published(recipe: SegmentationRecipe, cases: list[Case]) -> Split | None:
     """Return the split of the data's authors, train and val or train and test, if there is one."""
+    train, val, test = (_part(recipe, cases, part) for part in ("train", "val", "test"))
+    if not train or not (val or test):
+        return None
+    return Split(train, val, test) if val else Split(train, test)
+
+
+def _part(recipe: SegmentationRecipe, cases: list[Case], part: str) -> list[Case]:
+    """Return the cases of a part of the authors' split."""
+    if recipe.data == "mni152":
+        return []
     parts = {item.name: item.split for item in find_items(recipe.data).items}
-    train, val, test = (
-        [case for case in cases if parts[case.name] == part] for part in ("train", "val", "test")
-    )
-    return Split(train, val or test) if train and (val or test) else None
+    return [case for case in cases if parts.get(case.name) == part]
 
 
 def _fold(cases: list[Case], recipe: SegmentationRecipe) -> Split:
@@ -153,17 +161,22 @@ def _fold(cases: list[Case], recipe: SegmentationRecipe) -> Split:
     )
 
 
-def _stored(cases: list[Case], stored: Mapping[str, Sequence[str]], data: str) -> Split:
+def _stored(
+    cases: list[Case], stored: Mapping[str, Sequence[str]], recipe: SegmentationRecipe
+) -> Split:
     if not _is_split(stored):
         raise RunError("the split in recipe.json is damaged; train again")
     found = {case.name: case for case in cases}
     for name in (*stored["train"], *stored["held_out"]):
         if name not in found:
             raise RunError(
-                f"{data} has no case {name}, which the run was trained or validated on; give its "
-                "data as they were"
+                f"{recipe.data} has no case {name}, which the run was trained or validated on; "
+                "give its data as they were"
             )
-    return Split(*([found[name] for name in stored[part]] for part in ("train", "held_out")))
+    train, held_out = ([found[name] for name in stored[part]] for part in ("train", "held_out"))
+    used = {*stored["train"], *stored["held_out"]}
+    test = [case for case in _part(recipe, cases, "test") if case.name not in used]
+    return Split(train, held_out, test)
 
 
 def _is_split(stored: Any) -> bool:

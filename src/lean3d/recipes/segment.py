@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lean3d.data import Masks, Volume, load_volume
 from lean3d.data.folder import ImagePath
+from lean3d.data.grid import Grid
 from lean3d.data.mask import on_grid_of, save_probabilities, write_files, write_masks
 from lean3d.data.on_disk import bytes_of, load_on_disk, mapped
 from lean3d.data.read import open_scan
@@ -69,6 +70,7 @@ class Segmenter:
             files beside the mask. What is free by default. An eighth, and 256 MB at least, is for
             probabilities; with less of it more windows are computed twice.
         optimize: Run the networks by the fastest backend, which is found at the first window.
+        members: The networks of the runs with their recipes, if they are loaded already.
 
     Raises:
         RunError: a run segments nothing, or they cannot be averaged.
@@ -84,12 +86,12 @@ class Segmenter:
     mirror: Sequence[int] = ()
     memory: int | None = None
     optimize: bool = False
-    members: list[tuple[nn.Module, SegmentationRecipe]] = field(init=False, repr=False)
+    members: Sequence[tuple[nn.Module, SegmentationRecipe]] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         if not self.runs:
             raise RunError("predict needs a trained run; give its folder")
-        self.members = [self._member(run) for run in self.runs]
+        self.members = list(self.members) or [self._member(run) for run in self.runs]
         first = self.recipe
         for run, (_, recipe) in zip(self.runs, self.members, strict=True):
             for name in SHARED:
@@ -123,25 +125,40 @@ class Segmenter:
                 masks they are the files that `written` returns.
             probabilities: Also write the probability of every class here.
         """
-        first = image[0] if isinstance(image, tuple) else image
-        grid = open_scan(Path(first)).grid
-        sides = self.recipe.sides_mm if grid.known else None
-        by_parts = probabilities is None and self._by_parts(grid.shape)
-        if by_parts and self._is_large(image):
-            return self._segment_on_disk(image, sides, outputs)
-        volume = load_volume(image, spacing_mm=sides)
-        frame = _without_voxels(volume)
-        if by_parts:
-            images = self._images(volume)
-            # beside the scaled scan, the one of the file would take as much memory again
-            del volume
-            mask = self._tidy(on_grid_of(self._labels(images), frame, image))
+        if probabilities is None:
+            mask = self.mask(image, Path(outputs[0]).parent)
         else:
-            scores_KDHW = self._scores(volume)
-            mask = mask_on_grid(self.recipe, scores_KDHW, frame, image, self._tidy)
-            if probabilities is not None:
-                save_probabilities(probabilities, scores_KDHW, frame, image)
+            mask, scores_KDHW, frame = self._whole(image)
+            save_probabilities(probabilities, scores_KDHW, frame, image)
         return self._written(image, mask, outputs)
+
+    def mask(self, image: ImagePath, beside: Path) -> np.ndarray:
+        """Return the mask that `segment` writes, (D, H, W) uint8 on the scan's own grid.
+
+        Of a run that learnt several masks it holds the numbers of a label (lean3d.data.masks).
+
+        Args:
+            beside: Folder for files of a scan that takes most of the memory; they are removed.
+        """
+        if not self._by_parts(_grid(image).shape):
+            return self._whole(image)[0]
+        if self._is_large(image):
+            return self._mask_on_disk(image, beside)
+        volume = load_volume(image, spacing_mm=self._sides(image))
+        frame, images = _without_voxels(volume), self._images(volume)
+        # beside the scaled scan, the one of the file would take as much memory again
+        del volume
+        return self._tidy(on_grid_of(self._labels(images), frame, image))
+
+    def _whole(self, image: ImagePath) -> tuple[np.ndarray, Tensor, Volume]:
+        """Return the mask, the probabilities of the whole volume, and its grid."""
+        volume = load_volume(image, spacing_mm=self._sides(image))
+        frame, scores_KDHW = _without_voxels(volume), self._scores(volume)
+        mask = mask_on_grid(self.recipe, scores_KDHW, frame, image, self._tidy)
+        return mask, scores_KDHW, frame
+
+    def _sides(self, image: ImagePath) -> tuple[float, float, float] | None:
+        return self.recipe.sides_mm if _grid(image).known else None
 
     def _written(self, image: ImagePath, mask: np.ndarray, outputs: Any) -> Segmented:
         names = self.recipe.names
@@ -155,11 +172,11 @@ class Segmenter:
             write_files(parts, image)
         else:
             write_masks(outputs, mask, image, names=names)
-        first = Path(image[0] if isinstance(image, tuple) else image)
-        grid = open_scan(first).grid
+        grid = _grid(image)
         counts = np.zeros(max(256, len(names)), dtype=np.int64)
         for plane in mask:
             counts += np.bincount(plane.ravel(), minlength=len(counts))
+        first = image[0] if isinstance(image, tuple) else image
         said = _said(str(first), grid.spacing if grid.known else None, self.recipe.sides_mm)
         voxels = dict(zip(names, counts.tolist(), strict=False))
         if isinstance(masks, Masks):
@@ -186,21 +203,19 @@ class Segmenter:
         """Bytes for the probabilities that are held at a time."""
         return max(ROOM, (self._memory() or 0) // 8)
 
-    def _segment_on_disk(self, image: ImagePath, sides: Any, outputs: Any) -> Segmented:
-        """Keep the scan and its classes in files beside the mask."""
-        beside = Path(outputs[0]).parent
+    def _mask_on_disk(self, image: ImagePath, beside: Path) -> np.ndarray:
         with tempfile.TemporaryDirectory(prefix=".lean3d-", dir=beside) as place:
             images: list[Tensor] = []
             for number, (_, recipe) in enumerate(self.members):
                 folder = Path(place) / str(number)
                 folder.mkdir()
-                volume = load_on_disk(image, folder, sides, scales(recipe))
+                volume = load_on_disk(image, folder, self._sides(image), scales(recipe))
                 check_channels(recipe, volume)
                 images.append(volume.image)
             label = mapped(Path(place) / "label.u8", volume.image.shape[1:], np.uint8)
             self._labels(images, out=label)
-            mask = self._tidy(on_grid_of(label, _without_voxels(volume), image))
-            return self._written(image, mask, outputs)
+            # no view of a file that is removed
+            return self._tidy(on_grid_of(label, _without_voxels(volume), image)).copy()
 
     def _tidy(self, mask: np.ndarray) -> np.ndarray:
         mask = keep_largest(mask) if self.largest else mask
@@ -265,6 +280,10 @@ class _Slices(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x.squeeze(2 + self.axis)).unsqueeze(2 + self.axis)
+
+
+def _grid(image: ImagePath) -> Grid:
+    return open_scan(Path(image[0] if isinstance(image, tuple) else image)).grid
 
 
 def _named(path: Path, name: str) -> Path:

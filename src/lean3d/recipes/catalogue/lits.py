@@ -27,6 +27,7 @@ def lits() -> SegmentationRecipe:
         patch=(64, 224, 224),
         window=(64, 512, 512),
         flips=(0, 1, 2),
+        augment=("rotate", "scale"),
         train_samples=105,
         val_samples=26,
         lr=1e-3,

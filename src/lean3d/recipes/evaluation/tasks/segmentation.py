@@ -27,7 +27,8 @@ from lean3d.recipes.evaluation.base import (
 )
 from lean3d.recipes.evaluation.overlays import case_sections
 from lean3d.recipes.intensity import scaled
-from lean3d.recipes.predict import mask_on_grid, predict, to_mask
+from lean3d.recipes.predict import predict, to_mask
+from lean3d.recipes.segment import Segmenter
 from lean3d.report import Picture, Section, draw_confusion
 
 __all__ = ["SegmentationEvaluation"]
@@ -66,7 +67,7 @@ class SegmentationEvaluation(Evaluation):
         stored = self.record.get("split")
         if data is None or _same(data, self.recipe.data):
             drawn = generated_cases(self.recipe)
-            found = split_cases(self.recipe, stored).held_out if drawn is None else drawn
+            found = _kept_apart(self.recipe, stored) if drawn is None else drawn
         else:
             found = data_cases(replace(self.recipe, data=data))
         if found:
@@ -75,22 +76,24 @@ class SegmentationEvaluation(Evaluation):
         return found
 
     def score(self, case: Case, kept: Path) -> Scored:
-        volume = case.read(self.recipe.sides_mm)
         settings: dict[str, Any] = dict(
             overlap=self.settings.overlap,
             batch_size=self.settings.batch_size,
             device=self.settings.device,
             mirror=self.settings.mirror,
         )
-        found = predict(self.model, self.recipe, scaled(self.recipe, volume), **settings)
         if not case.filed:
-            truth, pred = volume, to_mask(self.recipe, found)
+            truth = case.read(self.recipe.sides_mm)
+            found = predict(self.model, self.recipe, scaled(self.recipe, truth), **settings)
+            pred = to_mask(self.recipe, found)
             with write_whole(f"{kept}.npz") as temporary:
                 np.savez_compressed(temporary, label=pred.numpy().astype(np.uint8))
         else:
-            path = f"{kept}.nii.gz"
             assert case.image is not None
-            write_masks([path], mask_on_grid(self.recipe, found, volume, case.image), case.image)
+            # the masks that lean3d predict writes
+            members = [(self.model, self.recipe)]
+            segmenter = Segmenter([self.folder], members=members, **settings)
+            write_masks([f"{kept}.nii.gz"], segmenter.mask(case.image, kept.parent), case.image)
             truth, pred = case.read(None), _read(case, kept)
         assert truth.label is not None
         rows = [self._row(*pair, truth.spacing) for pair in self._masks(pred, truth.label)]
@@ -212,6 +215,12 @@ class SegmentationEvaluation(Evaluation):
             return volume, _read(case, kept / name)
 
         return [*sections, *case_sections(self, scored, read)]
+
+
+def _kept_apart(recipe: Any, stored: Any) -> list[Case]:
+    """Return the cases that the data's authors test on, or those held out."""
+    split = split_cases(recipe, stored)
+    return split.test or split.held_out
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray, axis: int) -> np.ndarray:
