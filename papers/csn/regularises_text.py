@@ -39,7 +39,7 @@ def section(results: Results) -> str:
             f"widths {settings['widths']}, {settings['epochs']} epochs; mean and standard "
             f"deviation over seeds, at the last epoch. "
             f"{measured_by(results.entries[-1]['where'])}",
-            "![errors by epoch](regularises.png)",
+            f"![errors by epoch]({results.path.stem}.png)",
         ]
     )
 
