@@ -68,9 +68,8 @@ def carry_out(
     if asked.pieces is None and (asked.collect or asked.tiny):
         parser.error("--collect and --tiny need --pieces with a folder")
     home = asked.pieces / "tiny" if asked.tiny else home
-    settings = work.settings | ({"tf32": True} if asked.tf32 else {})
     pieces = asked.pieces and asked.pieces / work.stem
-    results = Results(home / f"{work.stem}.json", settings, pieces)
+    results = Results(home / f"{work.stem}.json", work.settings, pieces, tf32=asked.tf32)
     runs = asked.runs / work.stem
     if not asked.collect:
         prepare(asked.device, asked.tf32, work.tune)

@@ -26,10 +26,19 @@ class Results:
     Args:
         settings: What all entries have in common.
         pieces: The folder; None to write the one file at once.
+        tf32: New entries say that a GPU rounded their products to 10 bits.
     """
 
-    def __init__(self, path: Path, settings: dict[str, Any], pieces: Path | None = None):
+    def __init__(
+        self,
+        path: Path,
+        settings: dict[str, Any],
+        pieces: Path | None = None,
+        *,
+        tf32: bool = False,
+    ):
         self.path, self.settings = path, json.loads(json.dumps(settings))
+        self.told = {"tf32": True} if tf32 else {}
         self.pieces = pieces
         self.entries: list[dict[str, Any]] = self._read(path)
         for piece in sorted(pieces.glob("*.json")) if pieces is not None else ():
@@ -40,7 +49,7 @@ class Results:
         for entry in self.entries:
             if (entry["name"], entry["seed"]) == (name, seed):
                 return entry
-        entry = {"name": name, "seed": seed, **measure(), "where": where()}
+        entry = {"name": name, "seed": seed, **measure(), "where": where() | self.told}
         self.entries.append(entry)
         if self.pieces is None:
             self.collect()

@@ -90,14 +90,13 @@ def section(results: Results) -> str:
         }
         for name, printed in PAPER.items()
     ]
-    where = results.entries[-1]["where"]
     return "\n\n".join(
         [
             table(rows),
             f"mAUC in percent, mean and standard deviation over seeds, {results.settings['tests']} "
             f"volumes a seed. The 2D networks reach a Dice of "
             f"{spread(results.values(FLAT, 'dice'), digits=2)} (paper: 98.57). "
-            f"{measured_by(where)}",
+            f"{measured_by(results.entries)}",
         ]
     )
 

@@ -50,7 +50,6 @@ def section(results: Results) -> str:
         if results.settings.get("fixed"):
             rises = [_rise(curve) for curve in results.values(name, "curve")]
             rows[-1] |= {f"rise in the last {LAST}": spread(rises, sign="+")}
-    where = results.entries[-1]["where"]
     size, volumes = results.settings["size"], results.settings["volumes"]
     cut = [f"{e['name']} (seed {e['seed']})" for e in results.entries if not e.get("flat", True)]
     still = f"Not flat at their last epoch: {', '.join(cut)}. " if cut else ""
@@ -62,7 +61,8 @@ def section(results: Results) -> str:
             f"Volumes of {size}^3 voxels, widths {results.settings['widths']}, {volumes} to train "
             f"on; mean and standard deviation over seeds on {results.settings['tests']} test "
             f"volumes. {still}The 2D networks reach a Dice of "
-            f"{spread(results.values('2D', 'dice'))} on images of {size}^2. {measured_by(where)}",
+            f"{spread(results.values('2D', 'dice'))} on images of {size}^2. "
+            f"{measured_by(results.entries)}",
         ]
     )
 

@@ -35,14 +35,14 @@ def section(results: Results) -> str:
                     "axial, coronal, sagittal (%)": ", ".join(f"{100 * s:.0f}" for s in mean),
                 }
             )
-    where, settings = results.entries[-1]["where"], results.settings
+    settings = results.settings
     return "\n\n".join(
         [
             table(rows),
             f"Mean and standard deviation over seeds of the Dice on {settings['tests']} volumes, "
             f"after {settings['epochs']} epochs of {settings['volumes']} volumes of "
             f"{settings['size']}^3 voxels (slices: half as many), widths {settings['widths']}. "
-            f"{measured_by(where)}",
+            f"{measured_by(results.entries)}",
         ]
     )
 

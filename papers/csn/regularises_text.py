@@ -38,7 +38,7 @@ def section(results: Results) -> str:
             f"{settings['size']} to train on, {settings['tests']} of other digits to test on; "
             f"widths {settings['widths']}, {settings['epochs']} epochs; mean and standard "
             f"deviation over seeds, at the last epoch. "
-            f"{measured_by(results.entries[-1]['where'])}",
+            f"{measured_by(results.entries)}",
             f"![errors by epoch]({results.path.stem}.png)",
         ]
     )

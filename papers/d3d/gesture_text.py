@@ -76,7 +76,7 @@ def section(results: Results) -> str:
             f"{fewer}{settings['tests']} test videos (standard error up to {error:.1f} points), "
             f"chance {100 / settings['classes']:.1f}; {settings['epochs']} epochs of "
             f"{settings['clips']} new clips; mean and standard deviation over seeds. "
-            f"{measured_by(results.entries[-1]['where'])}",
+            f"{measured_by(results.entries)}",
         ]
     )
 

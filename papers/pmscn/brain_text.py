@@ -30,7 +30,7 @@ def section(results: Results) -> str:
             row[f"{tissue}, ours"] = spread(dice)
         row["mean, ours"] = spread(results.values(name, "dice"), 2)
         rows.append(row)
-    where, settings = results.entries[-1]["where"], results.settings
+    settings = results.settings
     steps = settings["epochs"] * -(-settings["crops"] // settings["batch"])
     return "\n\n".join(
         [
@@ -38,7 +38,7 @@ def section(results: Results) -> str:
             f"Dice in percent on the held-out part, mean and standard deviation over seeds. Width "
             f"{settings['width']}, growth {settings['growth']}, {steps} steps of "
             f"{settings['batch']} crops of {settings['patch']}^3 voxels, Adam at "
-            f"{settings['lr']:g} falling along a cosine. {measured_by(where)}",
+            f"{settings['lr']:g} falling along a cosine. {measured_by(results.entries)}",
         ]
     )
 

@@ -34,7 +34,6 @@ def section(results: Results) -> str:
         row["steps"] = str(entry.get("steps", ""))
         row["minutes"] = f"{entry['seconds'] / 60:.1f}" if "seconds" in entry else ""
         rows.append(row)
-    last = results.entries[-1]["where"]
     minutes = sum(entry.get("seconds", 0) for entry in results.entries) / 60
     return "\n\n".join(
         [
@@ -42,7 +41,7 @@ def section(results: Results) -> str:
             "Lower VI and higher V-Rand and V-Info are better. A step has four crops of a section, "
             "or one of four sections; the longer and the last network begin where the 2D one "
             f"ends, with as many steps. {minutes:.0f} minutes in all, beside other work. "
-            f"{measured_by(last)}",
+            f"{measured_by(results.entries)}",
         ]
     )
 

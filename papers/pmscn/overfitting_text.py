@@ -45,7 +45,7 @@ def section(results: Results) -> str:
                 "validation error (%)": spread([level(c) for c in curves["error"]]),
             }
         )
-    where, settings = results.entries[-1]["where"], results.settings
+    settings = results.settings
     return "\n\n".join(
         [
             table(rows),
@@ -53,7 +53,7 @@ def section(results: Results) -> str:
             f"deviation over seeds. {settings['clips']} clips of {settings['frames']} x "
             f"{settings['size']} x {settings['size']} to train on, {settings['tests']} to validate "
             f"on; widths {settings['widths']}, batches of {settings['batch']}, Adam at "
-            f"{settings['lr']:g}. {measured_by(where)}",
+            f"{settings['lr']:g}. {measured_by(results.entries)}",
         ]
     )
 

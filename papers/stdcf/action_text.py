@@ -33,7 +33,7 @@ BY_STAGE = {"regular": (0.22, 1.17, 0.70), "stdcf": (None, 1.87, 1.85)}
 
 def section(results: Results) -> str:
     """Tables 1 and 2, and the accuracy after every stage."""
-    settings, where = results.settings, results.entries[-1]["where"]
+    settings = results.settings
     epochs = settings["epochs"]
     look = settings["look"]
     size = f"{look['frames']}x{look['height']}x{look['width']}"
@@ -49,7 +49,7 @@ def section(results: Results) -> str:
             f"Six motions, {settings['clips']} clips of {size} to train on and {settings['val']} "
             f"of other digits to test on; widths {settings['widths']}, {epochs} epochs on whole "
             f"clips and in each of {2 * settings['iterations']} stages; mean and standard "
-            f"deviation over seeds, at the last epoch. {measured_by(where)}",
+            f"deviation over seeds, at the last epoch. {measured_by(results.entries)}",
             "![accuracy by stage, and with a mismatch](actions.png)",
         ]
     )

@@ -37,7 +37,7 @@ def section(results: Results, figure: str = "reconstruct") -> str:
             f"Clips of {settings['frames']} x {size} x {size}, {settings['channels']} channels, "
             f"{settings['epochs']} epochs of {settings['clips']} new clips, {settings['tests']} "
             f"clips of other digits to test on; mean and standard deviation over seeds. "
-            f"{measured_by(results.entries[-1]['where'])}",
+            f"{measured_by(results.entries)}",
             f"![PSNR by epoch]({figure}.png)",
         ]
     )

@@ -47,7 +47,7 @@ def test_every_network_of_figure_4_has_its_curves(tmp_path):
 )
 def test_what_a_gpu_has_trained_is_not_trained_again(kind, work):
     path = HOME / f"{kind}.json"
-    found = Results(path, work.settings | {"tf32": True})
+    found = Results(path, work.settings)
     assert (work.stem, found.values("3D", "params")[:1]) == (kind, [SIZES[kind]])
     assert work.section(found) in (HOME / "README.md").read_text()
 
