@@ -213,7 +213,7 @@ def check_endings(endings: Iterable[str]) -> None:
         DataError: names the ending, and those of the formats.
     """
     for ending in endings:
-        if ending[:1] != "." or {"/", os.sep, "\0"} & set(ending) or not _written(ending):
+        if not _written(ending) or ending[0] != "." or {"/", os.sep, "\0"} & set(ending):
             known = ", ".join(sorted(_WRITERS))
             raise DataError(
                 f"the ending of a mask is that of a format, {known}, got {ending[:60]!r}; give "
