@@ -15,7 +15,7 @@ LEVELS = [
     {"typed"},
     {"shape", "optional", "files", "limits", "lock", "plugins", "table", "weights"}
     | {"guesses", "torch_functions", "tracer"},
-    {"kernels"},
+    {"kernels", "processes"},
     {"ops", "data", "cost", "metrics", "report"},
     {"conversion", "streaming", "models"},
     {"checkpoints", "tasks", "train", "infer"},

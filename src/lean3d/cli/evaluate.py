@@ -40,6 +40,9 @@ class Evaluate:
         mirror: Axes (0 d, 1 h, 2 w) along which windows are mirrored as well; outputs are averaged.
         surfaces: Measure the distances of surfaces, the slowest of the scores.
         device: Where to compute, such as cuda; a GPU if there is one by default.
+        devices: Processes on every machine that share the cases, one for each GPU; one, or those
+            that torchrun started, by default.
+        nodes: Machines; each starts the command by torchrun or srun.
         optimize: Run the network by the fastest backend; the first time every one is measured, for
             a minute or two, and the choice is kept in the run (optimized.json).
     """
@@ -61,11 +64,14 @@ class Evaluate:
     size: int | None = None
     average: Literal["softmax", "logits"] = "softmax"
     device: str | None = None
+    devices: int | None = None
+    nodes: int | None = None
     optimize: bool = False
 
 
 def main(argv: list[str]) -> None:
     asked = parse(Evaluate, "evaluate", argv)
+    from lean3d.processes import reports
     from lean3d.recipes.evaluation import Settings, evaluate
 
     settings = Settings(
@@ -90,8 +96,12 @@ def main(argv: list[str]) -> None:
         against=asked.against,
         out=asked.out,
         settings=settings,
+        devices=asked.devices,
+        nodes=asked.nodes,
         tell=lambda line: print(line, file=sys.stderr, flush=True),
     )
+    if not reports(asked.devices, asked.nodes):
+        return
     show_table(result.summary, result.columns)
     if asked.against is not None:
         print(f"\nagainst {asked.against}, difference of this less other, in pairs:")

@@ -68,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"lean3d: {stopped}", file=sys.stderr)
         return 128 + stopped.number
     except Exception as error:  # last resort
+        if getattr(error, "elsewhere", False):
+            return 2  # another of the processes started together says it
         if os.environ.get("LEAN3D_DEBUG", "0") not in ("", "0"):
             traceback.print_exc()
         print(sentence(error), file=sys.stderr)

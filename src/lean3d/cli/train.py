@@ -23,6 +23,10 @@ class Train:
         out: The run folder; runs/RECIPE by default.
         resume: Resume the run in the folder.
         accelerator: Where to compute: auto, cpu, gpu.
+        devices: Processes on every machine, one for each GPU; one, or those that torchrun started,
+            by default.
+        nodes: Machines; each starts the command by torchrun or srun.
+        strategy: Every process has all weights (ddp), or, on GPUs, a part of them (fsdp).
         logger: Where the metrics of each epoch go besides metrics.csv.
     """
 
@@ -30,6 +34,9 @@ class Train:
     out: Path | None = None
     resume: bool = False
     accelerator: str = "auto"
+    devices: int | None = None
+    nodes: int | None = None
+    strategy: Literal["ddp", "fsdp"] = "ddp"
     logger: Literal["tensorboard", "wandb", "mlflow", "trackio"] | None = None
 
 
@@ -41,12 +48,16 @@ def main(argv: list[str]) -> None:
     train = parse(Train, f"train {name}", rest, default=Train(get_recipe(name)))
     train = replace(train, recipe=_with_model(train.recipe, get_recipe(name), rest))
     out = train.out or Path("runs") / train.recipe.name
+    from lean3d.processes import reports
     from lean3d.recipes.load import read_record
     from lean3d.recipes.runs import run
 
     with advising(out, "recipe.json"):
         more: Any = dict(accelerator=train.accelerator, logger=train.logger)
+        more |= dict(devices=train.devices, nodes=train.nodes, strategy=train.strategy)
         results = run(train.recipe, out, resume=train.resume, **more)
+    if not reports(train.devices, train.nodes):
+        return
     # with the settings that its data decided
     recipe = Recipe.from_dict(read_record(out)["recipe"])
     show_table(_table(results, recipe))

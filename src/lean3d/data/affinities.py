@@ -20,6 +20,7 @@ from torch import Tensor
 
 from lean3d.errors import DataError, ShapeError
 from lean3d.optional import require
+from lean3d.processes import pooled
 from lean3d.shape import Triple
 
 __all__ = [
@@ -162,8 +163,8 @@ def balanced_weights(target: Tensor, mask: Tensor) -> Tensor:
     Shape: (B, K, ...) and (B, K, ...) -> (B, K, ...) float32.
     """
     axes = [0, *range(2, target.ndim)]
-    count = mask.sum(axes, keepdim=True).clamp(min=1)
-    share = ((target * mask).sum(axes, keepdim=True) / count).clamp(RAREST, 1 - RAREST)
+    count = pooled(mask.sum(axes, keepdim=True)).clamp(min=1)
+    share = (pooled((target * mask).sum(axes, keepdim=True)) / count).clamp(RAREST, 1 - RAREST)
     return mask * torch.where(target > 0.5, 0.5 / share, 0.5 / (1 - share))
 
 

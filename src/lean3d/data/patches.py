@@ -31,10 +31,16 @@ class EpochSampler(Sampler[int]):
 
     Args:
         length: Samples per epoch, `len` of the dataset.
+        rank, size: Which of how many equal shares this one is. Shares take every `size`-th index,
+            so that their batches are, together, those of one process with `size` times the batch;
+            where they do not divide the epoch, the first indices of it fill the last ones.
     """
 
-    def __init__(self, length: int, seed: int = 0, shuffle: bool = True):
+    def __init__(
+        self, length: int, seed: int = 0, shuffle: bool = True, *, rank: int = 0, size: int = 1
+    ):
         self.length, self.seed, self.shuffle = length, seed, shuffle
+        self.rank, self.size = rank, size
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -42,13 +48,14 @@ class EpochSampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.length
+        return -(-self.length // self.size)
 
     def __iter__(self) -> Iterator[int]:
         order = np.arange(self.length)
         if self.shuffle:
             order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
-        return iter((self.epoch * self.length + order).tolist())
+        share = np.resize(order, len(self) * self.size)[self.rank :: self.size]
+        return iter((self.epoch * self.length + share).tolist())
 
 
 class _Crops(Samples):

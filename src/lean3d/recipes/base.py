@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal
 
 from lean3d.errors import RunError
+from lean3d.processes import place
 from lean3d.recipes.typed import typed
 
 __all__ = ["Recipe"]
@@ -12,7 +13,15 @@ __all__ = ["Recipe"]
 MOST_SAMPLES, MOST_RATE, MOST_WORKERS = 10_000_000, 1_000_000, 512
 
 # fields that count something there is one of at least
-COUNTS = "train_samples", "val_samples", "batch_size", "epochs", "in_channels", "val_every"
+COUNTS = (
+    "train_samples",
+    "val_samples",
+    "batch_size",
+    "epochs",
+    "in_channels",
+    "val_every",
+    "accumulate",
+)
 
 # task -> the recipe of its runs
 KINDS: dict[str, type["Recipe"]] = {}
@@ -54,6 +63,8 @@ class Recipe:
         lr_scale: Factors of the learning rate by such names, such as fc=10.
         optimizer: The optimizer of the loss.
         lr: Learning rate.
+        lr_batch: Samples of a step that `lr` is for: the rate is lr times the samples of a step, of
+            all processes, over this (Goyal et al., arXiv:1706.02677); by default it is lr.
         weight_decay: L2 penalty.
         momentum: Of sgd only.
         nesterov: Nesterov's momentum; of sgd only.
@@ -66,7 +77,9 @@ class Recipe:
         epochs: Passes over the training set.
         patience: Stop after this many epochs without a better score; never by default.
         val_every: Validate every so often, in epochs, and after the last one.
-        batch_size: Samples per step.
+        batch_size: Samples that a process takes at a time.
+        accumulate: Batches of a process in one step of the optimizer.
+        sync_batchnorm: Batch norms count the samples of all processes, not of each by itself.
         precision: 32, or mixed with half precision.
         channels_last: Keep the channels of a voxel contiguous in memory.
         workers: Processes that load samples.
@@ -104,6 +117,7 @@ class Recipe:
     lr_scale: tuple[str, ...] = ()
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     lr: float = 1e-3
+    lr_batch: int | None = None
     weight_decay: float = 0.0
     momentum: float = 0.9
     nesterov: bool = False
@@ -114,6 +128,8 @@ class Recipe:
     patience: int | None = None
     val_every: int = 1
     batch_size: int = 4
+    accumulate: int = 1
+    sync_batchnorm: bool = False
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
     channels_last: bool = False
     workers: int = 0
@@ -180,6 +196,12 @@ class Recipe:
                 self.refuse("lr_scale", f"has factors above 0, at most {MOST_RATE:,}")
         return found
 
+    @property
+    def step_lr(self) -> float:
+        """The learning rate for the samples of a step of the processes there are."""
+        samples = self.batch_size * self.accumulate * place().size
+        return self.lr if self.lr_batch is None else self.lr * samples / self.lr_batch
+
     def _check_numbers(self) -> None:
         _ = self.lr_scales
         for name in ("lr", "weight_decay", "distil"):
@@ -189,6 +211,8 @@ class Recipe:
             value = getattr(self, name) or 0
             if not isinstance(value, str) and value < 0:
                 self.refuse(name, "must be 0 or more")
+        if self.lr_batch is not None and self.lr_batch < 1:
+            self.refuse("lr_batch", "is 1 or more samples")
         if self.workers > MOST_WORKERS:
             self.refuse("workers", f"must be at most {MOST_WORKERS}")
         if not 0 <= self.seed < 2**63:

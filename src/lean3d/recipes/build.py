@@ -137,9 +137,10 @@ def _whole(recipe: SegmentationRecipe, model: nn.Module, image_CDHW: Tensor) -> 
 
 
 def _learning(recipe: Recipe) -> dict[str, Any]:
-    names = ["optimizer", "lr", "weight_decay", "momentum", "nesterov"]
+    names = ["optimizer", "weight_decay", "momentum", "nesterov"]
     names += ["schedule", "steps", "warmup", "channels_last", "freeze"]
-    return {**{name: getattr(recipe, name) for name in names}, "lr_scale": recipe.lr_scales}
+    own = {name: getattr(recipe, name) for name in names}
+    return own | {"lr": recipe.step_lr, "lr_scale": recipe.lr_scales}
 
 
 def _network(recipe: Recipe, weights: bool) -> Network:

@@ -8,7 +8,7 @@ from functools import singledispatch
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
 
 from lean3d.data import (
     Augmentation,
@@ -29,6 +29,7 @@ from lean3d.data.shapes import SIZE
 from lean3d.data.volume_classes import VolumeClasses
 from lean3d.errors import RunError
 from lean3d.limits import check_memory
+from lean3d.processes import place
 from lean3d.recipes.affinity import AffinityRecipe
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.cases import Case, split_cases
@@ -51,12 +52,27 @@ Stored = Mapping[str, Sequence[str]]
 SHAPES = {"shapes2d": (Shapes2D, 2, 3), "shapes3d": (Shapes3D, 3, 6)}
 
 
-def loaders(recipe: Recipe, stored: Stored | None = None) -> tuple[DataLoader, DataLoader]:
+def loaders(
+    recipe: Recipe, stored: Stored | None = None, *, even: bool = False
+) -> tuple[DataLoader, DataLoader]:
     """Return training batches, different in every epoch, and the fixed validation batches.
+
+    Of several processes each gets its share of both: of an epoch equal ones, of the validation
+    whole batches; all of these where there are fewer than processes.
 
     Args:
         stored: The split in the record of the run.
+        even: Share the validation only if all get as many batches.
+
+    Raises:
+        RunError: an epoch has fewer samples than there are processes.
     """
+    own = place()
+    if recipe.train_samples < own.size:
+        raise RunError(
+            f"recipe {recipe.name}: {own.size} processes cannot share {recipe.train_samples} "
+            "training samples; give fewer --devices or more --train-samples"
+        )
     values = recipe.batch_size * math.prod(recipe.input_size)
     # single precision, and a class for every voxel
     size = values * (4 * recipe.in_channels + (8 if recipe.task == "segmentation" else 0))
@@ -67,14 +83,24 @@ def loaders(recipe: Recipe, stored: Stored | None = None) -> tuple[DataLoader, D
     if isinstance(recipe, SegmentationRecipe | VolumeClassificationRecipe) and recipe.augment:
         assert isinstance(train, Samples)
         train = Augmented(train, Augmentation(recipe.augment, recipe.input_size))
-    settings: dict[str, Any] = dict(batch_size=recipe.batch_size, num_workers=recipe.workers)
-    settings |= dict(worker_init_fn=_begin_worker)
-    sampler = EpochSampler(recipe.train_samples, recipe.seed)
-    whole = isinstance(recipe, SegmentationRecipe) and recipe.whole_cases
+    settings: dict[str, Any] = dict(num_workers=recipe.workers, worker_init_fn=_begin_worker)
+    sampler = EpochSampler(recipe.train_samples, recipe.seed, rank=own.rank, size=own.size)
+    one = isinstance(recipe, SegmentationRecipe) and recipe.whole_cases
+    batches = _batches(val, 1 if one else recipe.batch_size, even)
     return (
-        DataLoader(train, sampler=sampler, **settings),
-        DataLoader(val, **settings | ({"batch_size": 1} if whole else {})),
+        DataLoader(train, recipe.batch_size, sampler=sampler, **settings),
+        DataLoader(val, batch_sampler=batches, **settings),
     )
+
+
+def _batches(val: Any, batch_size: int, even: bool) -> list[list[int]]:
+    """Return this process's share of the batches of validation."""
+    batches = list(BatchSampler(SequentialSampler(val), batch_size, drop_last=False))
+    own, num = place(), len(batches)
+    # of fewer, or uneven ones, every process computes all, and each counts as often
+    if num < own.size or (even and num % own.size):
+        return batches
+    return batches[own.rank :: own.size]
 
 
 def _begin_worker(number: int) -> None:

@@ -13,6 +13,7 @@ from lean3d.errors import LeanError, RunError
 from lean3d.files import write_text
 from lean3d.lightening import read_cut
 from lean3d.networks.own import located
+from lean3d.processes import by_first, in_turn, joined, place, started, to_start
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.build import Start, build_model, build_task
 from lean3d.recipes.classification import ClassificationRecipe
@@ -25,12 +26,13 @@ from lean3d.tasks.learner import Learner
 from lean3d.train.fit import check_settings, fit
 from lean3d.train.folder import check_places, last_checkpoint, run_folder
 from lean3d.train.loggers import LoggerName, check_logger
+from lean3d.train.many import Strategy, check_strategy
 from lean3d.train.provenance import other_machine, provenance
 
 __all__ = ["load_run", "run"]
 
 # fields that may differ from the run's own recipe when it is resumed
-FREE = ("epochs", "patience", "workers", "data", "cache")
+FREE = ("epochs", "patience", "workers", "data", "cache", "accumulate")
 
 
 def run(
@@ -43,6 +45,9 @@ def run(
     logger: LoggerName | None = None,
     start: Start | None = None,
     notes: dict[str, Any] | None = None,
+    devices: int | None = None,
+    nodes: int | None = None,
+    strategy: Strategy = "ddp",
 ) -> dict[str, Any]:
     """Train a recipe in the folder `out`, and return the contents of its metrics.json.
 
@@ -54,18 +59,31 @@ def run(
         logger: As `lean3d.train.fit.fit` takes it.
         start: Initial weights; those of the recipe's own by default.
         notes: More for the record of a new run; "split" names the cases of each part.
+        devices: Processes on every machine, one for each GPU; those that torchrun started, or one,
+            by default. Others are started here, of this machine.
+        nodes: Machines. The folder `out` and the data are on a disk that they share.
+        strategy: Each process has all weights (ddp), or a part of them (fsdp).
+
+    Raises:
+        RunError: ends all processes, whichever has it.
     """
     recipe.check()
     if logger is not None:
         check_logger(logger)
+    check_strategy(strategy, accelerator)
     # a run is used from other folders than it was trained in
     recipe = replace(recipe, model=located(recipe.model))
     out = Path(out)
     # before the folder is made
     _begun(recipe, out, resume)
-    with run_folder(out):
-        begun = _begun(recipe, out, resume)
-        return _run(recipe, out, begun, resume, accelerator, progress, logger, start, notes)
+    given: dict[str, Any] = dict(resume=resume, accelerator=accelerator, progress=progress)
+    given |= dict(logger=logger, start=start, notes=notes, strategy=strategy)
+    if to_start(devices, nodes):
+        check_settings(recipe.epochs, recipe.precision, accelerator, strategy, devices)
+        results: dict[str, Any] = started(run, (recipe, out), given, devices)
+        return results
+    with joined(devices, nodes), run_folder(out):
+        return _run(recipe, out, _begun(recipe, out, resume), **given)
 
 
 def _run(
@@ -78,26 +96,32 @@ def _run(
     logger: LoggerName | None,
     start: Start | None,
     notes: dict[str, Any] | None,
+    strategy: Strategy,
 ) -> dict[str, Any]:
     stored = (begun or notes or {}).get("split")
     found: list[str] = []
     # a refusal is one sentence, so other programs are told what was found when all is checked
-    say = _say if progress and sys.stderr.isatty() else found.append
+    say = _say if progress and sys.stderr.isatty() and place().first else found.append
     if begun:
         recipe = adopt(recipe, Recipe.from_dict(begun["recipe"]))
     else:
-        recipe = resolve(recipe, stored, say)
+        asked = recipe
+        recipe = by_first(lambda: resolve(asked, stored, say))
     begins = not last_checkpoint(out).exists()
     if start is None and recipe.start_from is not None and begins:
         start = _start(recipe.start_from)
-    built = build_model(recipe, start if begins else None, weights=begins)
+    settled, source = recipe, start if begins else None
+    built = in_turn(lambda: build_model(settled, source, weights=begins))
     if isinstance(recipe, ClassificationRecipe) and begins:
         recipe = with_published_input(recipe, built.model, say)
     task = _taught(recipe, build_task(recipe, built.model))
     _check_input(recipe, built.model)
-    check_settings(recipe.epochs, recipe.precision, accelerator)
-    train, val = loaders(recipe, stored)
-    settings = {"recipe": recipe.to_dict(), "split": split_names(recipe, stored)}
+    check_settings(recipe.epochs, recipe.precision, accelerator, strategy)
+    _check_strategy(recipe, strategy)
+    final = recipe
+    split = by_first(lambda: split_names(final, stored))
+    train, val = in_turn(lambda: loaders(final, split or stored, even=strategy == "fsdp"))
+    settings = {"recipe": recipe.to_dict(), "split": split}
     record = (notes or {}) | begun | settings
     record |= {"fresh_weights": list(built.fresh)} if built.fresh is not None else {}
     record |= {"weights": built.note} if built.note else {}
@@ -124,11 +148,22 @@ def _run(
         seed=recipe.seed,
         resume=resume,
         accelerator=accelerator,
+        strategy=strategy,
+        sync_batchnorm=recipe.sync_batchnorm,
+        accumulate=recipe.accumulate,
         progress=progress,
         begin=begin,
         logger=logger,
         settings=recipe.to_dict(),
     )
+
+
+def _check_strategy(recipe: Recipe, strategy: str) -> None:
+    if strategy == "fsdp" and isinstance(recipe, ClassificationRecipe) and recipe.turn:
+        raise RunError(
+            f"recipe {recipe.name} trains in stages (turn), which freeze parts in turn; "
+            "strategy fsdp cannot, so leave it out"
+        )
 
 
 def _say(line: str) -> None:

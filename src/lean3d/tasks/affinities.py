@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lean3d.data import affinity_targets, balanced_weights, read_channels, shrink_labels
 from lean3d.errors import RunError, ShapeError
+from lean3d.processes import pooled, pooled_mean, total
 from lean3d.tasks.learner import Learner
 
 __all__ = ["Affinities", "AffinityLoss", "affinity_loss"]
@@ -39,7 +40,7 @@ def affinity_loss(name: str) -> Loss:
 
 def _cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     loss = F.binary_cross_entropy_with_logits(logits.float(), target, weight, reduction="sum")
-    return loss / (weight > 0).sum().clamp(min=1)
+    return pooled_mean(loss, (weight > 0).sum().clamp(min=1))
 
 
 def _dice(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -47,7 +48,7 @@ def _dice(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     axes = [0, *range(2, logits.ndim)]
     known = (weight > 0).float()
     apart, said = known * (1 - target), known * torch.sigmoid(-logits.float())
-    both, either = (apart * said).sum(axes), (apart + said).sum(axes)
+    both, either = pooled(torch.stack([(apart * said).sum(axes), (apart + said).sum(axes)]))
     return (1 - (2 * both + 1) / (either + 1)).mean()
 
 
@@ -89,23 +90,25 @@ class Affinities(Learner):
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         x, label = batch
         loss, *_ = self._step(x, label)
-        self.log("train_loss", loss, prog_bar=True, on_epoch=True, on_step=False, batch_size=len(x))
+        self.log_training("train_loss", loss, len(x))
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         x, label = batch
         loss, logits, target, mask = self._step(x, label)
-        self.log("val_loss", loss, prog_bar=True, batch_size=len(x))
+        self.validated(loss, len(x))
         apart, said = (target < 0.5) & mask, (logits < 0) & mask
         axes = [0, *range(2, logits.ndim)]
         counts = [(apart & said).sum(axes), apart.sum(axes), said.sum(axes)]
         self.sums_3K += torch.stack(counts).cpu()
 
     def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
         self.sums_3K = torch.zeros_like(self.sums_3K)
 
     def on_validation_epoch_end(self) -> None:
-        both, apart, said = self.sums_3K
+        super().on_validation_epoch_end()
+        both, apart, said = total(self.sums_3K)
         # nan for a channel without anything apart; the mean skips it
         dice_K = (2 * both / (apart + said)).float()
         for name, dice in zip(self.names, dice_K, strict=True):

@@ -6,12 +6,14 @@ Axes: B batch, C channels, T time, H height, W width, K classes.
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from lean3d.errors import RunError, ShapeError
 from lean3d.metrics import confusion_counts
+from lean3d.processes import total
 from lean3d.tasks.learner import Learner, check_classes
 
 __all__ = ["Classification", "Scoring", "clip_scores"]
@@ -54,20 +56,25 @@ class Classification(Learner):
     def training_step(self, batch: tuple[Tensor, ...], index: int) -> Tensor:
         scores, label_B = self._scores(batch), batch[-1]
         loss = self._loss(scores, label_B)
-        size = len(label_B)
-        self.log("train_loss", loss, prog_bar=True, on_epoch=True, on_step=False, batch_size=size)
+        self.log_training("train_loss", loss, len(label_B))
         return loss
 
     def validation_step(self, batch: tuple[Tensor, ...], index: int) -> None:
         scores, label_B = self._scores(batch), batch[-1]
-        loss = self._loss(scores, label_B)
-        self.log("val_loss", loss, prog_bar=True, batch_size=len(label_B))
+        self.validated(self._loss(scores, label_B), len(label_B))
         score_BK = clip_scores(scores, self.scoring)
         self.counts_KK += confusion_counts(score_BK.argmax(1), label_B, self.num_classes)
         self.top5.update(score_BK, label_B)
 
+    def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
+        # the confusion matrix so far, true classes in rows
+        shape = (self.num_classes, self.num_classes)
+        self.counts_KK = torch.zeros(shape, dtype=torch.int64, device=self.device)
+
     def on_validation_epoch_end(self) -> None:
-        found_KK = self.counts_KK.float()
+        super().on_validation_epoch_end()
+        found_KK = total(self.counts_KK).float()
         # nan for a class that did not occur
         right_K = found_KK.diagonal() / found_KK.sum(1)
         for name, right in zip(self.class_names, right_K, strict=True):

@@ -70,8 +70,7 @@ class _Taught(Learner):
         lost = parts.pop("")
         if parts:
             lost = lost + torch.stack(list(parts.values())).mean()
-        settings: Any = dict(on_epoch=True, on_step=False, batch_size=len(given[0]))
-        self.log("train_distillation", lost.detach(), **settings)
+        self.log_training("train_distillation", lost.detach(), len(given[0]), prog_bar=False)
         return loss + self.distil_weight * lost
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lean3d.errors import RunError
 from lean3d.ops.memory_layout import channels_last, channels_last_
+from lean3d.processes import total
 from lean3d.tasks.parts import check_parts, is_part, part_scale
 
 __all__ = ["Learner", "check_classes"]
@@ -25,7 +26,7 @@ POWER = 0.9
 class Learner(pl.LightningModule):
     """A model under training. A task adds the loss and the score `monitor`, higher is better.
 
-    `counts_KK` is the confusion matrix of the validation so far, true classes in rows.
+    Scores are of the samples of all processes that train together.
 
     Args:
         momentum: Of sgd only.
@@ -43,7 +44,8 @@ class Learner(pl.LightningModule):
     """
 
     monitor: str
-    num_classes: int
+    # sum of the losses of validation so far, and number of its samples
+    losses: Tensor
 
     def __init__(
         self,
@@ -72,6 +74,7 @@ class Learner(pl.LightningModule):
         self.weight_decay, self.momentum, self.nesterov = weight_decay, momentum, nesterov
         self.steps = tuple(steps)
         self.schedule, self.warmup, self.channels_last = schedule, warmup, channels_last
+        self.changed = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(channels_last(x) if self.channels_last else x)
@@ -94,9 +97,53 @@ class Learner(pl.LightningModule):
             for group in self.trainer.optimizers[0].param_groups:
                 group["lr"] = share * group.get("scale", 1.0) * self.lr
 
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Let the last step of an epoch count its batches, if they are fewer than the others'."""
+        wanted = self.trainer.accumulate_grad_batches
+        found = (self.trainer.fit_loop.batch_idx + 1) % wanted
+        if not found:
+            return
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.grad *= wanted / found
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["rate"] = self.lr
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # another number of processes may have another rate
+        self.changed = self.lr / (checkpoint.get("rate") or self.lr or 1)
+
+    def on_train_start(self) -> None:
+        factor, self.changed = self.changed, 1.0
+        if factor == 1:
+            return
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] *= factor
+            if "initial_lr" in group:
+                group["initial_lr"] *= factor
+        for config in self.trainer.lr_scheduler_configs:
+            if hasattr(config.scheduler, "base_lrs"):
+                config.scheduler.base_lrs = [rate * factor for rate in config.scheduler.base_lrs]
+
+    def log_training(self, name: str, value: Tensor, size: int, prog_bar: bool = True) -> None:
+        """Log the mean over an epoch of a value of its batches, of `size` samples each."""
+        settings: Any = dict(on_epoch=True, on_step=False, sync_dist=True)
+        self.log(name, value, prog_bar=prog_bar, batch_size=size, **settings)
+
+    def validated(self, loss: Tensor, size: int) -> None:
+        """Add the loss of a batch of validation, the mean over `size` samples, to `val_loss`."""
+        self.losses = self.losses + torch.stack(
+            [loss.float() * size, loss.new_tensor(size).float()]
+        )
+
+    def on_validation_epoch_end(self) -> None:
+        sum_, size = total(self.losses)
+        self.log("val_loss", sum_ / size, prog_bar=True)
+
     def on_validation_epoch_start(self) -> None:
-        shape = (self.num_classes, self.num_classes)
-        self.counts_KK = torch.zeros(shape, dtype=torch.int64, device=self.device)
+        self.losses = torch.zeros(2, device=self.device)
 
     def configure_optimizers(self):
         optimizer = self._optimizer()

@@ -5,6 +5,7 @@ images; N cases.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from lean3d.data import Masks, Regions
 from lean3d.errors import ShapeError
 from lean3d.metrics import confusion_counts
+from lean3d.processes import gathered
 from lean3d.tasks.deep_supervision import DeepSupervision
 from lean3d.tasks.learner import Learner, check_classes
 from lean3d.tasks.losses import Loss, segmentation_loss
@@ -77,7 +79,7 @@ class Segmentation(Learner):
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         x, label = batch
         loss = self.deep_loss(x, label)
-        self.log("train_loss", loss, prog_bar=True, on_epoch=True, on_step=False, batch_size=len(x))
+        self.log_training("train_loss", loss, len(x))
         return loss
 
     def deep_loss(self, x: Tensor, label: Tensor) -> Tensor:
@@ -94,15 +96,20 @@ class Segmentation(Learner):
             logits = self._logits(x, label)
         else:
             logits, label = self._case(x, label)
-        self.log("val_loss", self.loss(logits, label), prog_bar=True, batch_size=len(x))
-        self.overlaps.append(self._overlap(logits, label))
+        self.validated(self.loss(logits, label).to(self.device), len(x))
+        self.overlaps.append(self._overlap(logits, label).cpu())
 
     def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
         # of each batch: twice the voxels in both maps, and those of each
         self.overlaps: list[Tensor] = []
 
     def on_validation_epoch_end(self) -> None:
-        overlaps_N2R = torch.stack(self.overlaps).double()
+        super().on_validation_epoch_end()
+        # in the order of the batches, of which each process takes the next
+        shares = gathered(self.overlaps)
+        overlaps = [one for turn in zip_longest(*shares) for one in turn if one is not None]
+        overlaps_N2R = torch.stack(overlaps).double()
         if self.whole is None:
             overlaps_N2R = overlaps_N2R.sum(0, keepdim=True)
         # nan for a class that neither occurs nor is predicted; the means skip it

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lean3d.errors import RunError, ShapeError
 from lean3d.metrics import class_scores
+from lean3d.processes import gathered, pooled_mean
 from lean3d.tasks.learner import Learner, check_classes
 
 __all__ = ["VolumeClassification", "class_probabilities"]
@@ -54,20 +55,22 @@ class VolumeClassification(Learner):
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         loss = self._loss(self._logits(batch), batch[1])
-        size = len(batch[1])
-        self.log("train_loss", loss, prog_bar=True, on_epoch=True, on_step=False, batch_size=size)
+        self.log_training("train_loss", loss, len(batch[1]))
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         logits, label_B = self._logits(batch), batch[1]
-        self.log("val_loss", self._loss(logits, label_B), prog_bar=True, batch_size=len(label_B))
+        self.validated(self._loss(logits, label_B), len(label_B))
         self.found.append((class_probabilities(logits, self.ordinal).cpu(), label_B.cpu()))
 
     def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
         self.found: list[tuple[Tensor, Tensor]] = []
 
     def on_validation_epoch_end(self) -> None:
-        prob_NK, label_N = (torch.cat(part) for part in zip(*self.found, strict=True))
+        super().on_validation_epoch_end()
+        found = [one for share in gathered(self.found) for one in share]
+        prob_NK, label_N = (torch.cat(part) for part in zip(*found, strict=True))
         scores = class_scores(prob_NK, label_N)
         if not self.ordinal:
             del scores["kappa"]
@@ -76,14 +79,15 @@ class VolumeClassification(Learner):
 
     def _loss(self, logits: Tensor, label_B: Tensor) -> Tensor:
         weights_K = torch.tensor(self.weights, device=logits.device)
+        weight_B = weights_K[label_B]
         if not self.ordinal:
-            return F.cross_entropy(logits.float(), label_B, weights_K)
+            loss_B = F.cross_entropy(logits.float(), label_B, weights_K, reduction="none")
+            return pooled_mean(loss_B.sum(), weight_B.sum())
         above = label_B[:, None] > torch.arange(self.num_classes - 1, device=logits.device)
         loss_BK = F.binary_cross_entropy_with_logits(
             logits.float(), above.float(), reduction="none"
         )
-        weight_B = weights_K[label_B]
-        return (loss_BK.mean(1) * weight_B).sum() / weight_B.sum()
+        return pooled_mean((loss_BK.mean(1) * weight_B).sum(), weight_B.sum())
 
     def _logits(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         logits = self(batch[0])

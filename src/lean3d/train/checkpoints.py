@@ -12,6 +12,7 @@ from torch import nn
 
 from lean3d.errors import RunError
 from lean3d.files import write_whole
+from lean3d.processes import place
 from lean3d.train.history import History
 from lean3d.train.plateaus import Plateaus
 from lean3d.weights import check_weights
@@ -52,7 +53,8 @@ class KeepBestAndLast(Checkpoint):
         self.folder, self.history = folder, history
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if place().first:
+            self.folder.mkdir(parents=True, exist_ok=True)
         self.plateaus = Plateaus(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

@@ -11,12 +11,16 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from lean3d.processes import place
+
 __all__ = ["SeededEpochs", "seed_epoch"]
 
 
 def seed_epoch(seed: int, epoch: int) -> None:
-    """Seed Python, NumPy and PyTorch for one epoch of a run."""
-    value = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+    """Seed Python, NumPy and PyTorch for one epoch of a run, each of its processes otherwise."""
+    rank = place().rank
+    words = [seed, epoch, rank] if rank else [seed, epoch]
+    value = int(np.random.SeedSequence(words).generate_state(1)[0])
     random.seed(value)
     np.random.seed(value)
     torch.manual_seed(value)

@@ -10,11 +10,11 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from torch.utils.data import DataLoader
 
 from lean3d.errors import RunError
+from lean3d.processes import place
 from lean3d.signals import Stopped
 from lean3d.train.checkpoints import (
     KeepBestAndLast,
@@ -27,6 +27,7 @@ from lean3d.train.estimate import Estimate
 from lean3d.train.folder import drop_leftovers, last_checkpoint, run_folder
 from lean3d.train.history import History
 from lean3d.train.loggers import LoggerName, LogRows, check_logger
+from lean3d.train.many import ShareStatistics, Strategy, check_strategy, many
 from lean3d.train.progress import progress_bar
 from lean3d.train.quiet import quiet_trainer
 from lean3d.train.restored import CheckRestored
@@ -53,6 +54,9 @@ def fit(
     seed: int = 0,
     resume: bool = False,
     accelerator: str = "auto",
+    strategy: Strategy = "ddp",
+    sync_batchnorm: bool = False,
+    accumulate: int = 1,
     progress: bool = True,
     begin: Callable[[], None] | None = None,
     logger: LoggerName | None = None,
@@ -62,7 +66,8 @@ def fit(
 
     The folder gets metrics.csv, metrics.json, checkpoints/best.ckpt and checkpoints/last.ckpt. A
     resumed run gives, bit for bit, the weights of one that was never stopped.
-    An error before the end of the first epoch leaves the folder as it was.
+    An error before the end of the first epoch leaves the folder as it was. Several processes that
+    are `lean3d.processes.joined` train together, each with loaders of its own share.
 
     Args:
         task: Must log train_loss and the score named by its `monitor`, the higher the better.
@@ -70,6 +75,9 @@ def fit(
         val_every: Validate every so often, in epochs, and after the last one; the epochs between
             have no score and are never the best.
         resume: Resume from last.ckpt if there is one; for a finished run its result is returned.
+        strategy: Of several processes: each has all weights (ddp), or a part of them (fsdp).
+        sync_batchnorm: Batch norms count the samples of all processes.
+        accumulate: Batches of a process in one step of the optimizer.
         begin: Called when all is read and checked, before the first step and before anything is
             written; not called for a run that is finished.
         logger: Where the rows of metrics.csv go as well: "tensorboard" (the folder's tensorboard/),
@@ -79,7 +87,7 @@ def fit(
     folder = Path(folder)
     if logger is not None:
         check_logger(logger)
-    check_settings(epochs, precision, accelerator)
+    check_settings(epochs, precision, accelerator, strategy)
     with run_folder(folder):
         last = last_checkpoint(folder)
         if last.exists() and not resume:
@@ -92,15 +100,18 @@ def fit(
             drop_leftovers(folder)
             return history.write(finished=True)
         loader = SeededEpochs(train_loader, seed)
-        first = Begin([lambda: drop_leftovers(folder), *([begin] if begin else []), history.begin])
+        calls = [lambda: drop_leftovers(folder), *([begin] if begin else []), history.begin]
+        first = Begin(calls if place().first else [])
+        shown = [Estimate(), progress_bar()] if progress and place().first else []
         checks = [CheckRestored(last, history)] if last.exists() else []
-        shown = [Estimate(), progress_bar()] if progress else []
         # last.ckpt last: the checkpoint of an epoch contains the results of the other callbacks
-        rows = [] if logger is None else [LogRows(logger, history, settings or {})]
+        logged = logger is not None and place().first
+        rows = [LogRows(logger, history, settings or {})] if logger and logged else []
         callbacks = [
             *checks,
             first,
             CheckStopped(),
+            ShareStatistics(),
             ValidateEvery(val_every),
             TellEpoch(loader),
             history,
@@ -114,15 +125,12 @@ def fit(
             trainer = _trainer(
                 max_epochs=epochs,
                 accelerator=accelerator,
-                devices=1,
                 precision=precision,
                 callbacks=callbacks,
-                # one process, whatever SLURM says: with its own way to go on, Lightning writes
-                # a checkpoint at SIGUSR1 and would start from any that lies in this folder
-                plugins=[WholeCheckpointIO(), LightningEnvironment()],
+                accumulate_grad_batches=accumulate,
                 default_root_dir=folder,
                 num_sanity_val_steps=0,
-                **_SILENT | {"enable_progress_bar": bar},
+                **_SILENT | many(strategy, sync_batchnorm) | {"enable_progress_bar": bar},
             )
             _run(trainer, task, loader, val_loader, last if last.exists() else None, first)
         if not first.begun:
@@ -131,6 +139,7 @@ def fit(
 
 
 def _trainer(**settings) -> pl.Trainer:
+    settings["plugins"] = [WholeCheckpointIO(), *settings["plugins"]]
     try:
         return pl.Trainer(**settings)
     # a missing accelerator raises different errors
@@ -172,15 +181,26 @@ def _is_done(last: Path, history: History, stop: StopEarly, task: Any, epochs: i
     return done
 
 
-def check_settings(epochs: int, precision: str, accelerator: str) -> None:
+def check_settings(
+    epochs: int,
+    precision: str,
+    accelerator: str,
+    strategy: Strategy = "ddp",
+    devices: int | None = None,
+) -> None:
     """Refuse settings this machine cannot train with, before anything is written.
 
+    Args:
+        devices: Processes of this machine that are not started yet.
+
     Raises:
-        RunError: no epoch, or a precision or accelerator that is not available.
+        RunError: no epoch, or a precision, accelerator, strategy or device that is not available.
     """
     if epochs < 1:
         raise RunError(f"a run needs at least one epoch, got {epochs}")
     if precision == "16-mixed" and (accelerator == "cpu" or not torch.cuda.is_available()):
         raise RunError("precision 16-mixed needs a GPU; use bf16-mixed or 32 on the CPU")
+    check_strategy(strategy, accelerator)
+    own = many(strategy, False) | ({} if devices is None else {"devices": devices})
     with quiet_trainer():
-        _trainer(accelerator=accelerator, precision=precision, devices=1, **_SILENT)
+        _trainer(accelerator=accelerator, precision=precision, **_SILENT, **own)

@@ -3,12 +3,13 @@
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from lean3d.errors import RunError
 from lean3d.files import write_whole
 from lean3d.lock import held
+from lean3d.processes import agreed, place
 
 __all__ = ["check_places", "drop_leftovers", "last_checkpoint", "run_folder"]
 
@@ -30,11 +31,19 @@ def last_checkpoint(folder: Path) -> Path:
 def run_folder(folder: Path) -> Iterator[None]:
     """Lock `folder`; an error before the end of the first epoch leaves it as it was found.
 
-    A signal is not an error: the run can be resumed, as after a kill.
+    A signal is not an error: the run can be resumed, as after a kill. Of several processes the
+    first one does it for all.
 
     Raises:
         RunError: another run uses the folder, or it cannot be made.
     """
+    with ExitStack() as stack:
+        agreed(lambda: stack.enter_context(_own(folder)) if place().first else None)
+        yield
+
+
+@contextmanager
+def _own(folder: Path) -> Iterator[None]:
     with held(folder):
         check_places(folder)
         record = folder / RECORD

@@ -13,6 +13,7 @@ import lightning.pytorch as pl
 from lean3d.cost.peak import PeakMemory
 from lean3d.errors import RunError
 from lean3d.files import check_outputs, write_text
+from lean3d.processes import place
 
 __all__ = ["History"]
 
@@ -104,7 +105,12 @@ class History(pl.Callback):
         return -math.inf if math.isnan(score) else score
 
     def write(self, finished: bool) -> dict[str, Any]:
-        """Write both files, or neither, and return the contents of metrics.json."""
+        """Write both files, or neither, and return the contents of metrics.json.
+
+        Of several processes the first one writes.
+        """
+        if not place().first:
+            return self.results(finished)
         files = ("metrics.csv", "metrics.json")
         check_outputs({name: self.folder / name for name in files})
         table = io.StringIO()

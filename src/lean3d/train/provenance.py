@@ -11,6 +11,7 @@ import torch
 
 import lean3d
 from lean3d.cost.machine import hardware
+from lean3d.processes import place
 
 __all__ = ["other_machine", "provenance"]
 
@@ -24,6 +25,7 @@ def provenance() -> dict[str, Any]:
         "commit": _commit(),
         "hardware": hardware(),
         "threads": torch.get_num_threads(),
+        "processes": place().size,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 
@@ -31,6 +33,13 @@ def provenance() -> dict[str, Any]:
 def other_machine(sessions: Sequence[dict[str, Any]]) -> str | None:
     """Return a message if the last session computes sums in another order than an earlier one."""
     *before, now = sessions
+    last = next((old["processes"] for old in reversed(before) if "processes" in old), None)
+    if last is not None and last != now["processes"]:
+        return (
+            f"begun with {last} processes and resumed with {now['processes']}: a step takes "
+            f"{now['processes'] / last:.3g} times as many samples (--accumulate can make up for "
+            "it), and the weights are no longer those of a run that was never stopped"
+        )
     for name in ("threads", "torch", "hardware"):
         for old in before:
             if name in old and old[name] != now[name]:

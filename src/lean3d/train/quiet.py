@@ -20,6 +20,10 @@ def quiet_trainer() -> Iterator[None]:
         with warnings.catch_warnings():
             # reading patches from memory is not the bottleneck
             warnings.filterwarnings("ignore", ".*does not have many workers.*")
+            # every process computes the same scores, of the sums over all
+            warnings.filterwarnings("ignore", ".*recommended to use `self.log.*sync_dist=True")
+            # how many are unused in a step is known only then
+            warnings.filterwarnings("ignore", ".*find_unused_parameters=True was specified")
             # Lightning 2.6 still uses names that PyTorch 2.13 renamed
             warnings.filterwarnings("ignore", ".*treespec, LeafSpec.* is deprecated")
             yield

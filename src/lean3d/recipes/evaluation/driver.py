@@ -2,9 +2,11 @@
 
 import csv
 import io
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 from lean3d.errors import RunError
 from lean3d.files import check_outputs, write_text
 from lean3d.lock import held
+from lean3d.processes import agreed, by_first, in_turn, joined, place, started, to_start
 from lean3d.recipes.evaluation.base import Evaluation, Row, Scored, open_run
 from lean3d.recipes.evaluation.pages import write_report
 from lean3d.recipes.evaluation.settings import Settings
@@ -56,6 +59,8 @@ def evaluate(
     out: str | Path | None = None,
     settings: Settings | None = None,
     tell: Told = lambda line: None,
+    devices: int | None = None,
+    nodes: int | None = None,
 ) -> Result:
     """Score a run case by case; cases that were scored before, in the same way, are not again.
 
@@ -65,6 +70,9 @@ def evaluate(
         against: Another run of the same classes, scored on the same cases and compared in pairs.
         out: Folder for the results; evaluation/ in the run by default.
         tell: Called with one line of progress a case.
+        devices: Processes on every machine that share the cases, one for each GPU; those that
+            torchrun started, or one, by default. Others are started here, and tell on stderr.
+        nodes: Machines. Run, data and results are on a disk that they share.
 
     Raises:
         RunError: there is no case, the two runs have other classes, or a setting is not of the
@@ -72,37 +80,101 @@ def evaluate(
     """
     settings = settings or Settings()
     settings.check()
-    first = open_run(run, settings)
-    second = None if against is None else open_run(against, settings)
+    asked: dict[str, Any] = dict(data=data, against=against, out=out, settings=settings)
+    if to_start(devices, nodes):
+        # the check is quick, and what it refuses needs no processes
+        open_run(run, settings)
+        started(_share, (run,), asked, devices)
+        # all cases are scored: what is left is to sum them up
+        return _evaluate(run, **asked, tell=lambda line: None)
+    with joined(devices, nodes):
+        return _evaluate(run, **asked, tell=tell if place().first else lambda line: None)
+
+
+def _share(run: str | Path, **asked: Any) -> None:
+    """Score this process's share of the cases."""
+    told = (lambda line: print(line, file=sys.stderr, flush=True)) if place().first else None
+    _evaluate(run, **asked, tell=told or (lambda line: None), only_score=True)
+
+
+def _evaluate(
+    run: str | Path,
+    data: str | None,
+    against: str | Path | None,
+    out: str | Path | None,
+    settings: Settings,
+    tell: Told,
+    only_score: bool = False,
+) -> Any:
+    own = place()
+    if own.size > 1 and str(settings.device).startswith("cuda"):
+        settings = replace(settings, device=f"cuda:{own.local}")
+    opened = settings
+    first = in_turn(lambda: open_run(run, opened))
+    second = None if against is None else in_turn(lambda: open_run(against, opened))
     if second is not None:
         _check_pair(first, second)
     out = Path(out) if out is not None else first.folder / "evaluation"
-    cases = first.cases(data)
+    cases = in_turn(lambda: first.cases(data))
     if not cases:
         raise RunError(f"{data or first.folder} has no labelled case to evaluate on")
     notes = _notes(first, second, [case.name for case in cases])
     tell(f"{len(cases)} case(s) of {data or first.recipe.data}, results in {out}")
-    with held(out), dropped_if_empty(out):
-        check_outputs({"--out": out / "report.html"})
-        scored = _score(first, Store(out, first), cases, tell)
+    with ExitStack() as stack:
+        agreed(lambda: _begin(stack, out))
+        scored = _score(first, agreed(lambda: Store(out, first)), cases, tell)
         order = sorted(scored, key=lambda name: _worst_first(first.rank(scored[name])))
         scored = {name: scored[name] for name in order}
         others: dict[str, Scored] = {}
         if second is not None:
             tell(f"now {second.folder}")
-            others = _score(second, Store(out / "against", second), cases, tell)
+            store = agreed(lambda: Store(out / "against", second))
+            others = _score(second, store, cases, tell)
+        if only_score:
+            return None
         comparison = [] if second is None else first.compare(scored, others)
         summary = first.summary(scored)
         facts = _facts(first, second, scored, {"summary": summary, "comparison": comparison})
         facts |= {"notes": notes, "report": str(out / "report.html")}
         result = Result(summary, first.columns(), scored, comparison, notes, facts, out)
-        write_text(out / "scores.csv", _csv(first, scored, others))
-        write_text(out / "summary.json", json_line(facts) + "\n")
-        write_report(out / "report.html", result, first, second, others, data)
+        agreed(lambda: _write(result, first, second, others, data) if own.first else None)
     return result
 
 
+def _begin(stack: ExitStack, out: Path) -> None:
+    """Lock the folder of the results, in the first process for all."""
+    if place().first:
+        stack.enter_context(held(out))
+        stack.enter_context(dropped_if_empty(out))
+        check_outputs({"--out": out / "report.html"})
+
+
+def _write(
+    result: Result,
+    first: Evaluation,
+    second: Evaluation | None,
+    others: dict[str, Scored],
+    data: str | None,
+) -> None:
+    out = result.out
+    write_text(out / "scores.csv", _csv(first, result.scored, others))
+    write_text(out / "summary.json", json_line(result.facts) + "\n")
+    write_report(out / "report.html", result, first, second, others, data)
+
+
 def _score(
+    evaluation: Evaluation, store: Store, cases: Sequence[Any], tell: Told
+) -> dict[str, Scored]:
+    """Return the scores of all cases; of several processes each computes its share of them."""
+    own = place()
+    if own.size > 1:
+        agreed(lambda: _score_each(evaluation, store, cases[own.rank :: own.size], tell))
+        # the others' are in the store
+        tell = lambda line: None  # noqa: E731
+    return by_first(lambda: _score_each(evaluation, store, cases, tell))
+
+
+def _score_each(
     evaluation: Evaluation, store: Store, cases: Sequence[Any], tell: Told
 ) -> dict[str, Scored]:
     scored: dict[str, Scored] = {}
