@@ -6,6 +6,7 @@ Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lean3d.errors import LeanError
@@ -167,11 +168,22 @@ class Conv3dLike(Holds4d):
         return pad_beyond(x_BCDHW, needed, given, self.padding_mode)
 
     def forward(self, input: Tensor) -> Tensor:
+        if not torch.compiler.is_compiling():
+            self._check_values(input)
         if isinstance(input, Tensor) and input.ndim == 4 and sizes(input)[0] == self.in_channels:
             # one volume without a batch axis, as nn.Conv3d takes it
             return self.compute(input.unsqueeze(0)).squeeze(0)
         check_axes(input, f"B C={self.in_channels} D H W", self)
         return self.compute(input)
+
+    def _check_values(self, x: Tensor) -> None:
+        """Refuse to compute without weights: torch's convolutions return whatever memory holds."""
+        weight = next(self.parameters(), None)
+        if weight is not None and weight.is_meta and isinstance(x, Tensor) and not x.is_meta:
+            raise LeanError(
+                f"{type(self).__name__} has no values, its weights are on the meta device and the "
+                f"input is on {x.device}; load weights, or give an input on meta"
+            )
 
     def compute(self, x_BCDHW: Tensor) -> Tensor:
         """Run the operator itself, on a batch of volumes."""
