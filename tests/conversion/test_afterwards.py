@@ -306,6 +306,47 @@ def test_branches_merge_into_one_kernel(how):
     torch.testing.assert_close(deep(volume), expected)
 
 
+class Picky(nn.Module):
+    """Merges its branches as RepVGG does, and takes no other class or shape than it knows."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide, self.point = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        return self.wide(x) + self.point(x)
+
+    def reparameterize(self):
+        assert type(self.wide) is nn.Conv2d
+        self.wide.weight.data += F.pad(self.point.weight, [1, 1, 1, 1])
+
+
+class Fused(Picky):
+    def fuse(self):
+        self.reparameterize()
+        return self.wide
+
+
+@pytest.mark.parametrize("how", [ACS(), Inflate()], ids=str)
+@pytest.mark.parametrize(
+    "copied", [lambda m: m, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))]
+)
+def test_a_method_that_cannot_merge_3d_branches_says_what_to_do(how, copied):
+    flat = nn.Sequential(Picky(), Fused()).eval()
+    deep = copied(convert(flat, how))
+    said = rf"cannot merge those of a network converted by {type(how).__name__}\(\); call it on"
+    with pytest.raises(
+        ConversionError, match=f"Picky.reparameterize merges 2D branches, and {said}"
+    ):
+        deep[0].reparameterize()
+    with pytest.raises(ConversionError, match=r"Fused\.reparameterize merges"):
+        deep[1].fuse()
+    assert not hasattr(deep[0], "fuse")
+    again = unconvert(deep)
+    assert type(again[0]) is Picky
+    again[0].reparameterize()
+
+
 def test_branches_whose_kernels_are_not_those_of_2d_are_refused():
     with pytest.raises(ConversionError, match=r"'Branches\.merged' .* computed from 3D ones"):
         convert(Branches(), SoftACS()).merge()

@@ -8,7 +8,7 @@ from networks import build, timm_model
 from timm.utils import freeze, reparameterize_model, unfreeze
 from torch import nn
 
-from lean3d import ACS, Planar, convert
+from lean3d import ACS, ConversionError, Inflate, Planar, SoftACS, convert
 
 x = torch.randn(1, 3, 32, 64, 64, generator=torch.Generator().manual_seed(0))
 slow = pytest.mark.slow
@@ -53,6 +53,24 @@ def test_merged_branches_give_the_same_answer(name, how):
     merged = reparameterize_model(deep)
     assert len(list(merged.modules())) < len(list(deep.modules()))
     torch.testing.assert_close(merged.eval()(x), expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("repghostnet_050", ACS()),
+        pytest.param("repvgg_a0", Inflate(), marks=slow),
+        pytest.param("repvgg_a0", SoftACS(), marks=slow),
+        pytest.param("repvit_m0_9", Inflate(), marks=slow),
+    ],
+)
+def test_branches_that_cannot_be_merged_are_refused_and_stay(name, how):
+    deep = convert(build(timm_model(name)), how)
+    with torch.no_grad():
+        expected = deep(x)
+        with pytest.raises(ConversionError, match=r"converted by \w+\(\)"):
+            reparameterize_model(deep)
+        torch.testing.assert_close(deep(x), expected)
 
 
 @pytest.mark.parametrize("name", ["resnet18", pytest.param("efficientnet_b0", marks=slow)])

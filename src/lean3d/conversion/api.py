@@ -23,6 +23,7 @@ from lean3d.conversion.to3d.afterwards import PLACE, expect_more
 from lean3d.conversion.to3d.base import To3D, refusal_at
 from lean3d.conversion.to3d.engine import Where, rewrite
 from lean3d.conversion.to3d.io_channels import with_ends
+from lean3d.conversion.to3d.merging import explain_merging
 from lean3d.conversion.to3d.misfit import explain_sizes
 from lean3d.conversion.to3d.plane_cycle import PlaneCycle
 from lean3d.conversion.to3d.planning import proven
@@ -105,6 +106,7 @@ def convert(
         rows = rewrite(result, proof.plan)
         checks = () if accepted == "unchecked" else proof.checks
     vars(result)["conversion"] = Conversion(how, proof.grade, tuple(rows), checks, why, ends)
+    explain_merging(result)
     explain_sizes(result)
     for name in {"conversion", PLACE} & vars(result).keys():
         keep_with_copies(result, name)
