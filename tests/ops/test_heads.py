@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from lean3d.errors import ShapeError
-from lean3d.ops.heads import MeanHead, RecurrentHead, WindowHead
+from lean3d.ops.causal_pools import RunningMean
+from lean3d.ops.heads import EmbeddingHead, MeanHead, RecurrentHead, WindowHead
 from lean3d.ops.memory import Memory, every_frame, remember
 
 HEADS = {
@@ -11,6 +12,7 @@ HEADS = {
     "lstm": lambda: RecurrentHead(6, 5, "lstm", layers=2, hidden=7),
     "gru": lambda: RecurrentHead(6, 5, "gru", layers=3, hidden=7, dropout=0.3),
     "mean": lambda: MeanHead(6, 5),
+    "embedding": lambda: EmbeddingHead(6, 5),
 }
 every_head = pytest.mark.parametrize("name", HEADS)
 
@@ -60,3 +62,22 @@ def test_features_of_another_width_are_refused(name):
 def test_an_unknown_recurrent_head_is_refused():
     with pytest.raises(ValueError, match="'lstm' or a 'gru'"):
         RecurrentHead(6, 5, "rnn")
+
+
+def test_an_embedding_is_the_mean_of_those_of_the_frames():
+    head, x_BFT = EmbeddingHead(6, 5), torch.randn(2, 6, 9)
+    torch.testing.assert_close(head(x_BFT), head.frames(x_BFT).mean(2))
+    torch.testing.assert_close(head.frames(x_BFT)[:, :, 4], head.fc(x_BFT[:, :, 4]))
+    torch.testing.assert_close(EmbeddingHead(6)(x_BFT), x_BFT.mean(2))
+
+
+@pytest.mark.parametrize("pieces", [[9], [1] * 9, [3, 4, 2]])
+def test_a_mean_from_the_fifth_frame_on(pieces):
+    mean, x_BFT, state, found = RunningMean(skip=4), torch.randn(2, 6, 9), {}, []
+    for piece in x_BFT.split(pieces, dim=2):
+        with remember(Memory(state, {mean: "m"}, piece, None)) as memory:
+            found.append(mean(piece))
+        state = memory.new
+    # frames that do not count are given as they are
+    wanted = [x_BFT[:, :, t] if t < 4 else x_BFT[:, :, 4 : t + 1].mean(2) for t in range(9)]
+    torch.testing.assert_close(torch.cat(found, 2), torch.stack(wanted, 2))

@@ -3,6 +3,7 @@
 from lean3d.infer.attention import class_attention, feature_attention, find_layer
 from lean3d.infer.cluster import dask_executor
 from lean3d.infer.decoding import components, decode, drop_small, mutex_watershed
+from lean3d.infer.embedding import Embedder, Embedding, FrameEmbeddings, fuse
 from lean3d.infer.export import ExportedNetwork, export_network
 from lean3d.infer.labels import predict_labels
 from lean3d.infer.live import Session
@@ -13,7 +14,10 @@ from lean3d.infer.watershed import Watershed
 
 __all__ = [
     "BlockSegmentation",
+    "Embedder",
+    "Embedding",
     "ExportedNetwork",
+    "FrameEmbeddings",
     "Segmented",
     "Session",
     "Watershed",
@@ -26,6 +30,7 @@ __all__ = [
     "export_network",
     "feature_attention",
     "find_layer",
+    "fuse",
     "mutex_watershed",
     "predict_labels",
     "predict_slices",

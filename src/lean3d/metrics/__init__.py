@@ -11,16 +11,22 @@ from lean3d.metrics.intervals import Difference, Interval, bootstrap_interval, c
 from lean3d.metrics.lesions import Lesions, match_lesions
 from lean3d.metrics.masks import MaskScores, score_mask
 from lean3d.metrics.overlap import confusion_counts, dice_of_counts, iou_of_counts
+from lean3d.metrics.retrieval import JUNK, Retrieval, retrieval_scores
 from lean3d.metrics.units import Unit, unit_of
+from lean3d.metrics.verification import Verification, best_threshold, verification_scores
 
 __all__ = [
+    "JUNK",
     "Difference",
     "InstanceScores",
     "Interval",
     "Lesions",
     "MaskScores",
     "OverlapTable",
+    "Retrieval",
     "Unit",
+    "Verification",
+    "best_threshold",
     "bootstrap_interval",
     "class_scores",
     "compare_pairs",
@@ -31,6 +37,8 @@ __all__ = [
     "iou_of_counts",
     "match_lesions",
     "overlap_table",
+    "retrieval_scores",
     "score_mask",
     "unit_of",
+    "verification_scores",
 ]

@@ -30,17 +30,17 @@ from lean3d.models.hara_resnet import DEPTHS, zero_padding
 from lean3d.models.registry import register_models
 from lean3d.ops.causal import CausalConv3d
 from lean3d.ops.causal_pools import Past, WithPrevious
-from lean3d.ops.heads import RecurrentHead, WindowHead
+from lean3d.ops.heads import EmbeddingHead, RecurrentHead, WindowHead
 from lean3d.shape import check_axes
 
 __all__ = ["DResNet", "d_resnet"]
 
 Skip = Literal["concat", "sum", "none"]
-Head = Literal["fc", "lstm", "gru", "none"]
+Head = Literal["fc", "lstm", "gru", "embedding", "mean", "none"]
 First = Literal["replicate", "zeros"]
 SKIPS, HEADS, FIRSTS = (
     ("concat", "sum", "none"),
-    ("fc", "lstm", "gru", "none"),
+    ("fc", "lstm", "gru", "embedding", "mean", "none"),
     ("replicate", "zeros"),
 )
 
@@ -171,7 +171,8 @@ def d_resnet(
         skip: How a block uses the previous frame: concatenated, added, or not at all.
         frames: Frames of the stem's kernel: the present one, or also the two before it.
         first: Padding before the first frame, at every layer: copies of it, or zeros.
-        head: One linear layer over the last features, a recurrent one, or none.
+        head: One linear layer over the last features, a recurrent one, an embedding (a vector of
+            `num_classes` values a frame, and their mean), the mean of the features, or none.
         window: Features the fc head uses.
         layers: Of a recurrent head, as are `hidden` and `dropout`.
     """
@@ -191,6 +192,15 @@ def d_resnet(
     end: nn.Module = nn.Identity()
     if head == "fc":
         end = WindowHead(features, num_classes, window, first)
+    elif head == "embedding":
+        end = EmbeddingHead(features, num_classes)
+    elif head == "mean":
+        if num_classes != features:
+            raise LeanError(
+                f"d_resnet_{depth}: head='mean' returns its {features} features, so num_classes is "
+                f"{features}, got {num_classes}; head='embedding' has any size"
+            )
+        end = EmbeddingHead(features)
     elif head != "none":
         end = RecurrentHead(features, num_classes, head, layers, hidden, dropout)
     parts = stages([block] * 4, blocks, widths, expansion)

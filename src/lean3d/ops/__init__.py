@@ -13,7 +13,7 @@ from lean3d.ops.causal_pools import (
     WithPrevious,
 )
 from lean3d.ops.channel import ChannelSeparatedConv3d
-from lean3d.ops.heads import MeanHead, RecurrentHead, WindowHead
+from lean3d.ops.heads import EmbeddingHead, MeanHead, RecurrentHead, WindowHead
 from lean3d.ops.memory import carry, past
 from lean3d.ops.parallel import ParallelSeparableConv3d
 from lean3d.ops.planar import PlanarConv3d
@@ -34,6 +34,7 @@ __all__ = [
     "CausalConv3d",
     "CausalMaxPool3d",
     "ChannelSeparatedConv3d",
+    "EmbeddingHead",
     "LastFrames",
     "MeanACSConv3d",
     "MeanACSConvTranspose3d",

@@ -130,9 +130,17 @@ class CausalAvgPool3d(CausalPool3d):
 class RunningMean(Leaf):
     """Mean over space and over all frames up to each, for a causal squeeze-and-excitation.
 
+    Args:
+        skip: Frames at the start of a stream that do not count; up to there, the output is the
+            frame's own.
+
     Shape: (B, C, T, H, W) -> (B, C, T, 1, 1); (B, F, T) -> (B, F, T)
     State: (B, C) in float32 or better, the mean; (B,) the number of frames.
     """
+
+    def __init__(self, skip: int = 0):
+        super().__init__()
+        self.skip = skip
 
     def forward(self, x: Tensor) -> Tensor:
         precise = precisely(x)
@@ -143,10 +151,17 @@ class RunningMean(Leaf):
         step_T = torch.arange(1, x.shape[2] + 1, device=x.device)
         seen_BT = seen_B[:, None] + step_T
         # from the mean rather than the sum, which grows without bound
-        change_BCT = (x_BCT - mean_BC[:, :, None]).cumsum(2) / seen_BT[:, None]
-        mean_BCT = mean_BC[:, :, None] + change_BCT
+        change_BCT = x_BCT - mean_BC[:, :, None]
+        counted_BT = seen_BT
+        if self.skip:
+            counts_B1T = (seen_BT > self.skip)[:, None]
+            change_BCT = change_BCT * counts_B1T
+            counted_BT = (seen_BT - self.skip).clamp(min=1)
+        mean_BCT = mean_BC[:, :, None] + change_BCT.cumsum(2) / counted_BT[:, None]
         put_mean(mean_BCT[:, :, -1].clone())
         put_seen(seen_BT[:, -1].clone())
+        if self.skip:
+            mean_BCT = torch.where(counts_B1T, mean_BCT, x_BCT)
         return mean_BCT.to(x.dtype).reshape(*x.shape[:3], *[1] * (x.ndim - 3))
 
 

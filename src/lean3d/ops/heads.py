@@ -1,4 +1,4 @@
-"""Heads from features of frames to scores, for clips and for streams.
+"""Heads from features of frames to scores, or to embeddings, for clips and for streams.
 
 Paper: Köpüklü et al., Dissected 3D CNNs (D3D), arXiv:2009.14639, Sec 3.2 and Table 3
 Differs from the paper: a mean over all frames so far is an option too; the padding before the
@@ -6,7 +6,7 @@ first feature is an option, copies of it or zeros.
 
 Each head gives an output for the last frame; in `ops.memory.every_frame`, for every frame.
 
-Axes: B batch, F features, T time, K classes.
+Axes: B batch, E embedding, F features, T time, K classes.
 """
 
 from typing import Literal
@@ -19,7 +19,7 @@ from lean3d.ops.leaf import Leaf
 from lean3d.ops.memory import First, carry, every_frame_asked, past
 from lean3d.shape import check_axes
 
-__all__ = ["MeanHead", "RecurrentHead", "WindowHead"]
+__all__ = ["EmbeddingHead", "MeanHead", "RecurrentHead", "WindowHead"]
 
 
 def asked(y_BTK: Tensor) -> Tensor:
@@ -116,3 +116,29 @@ class MeanHead(Leaf):
         check_axes(x_BFT, f"B F={self.features} T", self)
         mean_BTF = self.mean(x_BFT).transpose(1, 2)
         return asked(self.fc(mean_BTF if every_frame_asked() else mean_BTF[:, -1:]))
+
+
+class EmbeddingHead(Leaf):
+    """A vector for each frame, and the mean of all vectors so far (D3D, Sec 4.4 and 4.5).
+
+    Args:
+        size: Of a vector, by one linear layer; None for the features themselves.
+
+    Shape: (B, F, T) -> (B, E)
+    Cost: F * E multiply-adds a frame.
+    State: (B, E), the mean; (B,), the number of frames.
+    """
+
+    def __init__(self, features: int, size: int | None = None):
+        super().__init__()
+        self.features = features
+        self.fc = nn.Identity() if size is None else nn.Linear(features, size)
+        self.mean = RunningMean()
+
+    def frames(self, x_BFT: Tensor) -> Tensor:
+        """Return the vectors of the frames, (B, E, T)."""
+        check_axes(x_BFT, f"B F={self.features} T", self)
+        return self.fc(x_BFT.transpose(1, 2)).transpose(1, 2)
+
+    def forward(self, x_BFT: Tensor) -> Tensor:
+        return asked(self.mean(self.frames(x_BFT)).transpose(1, 2))
