@@ -20,6 +20,7 @@ from lean3d.data import Neurites
 from lean3d.recipes import get_recipe
 from lean3d.recipes.runs import run
 from lean3d.train.checkpoints import load_checkpoint
+from tests.data.walkers import people
 
 pytestmark = pytest.mark.slow
 
@@ -37,6 +38,7 @@ def data(tmp_path):
         for case in range(6):
             volume = random.normal(0, 1, (8, 8, 8)) + 4 * bright * (np.arange(8)[:, None] > 4)
             tifffile.imwrite(tmp_path / "classes" / name / f"{case}.tif", volume.astype("f4"))
+    people(tmp_path / "people", persons=range(12), videos=2, frames=5)
     return tmp_path
 
 
@@ -52,17 +54,25 @@ def recipe_of(task, data, **changes):
         own = dict(data=f"classes:{data / 'classes'}", model=f"{HERE}:classifier", options=())
         own |= dict(conv=None, widths=None, train_samples=8)
         return replace(get_recipe("volume_classes"), **own | LEARN | changes)
+    if task == "persons":
+        own = dict(data=str(data / "people"), widths=(4,) * 4, embedding=4, size=32, held_out=0.2)
+        own |= dict(per_person=2, train_samples=16, schedule="constant", margin=1.0)
+        return replace(get_recipe("persons"), **own | LEARN | changes)
     kind = "digits_turns" if task == "turns" else "digits"
     turns = dict(turn=1) if task == "turns" else dict(widths=(4,) * 4, options=("window=4",))
     return gestures(kind, **turns | changes)
 
 
 @pytest.mark.parametrize("size", [2, 4])
-@pytest.mark.parametrize("task", ["segmentation", "affinities", "volumes", "clips", "turns"])
+@pytest.mark.parametrize(
+    "task", ["segmentation", "affinities", "volumes", "clips", "turns", "persons"]
+)
 def test_a_run_of_several_processes_is_that_of_one_with_their_batch(data, forked, task, size):
     # a batch of 8 in all; losses of validation that pool a batch see other batches
-    run(recipe_of(task, data, batch_size=8), data / "alone", **QUIET)
-    recipe = recipe_of(task, data, batch_size=8 // size)
+    # two persons at least in the batch of each process
+    batch = 2 * size * 2 if task == "persons" else 8
+    run(recipe_of(task, data, batch_size=batch), data / "alone", **QUIET)
+    recipe = recipe_of(task, data, batch_size=batch // size)
     run(recipe, data / "together", devices=size, **QUIET)
     if task in ("affinities", "volumes"):
         losses = [

@@ -36,6 +36,9 @@ class Evaluate:
         stride: Of a video, every window whose first frame is so far from the previous one.
         whole: Of a video, all frames at once, as recurrent heads take them by default.
         size: Height and width of a crop of a video; the recipe's by default.
+        frames: Of a video of a person, this many at equal distances; all by default. Pairs of faces
+            are scored at several, 5 25 50 100 by default.
+        others_only: Search for a person among the videos that are no queries themselves.
         average: Over the clips of a video: softmax (probabilities) or logits.
         mirror: Axes (0 d, 1 h, 2 w) along which windows are mirrored as well; outputs are averaged.
         surfaces: Measure the distances of surfaces, the slowest of the scores.
@@ -62,6 +65,8 @@ class Evaluate:
     stride: int | None = None
     whole: bool = False
     size: int | None = None
+    frames: tuple[int, ...] = ()
+    others_only: bool = False
     average: Literal["softmax", "logits"] = "softmax"
     device: str | None = None
     devices: int | None = None
@@ -86,6 +91,8 @@ def main(argv: list[str]) -> None:
         stride=asked.stride,
         whole=asked.whole,
         size=asked.size,
+        frames=asked.frames,
+        others_only=asked.others_only,
         average=asked.average,
         mirror=asked.mirror,
         optimize=asked.optimize,

@@ -136,8 +136,9 @@ def _of_run(asked: LiveFlags) -> LiveModel:
     recipe = read_recipe(Path(asked.model))
     model = asked.build()
     if not isinstance(recipe, ClassificationRecipe):
+        other = "index and search" if recipe.task == "identity" else "predict"
         raise RunError(
-            f"{asked.model} learnt {recipe.task} and stream names clips; use lean3d predict"
+            f"{asked.model} learnt {recipe.task} and stream names clips; use lean3d {other}"
         )
     if asked.size is not None:
         recipe = replace(recipe, size=asked.size, width=None, short_side=None, crop="scales")

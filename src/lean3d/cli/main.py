@@ -35,6 +35,8 @@ COMMANDS = {
     "segment": "segment neurons in a volume of any size with a run of affinities",
     "view": "look at a segmentation and its volume in neuroglancer",
     "stream": "name what happens in a video, frame by frame, while it runs",
+    "index": "a gallery of known persons or faces, one vector a video",
+    "search": "who is in a video: the nearest of a gallery, also while it runs",
     "convert": "turn a 2D model into 3D, and show how that was checked",
     "models": "the networks that can be named, what they are and where they come from",
     "count": "parameters, multiply-adds and bytes of a model",

@@ -12,7 +12,7 @@ from lean3d.signals import advising
 __all__ = ["main"]
 
 # names, for people, of the score that chooses the best epoch
-SCORES = {"val_auc": "AUC", "val_dice": "Dice", "val_top1": "top-1"}
+SCORES = {"val_auc": "AUC", "val_dice": "Dice", "val_map": "mAP", "val_top1": "top-1"}
 
 
 @dataclass(frozen=True)

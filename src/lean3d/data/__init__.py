@@ -26,11 +26,14 @@ from lean3d.data.masks import Masks
 from lean3d.data.motions import MOTIONS
 from lean3d.data.neurites import Neurites
 from lean3d.data.patches import EpochSampler, PatchDataset, SliceDataset, WholeVolumes
+from lean3d.data.people_sets import list_people_sets, load_people, people_set
 from lean3d.data.prefetch import Prefetch
 from lean3d.data.regions import Regions
 from lean3d.data.sections import AUGMENTATIONS, Augmented, SectionAugmentation
 from lean3d.data.shapes import SHAPES_2D, SHAPES_3D, Shapes2D, Shapes3D
 from lean3d.data.source import open_frames
+from lean3d.data.tracklet_clips import PersonSampler, TrackletClips
+from lean3d.data.tracklets import Pair, People, Tracklet
 from lean3d.data.video_clips import VideoClips
 from lean3d.data.video_sets import list_video_sets, load_videos, video_set
 from lean3d.data.video_write import write_video
@@ -54,7 +57,10 @@ __all__ = [
     "Masks",
     "MovingDigits",
     "Neurites",
+    "Pair",
     "PatchDataset",
+    "People",
+    "PersonSampler",
     "Prefetch",
     "Recording",
     "Regions",
@@ -64,6 +70,8 @@ __all__ = [
     "Shapes2D",
     "Shapes3D",
     "SliceDataset",
+    "Tracklet",
+    "TrackletClips",
     "VideoClips",
     "Volume",
     "WholeVolumes",
@@ -76,13 +84,16 @@ __all__ = [
     "instances_of_membranes",
     "is_ct",
     "list_layouts",
+    "list_people_sets",
     "list_video_sets",
     "load_folder",
+    "load_people",
     "load_videos",
     "load_volume",
     "mni152",
     "normalise",
     "open_frames",
+    "people_set",
     "read_channels",
     "register_layout",
     "register_reader",

@@ -5,6 +5,7 @@ from lean3d.infer.cluster import dask_executor
 from lean3d.infer.decoding import components, decode, drop_small, mutex_watershed
 from lean3d.infer.embedding import Embedder, Embedding, FrameEmbeddings, fuse
 from lean3d.infer.export import ExportedNetwork, export_network
+from lean3d.infer.gallery import Entry, Gallery
 from lean3d.infer.labels import predict_labels
 from lean3d.infer.live import Session
 from lean3d.infer.merging import agglomerate
@@ -16,8 +17,10 @@ __all__ = [
     "BlockSegmentation",
     "Embedder",
     "Embedding",
+    "Entry",
     "ExportedNetwork",
     "FrameEmbeddings",
+    "Gallery",
     "Segmented",
     "Session",
     "Watershed",

@@ -13,6 +13,7 @@ from lean3d.networks import Built, Network
 from lean3d.recipes.affinity import AffinityRecipe
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.classification import ClassificationRecipe
+from lean3d.recipes.identity import IdentityRecipe
 from lean3d.recipes.options import read_options
 from lean3d.recipes.predict import predict_image
 from lean3d.recipes.recurrence import RecurrenceRecipe
@@ -22,6 +23,7 @@ from lean3d.recipes.volume_classification import VolumeClassificationRecipe
 from lean3d.tasks.affinities import Affinities
 from lean3d.tasks.classification import Classification
 from lean3d.tasks.deep_supervision import DeepSupervision
+from lean3d.tasks.identity import Identity
 from lean3d.tasks.learner import Learner
 from lean3d.tasks.recurrence import Recurrence
 from lean3d.tasks.segmentation import Segmentation
@@ -123,6 +125,23 @@ def _(recipe: VolumeClassificationRecipe, model: nn.Module) -> VolumeClassificat
     )
 
 
+@build_task.register
+def _(recipe: IdentityRecipe, model: nn.Module) -> Identity:
+    with torch.random.fork_rng():
+        # of the layer that names the persons
+        torch.manual_seed(recipe.seed)
+        return Identity(
+            model,
+            recipe.embedding,
+            recipe.num_classes,
+            triplet=recipe.triplet,
+            margin=recipe.margin,
+            dropout=recipe.dropout,
+            normalise=recipe.normalise in ("mean", "both"),
+            **_learning(recipe),
+        )
+
+
 def _deep(recipe: SegmentationRecipe, model: nn.Module) -> DeepSupervision | None:
     if not recipe.deep_supervision:
         return None
@@ -159,8 +178,9 @@ def _network(recipe: Recipe, weights: bool) -> Network:
 def _take(model: nn.Module, start: Start, recipe: Recipe) -> list[str]:
     """Load the weights of `start` into `model`; return the names left re-initialised."""
     own, fresh = model.state_dict(), []
+    weights = {k: _inflated(start.weights[k], v) for k, v in own.items() if k in start.weights}
     for name, value in own.items():
-        given = start.weights.get(name)
+        given = weights.get(name)
         if given is not None and given.shape == value.shape:
             continue
         if name.startswith(recipe.new_parts):
@@ -175,5 +195,13 @@ def _take(model: nn.Module, start: Start, recipe: Recipe) -> list[str]:
                 "run, and a conv that keeps 2D kernels (acs, mean_acs, planar) or convert"
             )
         fresh.append(name)
-    model.load_state_dict({**own, **{k: start.weights[k] for k in own.keys() - set(fresh)}})
+    model.load_state_dict({**own, **{k: weights[k] for k in own.keys() - set(fresh)}})
     return fresh
+
+
+def _inflated(given: Tensor, here: Tensor) -> Tensor:
+    """Return a kernel of one frame repeated over the frames of `here`; its sum is the same."""
+    sides = given.shape[:2] + given.shape[3:], here.shape[:2] + here.shape[3:]
+    if given.ndim == here.ndim == 5 and given.shape[2] == 1 and sides[0] == sides[1]:
+        return given.expand_as(here) / here.shape[2]
+    return given

@@ -8,7 +8,7 @@ from functools import singledispatch
 from typing import Any
 
 import numpy as np
-from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
 
 from lean3d.data import (
     Augmentation,
@@ -19,6 +19,7 @@ from lean3d.data import (
     Shapes2D,
     Shapes3D,
     SliceDataset,
+    TrackletClips,
     Volume,
     WholeVolumes,
     cut_blocks,
@@ -37,10 +38,12 @@ from lean3d.recipes.class_cases import sample_of, split_classes
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.clips import clips
 from lean3d.recipes.features import feature_clips
+from lean3d.recipes.identity import IdentityRecipe
 from lean3d.recipes.microscopy import em_volumes, scale_em, split_sections
 from lean3d.recipes.prepared import prepared
 from lean3d.recipes.recurrence import RecurrenceRecipe
 from lean3d.recipes.segmentation import SegmentationRecipe
+from lean3d.recipes.tracklets import person_clips, person_order
 from lean3d.recipes.volume_classification import VolumeClassificationRecipe
 from lean3d.shape import triple
 
@@ -84,7 +87,12 @@ def loaders(
         assert isinstance(train, Samples)
         train = Augmented(train, Augmentation(recipe.augment, recipe.input_size))
     settings: dict[str, Any] = dict(num_workers=recipe.workers, worker_init_fn=_begin_worker)
-    sampler = EpochSampler(recipe.train_samples, recipe.seed, rank=own.rank, size=own.size)
+    sampler: Sampler[int]
+    if isinstance(recipe, IdentityRecipe):
+        assert isinstance(train, TrackletClips)
+        sampler = person_order(recipe, train)
+    else:
+        sampler = EpochSampler(recipe.train_samples, recipe.seed, rank=own.rank, size=own.size)
     one = isinstance(recipe, SegmentationRecipe) and recipe.whole_cases
     batches = _batches(val, 1 if one else recipe.batch_size, even)
     return (
@@ -206,6 +214,11 @@ def _(recipe: ClassificationRecipe, stored: Stored | None = None) -> tuple[Datas
 @datasets.register
 def _(recipe: RecurrenceRecipe, stored: Stored | None = None) -> tuple[Dataset, Dataset]:
     return feature_clips(recipe)
+
+
+@datasets.register
+def _(recipe: IdentityRecipe, stored: Stored | None = None) -> tuple[Dataset, Dataset]:
+    return person_clips(recipe)
 
 
 def volumes(

@@ -29,9 +29,11 @@ from lean3d.recipes.class_cases import (
 )
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.clips import listing
+from lean3d.recipes.identity import IdentityRecipe
 from lean3d.recipes.intensity import scales
 from lean3d.recipes.microscopy import em_volumes, with_scaling
 from lean3d.recipes.segmentation import SegmentationRecipe
+from lean3d.recipes.tracklets import open_people, person_parts
 from lean3d.recipes.volume_classification import VolumeClassificationRecipe
 
 __all__ = ["adopt", "resolve"]
@@ -97,6 +99,25 @@ def _(
     names = listing(recipe).classes
     if recipe.num_classes in (0, len(names)):  # others are refused when the clips are made
         recipe = replace(recipe, num_classes=len(names), class_names=names)
+    recipe.check()
+    return recipe
+
+
+@resolve.register
+def _(
+    recipe: IdentityRecipe, stored: Stored | None = None, say: Say | None = None
+) -> IdentityRecipe:
+    people = open_people(recipe)
+    parts = person_parts(recipe, people)
+    if recipe.num_classes in (0, len(parts.persons)) and recipe.class_names is None:
+        recipe = replace(recipe, num_classes=len(parts.persons), class_names=parts.persons)
+    recipe = replace(recipe, train_samples=recipe.train_samples or len(parts.train))
+    cameras = {t.camera for t in parts.train} - {None}
+    by = f" by {len(cameras)} cameras" if cameras else ""
+    _lines(say)(
+        f"{recipe.data}: {len(parts.train)} tracklets of {len(parts.persons)} persons{by} to train "
+        f"on, {len(parts.val)} of {len({t.person for t in parts.val})} other persons to validate on"
+    )
     recipe.check()
     return recipe
 

@@ -104,7 +104,8 @@ class Segmenter:
     def _member(self, run: str | Path) -> tuple[nn.Module, SegmentationRecipe]:
         model, recipe = load_run(run)
         if not isinstance(recipe, SegmentationRecipe):
-            raise RunError(f"{run} learnt {recipe.task} and predict segments; use lean3d stream")
+            other = "index and search" if recipe.task == "identity" else "stream"
+            raise RunError(f"{run} learnt {recipe.task} and predict segments; use lean3d {other}")
         return fast_network(model, run) if self.optimize else model, recipe
 
     @property

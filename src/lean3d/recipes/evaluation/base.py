@@ -81,8 +81,8 @@ class Evaluation(ABC):
         uses: The settings that the task uses, besides those that every task does.
     """
 
-    main: ClassVar[str]
-    group: ClassVar[str] = "class"
+    main: str
+    group: str = "class"
     uses: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, folder: Path, settings: Settings):

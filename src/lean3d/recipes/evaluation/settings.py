@@ -30,6 +30,9 @@ class Settings:
         whole: Instead of clips, the whole video at once.
         size: Height and width of a crop; those of the recipe by default.
         average: What is averaged over the clips of a video: probabilities, or logits.
+        frames: Of a video of a person, this many at equal distances; all by default. Pairs are
+            scored at several, 5, 25, 50 and 100 by default.
+        others_only: Search among the videos that are no queries themselves.
         mirror: Axes (0 d, 1 h, 2 w) along which windows are mirrored as well; outputs are averaged.
         optimize: Run the network by the fastest backend, which is found at the first call.
     """
@@ -46,6 +49,8 @@ class Settings:
     whole: bool = False
     size: int | None = None
     average: Literal["softmax", "logits"] = "softmax"
+    frames: tuple[int, ...] = ()
+    others_only: bool = False
     mirror: tuple[int, ...] = ()
     optimize: bool = False
 
@@ -62,6 +67,8 @@ class Settings:
             "stride is 1 or more": self.stride is not None and self.stride < 1,
             "size is 16 or more": self.size is not None and self.size < 16,
             "average is softmax or logits": self.average not in ("softmax", "logits"),
+            "frames are 1 or more, each once": min(self.frames, default=1) < 1
+            or len(set(self.frames)) < len(self.frames),
             f"whole has no {', no '.join(sorted(cut))}": self.whole and bool(cut),
             "batch_size is 1 or more": self.batch_size is not None and self.batch_size < 1,
             "overlap is a share from 0 up to, not including, 1": not 0 <= self.overlap < 1,

@@ -6,7 +6,6 @@ Axes: C channels, K channels of affinities, D depth, H height, W width.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
@@ -53,8 +52,8 @@ class AffinityEvaluation(Evaluation):
     row is a threshold of the merging.
     """
 
-    main: ClassVar[str] = "vi"
-    group: ClassVar[str] = "threshold"
+    main = "vi"
+    group = "threshold"
 
     @property
     def scores(self) -> Mapping[str, Score]:

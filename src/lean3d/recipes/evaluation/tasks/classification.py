@@ -41,7 +41,7 @@ class ClassificationEvaluation(Evaluation):
     The scores of a video are the mean over its clips of their probabilities, or of their logits.
     """
 
-    main: ClassVar[str] = "video1"
+    main = "video1"
     uses: ClassVar[tuple[str, ...]] = ("clips", "crops", "stride", "whole", "size", "average")
 
     @property

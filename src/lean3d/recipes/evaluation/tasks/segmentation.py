@@ -42,7 +42,7 @@ class SegmentationEvaluation(Evaluation):
     whole has a Dice, IoU and surface Dice of 0 and no Hausdorff distance.
     """
 
-    main: ClassVar[str] = "dice"
+    main = "dice"
     uses: ClassVar[tuple[str, ...]] = (
         "overlap",
         "tolerance_mm",

@@ -6,7 +6,7 @@ Axes: N cases, K classes.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,8 +35,8 @@ TITLES = {
 class VolumeClassificationEvaluation(Evaluation):
     """Each case has the probability of its true class; the least sure come first."""
 
-    main: ClassVar[str] = "p_true"
-    group: ClassVar[str] = "class"
+    main = "p_true"
+    group = "class"
 
     @property
     def scores(self) -> Mapping[str, Score]:

@@ -1,0 +1,107 @@
+"""Persons: a search for each query, or pairs of videos to verify, by the papers' protocols.
+
+Data with pairs (YouTube Faces) are verified; in data with queries (MARS) these are searched for,
+and in other data every video, among the others.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from lean3d.data import People, Tracklet
+from lean3d.recipes.evaluation.base import Evaluation, Row, Score, Scored, register_evaluation
+from lean3d.recipes.evaluation.person_pairs import Verification
+from lean3d.recipes.evaluation.person_protocol import Protocol
+from lean3d.recipes.evaluation.person_search import Search
+from lean3d.recipes.tracklets import open_people, person_parts, readable
+from lean3d.recipes.vectors import stamp
+from lean3d.report import Section
+
+__all__ = ["IdentityEvaluation"]
+
+
+@dataclass(frozen=True)
+class PersonCase:
+    """A query, or a pair of videos.
+
+    Args:
+        name: Different from all others, and a valid name of a file.
+        stamp: Changes with any video of the data, all of which decide the score.
+        place: Its place among the queries, or pairs.
+    """
+
+    name: str
+    stamp: str
+    place: int
+
+
+@register_evaluation("identity")
+class IdentityEvaluation(Evaluation):
+    """Searches, or verified pairs; the data decide which."""
+
+    main = "ap"
+    group = "queries"
+    uses: ClassVar[tuple[str, ...]] = ("frames", "others_only")
+    protocol: Protocol
+
+    @property
+    def scores(self) -> Mapping[str, Score]:
+        return self.protocol.scores
+
+    def cases(self, data: str | None) -> Sequence[PersonCase]:
+        people = self._people(data)
+        tracklets, times = readable(self.recipe, people.gallery, people.folder)
+        if len(tracklets) < len(people.gallery):
+            people = _without(people, tracklets)
+        kind = Verification if people.pairs else Search
+        self.protocol = kind(self, people, times)
+        self.main, self.group = self.protocol.main, self.protocol.group
+        known = repr([(repr(t), stamp(t)) for t in people.gallery]) + repr(people.pairs)
+        mark = hashlib.sha256((known + repr(people.queries)).encode()).hexdigest()[:16]
+        return [PersonCase(n, mark, place) for place, n in enumerate(self.protocol.names())]
+
+    def _people(self, data: str | None) -> People:
+        people = open_people(self.recipe, data)
+        if people.pairs or people.gallery:
+            return people
+        # the persons that the run held out; all of other data
+        own = data is None or data == self.recipe.data
+        gallery = person_parts(self.recipe, people).val if own else people.every
+        return replace(people, gallery=gallery, queries=list(range(len(gallery))))
+
+    def score(self, case: PersonCase, kept: Path) -> Scored:
+        return self.protocol.score(case.place, kept.parent)
+
+    def rank(self, scored: Scored) -> float:
+        return self.protocol.rank(scored)
+
+    def titles(self) -> dict[str, str]:
+        return self.protocol.titles(super().titles())
+
+    def row_titles(self) -> dict[str, str]:
+        return self.protocol.row_titles()
+
+    def columns(self) -> dict[str, str]:
+        return self.protocol.columns()
+
+    def summary(self, scored: Mapping[str, Scored]) -> list[Row]:
+        return self.protocol.summary(scored, super().summary(scored))
+
+    def sections(self, scored: Mapping[str, Scored], kept: Path, data: str | None) -> list[Section]:
+        return self.protocol.sections(scored)
+
+
+def _without(people: People, kept: list[Tracklet]) -> People:
+    """Return the data without videos that cannot be read, their queries and their pairs."""
+    there = {id(tracklet) for tracklet in kept}
+    old = [n for n, tracklet in enumerate(people.gallery) if id(tracklet) in there]
+    new = {before: now for now, before in enumerate(old)}
+    pairs = [
+        replace(p, first=new[p.first], second=new[p.second])
+        for p in people.pairs
+        if p.first in new and p.second in new
+    ]
+    queries = [new[q] for q in people.queries if q in new]
+    return replace(people, gallery=kept, queries=queries, pairs=pairs)
