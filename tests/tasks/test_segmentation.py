@@ -180,7 +180,7 @@ def test_refuses_a_model_that_changes_the_size():
         (dict(num_classes=2, optimizer="lion"), "lion"),
         (
             dict(num_classes=2, schedule="linear"),
-            "linear.*constant, cosine, poly, steps and plateau",
+            "linear.*constant, cosine, cosine_step, poly, steps and plateau",
         ),
     ],
 )

@@ -46,6 +46,10 @@ class ClipWindow:
         """Return the frames of the clip in the middle."""
         return self.clip(at, max(len(at) - self.length, 0) // 2)
 
+    def whole(self, at: Sequence[int]) -> list[int]:
+        """Return all frames of a video no longer than a clip, else the clip in the middle."""
+        return self.middle(at) if len(at) >= self.length else list(at)[:: self.step]
+
     def clip(self, at: Sequence[int], first: int) -> list[int]:
         """Return the frames of the clip from one place on."""
         return [at[(first + k * self.step) % len(at)] for k in range(self.frames)]

@@ -65,7 +65,7 @@ class FeatureClips(Samples):
     """Features of videos with their classes; a sample is a video, or an augmented piece of one.
 
     Args:
-        features_NTF: As `read_features` gives them.
+        features_NTF: As `read_features` gives them; frames of zeros first are no frames.
         num: Samples an epoch.
         vary: The augmentation; None for whole videos, in order.
 
@@ -87,6 +87,8 @@ class FeatureClips(Samples):
         random = self.random(index)
         video = index % len(self.label_N)
         x_TF = self.features_NTF[video]
+        # zeros come first in those of a video that is shorter than others
+        x_TF = x_TF[int(np.argmax(x_TF.any(1))) :]
         if self.vary is not None:
             x_TF = self.vary.apply(x_TF, random)
         missing = self.features_NTF.shape[1] - len(x_TF)

@@ -30,6 +30,7 @@ class VideoClips(Samples):
         window: The frames of a clip.
         look: Their size, crop and colours.
         vary: Random pieces in time and space; otherwise the middle of each.
+        whole: A video that is shorter than a clip gives a shorter clip; it is repeated otherwise.
         times: Of the videos, as `with_times` gives them; found again by default.
 
     Raises:
@@ -47,12 +48,14 @@ class VideoClips(Samples):
         window: ClipWindow,
         look: Look,
         vary: bool = True,
+        whole: bool = False,
         times: dict[Path, FrameTimes] | None = None,
     ):
         super().__init__(num, seed)
         if not recordings:
             raise DataError("VideoClips needs videos, got none")
-        self.recordings, self.window, self.look, self.vary = list(recordings), window, look, vary
+        self.recordings, self.window, self.look = list(recordings), window, look
+        self.vary, self.whole = vary, whole
         # opened once now, so that an invalid or truncated video is reported before training
         known = with_times(recordings)[1] if times is None else times
         self.times = [known[recording.path] for recording in recordings]
@@ -61,7 +64,9 @@ class VideoClips(Samples):
     def key(self) -> str:
         """Return a unique name of these clips, for files made from them."""
         stats = [(repr(r), r.path.stat().st_mtime_ns) for r in self.recordings]
-        mark = hashlib.sha256(repr((stats, self.window, self.look)).encode()).hexdigest()[:8]
+        mark = hashlib.sha256(
+            repr((stats, self.window, self.look, *([True] if self.whole else []))).encode()
+        ).hexdigest()[:8]
         sides = "x".join(map(str, self.look.size))
         return f"{len(self)}x{self.window.frames}x{sides}_{mark}_seed{self.seed}"
 
@@ -70,7 +75,8 @@ class VideoClips(Samples):
         place = index % len(self.recordings)
         recording, times = self.recordings[place], self.times[place]
         at = self.window.places(recording, times)
-        numbers = self.window.random(at, draw) if self.vary else self.window.middle(at)
+        middle = self.window.whole if self.whole else self.window.middle
+        numbers = self.window.random(at, draw) if self.vary else middle(at)
         frames = read_clip(recording.path, numbers, times)
         label = recording.label
         if not self.vary:

@@ -32,7 +32,7 @@ TIMEOUT = timedelta(days=1)
 # a fork would share the threads and the GPUs of this process
 METHOD = "spawn"
 # seconds that the others get to end by themselves after one failed, and then after SIGTERM
-PATIENCE = 10.0
+PATIENCE = 30.0
 LOST = re.compile(r"gloo|nccl|connection (closed|reset|was)|broken pipe|peer", re.IGNORECASE)
 
 

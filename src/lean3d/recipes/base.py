@@ -68,12 +68,14 @@ class Recipe:
         weight_decay: L2 penalty.
         momentum: Of sgd only.
         nesterov: Nesterov's momentum; of sgd only.
-        schedule: Of the learning rate: constant, half a cosine to 0 at the last epoch, poly (the
+        schedule: Of the learning rate: constant, half a cosine to 0 at the last epoch, in epochs or
+            in steps from the end of the warm-up on (cosine_step), poly (the
             share of epochs that is left to the power of 0.9), plateau (a tenth at every plateau of
             the validation loss, three times at most), or steps (a tenth from half of the epochs on
             and a hundredth from three quarters on).
         steps: Epochs, counted from 0, from which the schedule "steps" has a tenth each, instead.
         warmup: Steps over which the learning rate rises to its value.
+        warmup_epochs: Epochs over which it rises, instead: as many steps as the processes make.
         epochs: Passes over the training set.
         patience: Stop after this many epochs without a better score; never by default.
         val_every: Validate every so often, in epochs, and after the last one.
@@ -121,9 +123,10 @@ class Recipe:
     weight_decay: float = 0.0
     momentum: float = 0.9
     nesterov: bool = False
-    schedule: Literal["constant", "cosine", "poly", "steps", "plateau"] = "constant"
+    schedule: Literal["constant", "cosine", "cosine_step", "poly", "steps", "plateau"] = "constant"
     steps: tuple[int, ...] = ()
     warmup: int = 0
+    warmup_epochs: int = 0
     epochs: int = 20
     patience: int | None = None
     val_every: int = 1
@@ -207,10 +210,12 @@ class Recipe:
         for name in ("lr", "weight_decay", "distil"):
             if not 0 <= getattr(self, name) <= MOST_RATE:
                 self.refuse(name, f"must be from 0 to {MOST_RATE:,}")
-        for name in ("workers", "patience", "warmup", "keep_depth"):
+        for name in ("workers", "patience", "warmup", "warmup_epochs", "keep_depth"):
             value = getattr(self, name) or 0
             if not isinstance(value, str) and value < 0:
                 self.refuse(name, "must be 0 or more")
+        if self.warmup and self.warmup_epochs:
+            self.refuse("warmup_epochs", "is given beside warmup; leave one of them out")
         if self.lr_batch is not None and self.lr_batch < 1:
             self.refuse("lr_batch", "is 1 or more samples")
         if self.workers > MOST_WORKERS:

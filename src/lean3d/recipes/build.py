@@ -55,7 +55,7 @@ def build_model(recipe: Recipe, start: Start | None = None, *, weights: bool = F
         if recipe.cuts:
             restructure(built.model, map(read_cut, recipe.cuts))
             built = built if take is None else built._replace(fresh=tuple(take(built.model)))
-    if isinstance(recipe, ClassificationRecipe) and recipe.turn:
+    if isinstance(recipe, ClassificationRecipe) and recipe.staged:
         whole(space=recipe.shrink, time=recipe.skip).enter(built.model)
     return built
 
@@ -98,9 +98,10 @@ def _(recipe: AffinityRecipe, model: nn.Module) -> Affinities:
 def _(recipe: ClassificationRecipe, model: nn.Module) -> Classification:
     kind: type[Classification] = Classification
     more: dict[str, Any] = {}
-    if recipe.turn:
+    if recipe.staged:
         kind = ClassificationByTurns
         more = dict(turn=recipe.turn, shrink=recipe.shrink, skip=recipe.skip)
+        more |= dict(stage_epochs=recipe.stage_epochs, stage_lr=recipe.stage_lr)
     elif isinstance(recipe, RecurrenceRecipe):
         kind = Recurrence
     return kind(
@@ -157,7 +158,8 @@ def _whole(recipe: SegmentationRecipe, model: nn.Module, image_CDHW: Tensor) -> 
 
 def _learning(recipe: Recipe) -> dict[str, Any]:
     names = ["optimizer", "weight_decay", "momentum", "nesterov"]
-    names += ["schedule", "steps", "warmup", "channels_last", "freeze"]
+    names += ["schedule", "steps", "warmup", "warmup_epochs"]
+    names += ["channels_last", "freeze"]
     own = {name: getattr(recipe, name) for name in names}
     return own | {"lr": recipe.step_lr, "lr_scale": recipe.lr_scales}
 

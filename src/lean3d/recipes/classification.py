@@ -44,6 +44,8 @@ class ClassificationRecipe(Recipe):
         scoring: Of a model with one output per frame: learn from and score the last, or every one.
         turn: Epochs per stage of alternating two-stage training on clips that are small in space
             or in time (STDCF); 0 to train on whole clips.
+        stage_epochs: Epochs of every stage, instead of `turn`, in alternating two-stage training.
+        stage_lr: Learning rate of every stage; `lr` by default. The schedule restarts with each.
         shrink: Spatial subsampling factor of the first stage.
         skip: Temporal subsampling factor of the second stage.
     """
@@ -72,6 +74,8 @@ class ClassificationRecipe(Recipe):
     skip_damaged: bool = False
     scoring: Literal["last", "every"] = "last"
     turn: int = 0
+    stage_epochs: tuple[int, ...] = ()
+    stage_lr: tuple[float, ...] = ()
     shrink: int = 2
     skip: int = 2
 
@@ -83,6 +87,11 @@ class ClassificationRecipe(Recipe):
     def sides(self) -> tuple[int, int]:
         """Height and width of a frame."""
         return (self.size, self.width or self.size)
+
+    @property
+    def staged(self) -> bool:
+        """Whether it trains in stages on small clips."""
+        return bool(self.turn or self.stage_epochs)
 
     def check(self) -> None:
         """Refuse invalid values."""
@@ -99,10 +108,26 @@ class ClassificationRecipe(Recipe):
             self.refuse("size" if self.size < 16 else "width", "is 16 pixels or more")
         if self.turn < 0:
             self.refuse("turn", "must be 0 or more")
+        self._check_stages()
         for name in ("shrink", "skip", "step", "split"):
             if getattr(self, name) < 1:
                 self.refuse(name, "must be 1 or more")
         self._check_look()
+
+    def _check_stages(self) -> None:
+        if self.stage_epochs and (self.turn or min(self.stage_epochs) < 1):
+            self.refuse("stage_epochs", "are 1 or more each, without turn")
+        if self.stage_epochs and self.epochs > sum(self.stage_epochs):
+            whole = sum(self.stage_epochs)
+            self.refuse("epochs", f"are more than the {whole} of its stages (stage_epochs)")
+        if not self.stage_lr:
+            return
+        if len(self.stage_lr) != len(self.stage_epochs) or min(self.stage_lr) <= 0:
+            self.refuse("stage_lr", f"has {len(self.stage_epochs)} rates above 0, one a stage")
+        if self.schedule in ("plateau", "cosine_step"):
+            self.refuse("schedule", "has no rates of single stages (stage_lr)")
+        if self.lr != self.stage_lr[0]:
+            self.refuse("lr", f"is the rate of the first stage, {self.stage_lr[0]}")
 
     def _check_look(self) -> None:
         if self.fps is not None and not 0 < self.fps <= MOST_FPS:

@@ -44,10 +44,10 @@ def clips(recipe: ClassificationRecipe) -> tuple[Dataset, Dataset]:
 
 
 def whole_videos(recipe: ClassificationRecipe, num: int) -> tuple[Clips, Clips]:
-    """Return videos of `recipe.video` frames for features: `num` to train on, or all there are."""
+    """Return videos of up to `recipe.video` frames for features: `num` to train on, or all."""
     if recipe.data == "digits":
         return _digits(recipe, num, None)
-    return _clips(recipe, replace(window(recipe), frames=recipe.video), vary=False)
+    return _clips(recipe, replace(window(recipe), frames=recipe.video), vary=False, whole=True)
 
 
 def window(recipe: ClassificationRecipe) -> ClipWindow:
@@ -132,10 +132,12 @@ def _digits(
     )
 
 
-def _clips(recipe: ClassificationRecipe, window: ClipWindow, *, vary: bool) -> tuple[Clips, Clips]:
+def _clips(
+    recipe: ClassificationRecipe, window: ClipWindow, *, vary: bool, whole: bool = False
+) -> tuple[Clips, Clips]:
     found = videos(recipe)
     train, val = found.parts["train"], found.parts["val"]
-    given: Any = dict(window=window, look=look(recipe), times=found.times)
+    given: Any = dict(window=window, look=look(recipe), times=found.times, whole=whole)
     num = recipe.train_samples if vary else len(train)
     return (
         VideoClips(train, num, recipe.seed, vary=vary, **given),

@@ -4,9 +4,11 @@ import hashlib
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from lean3d.data import VideoClips
 from lean3d.data.feature_clips import (
     FeatureClips,
     Variation,
@@ -35,7 +37,7 @@ def feature_clips(recipe: RecurrenceRecipe) -> tuple[Dataset, Dataset]:
     vary = Variation(recipe.shortest, recipe.longest, recipe.slower, recipe.erased, recipe.variance)
     return (
         FeatureClips(*train, recipe.train_samples, recipe.seed, vary),
-        FeatureClips(*val, recipe.val_samples),
+        FeatureClips(*val, min(recipe.val_samples, len(val[0]))),
     )
 
 
@@ -55,11 +57,20 @@ def _kept(model: nn.Module, videos: Clips, folder: Path, weights: str) -> Path:
 
 @torch.inference_mode()
 def extract(model: nn.Module, videos: Dataset, batch_size: int = 16) -> tuple[Tensor, Tensor]:
-    """Features (N, T, F) and classes (N,) of all videos, in order."""
+    """Features (N, T, F) and classes (N,) of all videos, in order, on a GPU where there is one.
+
+    Those of videos that are shorter than the longest come after zeros.
+    """
     parts(model)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model.to(device)
     found, labels = [], []
-    for x_BCTHW, label_B in DataLoader(videos, batch_size):
-        features_BFT = model.features(x_BCTHW)  # type: ignore[operator]
-        found.append(features_BFT.transpose(1, 2))
+    # videos of different lengths cannot be one batch
+    size = 1 if isinstance(videos, VideoClips) else batch_size
+    for x_BCTHW, label_B in DataLoader(videos, size):
+        features_BFT = model.features(x_BCTHW.to(device))  # type: ignore[operator]
+        found += list(features_BFT.transpose(1, 2).cpu())
         labels.append(label_B)
-    return torch.cat(found), torch.cat(labels)
+    longest = max(len(x_TF) for x_TF in found)
+    padded = [F.pad(x_TF, (0, 0, longest - len(x_TF), 0)) for x_TF in found]
+    return torch.stack(padded), torch.cat(labels)

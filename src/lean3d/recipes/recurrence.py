@@ -38,8 +38,11 @@ class RecurrenceRecipe(ClassificationRecipe):
         super().check()
         if not self.start_from:
             self.refuse("start_from", "is the folder of the run that gives the features")
-        if self.turn:
-            self.refuse("turn", "is of runs on clips; features have no space to shrink")
+        if self.staged:
+            self.refuse(
+                "turn" if self.turn else "stage_epochs",
+                "is of runs on clips; features have no space to shrink",
+            )
         if self.videos < 1:
             self.refuse("videos", "must be 1 or more")
         longest = self.video if self.longest is None else self.longest

@@ -159,7 +159,7 @@ def _run(
 
 
 def _check_strategy(recipe: Recipe, strategy: str) -> None:
-    if strategy == "fsdp" and isinstance(recipe, ClassificationRecipe) and recipe.turn:
+    if strategy == "fsdp" and isinstance(recipe, ClassificationRecipe) and recipe.staged:
         raise RunError(
             f"recipe {recipe.name} trains in stages (turn), which freeze parts in turn; "
             "strategy fsdp cannot, so leave it out"

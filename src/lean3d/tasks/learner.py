@@ -16,7 +16,7 @@ from lean3d.tasks.parts import check_parts, is_part, part_scale
 __all__ = ["Learner", "check_classes"]
 
 Optimizer = Literal["adam", "adamw", "sgd"]
-Schedule = Literal["constant", "cosine", "poly", "steps", "plateau"]
+Schedule = Literal["constant", "cosine", "cosine_step", "poly", "steps", "plateau"]
 # schedules that the epoch decides; shares of the epochs at which "steps" divides the rate by ten
 BY_EPOCH, STEPS = ("cosine", "poly", "steps"), (0.5, 0.75)
 # exponent of the polynomial schedule: DeepLab, nnU-Net
@@ -31,12 +31,14 @@ class Learner(pl.LightningModule):
     Args:
         momentum: Of sgd only.
         nesterov: Nesterov's momentum; of sgd only.
-        schedule: Of the learning rate: constant; half a cosine to 0 at the last epoch; poly, the
+        schedule: Of the learning rate: constant; half a cosine to 0 at the last epoch, by epochs,
+            or by steps from the end of the warm-up on (cosine_step); poly, the
             share of epochs that is left to the power of 0.9; a tenth whenever val_loss has not
             fallen for three epochs, three times at most; or in steps, a tenth from half of the
             epochs on and a hundredth from three quarters on.
         steps: Epochs from which the schedule "steps" has a tenth each, instead.
         warmup: Steps over which the rate rises to that of the schedule.
+        warmup_epochs: Epochs over which it rises, instead.
         channels_last: Keep kernels and inputs channels last in memory.
         freeze: Names of modules or parameters that are not trained, with all below them; their
             batch norms keep their statistics.
@@ -59,6 +61,7 @@ class Learner(pl.LightningModule):
         schedule: Schedule = "constant",
         steps: Sequence[int] = (),
         warmup: int = 0,
+        warmup_epochs: int = 0,
         channels_last: bool = False,
         freeze: Sequence[str] = (),
         lr_scale: Mapping[str, float] | None = None,
@@ -74,7 +77,7 @@ class Learner(pl.LightningModule):
         self.weight_decay, self.momentum, self.nesterov = weight_decay, momentum, nesterov
         self.steps = tuple(steps)
         self.schedule, self.warmup, self.channels_last = schedule, warmup, channels_last
-        self.changed = 1.0
+        self.warmup_epochs, self.changed = warmup_epochs, 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(channels_last(x) if self.channels_last else x)
@@ -91,11 +94,19 @@ class Learner(pl.LightningModule):
                 module.eval()
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:
-        if self.global_step <= self.warmup and self.warmup:
-            share = (self.global_step + 1) / (self.warmup + 1)
+        batches = self.trainer.num_training_batches
+        steps = -(-batches // self.trainer.accumulate_grad_batches)
+        warmup = self.warmup or int(self.warmup_epochs * steps)
+        if self.global_step <= warmup and warmup:
+            share = (self.global_step + 1) / (warmup + 1)
             share *= self._share(self.current_epoch) if self.schedule in BY_EPOCH else 1
-            for group in self.trainer.optimizers[0].param_groups:
-                group["lr"] = share * group.get("scale", 1.0) * self.lr
+        elif self.schedule == "cosine_step":
+            whole = steps * (self.trainer.max_epochs or 1) - warmup
+            share = (1 + math.cos(math.pi * (self.global_step - warmup) / max(whole, 1))) / 2
+        else:
+            return
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = share * group.get("scale", 1.0) * self.lr
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Let the last step of an epoch count its batches, if they are fewer than the others'."""
@@ -147,7 +158,7 @@ class Learner(pl.LightningModule):
 
     def configure_optimizers(self):
         optimizer = self._optimizer()
-        if self.schedule == "constant":
+        if self.schedule in ("constant", "cosine_step"):
             return optimizer
         if self.schedule == "plateau":
             settings: dict[str, Any] = dict(factor=0.1, patience=3, min_lr=1e-3 * self.lr)
