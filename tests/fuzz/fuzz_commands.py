@@ -7,7 +7,7 @@ import typing
 from pathlib import Path
 
 from fuzz_files import LIVE, NAME, SEGMENT
-from fuzz_verdict import Input
+from fuzz_verdict import MEASURING, SECONDS, Input
 from fuzz_words import FLOATS, INTS, NAMES, PATHS, SIZES, WORD
 from hypothesis import strategies as st
 
@@ -147,7 +147,7 @@ def command_lines(draw) -> Input:
         return Input("command lines", (*words, *[w for w in extra if w[:1] != "-"]), files=SHOWN)
     for _ in range(draw(st.sampled_from([1, 1, 1, 2, 3]))):
         words = draw(change(words, found))
-    return Input("command lines", words)
+    return Input("command lines", words, seconds=MEASURING if "--optimize" in words else SECONDS)
 
 
 @st.composite

@@ -20,9 +20,10 @@ import time
 import traceback
 from pathlib import Path
 
-from fuzz_verdict import FINE, SPARE, WALL, Input, Outcome, judge_call, judge_command
+from fuzz_verdict import FINE, SERVES, SPARE, WALL, Input, Outcome, judge_call, judge_command
 
 SHARE = 100
+SERVERS = ("view",)
 
 
 def load_everything() -> dict:
@@ -153,6 +154,9 @@ def _attempt(asked: Input, names: dict, work: Path, streams) -> tuple[Outcome, b
     _redirect(streams, asked.stdin)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_PROF, asked.seconds)
+    if asked.argv is not None and asked.argv[:1] in ((name,) for name in SERVERS):
+        signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+        signal.setitimer(signal.ITIMER_REAL, SERVES)
     began, code, error, at = time.process_time(), 0, None, ""
     try:
         if asked.argv is None:
@@ -165,6 +169,7 @@ def _attempt(asked: Input, names: dict, work: Path, streams) -> tuple[Outcome, b
         error, at, code = raised, _where(raised), 1
     seconds = time.process_time() - began
     signal.setitimer(signal.ITIMER_PROF, 0)
+    signal.setitimer(signal.ITIMER_REAL, 0)
     sys.stdout.flush(), sys.stderr.flush()
     os.chdir(work)
     end = seen(work)

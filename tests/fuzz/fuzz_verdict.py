@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 
 LONGEST = 400  # characters of a sentence
 SECONDS = 10  # of one core
+MEASURING = 70  # where the ways to compute are timed, for a minute (budget_s of optimize)
 SPARE = 2 << 30  # bytes beyond what the imported libraries take
 NOTICE = "lean3d: the weights are random"  # may come before the sentence
+SERVES = 8  # seconds until a command that serves until Ctrl-C is given one
 WALL = 120  # seconds until an input that computes nothing counts as hung
 
 FINE = ("result", "refused", "unforeseen")

@@ -67,3 +67,8 @@ def test_commands_are_judged_by_exit_code_stderr_and_files(exit_code, err, chang
 )
 def test_a_pickle_runs_no_code(argv, path):
     assert outcome(Input("law", argv, setup=HOSTILE.format(path))).kind == "refused"
+
+
+@pytest.mark.slow
+def test_a_command_that_serves_until_it_is_interrupted_ends_in_a_result():
+    assert outcome(Input("law", ("view", "--raw", "scan.nii"))).kind == "result"
