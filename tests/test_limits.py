@@ -6,7 +6,14 @@ import sys
 import pytest
 
 from lean3d.errors import LeanError
-from lean3d.limits import check_memory, check_number, check_sizes, free_memory, in_bytes
+from lean3d.limits import (
+    check_counts,
+    check_memory,
+    check_number,
+    check_sizes,
+    free_memory,
+    in_bytes,
+)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1, 11, 10**4000])
@@ -20,6 +27,14 @@ def test_numbers_within_their_range_pass():
     check_number("rate", 10, 0, 10)
     with pytest.raises(LeanError, match="above 0, got 0"):
         check_number("rate", 0, above=True)
+
+
+@pytest.mark.parametrize("count", [0, -1, 2**41, 10**400, 1.0, True, "2", None])
+def test_counts_are_whole_numbers_within_what_a_tensor_can_have(count):
+    with pytest.raises(LeanError, match="Head: layers"):
+        check_counts("Head", layers=count)
+    check_counts("Head", layers=1)
+    check_counts("Head", low=0, layers=0)
 
 
 @pytest.mark.parametrize("sizes", [(2**21, 2**20), (10**20,), (10**200, 10**200), (10**400,)])

@@ -6,11 +6,14 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from lean3d.errors import LeanError
+from lean3d.typed import check_kind
 
 __all__ = [
     "MOST_NUMBERS",
+    "check_counts",
     "check_memory",
     "check_number",
     "check_sizes",
@@ -22,6 +25,8 @@ __all__ = [
 
 # numbers in one tensor: a network multiplies them by its channels, and torch counts in 64 bits
 MOST_NUMBERS = 2**40
+# strides, kernel sizes, channels, frames
+MOST_COUNT = 2**31 - 1
 
 # "you tried to allocate 38400000000 bytes", "Tried to allocate 20.00 GiB", "Unable to allocate ..."
 ASKED = re.compile(r"(?:tried|[Uu]nable) to allocate ([\d.]+) ?(bytes|[KMGTPE]i?B)")
@@ -45,6 +50,19 @@ def check_number(
     # Python refuses to write out thousands of digits
     got = value if abs(value) < 10**300 or isinstance(value, float) else "one of 300 digits or more"
     raise LeanError(f"{name} is a number {words}, got {got}")
+
+
+def check_counts(who: str, *, low: int = 1, **counts: Any) -> None:
+    """Refuse arguments that are not whole numbers from `low` to the largest of 32 bits.
+
+    torch cuts some larger ones, such as the stride of a transposed convolution, to 32 bits.
+
+    Raises:
+        LeanError: names the owner, the argument and the value.
+    """
+    for name, value in counts.items():
+        check_kind(f"{who}: {name}", value, int, "a whole number")
+        check_number(f"{who}: {name}", value, low, MOST_COUNT)
 
 
 def check_sizes(name: str, sizes: Sequence[int]) -> None:

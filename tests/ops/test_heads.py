@@ -1,8 +1,15 @@
 import pytest
 import torch
 
-from lean3d.errors import ShapeError
-from lean3d.ops.causal_pools import RunningMean
+from lean3d.errors import LeanError, ShapeError
+from lean3d.ops.causal_pools import (
+    CausalAvgPool3d,
+    CausalMaxPool3d,
+    LastFrames,
+    Past,
+    RunningMean,
+    WithPrevious,
+)
 from lean3d.ops.heads import EmbeddingHead, MeanHead, RecurrentHead, WindowHead
 from lean3d.ops.memory import Memory, every_frame, remember
 
@@ -81,3 +88,30 @@ def test_a_mean_from_the_fifth_frame_on(pieces):
     # frames that do not count are given as they are
     wanted = [x_BFT[:, :, t] if t < 4 else x_BFT[:, :, 4 : t + 1].mean(2) for t in range(9)]
     torch.testing.assert_close(torch.cat(found, 2), torch.stack(wanted, 2))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda odd: WindowHead(6, 5, window=odd),
+        lambda odd: WindowHead(odd, 5),
+        lambda odd: WindowHead(6, 5, first=odd),
+        lambda odd: RecurrentHead(6, 5, layers=odd),
+        lambda odd: RecurrentHead(6, 5, hidden=odd),
+        lambda odd: RecurrentHead(6, 5, dropout=odd),
+        lambda odd: MeanHead(6, odd),
+        lambda odd: EmbeddingHead(odd, 5),
+        lambda odd: EmbeddingHead(6, odd),
+        lambda odd: RunningMean(skip=odd),
+        lambda odd: Past(odd),
+        lambda odd: WithPrevious(odd),
+        lambda odd: LastFrames(torch.nn.Identity(), odd),
+        lambda odd: CausalMaxPool3d(odd),
+        lambda odd: CausalMaxPool3d(2, padding=(0, 0, odd)),
+        lambda odd: CausalAvgPool3d(2, past=odd),
+    ],
+)
+@pytest.mark.parametrize("odd", [10**30, -(10**30), "x", (1, 2)], ids=str)
+def test_what_no_head_and_no_pool_can_count_is_refused(make, odd):
+    with pytest.raises(LeanError):
+        make(odd)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lean3d.errors import ShapeError
+from lean3d.errors import LeanError, ShapeError
 from lean3d.ops.transposed import (
     ACSConvTranspose3d,
     MeanACSConvTranspose3d,
@@ -120,6 +120,10 @@ BAD = [
     (dict(output_padding=2, stride=2), "output_padding"),
     (dict(stride=0), "at least 1"),
     (dict(padding=-1), "at least 0"),
+    (dict(stride=2**31), "stride is a number 1 or more and at most"),
+    (dict(dilation=10**30), "dilation is a number 1 or more"),
+    (dict(padding=(0, 0, 10**30)), "padding is a number 0 or more"),
+    (dict(split=8), "split is a tuple of 3"),
 ]
 
 
@@ -127,6 +131,14 @@ BAD = [
 def test_refuses_what_it_cannot_compute(bad, why):
     with pytest.raises(ValueError, match=why):
         ACSConvTranspose3d(4, 8, 3, **bad)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_without_values_there_are_only_shapes(operator):
+    op, x = operator(2, 4, 2, 2, device="meta"), torch.zeros(1, 2, 3, 4, 5)
+    with pytest.raises(LeanError, match="no values, its weights are on the meta device"):
+        op(x)
+    assert op(x.to("meta")).shape == operator(2, 4, 2, 2)(x).shape
 
 
 def test_refuses_an_axis_or_a_split_that_is_none():

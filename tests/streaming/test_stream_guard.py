@@ -239,6 +239,12 @@ def test_frames_without_room_for_a_copy_are_refused_before_one_is_made(live, sta
     refused(said, live.run, many)
 
 
+@pytest.mark.parametrize("size", [{}, dict(height=16, width=16)])
+def test_a_state_without_room_for_it_is_refused(live, size):
+    said = r"the state of 70,368,744,177,664 streams takes .*iB of memory and .* are free"
+    refused(said, live.init, 2**46, **size)
+
+
 def test_memory_that_runs_out_in_a_layer_is_one_sentence(live, frames, monkeypatch):
     def greedy(*args):
         return torch.empty(2**50)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.errors import LeanError
-from lean3d.limits import MOST_NUMBERS, check_number, check_sizes
+from lean3d.limits import check_counts, check_sizes
 from lean3d.ops.fast import convolve
 from lean3d.ops.leaf import Leaf
 from lean3d.ops.padding import Pads, only, pad_beyond
@@ -64,6 +64,17 @@ class Holds4d(Leaf):
 
         return super()._apply(as_5d, recurse)
 
+    def check_values(self, x: Tensor) -> None:
+        """Refuse to compute without weights: torch's convolutions return whatever memory holds."""
+        if torch.compiler.is_compiling():
+            return
+        weight = next(self.parameters(), None)
+        if weight is not None and weight.is_meta and isinstance(x, Tensor) and not x.is_meta:
+            raise LeanError(
+                f"{type(self).__name__} has no values, its weights are on the meta device and the "
+                f"input is on {x.device}; load weights, or give an input on meta"
+            )
+
 
 class Conv3dLike(Holds4d):
     """The arguments of nn.Conv3d, checked once, and the convolution they describe.
@@ -109,7 +120,7 @@ class Conv3dLike(Holds4d):
         for name in ("kernel_size", "stride", "dilation"):
             if min(getattr(self, name)) < 1:
                 raise LeanError(f"{who}: {name} must be at least 1, got {getattr(self, name)}")
-            check_number(f"{who}: {name}", max(getattr(self, name)), 1, MOST_NUMBERS)
+            check_counts(who, **{name: max(getattr(self, name))})
         self.padding: str | Triple
         self.pads = self._read_padding(padding)
         self.make_bias(bias, dict(device=device, dtype=dtype))
@@ -123,7 +134,7 @@ class Conv3dLike(Holds4d):
             self.padding = triple(padding, "padding")
             if min(self.padding) < 0:
                 raise LeanError(f"{who}: padding is negative: {self.padding}")
-            check_number(f"{who}: padding", max(self.padding), 0, MOST_NUMBERS)
+            check_counts(who, low=0, padding=max(self.padding))
             depth, height, width = self.padding
             return ((depth, depth), (height, height), (width, width))
         if padding not in ("same", "valid"):
@@ -168,22 +179,12 @@ class Conv3dLike(Holds4d):
         return pad_beyond(x_BCDHW, needed, given, self.padding_mode)
 
     def forward(self, input: Tensor) -> Tensor:
-        if not torch.compiler.is_compiling():
-            self._check_values(input)
+        self.check_values(input)
         if isinstance(input, Tensor) and input.ndim == 4 and sizes(input)[0] == self.in_channels:
             # one volume without a batch axis, as nn.Conv3d takes it
             return self.compute(input.unsqueeze(0)).squeeze(0)
         check_axes(input, f"B C={self.in_channels} D H W", self)
         return self.compute(input)
-
-    def _check_values(self, x: Tensor) -> None:
-        """Refuse to compute without weights: torch's convolutions return whatever memory holds."""
-        weight = next(self.parameters(), None)
-        if weight is not None and weight.is_meta and isinstance(x, Tensor) and not x.is_meta:
-            raise LeanError(
-                f"{type(self).__name__} has no values, its weights are on the meta device and the "
-                f"input is on {x.device}; load weights, or give an input on meta"
-            )
 
     def compute(self, x_BCDHW: Tensor) -> Tensor:
         """Run the operator itself, on a batch of volumes."""

@@ -11,7 +11,7 @@ from typing import Literal
 from torch import Tensor
 
 from lean3d.errors import LeanError
-from lean3d.limits import MOST_NUMBERS, check_number
+from lean3d.limits import check_counts
 from lean3d.ops.dense import DenseConv3d
 from lean3d.ops.fast import conv3d
 from lean3d.ops.memory import check_steps, past
@@ -68,7 +68,7 @@ class CausalConv3d(DenseConv3d):
                 f"CausalConv3d: past counts the frames in front in place of padding in time, got "
                 f"{past=} and padding={padding!r}"
             )
-        check_number("CausalConv3d: past", past or 0, 0, MOST_NUMBERS)
+        check_counts("CausalConv3d", low=0, past=past or 0)
         self.first = first
         self.past = sum(self.pads[0]) if past is None else past
 

@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lean3d.limits import check_counts
 from lean3d.ops import fast
 from lean3d.ops.leaf import Leaf
-from lean3d.ops.memory import First, carry, check_steps, past, precisely
+from lean3d.ops.memory import First, carry, check_first, check_steps, past, precisely
 from lean3d.shape import Triple, check_axes, triple
 
 __all__ = [
@@ -38,6 +39,8 @@ class Past(Leaf):
 
     def __init__(self, frames: int, first: First = "replicate"):
         super().__init__()
+        check_counts("Past", low=0, frames=frames)
+        check_first("Past", first)
         self.frames, self.first = frames, first
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,6 +59,7 @@ class WithPrevious(Leaf):
 
     def __init__(self, first: First = "replicate"):
         super().__init__()
+        check_first("WithPrevious", first)
         self.first = first
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
@@ -90,6 +94,10 @@ class CausalPool3d(Leaf):
         self.stride = self.kernel_size if stride is None else triple(stride, "stride")
         self.padding = triple(padding, "padding")
         self.past = 2 * self.padding[0] if past is None else past
+        who = type(self).__name__
+        for part in zip(self.kernel_size, self.stride, self.padding, strict=True):
+            check_counts(who, kernel_size=part[0], stride=part[1])
+            check_counts(who, low=0, padding=part[2], past=self.past)
 
     def window(self, x_BCTHW: Tensor, first: First) -> Tensor:
         check_axes(x_BCTHW, "B C T H W", self)
@@ -121,6 +129,7 @@ class CausalAvgPool3d(CausalPool3d):
 
     def __init__(self, *size: Any, first: First = "replicate", **options: Any):
         super().__init__(*size, **options)
+        check_first("CausalAvgPool3d", first)
         self.first = first
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
@@ -140,6 +149,7 @@ class RunningMean(Leaf):
 
     def __init__(self, skip: int = 0):
         super().__init__()
+        check_counts("RunningMean", low=0, skip=skip)
         self.skip = skip
 
     def forward(self, x: Tensor) -> Tensor:
@@ -203,6 +213,8 @@ class LastFrames(Leaf):
 
     def __init__(self, within: nn.Module, frames: int, first: First = "replicate"):
         super().__init__()
+        check_counts("LastFrames", frames=frames)
+        check_first("LastFrames", first)
         self.within, self.frames, self.first = within, frames, first
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:

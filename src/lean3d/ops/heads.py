@@ -14,10 +14,12 @@ from typing import Literal
 from torch import Tensor, nn
 
 from lean3d.errors import LeanError
+from lean3d.limits import check_counts, check_number, check_sizes
 from lean3d.ops.causal_pools import RunningMean
 from lean3d.ops.leaf import Leaf
-from lean3d.ops.memory import First, carry, every_frame_asked, past
+from lean3d.ops.memory import First, carry, check_first, every_frame_asked, past
 from lean3d.shape import check_axes
+from lean3d.typed import check_arguments
 
 __all__ = ["EmbeddingHead", "MeanHead", "RecurrentHead", "WindowHead"]
 
@@ -39,6 +41,9 @@ class WindowHead(Leaf):
         self, features: int, num_classes: int, window: int = 16, first: First = "replicate"
     ):
         super().__init__()
+        check_counts("WindowHead", features=features, num_classes=num_classes, window=window)
+        check_sizes("WindowHead's weight", (num_classes, window, features))
+        check_first("WindowHead", first)
         self.features, self.window, self.first = features, window, first
         self.fc = nn.Linear(window * features, num_classes)
 
@@ -77,6 +82,11 @@ class RecurrentHead(Leaf):
         super().__init__()
         if kind not in ("lstm", "gru"):
             raise LeanError(f"RecurrentHead is an 'lstm' or a 'gru', got {kind!r}")
+        counts = dict(num_classes=num_classes, layers=layers, hidden=hidden)
+        check_counts("RecurrentHead", features=features, **counts)
+        check_sizes("RecurrentHead's weights", (layers, hidden, hidden + features))
+        check_arguments(self, dropout=dropout)
+        check_number("RecurrentHead: dropout", dropout, 0, 1)
         self.features, self.kind = features, kind
         make = nn.LSTM if kind == "lstm" else nn.GRU
         between = dropout if layers > 1 else 0.0
@@ -108,6 +118,8 @@ class MeanHead(Leaf):
 
     def __init__(self, features: int, num_classes: int):
         super().__init__()
+        check_counts("MeanHead", features=features, num_classes=num_classes)
+        check_sizes("MeanHead's weight", (num_classes, features))
         self.features = features
         self.mean = RunningMean()
         self.fc = nn.Linear(features, num_classes)
@@ -131,6 +143,8 @@ class EmbeddingHead(Leaf):
 
     def __init__(self, features: int, size: int | None = None):
         super().__init__()
+        check_counts("EmbeddingHead", features=features, size=1 if size is None else size)
+        check_sizes("EmbeddingHead's weight", (size or 1, features))
         self.features = features
         self.fc = nn.Identity() if size is None else nn.Linear(features, size)
         self.mean = RunningMean()

@@ -7,23 +7,26 @@ Modules keep no state. A module that mixes frames calls `past` for the frames be
 Axes: B batch, C channels, F features, T time, H height, W width.
 """
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import gcd
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from lean3d.errors import ShapeError
-from lean3d.limits import check_memory
+from lean3d.errors import LeanError, ShapeError
+from lean3d.limits import MOST_NUMBERS, check_memory
+from lean3d.typed import fits, shortened
 
 __all__ = [
     "ChunkError",
     "First",
     "Memory",
     "carry",
+    "check_first",
     "check_steps",
     "every_frame",
     "every_frame_asked",
@@ -178,6 +181,19 @@ def carry(owner: nn.Module, what: str, first: Tensor) -> tuple[Tensor, Callable[
 def precisely(x: Tensor) -> Tensor:
     """Return the tensor in float32 or better, the precision in which running means are kept."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def check_first(who: str, first: object) -> None:
+    """Refuse what is no padding before the first frame.
+
+    Raises:
+        LeanError: names the owner and the value.
+    """
+    # -inf is the padding of a maximum
+    number: Any = first if fits(first, float) else math.nan
+    finite = abs(number) < MOST_NUMBERS or number == -math.inf
+    if first not in ("replicate", "zeros") and not finite:
+        raise LeanError(f"{who}: first is 'replicate', 'zeros' or a number, got {shortened(first)}")
 
 
 def check_steps(owner: nn.Module, x: Tensor, kernel: int, stride: int, past: int) -> None:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lean3d.errors import LeanError
-from lean3d.limits import check_sizes
+from lean3d.limits import check_counts, check_sizes
 from lean3d.ops.base import Holds4d, as_kernel
 from lean3d.ops.padding import pad_or_crop
 from lean3d.shape import Triple, check_axes, sizes, triple
@@ -55,7 +55,8 @@ class PlaneConvTranspose3d(Holds4d, nn.ConvTranspose3d):
         who = type(self).__name__
         numbers = dict(in_channels=in_channels, out_channels=out_channels, groups=groups)
         check_arguments(self, **numbers, bias=bias, padding_mode=padding_mode)
-        if groups < 1 or in_channels % groups or out_channels % groups:
+        check_counts(who, **numbers)
+        if in_channels % groups or out_channels % groups:
             raise LeanError(
                 f"{who}: channels must be multiples of groups, got {in_channels}, "
                 f"{out_channels}, {groups=}"
@@ -87,6 +88,8 @@ class PlaneConvTranspose3d(Holds4d, nn.ConvTranspose3d):
                 f"{who}: kernel_size, stride and dilation must be at least 1, padding at least 0, "
                 f"got {self.kernel_size}, {self.stride}, {self.dilation}, {self.padding}"
             )
+        check_counts(who, stride=max(self.stride), dilation=max(self.dilation))
+        check_counts(who, low=0, padding=max(self.padding))
         for more, stride, dilation in zip(
             self.output_padding, self.stride, self.dilation, strict=True
         ):
@@ -106,6 +109,7 @@ class PlaneConvTranspose3d(Holds4d, nn.ConvTranspose3d):
             nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        self.check_values(input)
         one = isinstance(input, Tensor) and input.ndim == 4 and sizes(input)[0] == self.in_channels
         if not one:
             check_axes(input, f"B C={self.in_channels} D H W", self)

@@ -13,6 +13,7 @@ from lean3d.ops.base import split_channels
 from lean3d.ops.plane_transposed import PlaneConvTranspose3d
 from lean3d.ops.views import LearntViews
 from lean3d.shape import Triple
+from lean3d.typed import check_arguments
 
 __all__ = [
     "ACSConvTranspose3d",
@@ -86,6 +87,7 @@ class ACSConvTranspose3d(PlaneConvTranspose3d):
     ):
         sizes = (kernel_size, stride, padding, output_padding, groups, bias, dilation, padding_mode)
         super().__init__(in_channels, out_channels, *sizes, device=device, dtype=dtype)
+        check_arguments(self, split=split)
         self.split = tuple(split_channels(self.out_channels, 3) if split is None else split)
         if len(self.split) != 3 or min(self.split) < 0 or sum(self.split) != self.out_channels:
             raise LeanError(

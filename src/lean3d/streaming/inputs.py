@@ -19,6 +19,7 @@ __all__ = [
     "check_batch",
     "check_clip",
     "check_options",
+    "check_room",
     "check_size",
 ]
 
@@ -44,7 +45,7 @@ def as_clip(frame: Tensor, chunk: int, like: Tensor, owner: object) -> Tensor:
             f"{chunk} frames, got {frames}"
         )
     check_precision(frame, like)
-    check_room(x_BCTHW)
+    check_copy(x_BCTHW)
     finite = x_BCTHW.isfinite()
     if not finite.all():
         bad = (~finite.flatten(1).all(1)).nonzero().flatten().tolist()
@@ -61,15 +62,20 @@ def check_clip(clip_BCTHW: Tensor, like: Tensor, owner: object) -> None:
     check_precision(clip_BCTHW, like)
     if not clip_BCTHW.numel():
         raise ShapeError(f"a clip has a frame or more, got {tuple(clip_BCTHW.shape)}")
-    check_room(clip_BCTHW)
+    check_copy(clip_BCTHW)
 
 
-def check_room(frames: Tensor) -> None:
+def check_copy(frames: Tensor) -> None:
     """Refuse frames of which there is no room for a copy: the first layer makes one, padded."""
+    shape = " x ".join(map(str, frames.shape))
     size = frames.numel() * frames.element_size()
-    if size > LARGE and frames.device.type == "cpu":
-        shape = " x ".join(map(str, frames.shape))
-        check_memory(f"a copy of frames of {shape}", size, "give fewer at a time")
+    check_room(f"a copy of frames of {shape}", size, frames.device)
+
+
+def check_room(what: str, size: int, device: torch.device) -> None:
+    """Refuse an allocation of bytes that is larger than what is free in main memory."""
+    if size > LARGE and device.type == "cpu":
+        check_memory(what, size, "give fewer at a time")
 
 
 def check_precision(frame: Tensor, like: Tensor) -> None:

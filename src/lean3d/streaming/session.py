@@ -24,6 +24,7 @@ from lean3d.streaming.inputs import (
     check_batch,
     check_clip,
     check_options,
+    check_room,
     check_size,
 )
 from lean3d.streaming.plan import Plan
@@ -125,10 +126,12 @@ class Stream(nn.Module):
         """Return the state before the first frame; without a size, the first frame sets it."""
         check_batch(batch_size, "init")
         device, clock = self._like.device, self.way.clock
+        blank = height is None and width is None and channels is None
+        plan = None if blank else self._plan(self._size(height, width, channels))
+        each = 8 * len(clock) if plan is None else sum(slot.bytes for slot in plan.layout.values())
+        check_room(f"the state of {batch_size:,} streams", batch_size * each, device)
         state = {k: torch.full((batch_size,), value, device=device) for k, value in clock.items()}
-        if height is None and width is None and channels is None:
-            return state
-        return self._plan(self._size(height, width, channels)).whole(state)
+        return state if plan is None else plan.whole(state)
 
     def end(
         self,
