@@ -1,6 +1,8 @@
 import json
 import shutil
 
+import nibabel as nib
+import numpy as np
 import pytest
 from cli_cases import FLAGS, last_json
 
@@ -63,3 +65,32 @@ def test_optimized_networks_get_the_same_scores(lean3d, trained, tmp_path):
         assert ("the network runs by" in err) == bool(flags)
         found.append(last_json(told)["summary"])
     assert found[0] == found[1]
+
+
+BAD_LABELS = {
+    "holds the labels 0, 7": lambda x, a: (7 * x, a),
+    "voxels away from its image": lambda x, a: (x, 2 * a),
+    "voxels (right, anterior, superior)": lambda x, a: (x[1:], a),
+    "which is no class number": lambda x, a: (x + np.float32(0.5), a),
+}
+
+
+@pytest.mark.parametrize("words", BAD_LABELS)
+def test_labels_that_do_not_fit_are_refused_before_the_first_case(
+    refused, trained, cases, tmp_path, words
+):
+    path = sorted((cases / "labels").iterdir())[-1]
+    label = nib.load(path)
+    array, affine = BAD_LABELS[words](np.asarray(label.dataobj), label.affine)
+    nib.save(nib.Nifti1Image(array, affine), path)
+    out = tmp_path / "new"
+    assert words in refused("evaluate", trained, "--data", cases, "--out", out)
+    assert not out.exists()
+
+
+def test_scans_with_classes_are_refused_by_a_run_that_segments(refused, trained, cases, tmp_path):
+    for name in ("a", "b"):
+        shutil.copytree(cases / "images", tmp_path / "classes" / name)
+    ask = "evaluate", trained, "--data", f"classes:{tmp_path / 'classes'}"
+    assert "has no label" in refused(*ask, "--out", tmp_path / "new")
+    assert not (tmp_path / "new").exists()

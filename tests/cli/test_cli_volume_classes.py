@@ -127,3 +127,37 @@ def test_the_unit_of_ct_is_kept_where_all_are_ct(lean3d, tmp_path):
     expected = (brighter.image.clamp(-1000, 1000) / 500).numpy()
     found = sample_of(replace(recipe, size=(8, 9, 10)), brighter).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def graded(folder, grades):
+    lines = ["file,grade"]
+    for case, grade in enumerate(grades):
+        save(folder / f"v{case}.nii.gz", volume(case, case % 2))
+        lines.append(f"v{case}.nii.gz,{grade}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    return f"csv:{folder}"
+
+
+def test_classes_of_other_data_are_matched_by_name(lean3d, refused, tmp_path):
+    run, data = tmp_path / "run", graded(tmp_path / "data", [1, 3] * 5)
+    ask = "train", "volume_classes", "--data", data, "--out", run, *SMALL, "--epochs", 1
+    code, _, err = lean3d(*ask)
+    assert code == 0, err
+    assert json.loads((run / "recipe.json").read_text())["recipe"]["class_names"] == ["1", "3"]
+    # the second class alone, which is the only one there, remains the second
+    code, _, err = lean3d("evaluate", run, "--data", graded(tmp_path / "three", [3, 3]))
+    assert code == 0, err
+    rows = list(csv.DictReader((run / "evaluation" / "scores.csv").read_text().splitlines()))
+    assert [row["class"] for row in rows] == ["3", "3"]
+    new = tmp_path / "new"
+    for grades, words in (([1, 2], "v1 is of class 2"), ([0, 1], "v0 is of class 0")):
+        ask = "evaluate", run, "--data", graded(tmp_path / "other", grades), "--out", new
+        assert f"{words}, and the run learnt 1, 3" in refused(*ask)
+        assert not new.exists()
+
+
+def test_held_out_volumes_of_one_class_are_refused(refused, tmp_path):
+    data = graded(tmp_path / "data", [0, 0, 0, 0, 1])
+    ask = "train", "volume_classes", "--data", data, "--out", tmp_path / "run", *SMALL
+    assert "is of one class" in refused(*ask)
+    assert not (tmp_path / "run").exists()

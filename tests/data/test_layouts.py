@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -186,7 +188,7 @@ def test_volumes_of_medmnist_have_their_splits_and_classes(tmp_path, name):
     np.savez(tmp_path / "organmnist3d.npz", a=np.zeros(3))
     with pytest.raises(DataError, match="give one file"):
         find_items(f"medmnist:{tmp_path}")
-    with pytest.raises(DataError, match="has no array train_labels"):
+    with pytest.raises(DataError, match="has no array train_images"):
         find_items(f"medmnist:{tmp_path}/organmnist3d.npz")
 
 
@@ -203,11 +205,18 @@ def test_a_table_names_scans_and_classes(tmp_path):
     assert found.class_names == ("healthy", "sick")
     table(tmp_path / "labels.csv", [["file", "x", "y"], ["b.npy", 1, 0], ["a.npy", 0, 4]])
     assert [item.target for item in find_items(f"csv:{tmp_path}").items] == [(0, 4), (1, 0)]
+    # grades that do not count from 0 are names
+    table(tmp_path / "labels.csv", [["file", "grade"], ["b.npy", "10"], ["a.npy", "02"]])
+    found = find_items(f"csv:{tmp_path}")
+    assert found.class_names == ("2", "10")
+    assert [item.target for item in found.items] == [(0,), (1,)]
 
 
 BAD_TABLES = {
     "names c.npy, which is not there": [["file", "label"], ["c.npy", 1]],
-    "has no column file": [["scan", "label"], ["a.npy", 1]],
+    "has no column file; its header is scan, label": [["scan", "label"], ["a.npy", 1]],
+    "has no column file; its header is file;label": [["file;label"], ["a.npy;1"]],
+    "row 1 of .* has more values than its header": [["file", "label"], ["a.npy", 1, 2]],
     "has no column of classes": [["file"], ["a.npy"]],
     "has an empty class": [["file", "label"], ["a.npy", ""]],
     "names a twice": [["file", "label"], ["a.npy", 1], ["a.npy", 0]],
@@ -221,3 +230,45 @@ def test_a_table_that_does_not_fit_is_refused(tmp_path, sentence):
     table(tmp_path / "labels.csv", BAD_TABLES[sentence])
     with pytest.raises(DataError, match=sentence):
         find_items(f"csv:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (dict(train_labels=np.zeros((2, 1), int)), "not one class number for each of 4 volumes"),
+        (dict(train_labels=np.zeros((4, 3), int)), "not one class number"),
+        (dict(train_labels=np.full((4, 1), -1)), "holds -1"),
+        (dict(train_labels=np.full((4, 1), 0.5)), "of float64, not one class number"),
+        (dict(val_images=np.zeros((4, 5, 5), np.uint8)), r"not \(N, D, H, W\)"),
+        (dict(val_images=np.zeros((0, 5, 5, 5), np.uint8)), r"not \(N, D, H, W\)"),
+    ],
+)
+def test_a_damaged_medmnist_is_refused(tmp_path, change, sentence):
+    arrays = {}
+    for split in ("train", "val", "test"):
+        arrays[f"{split}_images"] = np.ones((4, 5, 5, 5), np.uint8)
+        arrays[f"{split}_labels"] = np.arange(4).reshape(-1, 1) % 2
+    path = tmp_path / "nodulemnist3d.npz"
+    np.savez(path, **arrays)
+    assert len(find_items(f"medmnist:{path}").items) == 12
+    # the file is read again where it has changed
+    np.savez(path, **arrays | change)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(DataError, match=sentence):
+        find_items(f"medmnist:{path}")
+    path.write_text("no npz")
+    with pytest.raises(DataError, match="is no npz"):
+        find_items(f"medmnist:{path}")
+
+
+def test_a_case_without_masks_is_not_left_out_in_silence(tmp_path):
+    for case in ("s0", "s1"):
+        touch(tmp_path / case, "ct.nii.gz", "segmentations/liver.nii.gz")
+    assert len(find_items(f"masks:{tmp_path}").items) == 2
+    shutil.rmtree(tmp_path / "s1" / "segmentations")
+    with pytest.raises(DataError, match="case s1 has a scan and no segmentations"):
+        find_items(f"masks:{tmp_path}")
+    shutil.rmtree(tmp_path / "s1")
+    (tmp_path / "s0" / "ct.nii.gz").unlink()
+    with pytest.raises(DataError, match="s0 holds no scan; one is expected"):
+        find_items(f"masks:{tmp_path}")

@@ -9,7 +9,7 @@ from own_networks import Classes, Pixels
 from torch import nn
 
 from lean3d.conversion import ACS, convert
-from lean3d.errors import LeanError, RunError
+from lean3d.errors import LeanError, RunError, ShapeError
 from lean3d.infer import export_network
 from lean3d.models import create_model
 
@@ -62,6 +62,15 @@ class Twice(nn.Module):
 def test_a_file_that_differs_is_not_written(tmp_path):
     with pytest.raises(RunError, match="from the network's on inputs of 1 x 1 x 8 x 8"):
         export_network(Twice(), tmp_path / "net.pt2", (1, 1, 8, 8))
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_input_that_the_network_does_not_take_is_refused_in_its_own_sizes(tmp_path):
+    with pytest.raises(LeanError, match="Pixels cannot run on an input of 1 x 2 x 8 x 8: "):
+        export_network(Pixels(3), tmp_path / "net.onnx", (1, 2, 8, 8))
+    unet = create_model("unet3d", widths=(2, 2))
+    with pytest.raises(ShapeError, match=r"got \(1, 2, 8, 8, 8\)"):
+        export_network(unet, tmp_path / "net.onnx", (1, 2, 8, 8, 8))
     assert not list(tmp_path.iterdir())
 
 

@@ -98,6 +98,8 @@ def test_classes_without_names_are_numbered():
         ("workers", -1),
         ("patience", -1),
         ("min_foreground", 1.5),
+        ("weights_part", "encoder"),
+        ("format", "vmz"),
     ],
 )
 def test_refuses_values_no_run_can_have(field, value):

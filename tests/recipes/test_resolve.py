@@ -122,6 +122,22 @@ def test_names_in_dataset_json_decide_what_is_a_ct(recipe, tmp_path):
     assert done.names == ("background", "liver")
 
 
+def test_channels_that_dataset_json_does_not_name_are_refused(recipe, tmp_path):
+    about = {"channel_names": {"0": "CT", "1": "PET"}, "labels": {"background": 0, "liver": 1}}
+    (tmp_path / "dataset.json").write_text(json.dumps(about))
+    with pytest.raises(ValueError, match=r"names 2 channels \(CT, PET\) and its images have 1"):
+        resolve(recipe)
+
+
+@pytest.mark.parametrize("num_classes", [0, 2])
+def test_labels_of_background_alone_are_refused(recipe, tmp_path, num_classes):
+    for case in range(4):
+        image, label = ct(case)
+        put(tmp_path, f"c{case}", image, 0 * label)
+    with pytest.raises(ValueError, match="there is nothing to learn"):
+        resolve(replace(recipe, num_classes=num_classes))
+
+
 def test_a_label_without_a_class_is_refused(recipe, tmp_path):
     about = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}}
     (tmp_path / "dataset.json").write_text(json.dumps(about))

@@ -14,7 +14,7 @@ import torch
 from lean3d.data.folder import ImagePath, find_pairs
 from lean3d.data.formats.registry import stem
 from lean3d.data.grid import Grid
-from lean3d.data.read import read_label, read_scan
+from lean3d.data.read import open_scan, read_label, read_scan
 from lean3d.data.resample import resample, resample_labels
 from lean3d.data.volume import Volume
 from lean3d.errors import DataError
@@ -23,6 +23,7 @@ from lean3d.shape import Triple
 
 __all__ = [
     "Spacing",
+    "check_label",
     "check_same_grid",
     "load_folder",
     "load_volume",
@@ -67,13 +68,7 @@ def load_volume(
     for path, (_, other) in zip(paths[1:], files[1:], strict=True):
         check_same_grid("channel", path, other.grid, paths[0], grid)
     image = [x_DHW for x_CDHW, _ in files for x_DHW in x_CDHW]
-    labels: list[np.ndarray] = []
-    if label_path is not None:
-        if isinstance(label_path, str | Path):
-            masks, values = [label_path], (num_classes, label_values)
-        else:
-            masks, values = list(label_path), (2, None)
-        labels = [_label(Path(path), *values, paths[0], grid) for path in masks]
+    labels = _labels(label_path, num_classes, label_values, paths[0], grid)
     name = stem(paths[0])
     if spacing_mm is not None:
         volume = _at_spacing(image, labels, grid, _spacing(spacing_mm), name)
@@ -81,6 +76,21 @@ def load_volume(
         x_CDHW = files[0][0] if len(files) == 1 else np.stack(image)
         volume = Volume(torch.from_numpy(x_CDHW), _joined(labels), grid.affine, name)
     return replace(volume, modality=files[0][1].modality, placed=grid.known)
+
+
+def check_label(
+    image_path: str | ImagePath,
+    label_path: str | ImagePath,
+    num_classes: int | None = None,
+    label_values: Sequence[int] | None = None,
+) -> int:
+    """Refuse labels as `load_volume` does, by the headers of the scan; return its channels."""
+    paths = [Path(p) for p in ([image_path] if isinstance(image_path, str | Path) else image_path)]
+    scans = [open_scan(path) for path in paths]
+    for path, scan in zip(paths[1:], scans[1:], strict=True):
+        check_same_grid("channel", path, scan.grid, paths[0], scans[0].grid)
+    _labels(label_path, num_classes, label_values, paths[0], scans[0].grid)
+    return sum(scan.channels for scan in scans)
 
 
 def load_folder(
@@ -188,6 +198,21 @@ def _label(
         own = grid
     check_same_grid("label", path, own, image, grid)
     return label_DHW
+
+
+def _labels(
+    given: str | ImagePath | None,
+    num_classes: int | None,
+    values: Sequence[int] | None,
+    image: Path,
+    grid: Grid,
+) -> list[np.ndarray]:
+    """Read a label, or several masks, on the grid of their image; empty if there is none."""
+    if given is None:
+        return []
+    if isinstance(given, str | Path):
+        return [_label(Path(given), num_classes, values, image, grid)]
+    return [_label(Path(path), 2, None, image, grid) for path in given]
 
 
 def _joined(labels: list[np.ndarray]) -> torch.Tensor | None:

@@ -67,6 +67,7 @@ def export_network(
         raise LeanError(f"export writes {' and '.join(SUFFIXES)}, got {path.name}")
     shape = tuple(input_shape)
     model = model.eval()
+    _run_once(model, shape)
     error: Exception = LeanError(f"{type(model).__name__} cannot be exported")
     for traced in _traced(shape):
         try:
@@ -80,6 +81,20 @@ def export_network(
     raise RunError(
         f"{type(model).__name__} cannot be exported for inputs of {_by(shape)}: {error}"
     ) from error
+
+
+@torch.no_grad()
+def _run_once(model: nn.Module, shape: tuple[int, ...]) -> None:
+    """Refuse an input that the network does not take, in the sizes that were asked for."""
+    try:
+        model(next(iter(model.parameters())).new_zeros(shape))
+    except LeanError:
+        raise
+    except Exception as error:  # a user's forward may fail in any way
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise LeanError(
+            f"{type(model).__name__} cannot run on an input of {_by(shape)}: {why}"
+        ) from error
 
 
 def _traced(shape: tuple[int, ...]) -> list[tuple[int, ...]]:

@@ -85,7 +85,7 @@ def nearest(what: str, name: str, known: Iterable[str]) -> RunError:
     known = list(known)
     near = difflib.get_close_matches(name, known, n=3)
     few = known if len(known) <= 12 else [*known[:5], "..."]
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(few)}"
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(few) or 'none'}"
     return RunError(f"no {what} called {name!r}; {hint}")
 
 

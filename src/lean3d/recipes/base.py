@@ -179,6 +179,9 @@ class Recipe:
             self.refuse("num_classes", "must be 2 or more")
         if self.weights is not None and self.start_from is not None:
             self.refuse("weights", "is given beside start_from; a model starts with one of them")
+        for name in ("weights_part", "format"):
+            if getattr(self, name) is not None and self.weights is None:
+                self.refuse(name, "is of weights, and there are none")
         if self.class_names and len(self.class_names) != self.num_classes and self.num_classes:
             self.refuse("class_names", f"must name {self.num_classes} classes")
         if self.class_names and len(set(self.class_names)) != len(self.class_names):

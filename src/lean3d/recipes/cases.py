@@ -9,9 +9,9 @@ from lean3d.data import Volume, brain_slabs, load_volume, mni152
 from lean3d.data.folder import ImagePath
 from lean3d.data.formats.registry import split
 from lean3d.data.layouts.registry import Found, Item, find_items
-from lean3d.data.load import Spacing, resampled
+from lean3d.data.load import Spacing, check_label, resampled
 from lean3d.data.slabs import cut_slabs, split_slabs
-from lean3d.errors import RunError
+from lean3d.errors import DataError, RunError
 from lean3d.recipes.segmentation import SegmentationRecipe
 
 __all__ = ["Case", "Split", "data_cases", "is_generated", "split_cases"]
@@ -26,6 +26,8 @@ class Case:
         image: Its file, or one for each channel; None for data that are not files.
         label: Its file of labels, or one for each mask.
         part_of: The case that it is a slab of.
+        check: Refuses labels that `read` would, without the voxels of the scan; returns its
+            channels.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Case:
     image: ImagePath | None = None
     label: ImagePath | None = None
     part_of: "Case | None" = None
+    check: Callable[[], int] | None = None
 
     @property
     def filed(self) -> bool:
@@ -196,9 +199,16 @@ def _case(item: Item, num_classes: int | None, values: Sequence[int] | None) -> 
                 num_classes=num_classes,
                 label_values=values,
             )
+        if volume.label is None:
+            raise DataError(f"{item.name} has no label; add it, or move the scan away")
         return replace(volume, name=item.name)
 
-    return Case(item.name, read, item.image, item.label)
+    def check() -> int:
+        if item.read is not None or item.label is None:
+            return len(read(None).image)
+        return check_label(item.image, item.label, num_classes, values)
+
+    return Case(item.name, read, item.image, item.label, check=check)
 
 
 def _with_masks(item: Item, recipe: SegmentationRecipe, found: Found) -> Item:

@@ -53,14 +53,49 @@ class ClassSplit:
 
 
 def class_cases(recipe: VolumeClassificationRecipe) -> tuple[list[ClassCase], Found]:
-    """Return all volumes of the data that have a class."""
+    """Return all volumes of the data that have a class, in the numbers of the recipe's classes.
+
+    Raises:
+        RunError: the data have none, or one that the recipe does not know.
+    """
     if not recipe.data:
         raise RunError(f"recipe {recipe.name} needs data; pass --data, such as classes:DIR")
-    found = find_items(recipe.data)
+    found = _numbered(recipe, find_items(recipe.data))
     cases = [_case(item, recipe) for item in found.items if item.target is not None]
     if not cases:
         raise RunError(f"{recipe.data} has no classes of whole volumes; see docs/data.md")
     return cases, found
+
+
+def _numbered(recipe: VolumeClassificationRecipe, found: Found) -> Found:
+    """Give every class of the data the number of the recipe's class of that name."""
+    own, theirs = recipe.class_names, found.target_names or found.class_names
+    if own is None and not (theirs and all(name.isdecimal() for name in theirs)):
+        return found
+    if own is None:
+        # numbers with gaps are names, but for a recipe that counts them all
+        if recipe.num_classes <= max(map(int, theirs or ())):
+            return found
+        own = tuple(map(str, range(recipe.num_classes)))
+    elif theirs is None and all(name.isdecimal() for name in own):
+        highest = max((max(item.target) for item in found.items if item.target), default=0)
+        theirs = tuple(map(str, range(highest + 1)))
+    # names of one's own, for as many classes
+    if theirs is None or theirs == own or (len(theirs) == len(own) and not set(theirs) & set(own)):
+        return found
+    number = {name: place for place, name in enumerate(own)}
+    items = []
+    for item in found.items:
+        names = [theirs[value] for value in item.target or ()]
+        for name in names:
+            if name not in number:
+                raise RunError(
+                    f"{recipe.data}: {item.name} is of class {name}, and the run learnt "
+                    f"{', '.join(own)[:150]}; leave it out"
+                )
+        target = tuple(number[name] for name in names) if item.target is not None else None
+        items.append(replace(item, target=target))
+    return replace(found, items=tuple(items), target_names=own)
 
 
 def split_classes(
@@ -80,7 +115,15 @@ def split_classes(
     if not held_out or recipe.fold is not None:
         train, held_out = _part(train + held_out, recipe)
     if not train or not held_out:
-        raise RunError(f"{recipe.data}: {len(train)} volumes to train on, {len(held_out)} held out")
+        raise RunError(
+            f"{recipe.data}: {len(train)} volumes to train on, {len(held_out)} held out; both need "
+            "some: give each class two volumes or more, or the parts train and val"
+        )
+    if len({case.target for case in held_out}) < 2:
+        raise RunError(
+            f"what is held out of {recipe.data} ({len(held_out)} volumes) is of one class; "
+            "scores need two: give each class two volumes or more, or other parts"
+        )
     return ClassSplit(train, held_out, [case for case in cases if case.part == "test"])
 
 

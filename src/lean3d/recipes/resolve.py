@@ -177,7 +177,7 @@ def _(
     )
     cases = [*split.train, *split.held_out]
     found = survey(replace(case.read(None), name=case.name) for case in cases)
-    recipe = _channels(_classes(recipe, found, tell), found)
+    recipe = _channels(_classes(recipe, found, tell), found, about)
     recipe = replace(recipe, spacing_mm=_spacing(recipe, found))
     recipe = _sizes(recipe, found, about, tell)
     if recipe.scaling is None:
@@ -253,6 +253,11 @@ def _named(recipe: SegmentationRecipe, about: Found) -> SegmentationRecipe:
 
 def _classes(recipe: SegmentationRecipe, found: Survey, tell: Say) -> SegmentationRecipe:
     counts = found.counts
+    if set(counts) == {0}:
+        raise RunError(
+            f"every voxel of the labels of {recipe.data} is 0, the background; there is nothing to "
+            "learn"
+        )
     if not recipe.num_classes:
         values = np.array(list(counts))
         greys = grey_values(len(values), values) if values.max() >= 255 else None
@@ -290,8 +295,14 @@ def _unclear(recipe: SegmentationRecipe, found: Survey, values: list[int]) -> st
     )
 
 
-def _channels(recipe: SegmentationRecipe, found: Survey) -> SegmentationRecipe:
+def _channels(recipe: SegmentationRecipe, found: Survey, about: Found) -> SegmentationRecipe:
     channels = found.channels
+    if about.channel_names and len(about.channel_names) != channels:
+        raise RunError(
+            f"{recipe.data} names {len(about.channel_names)} channels "
+            f"({_few(about.channel_names)}) and its images have {channels}; correct dataset.json, "
+            "or the images"
+        )
     if recipe.in_channels not in (0, channels):
         raise RunError(
             f"the images of {recipe.data} have {channels} channels and the recipe "

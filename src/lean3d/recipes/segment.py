@@ -104,8 +104,11 @@ class Segmenter:
     def _member(self, run: str | Path) -> tuple[nn.Module, SegmentationRecipe]:
         model, recipe = load_run(run)
         if not isinstance(recipe, SegmentationRecipe):
-            other = "index and search" if recipe.task == "identity" else "stream"
-            raise RunError(f"{run} learnt {recipe.task} and predict segments; use lean3d {other}")
+            more = "; use lean3d index and search" if recipe.task == "identity" else ""
+            raise RunError(
+                f"{run} learnt {recipe.task} and does not segment; runs that predict together "
+                f"segment the same classes{more}"
+            )
         return fast_network(model, run) if self.optimize else model, recipe
 
     @property

@@ -30,11 +30,15 @@ def csv(folder: Path) -> Found:
 
 
 def _classes(path: Path, rows: list[dict[str, str]], answers: list[str]) -> tuple[str, ...] | None:
-    """Names of the classes in alphabetic order; None if they are numbers."""
+    """Names of the classes in order; None if they are the numbers 0, 1, ... or of columns."""
     values = {row[name] for row in rows for name in answers}
     if "" in values:
         raise DataError(f"{path} has an empty class; fill it in, or leave the row out")
-    return None if all(value.isdecimal() for value in values) else tuple(sorted(values))
+    if not all(value.isdecimal() for value in values):
+        return tuple(sorted(values))
+    numbers = sorted({int(value) for value in values})
+    counted = len(answers) > 1 or numbers == list(range(len(numbers)))
+    return None if counted else tuple(map(str, numbers))
 
 
 def _item(
@@ -43,7 +47,11 @@ def _item(
     scan = path.parent / row["file"]
     if not split(scan)[0].exists() or not is_scan(split(scan)[0]):
         raise DataError(f"{path} names {row['file']}, which is not there; add it, or correct it")
-    target = tuple(int(row[n]) if classes is None else classes.index(row[n]) for n in answers)
+    values = [str(int(row[n])) if row[n].isdecimal() else row[n] for n in answers]
+    target = tuple(
+        int(value) if classes is None else classes.index(row[n] if row[n] in classes else value)
+        for n, value in zip(answers, values, strict=True)
+    )
     part = row.get("split", "").lower()
     if part and part not in PARTS:
         raise DataError(f"{path}: split is train, val or test, got {part!r} for {row['file']}")

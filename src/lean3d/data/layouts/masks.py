@@ -15,11 +15,17 @@ FOLDERS = "segmentations", "masks"
 @register_layout
 def masks(folder: Path) -> Found:
     """Masks that may overlap: CASE/ct.nii.gz and CASE/segmentations/NAME.nii.gz (or masks/)"""
-    cases = sorted(path for path in folder.iterdir() if any((path / f).is_dir() for f in FOLDERS))
+    folders = sorted(path for path in folder.iterdir() if path.is_dir())
+    cases = [path for path in folders if any((path / name).is_dir() for name in FOLDERS)]
     if not cases:
         raise DataError(
             f"{folder} holds no CASE/segmentations/NAME.nii.gz; give the folder of the cases"
         )
+    for path in folders:
+        if path not in cases and scans_in(path):
+            raise DataError(
+                f"case {path.name} has a scan and no segmentations/; add it, or move the case away"
+            )
     known = {case: _masks(case) for case in cases}
     names = tuple(sorted(set().union(*known.values())))
     items = []
@@ -42,6 +48,7 @@ def _masks(case: Path) -> dict[str, Path]:
 def _scan(case: Path) -> Path:
     scans = scans_in(case)
     if len(scans) != 1:
-        some = ", ".join(path.name for path in scans[:5]) or "none"
-        raise DataError(f"{case} holds the scans {some}; one is expected beside the masks")
+        some = ", ".join(path.name for path in scans[:5])
+        held = f"the scans {some}" if some else "no scan"
+        raise DataError(f"{case} holds {held}; one is expected beside the masks")
     return scans[0]

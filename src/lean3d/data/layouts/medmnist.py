@@ -3,6 +3,7 @@
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
@@ -36,11 +37,17 @@ def medmnist(folder: Path) -> Found:
     path = _file(folder)
     items = []
     for split in SPLITS:
-        labels = _array(path, f"{split}_labels").reshape(-1)
-        images = _array(path, f"{split}_images")
-        if images.ndim != 4 or len(images) != len(labels):
+        images, labels = (_array(path, f"{split}_{what}") for what in ("images", "labels"))
+        if images.ndim != 4 or 0 in images.shape:
             raise DataError(f"{path}: {split}_images is {images.shape}, not (N, D, H, W)")
-        for place, label in enumerate(labels.tolist()):
+        if labels.shape not in ((len(images),), (len(images), 1)) or labels.dtype.kind not in "iub":
+            raise DataError(
+                f"{path}: {split}_labels is {labels.shape} of {labels.dtype}, not one class number "
+                f"for each of {len(images)} volumes"
+            )
+        if len(labels) and labels.min() < 0:
+            raise DataError(f"{path}: {split}_labels holds {labels.min()}; classes count from 0")
+        for place, label in enumerate(labels.reshape(-1).tolist()):
             name = f"{split}_{place:05}"
             items.append(_item(path, split, place, name, int(label)))
     known = next((names for word, names in CLASSES.items() if path.name.startswith(word)), None)
@@ -63,9 +70,19 @@ def _file(folder: Path) -> Path:
     return files[0]
 
 
+def _array(path: Path, name: str) -> np.ndarray:
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}; check the path") from error
+    return _unpacked(path, name, changed)
+
+
 # a compressed array is unpacked as a whole; three splits of images and labels
 @lru_cache(maxsize=6)
-def _array(path: Path, name: str) -> np.ndarray:
+def _unpacked(path: Path, name: str, changed: int) -> np.ndarray:
+    if not is_zipfile(path):
+        raise DataError(f"{path} is no npz; give a file of MedMNIST3D, or copy it again")
     try:
         with np.load(path, allow_pickle=False) as file:
             return file[name]

@@ -21,9 +21,19 @@ def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
         raise DataError(f"there is no {path}; give the data set's own folder")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [{k or "": v or "" for k, v in row.items()} for row in csv.DictReader(file)]
-    except (OSError, UnicodeError, csv.Error, AttributeError) as error:
+            table = csv.DictReader(file)
+            rows, header = list(table), [name or "" for name in table.fieldnames or ()]
+    except (OSError, UnicodeError, csv.Error) as error:
         raise DataError(f"cannot read {path}: {error}; it is damaged: copy it again") from error
-    if missing := set(columns) - set(rows[0] if rows else ()):
-        raise DataError(f"{path} has no column {', '.join(sorted(missing))}; give the data's own")
-    return rows
+    if missing := set(columns) - set(header):
+        raise DataError(
+            f"{path} has no column {', '.join(sorted(missing))}; its header is "
+            f"{', '.join(header)[:80] or 'empty'}: separate columns by commas"
+        )
+    for number, row in enumerate(rows, 1):
+        if None in row:
+            raise DataError(
+                f"row {number} of {path} has more values than its header has columns "
+                f"({', '.join(header)[:80]}); correct it"
+            )
+    return [{name or "": value or "" for name, value in row.items()} for row in rows]

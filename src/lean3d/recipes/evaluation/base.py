@@ -104,6 +104,10 @@ class Evaluation(ABC):
     def cases(self, data: str | None) -> Sequence[Any]:
         """Return the cases: those held out in the run, or all labelled ones of `data`."""
 
+    def check(self, case: Any) -> None:
+        """Refuse a case that could not be scored, as far as that is seen without predicting it."""
+        return
+
     @abstractmethod
     def score(self, case: Any, kept: Path) -> Scored:
         """Predict a case and score it.

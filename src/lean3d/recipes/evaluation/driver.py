@@ -119,10 +119,12 @@ def _evaluate(
     if not cases:
         raise RunError(f"{data or first.folder} has no labelled case to evaluate on")
     notes = _notes(first, second, [case.name for case in cases])
-    tell(f"{len(cases)} case(s) of {data or first.recipe.data}, results in {out}")
     with ExitStack() as stack:
         agreed(lambda: _begin(stack, out))
-        scored = _score(first, agreed(lambda: Store(out, first)), cases, tell)
+        store = agreed(lambda: Store(out, first))
+        agreed(lambda: _check(first, store, cases[own.rank :: own.size]))
+        tell(f"{len(cases)} case(s) of {data or first.recipe.data}, results in {out}")
+        scored = _score(first, store, cases, tell)
         order = sorted(scored, key=lambda name: _worst_first(first.rank(scored[name])))
         scored = {name: scored[name] for name in order}
         others: dict[str, Scored] = {}
@@ -147,6 +149,14 @@ def _begin(stack: ExitStack, out: Path) -> None:
         stack.enter_context(held(out))
         stack.enter_context(dropped_if_empty(out))
         check_outputs({"--out": out / "report.html"})
+
+
+def _check(evaluation: Evaluation, store: Store, cases: Sequence[Any]) -> None:
+    """Refuse cases that cannot be scored, before the first one takes its time."""
+    for case in cases:
+        check_stopped()
+        if store.get(case.name, case.stamp) is None:
+            evaluation.check(case)
 
 
 def _write(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lean3d.data import Volume, load_volume
 from lean3d.data.mask import write_masks
+from lean3d.errors import RunError
 from lean3d.files import write_whole
 from lean3d.metrics import bootstrap_interval, confusion_counts, score_mask, unit_of
 from lean3d.recipes.cases import Case, data_cases, split_cases
@@ -74,6 +75,13 @@ class SegmentationEvaluation(Evaluation):
             # the same unit for all cases
             self._unit = unit_of(found[0].read(None).spacing)
         return found
+
+    def check(self, case: Case) -> None:
+        if case.check is not None and (found := case.check()) != self.recipe.in_channels:
+            raise RunError(
+                f"{case.name} has {found} channels and the run was trained on "
+                f"{self.recipe.in_channels}; give the images of all channels in order"
+            )
 
     def score(self, case: Case, kept: Path) -> Scored:
         settings: dict[str, Any] = dict(

@@ -44,15 +44,22 @@ class VolumeClassificationEvaluation(Evaluation):
 
     def cases(self, data: str | None) -> Sequence[ClassCase]:
         if data is not None and data != self.recipe.data:
-            return class_cases(replace(self.recipe, data=data))[0]
+            return self._known(class_cases(replace(self.recipe, data=data))[0])
         split = split_classes(self.recipe, self.record.get("split"))
-        return split.test or split.held_out
+        return self._known(split.test or split.held_out)
+
+    def _known(self, cases: Sequence[ClassCase]) -> Sequence[ClassCase]:
+        for case in cases:
+            if case.target >= len(self.recipe.names):
+                raise RunError(
+                    f"{case.name} is of class {case.target}, and {self.folder} learnt "
+                    f"{', '.join(self.recipe.names)[:150]}; leave it out"
+                )
+        return cases
 
     def score(self, case: ClassCase, kept: Path) -> Scored:
         prob_K = classify(self.model, self.recipe, case.read(), self.settings.device)
         names, found = self.recipe.names, int(prob_K.argmax())
-        if case.target >= len(names):
-            raise RunError(f"{case.name} has class {case.target}, the run knows {len(names)}")
         row: Row = {
             "class": names[case.target],
             "predicted": names[found],
