@@ -9,6 +9,7 @@ import lean3d
 from lean3d.errors import LeanError
 
 FRAMES = 40
+ALL = slice(None)
 every_net = pytest.mark.parametrize("name", NETS)
 
 
@@ -156,7 +157,30 @@ class Counted(nn.Module):
         return self.stem(x) / x.shape[2]
 
 
+class Cut(nn.Module):
+    def __init__(self, cut):
+        super().__init__()
+        self.cut = cut
+
+    def forward(self, x):
+        return self.cut(x.relu())
+
+
+def written(x, key):
+    x[key] = 0
+    return x
+
+
+A_FEW = "takes a number of frames that is not all but a few"
 REFUSED = {
+    "from the first": (Cut(lambda x: x - x[:, :, :1]), A_FEW),
+    "the first": (Cut(lambda x: x[:, :, :4]), A_FEW),
+    "the first again": (Cut(lambda x: torch.cat([x[:, :, :1], x], dim=2)), A_FEW),
+    "the last again": (Cut(lambda x: torch.cat([x, x[:, :, -2:]], dim=2)), A_FEW),
+    "one written": (Cut(lambda x: written(x, (ALL, ALL, 0))), "into a few frames"),
+    "a few written": (Cut(lambda x: written(x, (ALL, ALL, slice(0, 2)))), "into a few frames"),
+    "streams written": (Cut(lambda x: written(x, 0)), "writes into some streams"),
+    "a mask written": (Cut(lambda x: written(x, x > 0)), "more than slices and numbers"),
     "norm": (
         nn.Sequential(nn.Conv3d(3, 4, 3), nn.GroupNorm(2, 4)),
         "group_norm in 1 may mix frames",

@@ -75,6 +75,28 @@ class Masked(nn.Module):
         return z * (z != y) + torch.log1p(y.abs())
 
 
+class Shifted(nn.Module):
+    """Temporal shifts, at half the frames: written into zeros, joined with zeros, as in TSM."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv3d(3, 4, 3, (2, 1, 1), 1), nn.Conv3d(4, 4, 3, 1, 1)
+
+    def forward(self, x):
+        y = self.first(x).transpose(1, 2)
+        out = torch.zeros_like(y)
+        out[:, :-1, :1] = y[:, 1:, :1]
+        out[:, 2:, 1] = y[:, : y.shape[1] - 2, 1]
+        out[:, :, 2:] = y[:, :, 2:]
+        out[:, 1:, 3, 4:] = 0.5
+        y = self.last(out.transpose(1, 2))
+        none = (y - y)[:, :, :1]
+        ahead = torch.cat([y[:, :2, 1:], none[:, :2]], dim=2)
+        late = torch.cat([torch.ones_like(y[:, 2:, -2:]), y[:, 2:, :-2]], dim=2)
+        ends = y.new_zeros(y.shape[0], 4, 1, *y.shape[3:])
+        return torch.cat([ends, torch.cat([ahead, late], dim=1), ends + 2], dim=2)
+
+
 class UNet(nn.Module):
     """Fewer frames and back, padded by itself, resized within frames and by repeating them."""
 
@@ -104,6 +126,7 @@ NETS = {
     "pooled": Pooled,
     "mean": Mean,
     "masked": Masked,
+    "shifted": Shifted,
     "unet": UNet,
 }
 

@@ -24,7 +24,7 @@ from lean3d.streaming.probe import Survey
 from lean3d.streaming.proof import check_steps_equal_video
 from lean3d.streaming.rules import CALLS, POOLED
 from lean3d.streaming.state import NEVER
-from lean3d.streaming.timing import Clock, Pooled
+from lean3d.streaming.timing import Clock, Pooled, Timed
 
 __all__ = ["Waiting"]
 
@@ -81,7 +81,7 @@ class Waiting:
             return slots[-1]
 
         output, frames = self._pass(x_BCTHW, start, site, careful=True)
-        ends = [y for y in map(frames_of, tree_leaves(output)) if y]
+        ends = [y for y in map(frames_of, tree_leaves(output)) if isinstance(y, Timed | Pooled)]
         late = [y.late if isinstance(y, Pooled) else frames.clock.late(y) for y in ends]
         span = max((y.field for y in ends), default=1)
         return planned(frames.memory, self.clock, tuple(slots), max(late, default=0), span)
@@ -102,7 +102,7 @@ class Waiting:
             memory, clock, CALLS, POOLED, lambda what: site(memory, what), place, self.window
         )
         with frames:
-            return self.model(marked(x_BCTHW, clock.start())), frames
+            return frames.complete(self.model(marked(x_BCTHW, clock.start()))), frames
 
     def run(self, clip_BCTHW: Tensor, found: Survey) -> Any:
         """Return the network's own outputs for a whole video: (B, T, ...), T = 1 for one output."""

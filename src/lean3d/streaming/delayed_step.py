@@ -5,7 +5,7 @@ Axes: B batch (streams), C channels, T time, H height, W width.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,17 +18,29 @@ from lean3d.streaming.framewise_ops import JOINS, SIZES, keeps_frames
 from lean3d.streaming.layout import apart, over, plain, put_back, sized
 from lean3d.streaming.timing import PLAIN, Clock, Pooled, Timed, Window, latest, same_rate
 
-__all__ = ["Frames", "Rule", "frames_of", "marked"]
+__all__ = ["Edge", "Frames", "Rule", "frames_of", "marked"]
 
 MARK = "_lean3d_frames"
 Rule = Callable[..., Any]
 
 
-def frames_of(x: object) -> Timed | Pooled | None:
+class Edge:
+    """Marks the first few frames of a video, of which only the size can be used in a step."""
+
+    why = "takes a number of frames that is not all but a few"
+
+
+Mark: TypeAlias = Timed | Pooled | Edge
+# functions that only use the size of a tensor
+FRESH = {Tensor.new_zeros, Tensor.new_ones, Tensor.new_full}
+LIKE = {torch.zeros_like, torch.ones_like, torch.full_like, *FRESH}
+
+
+def frames_of(x: object) -> Mark | None:
     return getattr(x, MARK, None) if isinstance(x, Tensor) else None
 
 
-def marked(output: object, frames: Timed | Pooled) -> Any:
+def marked(output: object, frames: Mark) -> Any:
     """Attach the layout of frames to every tensor of an output."""
     for y in [output] if isinstance(output, Tensor) else tree_leaves(output):
         if isinstance(y, Tensor):
@@ -36,7 +48,7 @@ def marked(output: object, frames: Timed | Pooled) -> Any:
     return output
 
 
-def marks(values: Iterable[Any]) -> list[Timed | Pooled]:
+def marks(values: Iterable[Any]) -> list[Mark]:
     """Return the layouts of frames of the tensors among the arguments; this runs at every call."""
     found: list[Any] = []
     for x in values:
@@ -86,11 +98,13 @@ class Frames(TorchFunctionMode):
         found = marks([*args, *kwargs.values()])
         timed = [x for x in found if isinstance(x, Timed)]
         pooled = [x for x in found if isinstance(x, Pooled)]
+        if len(timed) + len(pooled) < len(found) and function not in self.calls:
+            return self.sizes_alone(function, args, kwargs)
         if timed and pooled:
             self.refuse(function, "joins a mean over all time with single frames")
         if pooled:
             return self.after_frames(function, args, kwargs, pooled)
-        if not timed:
+        if not timed or function in FRESH:
             return function(*args, **kwargs)
         if function in self.calls:
             return self.calls[function](self, *args, **kwargs)
@@ -112,6 +126,19 @@ class Frames(TorchFunctionMode):
         late, field = max(x.late for x in pooled), max(x.field for x in pooled)
         output = function(*args, **kwargs)
         return marked(output, replace(pooled[0], late=late, field=field))
+
+    def complete(self, output: object) -> Any:
+        """Return a network's output; refuse the first few frames alone."""
+        if any(isinstance(frames_of(y), Edge) for y in tree_leaves(output)):
+            self.refuse(Tensor.__getitem__, Edge.why)
+        return output
+
+    def sizes_alone(self, function: Any, args: Any, kwargs: Any) -> Any:
+        """Run a call on the first frames of a video, whose values are not kept."""
+        output = function(*args, **kwargs)
+        if function not in LIKE and any(isinstance(y, Tensor) for y in tree_leaves(output)):
+            self.refuse(Tensor.__getitem__, Edge.why)
+        return output
 
     def refuse(self, function: object, why: str) -> NoReturn:
         name = getattr(function, "__name__", str(function))

@@ -20,6 +20,7 @@ from lean3d.streaming.recurrent import RECURRENT
 from lean3d.streaming.reductions import ADAPTIVE, REDUCTIONS
 from lean3d.streaming.slices import PADS, SLICES
 from lean3d.streaming.timing import Window
+from lean3d.streaming.writes import WRITES
 
 __all__ = ["CALLS", "POOLED"]
 
@@ -162,6 +163,7 @@ CALLS: dict[Any, Rule] = {
     **RECURRENT,
     **REDUCTIONS,
     **SLICES,
+    **WRITES,
 }
 # functions that also take tensors computed from all frames
 POOLED: dict[Any, Rule] = {**AXES, **PADS, **REDUCTIONS, **SLICES}

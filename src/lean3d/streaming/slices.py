@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lean3d.streaming.delayed_step import Frames, Rule, frames_of, marked
+from lean3d.streaming.delayed_step import Edge, Frames, Rule, frames_of, marked
 from lean3d.streaming.layout import Length, placed, put_back
 from lean3d.streaming.pooling import last, over_time
 from lean3d.streaming.timing import Timed, Window
@@ -39,12 +39,31 @@ def at(step: Frames, x: Tensor, key: object) -> Tensor:
     if parts[own[frames.batch]] != ALL:
         step.refuse(Tensor.__getitem__, "takes some streams")
     if isinstance(frames, Timed) and (part := parts[own[frames.axis]]) != ALL:
+        if count := few(part):
+            parts[own[frames.axis]] = slice(0, 1)
+            return marked(x[tuple(parts)].expand(repeated(parts, own[frames.axis], count)), Edge())
         x = in_time(step, x, part, Tensor.__getitem__)
         parts[own[frames.axis]] = ALL if isinstance(part, slice) else 0
         frames = frames_of(x)
     kept = [place for place in range(len(parts)) if not isinstance(parts[place], int)]
     where = lambda i: kept.index(own[i]) if own[i] in kept else None  # noqa: E731
     return marked(x[tuple(parts)], placed(frames, where))
+
+
+def repeated(parts: Sequence[Any], place: int, count: int) -> list[int]:
+    """Return the sizes for `expand` that repeat one axis of what `parts` selects."""
+    kept = [at for at, part in enumerate(parts) if not isinstance(part, int)]
+    return [count if at == place else -1 for at in kept]
+
+
+def few(part: Any) -> int:
+    """Return the number of frames of a slice of the first or the last few; else 0."""
+    if not isinstance(part, slice) or part.step not in (None, 1):
+        return 0
+    start, stop = part.start or 0, from_end(part.stop)
+    if start >= 0 and stop is not None and not isinstance(part.stop, Length):
+        return max(int(stop) - int(start), 0) if stop > 0 else 0
+    return -int(start) if stop is None and start < -1 else 0
 
 
 def spelt_out(parts: Sequence[Any], ndim: int) -> list[Any]:
