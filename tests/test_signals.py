@@ -88,6 +88,30 @@ def test_a_signal_in_a_destructor_ends_what_runs_without_a_word(capfd):
     assert capfd.readouterr().err == ""
 
 
+def test_a_signal_while_a_destructor_is_reported_is_not_lost(capfd, monkeypatch):
+    class Broken:
+        def __del__(self):
+            raise ValueError("while it went")
+
+    def report(lost):
+        reported.append(str(lost.exc_value))
+        send(signal.SIGTERM)
+        time.sleep(0)
+
+    def work():
+        Broken()
+        for _ in range(200):
+            time.sleep(0.01)
+        raise AssertionError("the signal was lost")
+
+    reported = []
+    monkeypatch.setattr(sys, "unraisablehook", report)
+    with pytest.raises(Stopped), stoppable():
+        work()
+    assert reported == ["while it went"]
+    assert capfd.readouterr().err == ""
+
+
 def test_a_signal_waits_for_the_end_of_a_short_section():
     done = []
 

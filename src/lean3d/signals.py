@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import CodeType, FrameType
 from typing import Any
 
 __all__ = ["Stopped", "advising", "check_stopped", "stoppable", "uninterrupted"]
@@ -36,11 +37,13 @@ class Stopped(SystemExit):
 
 
 class _Received:
-    """The received signal, if any, the number of sections that delay it, and its handlers."""
+    """The received signal, if any, the number of sections that delay it, its handlers, and the
+    code of the hook that gets the exceptions of destructors."""
 
     number: int | None = None
     held = 0
     taken = False
+    hook: CodeType | None = None
 
 
 _received = _Received()
@@ -63,10 +66,11 @@ def stoppable() -> Iterator[None]:
     def again(lost: Any) -> None:
         # Python prints a destructor's exception, and continues
         if isinstance(lost.exc_value, Stopped):
-            threading.Timer(0.01, _send_again, (lost.exc_value.number,)).start()
+            _later(lost.exc_value.number)
         else:
             hook(lost)
 
+    _received.hook = again.__code__
     try:
         sys.unraisablehook = again
         for number, handler in before.items():
@@ -119,11 +123,25 @@ def check_stopped() -> None:
         raise Stopped(_received.number)
 
 
-def _stop(number: int, frame: Any) -> None:
+def _stop(number: int, frame: FrameType | None) -> None:
     if _received.number is None:
         _received.number = number
         if not _received.held:
-            raise Stopped(number)
+            if _in_hook(frame):
+                _later(number)
+            else:
+                raise Stopped(number)
+
+
+def _in_hook(frame: FrameType | None) -> bool:
+    """Whether a destructor's exception is being reported, where another one would be lost too."""
+    while frame is not None and frame.f_code is not _received.hook:
+        frame = frame.f_back
+    return frame is not None
+
+
+def _later(number: int) -> None:
+    threading.Timer(0.01, _send_again, (number,)).start()
 
 
 def _send_again(number: int) -> None:
