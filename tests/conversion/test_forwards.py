@@ -470,3 +470,23 @@ def test_channels_that_come_last_are_seen_after_any_strides(strides):
     deep = convert(Last(strides), ACS())
     assert deep.conversion.grade == "isotropic"
     assert deep.blocks[0](torch.randn(2, 5, 6, 7, 8)).shape == (2, 5, 6, 7, 8)
+
+
+@pytest.mark.parametrize("how", [ACS(), Planar()], ids=str)
+def test_a_batch_of_no_volumes_gives_no_outputs_and_no_gradients(how):
+    class Pyramid(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(1, 4, 3, 2, 1), nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            y = F.max_pool2d(self.norm(self.conv(x)), 2)
+            return {"map": F.interpolate(y, scale_factor=2.0), "scores": y.mean((2, 3))}
+
+    deep = convert(Pyramid().eval(), how)
+    one, none = deep(torch.randn(1, 1, 8, 12, 16)), deep(torch.randn(0, 1, 8, 12, 16))
+    assert {k: v.shape for k, v in none.items()} == {k: (0, *v.shape[1:]) for k, v in one.items()}
+    sum(v.sum() for v in none.values()).backward()
+    assert not any(p.grad.any() for p in deep.parameters())
+    with pytest.raises(ShapeError, match="no volumes in training, and 'norm' keeps"):
+        deep.train()(torch.randn(0, 1, 8, 12, 16))

@@ -25,6 +25,7 @@ from lean3d.conversion.surgery.fx import refuse_tracing
 from lean3d.conversion.surgery.subclass import Mixed, mixed, own_class
 from lean3d.conversion.to3d.base import Folding
 from lean3d.conversion.to3d.merged.call import FUNCTION_RULES, Call, Same
+from lean3d.conversion.to3d.merged.empty import is_empty, through_one
 from lean3d.conversion.to3d.merged.sides import SIZES, is_marked, mark, marked_depth, with_depth
 from lean3d.conversion.trace.tree import mapped
 from lean3d.conversion.trace.trial_run import in_trial
@@ -309,6 +310,9 @@ class Folded(Crossing, LearntViews, Leaf):
         if innermost() is not None:  # depth is already merged
             return super().forward(*args, **kwargs)
         refuse_tracing(self, args, kwargs)
+        stacked = self._folding.stack and not torch.compiler.is_compiling()
+        if stacked and is_empty(args, kwargs):
+            return through_one(self, self.forward, args, kwargs)
         state = Stack(self._folding) if self._folding.stack else Spread(self._folding)
         with inside(MOVING):
             folded = mapped((args, kwargs), state.enter)
