@@ -123,6 +123,14 @@ def test_what_cannot_be_indexed_or_searched(run, tmp_path, capsys):
     assert "other weights" in refused(capsys, f"index {other} {video} --out {gallery} --add")
 
 
+@pytest.mark.slow
+def test_the_step_of_a_running_vector_as_onnx(run, tmp_path, capsys):
+    found = ran(capsys, f"export {run} --out {tmp_path}/step.onnx")
+    assert found["frames"] == [3, 1, 32, 32]
+    assert "mean.mean" in " ".join(found["inputs"])
+    assert found["largest_difference"] < 1e-4
+
+
 def test_commands_of_other_tasks_refuse_a_run_of_persons(run, tmp_path, capsys):
     video = film(tmp_path / "a.mp4", frames=3)
     assert "use lean3d index and search" in refused(capsys, f"stream {run} {video}")

@@ -9,8 +9,6 @@ import lean3d
 from lean3d.errors import LeanError
 from lean3d.infer import Embedder, Embedding, fuse
 
-NORMALISE = ("none", "frames", "mean", "both")
-
 
 def network():
     torch.manual_seed(0)
@@ -27,10 +25,11 @@ def by_definition(model, clip_BCTHW, skip, normalise):
     return mean / mean.norm() if normalise in ("mean", "both") else mean
 
 
-@pytest.mark.parametrize("skip", [0, 4])
-@pytest.mark.parametrize("normalise", NORMALISE)
+@pytest.mark.parametrize(
+    ("normalise", "skip"), [("none", 0), ("frames", 4), ("mean", 0), ("both", 4)]
+)
 @torch.no_grad()
-def test_offline_in_pieces_and_live_it_is_the_mean(skip, normalise):
+def test_offline_in_pieces_and_live_it_is_the_mean(normalise, skip):
     model, clip_BCTHW = network(), torch.rand(1, 3, 9, 32, 32)
     wanted = by_definition(model, clip_BCTHW, skip, normalise)
     whole = Embedding(model, skip, normalise).eval()

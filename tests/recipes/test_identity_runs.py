@@ -156,6 +156,24 @@ def test_the_gallery_without_the_queries(colours, walkers, tmp_path):
         assert less.scored[name].rows[0]["first"] <= one.rows[0]["first"]
 
 
+def test_two_runs_are_compared_on_the_same_queries(colours, walkers, tmp_path):
+    other = untrained(tmp_path / "other", tiny(f"mars:{walkers[0]}", held_out=0.3))
+    data = f"mars:{walkers[0]}"
+    result = evaluate(colours, data=data, against=other, out=tmp_path / "out")
+    alone = evaluate(other, data=data, out=tmp_path / "alone")
+    (row,) = [row for row in result.comparison if row["score"] == "mAP"]
+    assert row["other"] == pytest.approx(alone.summary[-1]["ap"])
+    youtube_faces(tmp_path / "ytf", frames=3, folds=2)
+    with pytest.raises(RunError, match="cannot be compared: 3 avg all are of one of them"):
+        evaluate(
+            colours,
+            data=f"ytf:{tmp_path / 'ytf'}",
+            against=other,
+            out=tmp_path / "pairs",
+            settings=Settings(frames=(3,)),
+        )
+
+
 def test_held_out_persons_are_searched_for_among_each_other(tmp_path):
     people(tmp_path / "data", persons=range(5), videos=3, frames=4)
     run = untrained(tmp_path / "run", tiny(str(tmp_path / "data"), held_out=0.4))

@@ -112,7 +112,9 @@ def main(argv: list[str]) -> None:
     show_table(result.summary, result.columns)
     if asked.against is not None:
         print(f"\nagainst {asked.against}, difference of this less other, in pairs:")
-        show_table(_main_rows(result.comparison), COMPARED)
+        # the first column names what is compared: classes, cameras, or frames of a video
+        group = next(iter(result.columns))
+        show_table(_main_rows(result.comparison), {group: result.columns[group]} | COMPARED)
     for note in result.notes:
         print(f"note: {note}")
     print(f"the report is {result.out / 'report.html'}")
@@ -120,7 +122,6 @@ def main(argv: list[str]) -> None:
 
 
 COMPARED = {
-    "class": "class",
     "score": "score",
     "this": "this",
     "other": "other",

@@ -93,7 +93,7 @@ def _export_whole(asked: Export, out: Path) -> None:
 
 
 def _export_step(asked: Export, out: Path) -> None:
-    model = load_live(asked)
+    model = load_live(asked, vectors=True)
     live, (height, width) = model.live, model.look.size
     frames = torch.zeros(2, live.found.frame[0], live.chunk, height, width)
     with write_whole(out) as temporary:

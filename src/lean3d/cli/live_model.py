@@ -87,8 +87,14 @@ class LiveModel:
         return Sampled(source, self.step, self.rate)
 
 
-def load_live(asked: LiveFlags, in_channels: int | None = None) -> LiveModel:
-    """Return the run in the folder `asked.model`, or else the network of that reference."""
+def load_live(
+    asked: LiveFlags, in_channels: int | None = None, *, vectors: bool = False
+) -> LiveModel:
+    """Return the run in the folder `asked.model`, or else the network of that reference.
+
+    Args:
+        vectors: Take runs that learnt vectors of persons too, which have no classes.
+    """
     for flag, value, most in (
         ("--size", asked.size, MOST_PIXELS),
         ("--window", asked.window, MOST_FRAMES),
@@ -99,7 +105,7 @@ def load_live(asked: LiveFlags, in_channels: int | None = None) -> LiveModel:
     if asked.rate is not None:
         check_number("--rate", asked.rate, 0, MOST_FPS, above=True)
     if Path(asked.model).is_dir():
-        return _of_run(asked)
+        return _of_run(asked, vectors)
     model = asked.build(in_channels=in_channels).eval()
     loaded = getattr(model, "checkpoint", None)
     published = None if loaded is None else loaded.preprocessing
@@ -128,13 +134,20 @@ def _said(weights: str, model: LiveModel) -> str:
     )
 
 
-def _of_run(asked: LiveFlags) -> LiveModel:
-    from lean3d.recipes import ClassificationRecipe
+def _of_run(asked: LiveFlags, vectors: bool) -> LiveModel:
+    from lean3d.infer import Embedding
+    from lean3d.recipes import ClassificationRecipe, IdentityRecipe
     from lean3d.recipes.clips import look
     from lean3d.recipes.load import read_recipe
+    from lean3d.recipes.tracklets import person_look
 
     recipe = read_recipe(Path(asked.model))
     model = asked.build()
+    if isinstance(recipe, IdentityRecipe) and vectors:
+        sides = (asked.size, asked.size) if asked.size else recipe.sides
+        look_at = person_look(replace(recipe, size=sides[0], width=sides[1]))
+        whole = Embedding(model, recipe.skip, recipe.normalise).eval()
+        return LiveModel(asked.stream(whole, (recipe.in_channels, *sides)), look_at)
     if not isinstance(recipe, ClassificationRecipe):
         other = "index and search" if recipe.task == "identity" else "predict"
         raise RunError(

@@ -90,7 +90,7 @@ def _best(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def _table(results: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
-    """Return the score of each class that has one, and their mean."""
+    """Return the score of each class that has one, and their mean; or all scores."""
     best, score = _best(results), results["monitor"]
     what = SCORES[score]
     rows = [
@@ -98,5 +98,6 @@ def _table(results: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
     ]
     if not rows:  # scores of all classes together
         scores = {k: v for k, v in best.items() if k.startswith("val_") and k != score}
-        rows = [{"class": k[4:].replace("_", " "), what: v} for k, v in scores.items()]
+        rows = [{"score": k[4:].replace("_", " "), "value": v} for k, v in scores.items()]
+        return [*rows, {"score": f"{what} (epoch {results['best_epoch']})", "value": best[score]}]
     return [*rows, {"class": f"mean (epoch {results['best_epoch']})", what: best[score]}]

@@ -6,11 +6,13 @@ and in other data every video, among the others.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
 from lean3d.data import People, Tracklet
+from lean3d.data.frame_times import FrameTimes
+from lean3d.errors import RunError
 from lean3d.recipes.evaluation.base import Evaluation, Row, Score, Scored, register_evaluation
 from lean3d.recipes.evaluation.person_pairs import Verification
 from lean3d.recipes.evaluation.person_protocol import Protocol
@@ -30,11 +32,14 @@ class PersonCase:
         name: Different from all others, and a valid name of a file.
         stamp: Changes with any video of the data, all of which decide the score.
         place: Its place among the queries, or pairs.
+        people: All videos, and `times` of their frames.
     """
 
     name: str
     stamp: str
     place: int
+    people: People = field(repr=False)
+    times: dict[Path, FrameTimes] = field(repr=False)
 
 
 @register_evaluation("identity")
@@ -44,7 +49,13 @@ class IdentityEvaluation(Evaluation):
     main = "ap"
     group = "queries"
     uses: ClassVar[tuple[str, ...]] = ("frames", "others_only")
-    protocol: Protocol
+    _protocol: Protocol | None = None
+
+    @property
+    def protocol(self) -> Protocol:
+        """Return how the cases are scored; known when there are some."""
+        assert self._protocol is not None
+        return self._protocol
 
     @property
     def scores(self) -> Mapping[str, Score]:
@@ -55,12 +66,16 @@ class IdentityEvaluation(Evaluation):
         tracklets, times = readable(self.recipe, people.gallery, people.folder)
         if len(tracklets) < len(people.gallery):
             people = _without(people, tracklets)
-        kind = Verification if people.pairs else Search
-        self.protocol = kind(self, people, times)
-        self.main, self.group = self.protocol.main, self.protocol.group
+        self._open(people, times)
         known = repr([(repr(t), stamp(t)) for t in people.gallery]) + repr(people.pairs)
         mark = hashlib.sha256((known + repr(people.queries)).encode()).hexdigest()[:16]
-        return [PersonCase(n, mark, place) for place, n in enumerate(self.protocol.names())]
+        names = self.protocol.names()
+        return [PersonCase(name, mark, n, people, times) for n, name in enumerate(names)]
+
+    def _open(self, people: People, times: dict[Path, FrameTimes]) -> None:
+        kind = Verification if people.pairs else Search
+        self._protocol = kind(self, people, times)
+        self.main, self.group = self._protocol.main, self._protocol.group
 
     def _people(self, data: str | None) -> People:
         people = open_people(self.recipe, data)
@@ -72,6 +87,8 @@ class IdentityEvaluation(Evaluation):
         return replace(people, gallery=gallery, queries=list(range(len(gallery))))
 
     def score(self, case: PersonCase, kept: Path) -> Scored:
+        if self._protocol is None:  # of a run that is compared: the cases are the other's
+            self._open(case.people, case.times)
         return self.protocol.score(case.place, kept.parent)
 
     def rank(self, scored: Scored) -> float:
@@ -85,6 +102,16 @@ class IdentityEvaluation(Evaluation):
 
     def columns(self) -> dict[str, str]:
         return self.protocol.columns()
+
+    def compare(self, scored: Mapping[str, Scored], others: Mapping[str, Scored]) -> list[Row]:
+        for name, one in scored.items():
+            mine, theirs = ([r[self.group] for r in run.rows] for run in (one, others[name]))
+            if mine != theirs:
+                raise RunError(
+                    f"the runs cannot be compared: {', '.join(mine)} are of one of them and "
+                    f"{', '.join(theirs)} of the other"
+                )
+        return super().compare(scored, others)
 
     def summary(self, scored: Mapping[str, Scored]) -> list[Row]:
         return self.protocol.summary(scored, super().summary(scored))
