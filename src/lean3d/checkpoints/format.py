@@ -107,6 +107,7 @@ class Format:
         spare: Pattern of names that are not weights of the network.
         value: Tensor of the file -> tensor of lean3d.
         fallback: It owns files of any names, so that it is tried after the others.
+        inflates: Its 2D kernels are repeated over the frames of the model's.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Format:
     spare: str = r"(?!)"
     value: Callable[[Tensor], Tensor] = lambda tensor: tensor
     fallback: bool = False
+    inflates: bool = False
 
 
 def named_as_here(tensors: Tensors) -> dict[str, str]:

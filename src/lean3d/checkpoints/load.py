@@ -103,8 +103,9 @@ def load_checkpoint(
     Args:
         path: A .safetensors file, or one torch.save wrote; it is read without running code.
         format: "vmz", "caffe2", "mmaction2", "pytorchvideo", "torchvision", "3d-resnets",
-            "medicalnet", "efficient-3dcnns", "acsconv", "timm_3d" or "lean3d", which changes no
-            name and no epsilon; by default it is recognised by the keys, all but "timm_3d".
+            "medicalnet", "efficient-3dcnns", "acsconv", "timm_3d", "imagenet" (a 2D ResNet, to
+            inflate) or "lean3d", which changes no name and no epsilon; by default it is
+            recognised by the keys, all but "timm_3d" and "imagenet".
         new_head: Leave the model's own head unchanged if the file's has other classes, or is
             absent; the tensors left are in `not_loaded`.
 
@@ -119,7 +120,7 @@ def load_checkpoint(
     file = open_checkpoint(path, format=format, own=own)
     # a timm_3d network has names of its own
     named = max(file.tensors, file.stored, key=lambda tensors: len(own & tensors.keys()))
-    found = match(model, named)
+    found = match(model, named, inflate=file.form.inflates)
     _check_body(model, file, found)
     _check_stem(model, file)
     if found.fresh and not new_head:

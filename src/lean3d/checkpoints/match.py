@@ -9,7 +9,8 @@ from lean3d.checkpoints.format import Tensors
 
 __all__ = ["Match", "match"]
 
-HEAD = re.compile(r"(fc|classifier|head|linear|proj|conv_seg)\.")
+# the last layers, whose shape may depend on the classes, and which another network may lack
+HEAD = re.compile(r"(conv_last|fc|classifier|head|linear|proj|conv_seg)\.")
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,17 @@ class Match:
         return None
 
 
-def match(model: nn.Module, tensors: Tensors) -> Match:
-    """Compare names and shapes; counts of batches are loaded if both have them."""
+def match(model: nn.Module, tensors: Tensors, *, inflate: bool = False) -> Match:
+    """Compare names and shapes; counts of batches are loaded if both have them.
+
+    Args:
+        inflate: Repeat 2D kernels over the frames of the model's.
+    """
     found, own = Match(), model.state_dict()
     for name, here in own.items():
         if name in tensors:
             value = _fitted(tensors[name], here, model, name)
+            value = _inflated(value, here) if inflate else value
             if value.shape == here.shape:
                 found.values[name] = value
             else:
@@ -87,4 +93,10 @@ def _fitted(value: Tensor, here: Tensor, model: nn.Module, name: str) -> Tensor:
         axis = getattr(model.get_submodule(name.rpartition(".")[0]), "axis", None)
         if axis is not None and value.shape[2 + axis] == 1:
             return value.squeeze(2 + axis)
+    return value
+
+
+def _inflated(value: Tensor, here: Tensor) -> Tensor:
+    if (value.ndim, here.ndim) == (4, 5) and value.shape == here[:, :, 0].shape:
+        return value.unsqueeze(2).expand_as(here) / here.shape[2]
     return value

@@ -20,8 +20,8 @@ def mars() -> IdentityRecipe:
     """D-ResNet-50 on MARS, 4 clips of 4 frames of each person (D3D, Sec 4.4): --data mars:DIR.
 
     Adam, 0.0003, a tenth every 60 of 150 epochs, single frames at the input. The paper trains on
-    all 625 persons and inflates the weights of ImageNet (--weights FILE); here 5 % of the persons
-    validate. --options skip=none is its 2D-ResNet-50.
+    all 625 persons and inflates the weights of ImageNet (--weights FILE --format imagenet); here
+    5 % of the persons validate. --options skip=none is its 2D-ResNet-50.
     """
     return IdentityRecipe(
         name="mars",
