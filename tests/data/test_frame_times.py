@@ -58,10 +58,24 @@ def test_no_more_is_decoded_than_from_the_key_frame_before(tmp_path, monkeypatch
     seen = []
     frames = VideoFile.frames
     monkeypatch.setattr(
-        VideoFile, "frames", lambda video: (seen.append(f.pts) or f for f in frames(video))
+        VideoFile, "frames", lambda *a: (seen.append(f.pts) or f for f in frames(*a))
     )
     read_frames(path, [155, 156])
     assert len(seen) <= 12
+
+
+def test_frames_that_no_other_is_made_from_are_not_decoded(tmp_path):
+    encode = {"x264-params": "keyint=60:bframes=3:b-adapt=0:scenecut=0"}
+    path = film(tmp_path / "a.mp4", 60, codec="libx264", encode=encode)
+    times, every = measure(path), list(VideoFile(path))
+    wanted = [40, 45, 50]
+    ticks = {times.tick(number) for number in wanted}
+    video = VideoFile(path)
+    decoded = [frame.pts for frame in video.frames(ticks)]
+    assert ticks <= set(decoded)
+    assert len(decoded) < 45
+    for number, pixels in zip(wanted, read_frames(path, wanted, times), strict=True):
+        assert torch.equal(pixels, every[number].pixels)
 
 
 def test_a_file_whose_times_mislead_is_read_from_its_front(tmp_path):

@@ -53,7 +53,7 @@ def _sought(path: Path, wanted: Sequence[int], times: FrameTimes) -> list[Tensor
         video.container.seek(ticks[0], stream=video.stream)
         found: list[Tensor] = []
         started = False
-        for frame in video.frames():
+        for frame in video.frames(set(ticks)):
             if frame.pts is None or frame.is_corrupt:
                 return None
             if frame.pts < ticks[len(found)]:

@@ -1,7 +1,7 @@
 """Frames of a video file, a camera or a network stream, decoded by FFmpeg."""
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,12 +80,20 @@ class VideoFile(FrameSource):
                 f"after {count}; repair or copy it again"
             )
 
-    def frames(self) -> Iterator[Any]:
-        """Yield PyAV's frames from here on; a packet that cannot be decoded costs its own alone."""
+    def frames(self, wanted: Container[int] | None = None) -> Iterator[Any]:
+        """Yield PyAV's frames from here on; a packet that cannot be decoded costs its own alone.
+
+        Args:
+            wanted: The times (pts) of frames that are needed; of the others, those that no frame is
+                made from are left out. All are needed by default.
+        """
         damage = require("av.error", extra="video").InvalidDataError
         any_decoded = False
         with decoded(self.name, piped=self.piped):
             for packet in self.container.demux(self.stream):
+                if wanted is not None:
+                    needed = packet.pts is None or packet.pts in wanted
+                    self.stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
                 try:
                     got = packet.decode()
                 except damage:
