@@ -80,6 +80,19 @@ def test_an_unknown_form_is_refused(wrong):
         build(**wrong)
 
 
+def test_the_fc_head_is_stacked_and_streams():
+    model = build(layers=2, hidden=6, window=4)
+    assert len(model.head.fc) == 4
+    live = lean3d.stream(model)
+    clip = torch.randn(1, 3, 6, 16, 16)
+    state = live.init()
+    for t in range(6):
+        answer, state = live.step(clip[:, :, t], state)
+    torch.testing.assert_close(answer, model(clip))
+    with pytest.raises(LeanError, match="layers is 1 or more, of the heads fc, lstm and gru"):
+        build(head="none", layers=2)
+
+
 def test_a_conventional_network_is_refused_for_what_looks_ahead():
     model = create_model("hara_resnet_18", widths=(8, 8, 16, 16), num_classes=5).eval()
     with pytest.raises(LeanError, match=r"stem.0 \(Conv3d\) looks ahead"):

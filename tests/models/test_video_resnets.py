@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from lean3d.cost import count
+from lean3d.errors import LeanError
 from lean3d.models import create_model
 from lean3d.ops import ACSConv3d, CausalConv3d, SpaceTimeConv3d
 
@@ -66,6 +67,12 @@ def test_csn_separates_channels_and_every_other_kernel_is_1x1x1():
 def test_ip_has_a_norm_and_no_relu_between_its_two_convolutions():
     pair = on_meta("ip_csn_26").layer1[0].conv2[0]
     assert [type(part) for part in pair] == [nn.Conv3d, nn.BatchNorm3d, nn.Conv3d]
+    other = on_meta("ip_csn_26", relu=True)
+    kinds = [type(part) for part in other.layer1[0].conv2[0]]
+    assert kinds == [nn.Conv3d, nn.BatchNorm3d, nn.ReLU, nn.Conv3d]
+    assert other.state_dict().keys() == on_meta("ip_csn_26").state_dict().keys()
+    with pytest.raises(LeanError, match="ir_csn_26 has no 1x1x1 before its 3x3x3"):
+        on_meta("ir_csn_26", relu=True)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
+from itertools import pairwise
+
 import pytest
 import torch
+from torch import nn
 
 from lean3d.errors import LeanError, ShapeError
 from lean3d.ops.causal_pools import (
@@ -51,6 +54,19 @@ def test_the_window_head_is_one_linear_layer_over_the_last_features():
     side_by_side = x_BFT[:, :, 5:].transpose(1, 2).flatten(1)
     torch.testing.assert_close(head(x_BFT), head.fc(side_by_side))
     assert head.fc.weight.numel() == 4 * 6 * 5
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+def test_a_stacked_window_head_has_layers_of_1024(layers):
+    head = WindowHead(6, 5, window=4, layers=layers).eval()
+    linear = [part for part in head.fc if isinstance(part, nn.Linear)]
+    sizes = [24, *[1024] * (layers - 1), 5]
+    assert [(part.in_features, part.out_features) for part in linear] == list(pairwise(sizes))
+    x_BFT = torch.randn(2, 6, 9)
+    y = x_BFT[:, :, 5:].transpose(1, 2).flatten(1)
+    for part in linear[:-1]:
+        y = part(y).relu()
+    torch.testing.assert_close(head(x_BFT), linear[-1](y))
 
 
 def test_a_recurrent_head_drops_features_in_training_only():

@@ -345,3 +345,10 @@ def test_a_state_that_was_saved_with_a_later_never_has_not_ended():
     expected, _ = live.step(frames, state)
     answer, _ = live.step(frames, {**state, "end": torch.tensor([2**62])})
     torch.testing.assert_close(answer, expected, equal_nan=True)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")
+def test_of_a_compiled_network_the_network_is_streamed():
+    model = causal_nets.build("squeezed")
+    live = lean3d.stream(torch.compile(model), frame=(3, 16, 16))
+    assert live.model is model

@@ -160,7 +160,7 @@ def d_resnet(
     first: First = "replicate",
     head: Head = "fc",
     window: int = 16,
-    layers: int = 2,
+    layers: int | None = None,
     hidden: int = 1024,
     dropout: float = 0.0,
 ) -> DResNet:
@@ -171,15 +171,21 @@ def d_resnet(
         skip: How a block uses the previous frame: concatenated, added, or not at all.
         frames: Frames of the stem's kernel: the present one, or also the two before it.
         first: Padding before the first frame, at every layer: copies of it, or zeros.
-        head: One linear layer over the last features, a recurrent one, an embedding (a vector of
+        head: Linear layers over the last features, a recurrent one, an embedding (a vector of
             `num_classes` values a frame, and their mean), the mean of the features, or none.
         window: Features the fc head uses.
-        layers: Of a recurrent head, as are `hidden` and `dropout`.
+        layers: Of the fc head (1 by default) or of a recurrent one (2 by default), of `hidden`
+            outputs, with `dropout` between them.
     """
     known = {"skip": (skip, SKIPS), "frames": (frames, (1, 3)), "first": (first, FIRSTS)}
     for name, (value, values) in {**known, "head": (head, HEADS)}.items():
         if value not in values:
             raise LeanError(f"d_resnet_{depth}: {name} is one of {values}, got {value!r}")
+    if layers is not None and (layers < 1 or head in ("embedding", "mean", "none")):
+        raise LeanError(
+            f"d_resnet_{depth}: layers is 1 or more, of the heads fc, lstm and gru; got {layers} "
+            f"with head={head!r}"
+        )
     blocks, expansion = DEPTHS[depth]
     options: dict[str, Any] = dict(skip=skip, conv=conv, first=first)
     wide = partial(bottleneck, expansion=expansion, **options)
@@ -191,7 +197,7 @@ def d_resnet(
         last = causal(features * expansion, features, (1, 1))
     end: nn.Module = nn.Identity()
     if head == "fc":
-        end = WindowHead(features, num_classes, window, first)
+        end = WindowHead(features, num_classes, window, first, layers or 1, hidden, dropout)
     elif head == "embedding":
         end = EmbeddingHead(features, num_classes)
     elif head == "mean":
@@ -202,6 +208,6 @@ def d_resnet(
             )
         end = EmbeddingHead(features)
     elif head != "none":
-        end = RecurrentHead(features, num_classes, head, layers, hidden, dropout)
+        end = RecurrentHead(features, num_classes, head, layers or 2, hidden, dropout)
     parts = stages([block] * 4, blocks, widths, expansion)
     return DResNet(start.append(space_pool()), parts, last, end, in_channels)

@@ -9,6 +9,7 @@ Each head gives an output for the last frame; in `ops.memory.every_frame`, for e
 Axes: B batch, E embedding, F features, T time, K classes.
 """
 
+from itertools import chain, pairwise
 from typing import Literal
 
 from torch import Tensor, nn
@@ -30,22 +31,39 @@ def asked(y_BTK: Tensor) -> Tensor:
 
 
 class WindowHead(Leaf):
-    """One linear layer over the concatenated features of the last `window` frames ("fc").
+    """Linear layers over the concatenated features of the last `window` frames ("fc").
+
+    Args:
+        layers: 1 to 3 in the paper (Table 3), with a ReLU after each but the last.
+        hidden: Outputs of each but the last; 1024 in the paper.
+        dropout: After each ReLU.
 
     Shape: (B, F, T) -> (B, K)
-    Cost: window * F * K multiply-adds.
+    Cost: window * F * K multiply-adds, of one layer.
     State: (B, F, window - 1), the past features.
     """
 
     def __init__(
-        self, features: int, num_classes: int, window: int = 16, first: First = "replicate"
+        self,
+        features: int,
+        num_classes: int,
+        window: int = 16,
+        first: First = "replicate",
+        layers: int = 1,
+        hidden: int = 1024,
+        dropout: float = 0.0,
     ):
         super().__init__()
         check_counts("WindowHead", features=features, num_classes=num_classes, window=window)
+        check_counts("WindowHead", layers=layers, hidden=hidden)
         check_sizes("WindowHead's weight", (num_classes, window, features))
         check_first("WindowHead", first)
         self.features, self.window, self.first = features, window, first
-        self.fc = nn.Linear(window * features, num_classes)
+        sizes = [window * features, *[hidden] * (layers - 1), num_classes]
+        linear = [nn.Linear(*pair) for pair in pairwise(sizes)]
+        between = [[one, nn.ReLU(), nn.Dropout(dropout)] for one in linear[:-1]]
+        stacked = nn.Sequential(*chain.from_iterable(between), linear[-1])
+        self.fc: nn.Module = linear[0] if layers == 1 else stacked
 
     def forward(self, x_BFT: Tensor) -> Tensor:
         check_axes(x_BFT, f"B F={self.features} T", self)

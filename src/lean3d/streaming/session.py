@@ -49,7 +49,8 @@ def stream(
     """Run `model` frame by frame, with the same outputs as on the whole clip.
 
     Args:
-        model: A network in eval mode; it is used as it is, not copied.
+        model: A network in eval mode; it is used as it is, not copied. Of what torch.compile made,
+            the network itself is streamed.
         wait: Accept a non-causal network, unchanged: its outputs are exact and delayed by `delay`
             frames. Otherwise it must be causal.
         window: With `wait`, frames of the video that a mean over all time covers; by default all
@@ -63,6 +64,8 @@ def stream(
     """
     if not isinstance(model, nn.Module):
         raise LeanError(f"stream takes a torch.nn.Module, got {type(model).__name__}")
+    # what torch.compile makes of a network holds it; a stream runs one step of its own
+    model = getattr(model, "_orig_mod", model)
     check_training({module: name for name, module in model.named_modules()}, "stream")
     check_options(wait, window, frame)
     check_model("stream", model)
