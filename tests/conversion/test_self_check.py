@@ -52,6 +52,27 @@ def test_a_convolution_rule_with_the_wrong_stride_is_caught_by_the_sizes(monkeyp
         convert(flat, ACS())
 
 
+class PadsInside(nn.Module):
+    """Runs on volumes as it is: slices are lost at both ends, and the rest is stretched."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3)
+
+    def forward(self, x):
+        y = self.conv(nn.functional.pad(x, (1, 1, 1, 1)))
+        return x + nn.functional.interpolate(y, size=x.shape[2:])
+
+
+@pytest.mark.parametrize("how", [Planar(), Planar(keep_depth=None)], ids=str)
+@torch.no_grad()
+def test_a_forward_that_runs_as_it_is_and_mixes_slices_is_not_left_so(how):
+    flat = around(PadsInside())
+    slices_DCHW = torch.randn(5, 3, 9, 8)
+    found = convert(flat, how)(slices_DCHW.transpose(0, 1)[None])[0].transpose(0, 1)
+    torch.testing.assert_close(found, flat(slices_DCHW))
+
+
 class Speaks2D(nn.Module):
     def __init__(self, function):
         super().__init__()

@@ -107,18 +107,28 @@ def prove_sizes(flat: Flat, plan: Plan) -> Proof:
 def first_that_holds(
     plans: list[Plan], examine: Callable[[Plan], Proof], *, insist: bool = True
 ) -> Proof:
-    """Return the self-check of the first plan that passes, else that of the last.
+    """Return the self-check of the first plan that passes every check, or else one that will do.
+
+    A plan that will do may ignore depth where another treats it as height.
 
     Args:
-        insist: Raise ConversionError if none passes.
+        insist: Raise ConversionError if none will do.
     """
-    for plan in plans[:-1]:
-        with suppress(ConversionError):
+    best: Proof | None = None
+    for plan in plans:
+        last = plan is plans[-1] and best is None
+        try:
             proof = examine(plan)
-            if proof.failure is None:
-                return proof
-    last = examine(plans[-1])
-    return last.insist() if insist else last
+        except ConversionError:
+            if last:
+                raise
+            continue
+        if proof.failure is None and _first_failure(proof.results) is None:
+            return proof
+        if best is None and (last or proof.failure is None):
+            best = proof
+    assert best is not None
+    return best.insist() if insist else best
 
 
 def _first_failure(results: list[Result]) -> Result | None:
