@@ -36,6 +36,7 @@ def test_a_run_is_made_lighter_and_every_command_takes_it(lean3d, folder):
 
 def test_refusals_are_one_sentence(refused, folder):
     assert "is no run folder" in refused("lighten", folder / "no", "--time", 0.5)
+    assert "is no run folder" in refused("lighten", folder / "no", "--curve", 1)
     assert "epochs is 1 or more" in refused("lighten", folder / "run", "--epochs", 0)
     assert "targets above 0" in refused("lighten", folder / "run", "--curve", 2)
     assert "holds a run already" in refused(
@@ -43,3 +44,12 @@ def test_refusals_are_one_sentence(refused, folder):
     )
     assert "takes one of time, macs" in refused("lighten", folder / "run", "--out", folder / "new")
     assert not (folder / "new").exists()
+
+
+def test_a_refusal_leaves_a_run_that_was_killed_early_as_it_is(refused, folder, tmp_path):
+    record = tmp_path / "light" / "recipe.json"
+    record.parent.mkdir()
+    record.write_text('{"recipe": {}, "lightening": {}}')
+    ask = "lighten", folder / "no", "--time", 0.5, "--out", record.parent, "--resume"
+    assert "is no run folder" in refused(*ask)
+    assert record.read_text() == '{"recipe": {}, "lightening": {}}'

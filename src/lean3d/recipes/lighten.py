@@ -145,7 +145,6 @@ def lighten_run(
         recipe = Recipe.from_dict(record["recipe"])
         recipe = replace(recipe, epochs=how.epochs or recipe.epochs)
         return train(recipe, out, resume=True, **settings), record[RECORD]
-    _forget(out, resume)
     model, old = load_run(run)
     if isinstance(old, RecurrenceRecipe):
         raise RunError(f"{run} trained a head on features; lighten the run they come from")
@@ -175,12 +174,6 @@ def lighten_run(
     notes = {RECORD: lightening.to_dict()} | ({} if split is None else {"split": split})
     results = train(recipe, out, start=start, notes=notes, **settings)
     return results, notes[RECORD]
-
-
-def _forget(out: Path, resume: bool) -> None:
-    """Drop the record of a run that was killed before its first epoch: its start was not kept."""
-    if resume and (out / "recipe.json").is_file() and RECORD in read_record(out):
-        (out / "recipe.json").unlink()
 
 
 def best_score(run: str | Path) -> tuple[str, float | None]:

@@ -77,7 +77,6 @@ def lighten_curve(
             except LeanError as error:
                 if "cannot be met" not in str(error):
                     raise
-                tell(f"{line} {share:g}: {error}")
                 refused.append(f"{line} {share:g}: {error}")
                 continue
             rows.append(_row(line, share, folder, record))
@@ -96,8 +95,10 @@ def _piece(
     path = folder / "metrics.json"
     if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("finished"):
         return read_record(folder)[RECORD]
-    tell(f"{folder}: time {how.time:g} by {', '.join(how.cuts)}")
-    settings: Any = dict(accelerator=accelerator, progress=progress, tell=tell)
+    said = f"{folder}: time {how.time:g} by {', '.join(how.cuts)}"
+    # once all is checked and the forms are chosen: a refusal is one sentence
+    settings: Any = dict(accelerator=accelerator, progress=progress)
+    settings["tell"] = lambda line: tell(f"{said}; {line}")
     return lighten_run(run, folder, how, resume=True, **settings)[1]
 
 
