@@ -1,6 +1,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -137,6 +138,20 @@ def test_what_an_operator_cannot_use_is_refused_when_it_is_built(operator, odd):
 def test_operators_take_tensors(odd):
     with pytest.raises(LeanError, match=r"takes a tensor"):
         lean3d.ops.ACSConv3d(1, 3, 3)(odd)
+
+
+@pytest.mark.parametrize(
+    "odd", [np.ones((1, 2, 30)), torch.ones(1, 2, 30), np.ones((9, 9)).tolist()]
+)
+def test_arrays_are_named_by_their_shape_and_all_else_in_one_line(odd):
+    for call in (
+        lambda: lean3d.ops.ACSConv3d(2, 3, 3)(odd if isinstance(odd, np.ndarray) else [odd]),
+        lambda: lean3d.count(nn.Conv3d(1, 1, 1), odd),
+        lambda: lean3d.list_models(odd),
+    ):
+        with pytest.raises(LeanError, match=r"of shape \(1, 2, 30\)|list \[|\.\.\.") as refused:
+            call()
+        assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("odd", [None, 5, b"x", []])

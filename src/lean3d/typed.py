@@ -77,8 +77,10 @@ def fits(value: Any, kind: Any) -> bool:
 
 
 def shortened(value: Any) -> str:
-    """Describe a value, in at most 80 characters."""
-    shown = f"{type(value).__name__} {value!r}"
+    """Describe a value, in one line of at most 80 characters; an array by its shape."""
+    shape = getattr(value, "shape", None)
+    what = f"of shape {tuple(shape)}" if isinstance(shape, tuple) else " ".join(repr(value).split())
+    shown = f"{type(value).__name__} {what}"
     return f"{shown[:77]}..." if len(shown) > 80 else shown
 
 
