@@ -170,7 +170,7 @@ def card_of(
     params = sum(p.numel() for p in model.parameters())
     lines = ["---", about.to_yaml().strip(), "---", "", f"# {name}", ""]
     lines += [
-        f"A network for {recipe.task} of {recipe.sample}, {params:,} parameters, trained with "
+        f"A network for {recipe.task.replace('_', ' ')}, {params:,} parameters, trained with "
         f"lean3d by the recipe `{recipe.name}`.",
         "",
         "| | |",
