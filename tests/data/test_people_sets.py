@@ -236,3 +236,13 @@ def test_what_is_no_data_set(tmp_path):
         load_people(str(tmp_path / "none"))
     with pytest.raises(DataError, match="holds no video of a person"):
         load_people(str(tmp_path))
+
+
+def test_folders_as_archives_extract(tmp_path):
+    mars(tmp_path, frames=1)
+    (tmp_path / "MARS-evaluation-master").mkdir()
+    (tmp_path / "info").rename(tmp_path / "MARS-evaluation-master" / "info")
+    assert len(load_people(f"mars:{tmp_path}").queries) == 3
+    (tmp_path / "YouTubeFaces").mkdir()
+    youtube_faces(tmp_path / "YouTubeFaces", persons=2, frames=1)
+    assert len(load_people(f"ytf:{tmp_path}").pairs) == 20

@@ -181,6 +181,11 @@ def test_held_out_persons_are_searched_for_among_each_other(tmp_path):
     assert len(result.scored) == 2 * 3
     assert {row["queries"] for row in result.summary} == {"all"}
     assert {one.rows[0]["right"] for one in result.scored.values()} == {2}
+    assert not any("trained on" in note for note in result.notes)
+    # all of the same folder, with the persons that it was trained on
+    whole = evaluate(run, data=f"people:{tmp_path / 'data'}", out=tmp_path / "whole")
+    assert len(whole.scored) == 5 * 3
+    assert any("was trained on 9 of these 15 cases" in note for note in whole.notes)
 
 
 def test_pairs_by_known_vectors(colours, tmp_path):

@@ -145,6 +145,12 @@ class Searcher:
         model, self.recipe = identity_run(folder)
         self.model = model.eval().to(self.device or "cpu")
         self.look: Look = person_look(self.recipe)
+        self.vectors = Vectors(self.model, self.recipe, "", self.device)
+        self.live: Any = None
+        if self.vectors.embedder.causal:
+            whole = Embedding(self.model, self.recipe.skip, self.recipe.normalise).eval()
+            frame = (self.recipe.in_channels, *self.recipe.sides)
+            self.live = lean3d.stream(whole, frame=frame)
 
     def watch(self, source: str, fps: float | None = None) -> Iterator[tuple[int, Tensor]]:
         """Yield the number of frames so far and the vector of the video up to there, (E,).
@@ -162,20 +168,17 @@ class Searcher:
             opened.close()
 
     def _watch(self, opened: Any) -> Iterator[tuple[int, Tensor]]:
-        vectors = Vectors(self.model, self.recipe, "", self.device)
         frames = (self._seen(frame.pixels) for frame in opened)
-        if not vectors.embedder.causal:
+        if self.live is None:
             seen = list(frames)
-            found = vectors.embedder.frames(seen)
+            found = self.vectors.embedder.frames(seen)
             yield len(seen), fuse(found, 0, self.recipe.normalise)
             return
-        whole = Embedding(self.model, self.recipe.skip, self.recipe.normalise).eval()
-        live = lean3d.stream(whole, frame=(self.recipe.in_channels, *self.recipe.sides))
-        state = live.init()
+        state = self.live.init()
         like = next(self.model.parameters())
         for number, frame_CHW in enumerate(frames, 1):
             check_stopped()
-            vector_BE, state = live.step(frame_CHW[None].to(like), state)
+            vector_BE, state = self.live.step(frame_CHW[None].to(like), state)
             yield number, vector_BE[0].float().cpu()
 
     def _seen(self, pixels_HWC: Tensor) -> Tensor:

@@ -89,7 +89,7 @@ def person_parts(recipe: IdentityRecipe, people: People | None = None) -> Person
             f"{people.name} has {num} to train on; pass {fits}"
             + (", or fewer --devices" if size > 1 else "")
         )
-    return PersonParts(train, val[: recipe.val_samples], people.folder)
+    return PersonParts(train, val, people.folder)
 
 
 def _hold_out(
@@ -174,7 +174,7 @@ def person_clips(recipe: IdentityRecipe) -> tuple[TrackletClips, TrackletClips]:
             f"{recipe.num_classes}, or by other names; leave --num-classes and --class-names out"
         )
     train, times = readable(recipe, parts.train, parts.folder)
-    val, more = readable(recipe, parts.val, parts.folder)
+    val, more = readable(recipe, parts.val[: recipe.val_samples], parts.folder)
     if {t.person for t in train} != set(persons) or not _searchable(val):
         raise DataError(f"{recipe.data}: without its damaged videos a person has none left")
     given: Any = dict(window=ClipWindow(recipe.clip, recipe.step), look=person_look(recipe))

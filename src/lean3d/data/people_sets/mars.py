@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from lean3d.data.hidden import visible
 from lean3d.data.people_sets.registry import people_set
 from lean3d.data.tracklets import People, Tracklet
 from lean3d.data.video_sets.files import read_lines
@@ -29,9 +30,11 @@ JUNK = -1
 @people_set("mars", what="MARS: bbox_train, bbox_test, info/tracks_train_info.mat, query_IDX.mat")
 def mars(root: Path) -> People:
     """The queries are a part of the gallery, as in the data set's own evaluation."""
-    info = root / "info"
-    train = _part(root / "bbox_train", info / "train_name.txt", info / "tracks_train_info.mat")
-    test = _part(root / "bbox_test", info / "test_name.txt", info / "tracks_test_info.mat")
+    info = _found(root, "info")
+    train = _part(
+        _found(root, "bbox_train"), info / "train_name.txt", info / "tracks_train_info.mat"
+    )
+    test = _part(_found(root, "bbox_test"), info / "test_name.txt", info / "tracks_test_info.mat")
     odd = next((t for t in train if t.person in ("-1", "0000")), None)
     if odd is not None:
         raise DataError(f"{info / 'tracks_train_info.mat'}: {odd.name} is junk or a distractor")
@@ -54,6 +57,12 @@ def mars(root: Path) -> People:
     if len(set(queries.tolist())) != len(queries):
         raise DataError(f"{path} lists a query twice; copy it again")
     return People(f"mars:{root}", train, [], test, queries.tolist())
+
+
+def _found(root: Path, name: str) -> Path:
+    """Return the folder of that name in the root, or in a folder of it, as archives extract."""
+    inside = (path / name for path in visible(root) if path.is_dir())
+    return next((path for path in (root / name, *inside) if path.is_dir()), root / name)
 
 
 def _part(images: Path, names: Path, tracks: Path) -> list[Tracklet]:

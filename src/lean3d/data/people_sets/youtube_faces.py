@@ -27,8 +27,9 @@ TRUTHS = {"1": True, "0": False}
 )
 def youtube_faces(root: Path) -> People:
     """The gallery has the videos of all pairs, each once."""
-    path = find_file(root, "splits.txt", "**/splits.txt")
-    images = next((root / name for name in FOLDERS if (root / name).is_dir()), None)
+    path = find_file(root, "splits.txt", "*/splits.txt")
+    places_of = [folder / name for name in FOLDERS for folder in (root, path.parent)]
+    images = next((folder for folder in places_of if folder.is_dir()), None)
     if images is None:
         raise DataError(f"there is no {' or '.join(FOLDERS)} in {root}; extract the frames there")
     places: dict[str, int] = {}

@@ -49,6 +49,10 @@ class Verification(Protocol):
         ]
         return file_names(named)
 
+    def shown(self) -> list[set[str]]:
+        gallery = self.people.gallery
+        return [{gallery[p.first].person, gallery[p.second].person} for p in self.people.pairs]
+
     def score(self, place: int, folder: Path) -> Scored:
         if self.rows is None:
             self.rows = self._all(folder)

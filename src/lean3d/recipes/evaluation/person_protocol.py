@@ -37,6 +37,10 @@ class Protocol(ABC):
         """Return the names of the cases."""
 
     @abstractmethod
+    def shown(self) -> list[set[str]]:
+        """Return the persons of each case."""
+
+    @abstractmethod
     def score(self, place: int, folder: Path) -> Scored:
         """Return the scores of a case; `folder` keeps vectors."""
 

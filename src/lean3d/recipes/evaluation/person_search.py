@@ -60,6 +60,9 @@ class Search(Protocol):
     def names(self) -> list[str]:
         return file_names([self.people.gallery[q].name for q in self.people.queries])
 
+    def shown(self) -> list[set[str]]:
+        return [{self.people.gallery[q].person} for q in self.people.queries]
+
     def score(self, place: int, folder: Path) -> Scored:
         if self.rows is None:
             self.rows = self._all(folder)

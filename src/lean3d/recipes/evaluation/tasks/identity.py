@@ -86,6 +86,20 @@ class IdentityEvaluation(Evaluation):
         gallery = person_parts(self.recipe, people).val if own else people.every
         return replace(people, gallery=gallery, queries=list(range(len(gallery))))
 
+    def trained_on(self) -> set[str]:
+        """Return the names of the cases that show a person of the run's own training part."""
+        if self._protocol is None:  # of a run that is compared, not known before it scores
+            return set()
+        people, own = self.protocol.people, self.recipe.data.rpartition(":")[2]
+        if people.folder is None or people.folder.resolve() != Path(own).expanduser().resolve():
+            return set()
+        known = set(self.recipe.class_names or ())
+        return {
+            n
+            for n, shown in zip(self.protocol.names(), self.protocol.shown(), strict=True)
+            if shown & known
+        }
+
     def score(self, case: PersonCase, kept: Path) -> Scored:
         if self._protocol is None:  # of a run that is compared: the cases are the other's
             self._open(case.people, case.times)
