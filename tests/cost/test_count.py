@@ -284,7 +284,10 @@ def test_a_model_that_cannot_be_copied_is_refused():
         count(Stuck(2, 2), (1, 2))
 
 
-@pytest.mark.parametrize("shape", [(), ((),), (1, 0, 3), "13", 5, ((1, 2), 3), (1, 2.5)])
+MANY = torch.zeros(1).expand(10**9)
+
+
+@pytest.mark.parametrize("shape", [(), ((),), (1, 0, 3), "13", 5, ((1, 2), 3), (1, 2.5), MANY])
 def test_refuses_what_is_not_a_shape(shape):
     with pytest.raises(ShapeError, match="count needs an input shape"):
         count(nn.Linear(2, 2), shape)

@@ -22,6 +22,8 @@ from lean3d.weights import check_sizes_known
 
 __all__ = ["count"]
 
+# inputs, or axes of one
+MOST = 64
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
 
 
@@ -57,11 +59,14 @@ def count(
 
 
 def _shapes(given: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
-    try:
+    sizes: tuple[tuple[int, ...], ...] = ()
+    # a tensor counts as no shape, and could have millions of rows
+    if isinstance(given, Sequence) and 0 < len(given) <= MOST:
         shapes = given if isinstance(given[0], Sequence) else [given]
-        sizes = tuple(tuple(index(size) for size in shape) for shape in shapes)
-    except (TypeError, IndexError):
-        sizes = ()
+        try:
+            sizes = tuple(tuple(index(size) for size in shape) for shape in shapes)
+        except TypeError:
+            sizes = ()
     if not sizes or any(min(shape, default=0) < 1 for shape in sizes):
         raise ShapeError(
             f"count needs an input shape such as (1, 3, 8, 224, 224), all sizes positive, or "

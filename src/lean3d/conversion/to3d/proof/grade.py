@@ -107,12 +107,12 @@ def prove_sizes(flat: Flat, plan: Plan) -> Proof:
 def first_that_holds(
     plans: list[Plan], examine: Callable[[Plan], Proof], *, insist: bool = True
 ) -> Proof:
-    """Return the self-check of the first plan that passes every check, or else one that will do.
+    """Return the self-check of the first plan that passes every check, or else one that is enough.
 
-    A plan that will do may ignore depth where another treats it as height.
+    A plan can be enough that ignores depth where another treats it as height.
 
     Args:
-        insist: Raise ConversionError if none will do.
+        insist: Raise ConversionError if none is enough.
     """
     best: Proof | None = None
     for plan in plans:
