@@ -257,6 +257,35 @@ def cut(draw):
     return Block(run), 1 if kind == 3 else 1 / by
 
 
+def written(draw):
+    """A shift in time, written into zeros, a copy or a part of the channels, or joined."""
+    first, last = draw.randrange(3), draw.randrange(3)
+    kind, value = draw.randrange(5), draw.choice([0.0, 1.5])
+
+    def run(block, x):
+        if kind == 0:
+            y = torch.zeros_like(x)
+            y[:, :1, first:] = x[:, :1, : -first or None]
+            y[:, 1:, : -last or None] = x[:, 1:, last:]
+            return y
+        if kind == 1:
+            y = x.movedim(1, -1).clone()
+            y[:, first : -last or None, ..., 0] = value
+            return y.movedim(-1, 1)
+        if kind == 2:
+            y = x.clone()
+            here = (slice(None), 0, slice(first, -last or None), slice(1, None))
+            y[here] = y[here] + x.tanh()[here]
+            return y
+        ends = [x.new_full((*x.shape[:2], n, *x.shape[3:]), value) for n in (first, last)]
+        if kind == 3:
+            return torch.cat([ends[0], x, ends[1]], 2)
+        zeros = (x - x)[:, :, :1]
+        return torch.cat([zeros, x[:, :, :-1]], 2) + torch.cat([x[:, :, 1:], zeros], 2)
+
+    return Block(run), 1
+
+
 def narrow(function):
     def make(draw):
         first = draw.randrange(3)
@@ -373,6 +402,7 @@ OVER_TIME = {
     F.interpolate: resize,
     F.pad: pad,
     Tensor.__getitem__: cut,
+    Tensor.__setitem__: written,
     torch.stack: stack,
     Tensor.repeat: same(lambda b, x: x[:, :1].repeat(1, CHANNELS, 1, 1, 1) + x),
     **{f: interleave(f) for f in (torch.repeat_interleave, Tensor.repeat_interleave)},

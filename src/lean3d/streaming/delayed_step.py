@@ -4,8 +4,8 @@ Axes: B batch (streams), C channels, T time, H height, W width.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, NoReturn, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor
@@ -24,10 +24,16 @@ MARK = "_lean3d_frames"
 Rule = Callable[..., Any]
 
 
+@dataclass(frozen=True)
 class Edge:
-    """Marks the first few frames of a video, of which only the size can be used in a step."""
+    """Marks the first or last few frames of a map, of which only the size is used in a step.
 
-    why = "takes a number of frames that is not all but a few"
+    Args:
+        length: (B,) how many frames the map has in all; None while no stream has ended.
+    """
+
+    length: Tensor | None
+    why: ClassVar[str] = "takes a number of frames that is not all but a few"
 
 
 Mark: TypeAlias = Timed | Pooled | Edge

@@ -41,7 +41,8 @@ def at(step: Frames, x: Tensor, key: object) -> Tensor:
     if isinstance(frames, Timed) and (part := parts[own[frames.axis]]) != ALL:
         if count := few(part):
             parts[own[frames.axis]] = slice(0, 1)
-            return marked(x[tuple(parts)].expand(repeated(parts, own[frames.axis], count)), Edge())
+            y = x[tuple(parts)].expand(repeated(parts, own[frames.axis], count))
+            return marked(y, Edge(frames.length))
         x = in_time(step, x, part, Tensor.__getitem__)
         parts[own[frames.axis]] = ALL if isinstance(part, slice) else 0
         frames = frames_of(x)

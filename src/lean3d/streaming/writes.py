@@ -48,6 +48,8 @@ def write(step: Frames, x: Tensor, key: object, value: Any) -> None:
         step.refuse(function, "writes a map whose frames lie on another axis")
     value = walked(step, value, Window(1, 1, start, -(stop or 0)))
     (whole, new), same = step.aligned([marked(x, frames), value], function)
+    # of the map written into: a video may have fewer frames than a slice leaves out
+    same = replace(same, length=frames.length, extra=frames.extra)
     same = replace(same, batch=frames.batch, axis=time, each=1)
     if whole is not x:
         x.copy_(whole)
@@ -88,10 +90,17 @@ def cat(step: Frames, tensors: Sequence[Tensor], dim: int = 0, **named: Any) -> 
     counts = [sum(y.shape[given.axis] for y in each) for each in (before, after)]
     x = walked(step, x, Window(1, 1, *counts))
     made: Any = frames_of(x)
+    if made.length is not None:
+        # a video may be too short for such slices
+        for y in tensors:
+            short: Any = frames_of(y)
+            if isinstance(short, Edge) and short.length is not None:
+                lacking = (y.shape[given.axis] - short.length).clamp(min=0)
+                made = replace(made, length=(made.length - lacking).clamp(min=0))
     place_BT, y = _positions(step, made), apart(x, made)
-    if before:
+    if counts[0]:
         y = _put(y, place_BT, torch.cat(before, at), made)
-    if after and made.length is not None:
+    if counts[1] and made.length is not None:
         place_BT = place_BT - (made.length[:, None] - counts[1])
         y = _put(y, place_BT, torch.cat(after, at), made)
     return marked(put_back(y, made, x.ndim), made)
