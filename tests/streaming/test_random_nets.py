@@ -20,7 +20,7 @@ from lean3d.ops.causal_pools import (
     RunningMean,
     WithPrevious,
 )
-from lean3d.ops.heads import MeanHead, RecurrentHead, WindowHead
+from lean3d.ops.heads import EmbeddingHead, MeanHead, RecurrentHead, WindowHead
 
 SIDE, LONGEST_STEP = 6, 12
 DRAWN, DRAWN_SLOWLY = 40, 2000
@@ -230,6 +230,9 @@ CAUSAL_HEADS = {
     "WindowHead": lambda draw: nn.Sequential(Features(), WindowHead(4, 3, draw.randint(1, 6))),
     "RecurrentHead": lambda draw: nn.Sequential(
         Features(), RecurrentHead(4, 3, draw.choice(["lstm", "gru"]), draw.choice([1, 2]), 5)
+    ),
+    "EmbeddingHead": lambda draw: nn.Sequential(
+        Features(), EmbeddingHead(4, draw.choice([None, 3]))
     ),
     "MeanHead": lambda draw: nn.Sequential(Features(), MeanHead(4, 3)),
     "MeanSoFar": lambda draw: MeanSoFar(nn.AdaptiveAvgPool3d((None, 1, 1))),
