@@ -147,6 +147,8 @@ class RunningMean(Leaf):
     State: (B, C) in float32 or better, the mean; (B,) the number of frames.
     """
 
+    skip = 0  # of modules that were stored before it could be chosen
+
     def __init__(self, skip: int = 0):
         super().__init__()
         check_counts("RunningMean", low=0, skip=skip)
