@@ -35,6 +35,8 @@ __all__ = ["Segmented", "Segmenter"]
 SAME = 0.05
 # of a recipe: runs that differ in these cannot be averaged
 SHARED = "num_classes", "class_names", "in_channels", "sides_mm", "patch", "regions", "masks"
+# commands for runs of other tasks
+INSTEAD = {"classification": "use lean3d stream", "identity": "use lean3d index and search"}
 
 
 @dataclass(frozen=True)
@@ -104,11 +106,8 @@ class Segmenter:
     def _member(self, run: str | Path) -> tuple[nn.Module, SegmentationRecipe]:
         model, recipe = load_run(run)
         if not isinstance(recipe, SegmentationRecipe):
-            more = "; use lean3d index and search" if recipe.task == "identity" else ""
-            raise RunError(
-                f"{run} learnt {recipe.task} and does not segment; runs that predict together "
-                f"segment the same classes{more}"
-            )
+            instead = INSTEAD.get(recipe.task, "score it by lean3d evaluate")
+            raise RunError(f"{run} learnt {recipe.task} and does not segment; {instead}")
         return fast_network(model, run) if self.optimize else model, recipe
 
     @property
