@@ -94,19 +94,22 @@ class Learner(pl.LightningModule):
                 module.eval()
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:
-        batches = self.trainer.num_training_batches
-        steps = -(-batches // self.trainer.accumulate_grad_batches)
-        warmup = self.warmup or int(self.warmup_epochs * steps)
+        warmup = self.warmup or (self.warmup_epochs and int(self.warmup_epochs * self._steps()))
         if self.global_step <= warmup and warmup:
             share = (self.global_step + 1) / (warmup + 1)
             share *= self._share(self.current_epoch) if self.schedule in BY_EPOCH else 1
         elif self.schedule == "cosine_step":
-            whole = steps * (self.trainer.max_epochs or 1) - warmup
+            whole = self._steps() * (self.trainer.max_epochs or 1) - warmup
             share = (1 + math.cos(math.pi * (self.global_step - warmup) / max(whole, 1))) / 2
         else:
             return
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = share * group.get("scale", 1.0) * self.lr
+
+    def _steps(self) -> int:
+        """Of an epoch."""
+        batches = int(self.trainer.num_training_batches)
+        return -(-batches // self.trainer.accumulate_grad_batches)
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Let the last step of an epoch count its batches, if they are fewer than the others'."""
