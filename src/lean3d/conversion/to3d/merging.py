@@ -11,6 +11,7 @@ from torch import nn
 from lean3d.conversion.surgery.subclass import Mixed, mixed, own_class
 from lean3d.conversion.to3d.afterwards import PLACE
 from lean3d.errors import ConversionError, LeanError
+from lean3d.tracer import Args, Kwargs
 
 __all__ = ["explain_merging"]
 
@@ -46,7 +47,7 @@ def explain_merging(model: nn.Module) -> None:
                 module.__class__ = mixed(front, type(module))
 
 
-def _merged(module: Any, name: str, own: Any, args: Any, kwargs: Any) -> Any:
+def _merged(module: Any, name: str, own: object, args: Args, kwargs: Kwargs) -> Any:
     try:
         return getattr(own, name)(*args, **kwargs)
     except Exception as error:  # of another library, on kernels that it does not know

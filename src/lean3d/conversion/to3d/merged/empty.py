@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lean3d.conversion.surgery.subclass import own_class
@@ -14,7 +15,9 @@ __all__ = ["is_empty", "through_one"]
 
 
 def is_empty(args: Args, kwargs: Kwargs) -> bool:
-    """Whether there is a volume (0, C, D, H, W) among the inputs."""
+    """Whether there is a volume (0, C, D, H, W) among the inputs; a trace records none."""
+    if torch.jit.is_tracing():
+        return False
     found = False
 
     def look(x: Tensor) -> Tensor:
