@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from lean3d.data.frames import MOST_FPS
 from lean3d.data.look import Crop
 from lean3d.recipes.base import Recipe
+from lean3d.recipes.look import check_look
 
 __all__ = ["ClassificationRecipe"]
 
@@ -104,15 +105,19 @@ class ClassificationRecipe(Recipe):
             self.refuse("held_out", "is a share between 0 and 1")
         if not 0 <= self.test_share < 1:
             self.refuse("test_share", "is a share from 0 up to, not including, 1")
-        if min(self.sides) < 16:
-            self.refuse("size" if self.size < 16 else "width", "is 16 pixels or more")
         if self.turn < 0:
             self.refuse("turn", "must be 0 or more")
         self._check_stages()
         for name in ("shrink", "skip", "step", "split"):
             if getattr(self, name) < 1:
                 self.refuse(name, "must be 1 or more")
-        self._check_look()
+        if self.fps is not None and not 0 < self.fps <= MOST_FPS:
+            self.refuse("fps", f"is a rate above 0, at most {MOST_FPS}")
+        check_look(self)
+        if self.directed and self.num_classes:
+            unknown = [name for name in self.directed if name not in self.names]
+            if unknown:
+                self.refuse("directed", f"names no class: {', '.join(unknown)}")
 
     def _check_stages(self) -> None:
         if self.stage_epochs and (self.turn or min(self.stage_epochs) < 1):
@@ -128,24 +133,3 @@ class ClassificationRecipe(Recipe):
             self.refuse("schedule", "has no rates of single stages (stage_lr)")
         if self.lr != self.stage_lr[0]:
             self.refuse("lr", f"is the rate of the first stage, {self.stage_lr[0]}")
-
-    def _check_look(self) -> None:
-        if self.fps is not None and not 0 < self.fps <= MOST_FPS:
-            self.refuse("fps", f"is a rate above 0, at most {MOST_FPS}")
-        if self.short_side is not None and not (
-            len(self.short_side) == 2 and 1 <= self.short_side[0] <= self.short_side[1]
-        ):
-            self.refuse("short_side", "is two sizes, the smaller first, such as 256 320")
-        if self.crop == "short_side" and self.short_side is None:
-            self.refuse("short_side", "is needed by crop short_side, such as 256 320")
-        if (self.mean is None) != (self.std is None):
-            self.refuse("std", "and mean are given together")
-        for name in ("mean", "std"):
-            if len(getattr(self, name) or (1,)) not in (1, self.in_channels):
-                self.refuse(name, f"is one number, or one for each of {self.in_channels} channels")
-        if self.std is not None and min(self.std) <= 0:
-            self.refuse("std", "is above 0")
-        if self.directed and self.num_classes:
-            unknown = [name for name in self.directed if name not in self.names]
-            if unknown:
-                self.refuse("directed", f"names no class: {', '.join(unknown)}")

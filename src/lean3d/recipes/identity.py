@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from lean3d.data.look import Crop
 from lean3d.recipes.base import Recipe
+from lean3d.recipes.look import check_look
 
 __all__ = ["IdentityRecipe"]
 
@@ -109,8 +110,6 @@ class IdentityRecipe(Recipe):
             )
         if self.triplet and self.per_person < 2:
             self.refuse("per_person", "is 2 or more with a triplet loss; or pass --triplet 0")
-        if min(self.sides) < 16:
-            self.refuse("size" if self.size < 16 else "width", "is 16 pixels or more")
         if not 0 < self.held_out < 1:
             self.refuse("held_out", "is a share between 0 and 1")
         for name in ("triplet", "margin", "skip"):
@@ -120,21 +119,6 @@ class IdentityRecipe(Recipe):
             self.refuse("dropout", "is a share from 0 up to, not including, 1")
         if not 0 <= self.blur <= 1:
             self.refuse("blur", "is a share from 0 to 1")
-        self._check_look()
-
-    def _check_look(self) -> None:
         if self.in_channels not in (1, 3):
             self.refuse("in_channels", "is 3, or 1 for grey")
-        if self.short_side is not None and not (
-            len(self.short_side) == 2 and 1 <= self.short_side[0] <= self.short_side[1]
-        ):
-            self.refuse("short_side", "is two sizes, the smaller first, such as 256 320")
-        if self.crop == "short_side" and self.short_side is None:
-            self.refuse("short_side", "is needed by crop short_side, such as 256 320")
-        if (self.mean is None) != (self.std is None):
-            self.refuse("std", "and mean are given together")
-        for name in ("mean", "std"):
-            if len(getattr(self, name) or (1,)) not in (1, self.in_channels):
-                self.refuse(name, f"is one number, or one for each of {self.in_channels} channels")
-        if self.std is not None and min(self.std) <= 0:
-            self.refuse("std", "is above 0")
+        check_look(self)
