@@ -260,8 +260,8 @@ def page(record: dict, fuzz: dict) -> str:
         when = f"Tests: at commit {at}."
     if fuzz:
         when += (
-            f" Fuzz: {fuzz['date']}, commit {fuzz['commit']}, {fuzz['inputs']:,} inputs from seed "
-            f"{fuzz['seed']}, slowest {fuzz['slowest_s']} s of one core."
+            f" Fuzz: {fuzz['date']}, commit {fuzz['commit']}, {fuzz['inputs']:,} inputs of seeds "
+            f"{', '.join(map(str, fuzz['seeds']))}, slowest {fuzz['slowest_s']} s of one core."
         )
     return "\n".join([*lines, "", when])
 

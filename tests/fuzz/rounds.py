@@ -47,7 +47,7 @@ def read_rounds(totals: Path) -> list[dict]:
     return [json.loads(line) for line in totals.read_text().splitlines()] if totals.exists() else []
 
 
-def summed(rounds: list[dict], seed: int) -> dict:
+def summed(rounds: list[dict]) -> dict:
     """All rounds as one record."""
     surfaces: dict[str, Counter] = {}
     slowest: dict[str, float] = {}
@@ -59,7 +59,7 @@ def summed(rounds: list[dict], seed: int) -> dict:
     return {
         "date": str(datetime.date.today()),
         "commit": commit(),
-        "seed": seed,
+        "seeds": [record["seed"] for record in rounds],
         "inputs": kinds.total(),
         "kinds": dict(kinds),
         "broken": sum(kinds[kind] for kind in BROKEN),
@@ -84,10 +84,10 @@ def main() -> int:
     totals = HOME / "runs" / "fuzz" / f"{commit()}_from_{asked.seed}.jsonl"
     totals.parent.mkdir(parents=True, exist_ok=True)
     rounds = read_rounds(totals)
-    while (record := summed(rounds, asked.seed))["inputs"] < asked.inputs:
+    while (record := summed(rounds))["inputs"] < asked.inputs:
         run_round(totals, asked.seed + len(rounds))
         rounds = read_rounds(totals)
-        print(f"{summed(rounds, asked.seed)['inputs']} of {asked.inputs} inputs", flush=True)
+        print(f"{summed(rounds)['inputs']} of {asked.inputs} inputs", flush=True)
     listed = [line for part in rounds for line in [*part["broken"], *part["unforeseen"]]]
     print(table(record), *listed[:SHOWN], sep="\n")
     written = HOME / "benchmarks" / "results" / f"fuzz_{record['date'][:7]}.json"
