@@ -51,9 +51,7 @@ class Scale:
     weight_decay: float = 1e-4
 
 
-FULL = Scale(
-    (16, 32, 64, 128), clips=1280, tests=100 * len(MOTIONS), epochs=60, warmup=6, batch=64
-)
+FULL = Scale((16, 32, 64, 128), clips=1280, tests=100 * len(MOTIONS), epochs=60, warmup=6, batch=64)
 TINY = Scale((4, 4, 8, 8), 8, 16, clips=32, tests=46, epochs=3, warmup=1, batch=16)
 
 

@@ -1,12 +1,14 @@
 import json
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 
 from lean3d.data import MOTIONS
-from lean3d.errors import LeanError
+from lean3d.errors import LeanError, MissingExtraError
 from lean3d.recipes import ClassificationRecipe, Recipe
+from lean3d.recipes.augment_on import placed
 from lean3d.recipes.datasets import datasets
 from lean3d.recipes.runs import load_run, run
 
@@ -78,3 +80,23 @@ def test_refuses_clips_that_cannot_be_drawn(tmp_path, bad, message):
     with pytest.raises(LeanError, match=message):
         run(replace(TINY, **bad), tmp_path / "run", accelerator="cpu", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_without_torchvision_clips_are_made_in_the_loaders_unless_the_device_is_asked_for(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    monkeypatch.setitem(sys.modules, "torchvision.transforms.v2.functional", None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    recipe = replace(TINY, data=str(tmp_path))
+    said = []
+    found, look = placed(recipe, "auto", said.append)
+    assert (found.augment_on, look, len(said)) == ("loader", None, 1)
+    assert "not on the GPU" in said[0]
+    with pytest.raises(MissingExtraError, match=r"torchvision.*lean3d\[augment\]"):
+        placed(replace(recipe, augment_on="device"), "cpu", said.append)
+
+
+def test_drawn_clips_are_not_made_on_the_device(tmp_path):
+    with pytest.raises(LeanError, match="augment_on is of runs on clips of videos, got device"):
+        run(replace(TINY, augment_on="device"), tmp_path / "run", accelerator="cpu")

@@ -28,6 +28,7 @@ from lean3d.data.neurites import Neurites
 from lean3d.data.patches import EpochSampler, PatchDataset, SliceDataset, WholeVolumes
 from lean3d.data.people_sets import list_people_sets, load_people, people_set
 from lean3d.data.prefetch import Prefetch
+from lean3d.data.raw_clips import LookOnDevice, RawClip, raw_batch
 from lean3d.data.regions import Regions
 from lean3d.data.sections import AUGMENTATIONS, Augmented, SectionAugmentation
 from lean3d.data.shapes import SHAPES_2D, SHAPES_3D, Shapes2D, Shapes3D
@@ -54,6 +55,7 @@ __all__ = [
     "Item",
     "Listing",
     "Look",
+    "LookOnDevice",
     "Masks",
     "MovingDigits",
     "Neurites",
@@ -62,6 +64,7 @@ __all__ = [
     "People",
     "PersonSampler",
     "Prefetch",
+    "RawClip",
     "Recording",
     "Regions",
     "Scale",
@@ -94,6 +97,7 @@ __all__ = [
     "normalise",
     "open_frames",
     "people_set",
+    "raw_batch",
     "read_channels",
     "register_layout",
     "register_reader",

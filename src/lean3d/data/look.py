@@ -120,9 +120,7 @@ class Look:
         Args:
             frames: (H, W, 3) uint8 each; those of another size than the first are resized to it.
         """
-        first_hw = frames[0].shape[:2]
-        parts = [_part(frame_HWC, first_hw, box) for frame_HWC in frames]
-        x_TCHW = torch.stack(parts).permute(0, 3, 1, 2).to(torch.float32) / 255
+        x_TCHW = self.part(frames, box).permute(0, 3, 1, 2).to(torch.float32) / 255
         if tuple(x_TCHW.shape[2:]) != self.size:
             x_TCHW = F.interpolate(
                 x_TCHW, self.size, mode="bilinear", antialias=True, align_corners=False
@@ -132,6 +130,16 @@ class Look:
         x_CTHW = (x_TCHW.flip(-1) if mirrored else x_TCHW).transpose(0, 1)
         mean, std = (torch.tensor(values)[:, None, None, None] for values in (self.mean, self.std))
         return ((x_CTHW - mean) / std).contiguous()
+
+    @staticmethod
+    def part(frames: Sequence[Tensor], box: Box) -> Tensor:
+        """Return what a box shows, as it was decoded: (T, height, width, 3) uint8 of the box.
+
+        Args:
+            frames: As `apply` takes them.
+        """
+        first_hw = frames[0].shape[:2]
+        return torch.stack([_part(frame_HWC, first_hw, box) for frame_HWC in frames])
 
     def _fixed(self, frame_hw: Sequence[int]) -> tuple[int, int]:
         if self.short_side is None:

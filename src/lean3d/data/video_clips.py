@@ -6,6 +6,7 @@ Axes: C channels, T time, H height, W width.
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,8 @@ from lean3d.data.clip_window import ClipWindow
 from lean3d.data.frame_read import read_frames
 from lean3d.data.frame_times import FrameIndex, FrameTimes
 from lean3d.data.listing import Recording
-from lean3d.data.look import Look
+from lean3d.data.look import Box, Look
+from lean3d.data.raw_clips import RawClip
 from lean3d.data.samples import Samples
 from lean3d.errors import DataError
 
@@ -32,11 +34,13 @@ class VideoClips(Samples):
         vary: Random pieces in time and space; otherwise the middle of each.
         whole: A video that is shorter than a clip gives a shorter clip; it is repeated otherwise.
         times: Of the videos, as `with_times` gives them; found again by default.
+        raw: Give `RawClip`s, the same parts of the same frames as they were decoded, for
+            `LookOnDevice` to make clips of.
 
     Raises:
         DataError: there is no recording, or a video is damaged; raised before the first sample.
 
-    Shape: (C, T, height, width) float32, and the class.
+    Shape: (C, T, height, width) float32, or a `RawClip`, and the class.
     """
 
     def __init__(
@@ -50,12 +54,13 @@ class VideoClips(Samples):
         vary: bool = True,
         whole: bool = False,
         times: dict[Path, FrameTimes] | None = None,
+        raw: bool = False,
     ):
         super().__init__(num, seed)
         if not recordings:
             raise DataError("VideoClips needs videos, got none")
         self.recordings, self.window, self.look = list(recordings), window, look
-        self.vary, self.whole = vary, whole
+        self.vary, self.whole, self.raw = vary, whole, raw
         # opened once now, so that an invalid or truncated video is reported before training
         known = with_times(recordings)[1] if times is None else times
         self.times = [known[recording.path] for recording in recordings]
@@ -70,7 +75,7 @@ class VideoClips(Samples):
         sides = "x".join(map(str, self.look.size))
         return f"{len(self)}x{self.window.frames}x{sides}_{mark}_seed{self.seed}"
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> Any:
         draw = self.random(index)
         place = index % len(self.recordings)
         recording, times = self.recordings[place], self.times[place]
@@ -80,12 +85,17 @@ class VideoClips(Samples):
         frames = read_clip(recording.path, numbers, times)
         label = recording.label
         if not self.vary:
-            return self.look.apply(frames, self.look.middle(frames[0].shape)), torch.tensor(label)
+            return self._clip(frames, self.look.middle(frames[0].shape)), torch.tensor(label)
         if len(recording.labels) > 1:
             label = int(draw.choice(recording.labels))
         box = self.look.random(frames[0].shape[:2], draw)
-        clip = self.look.apply(frames, box, self.look.mirrors(label, draw))
+        clip = self._clip(frames, box, self.look.mirrors(label, draw))
         return clip, torch.tensor(label)
+
+    def _clip(self, frames: list[Tensor], box: Box, mirrored: bool = False) -> Tensor | RawClip:
+        if self.raw:
+            return RawClip(self.look.part(frames, box), mirrored)
+        return self.look.apply(frames, box, mirrored)
 
 
 def read_clip(path: Path, numbers: Sequence[int], times: FrameTimes) -> list[Tensor]:

@@ -33,6 +33,10 @@ class ClassificationRecipe(Recipe):
             frame is scaled; middle, always the same.
         short_side: Shorter side of the scaled frame, from and to; the smaller one to validate.
         flip: Mirror every second sample.
+        augment_on: Where samples are resized, mirrored and normalised: in the processes that load
+            them (loader), or on the device of the model by torchvision (device), which gives the
+            same samples to rounding; auto, on the device if that is a GPU and torchvision is
+            installed.
         directed: Names of classes with a direction, which are never mirrored.
         mean: Of each channel of pixels from 0 to 1; 0.45 by default.
         std: Likewise; 0.225 by default.
@@ -66,6 +70,7 @@ class ClassificationRecipe(Recipe):
     crop: Crop = "scales"
     short_side: tuple[int, ...] | None = None
     flip: bool = False
+    augment_on: Literal["auto", "loader", "device"] = "auto"
     directed: tuple[str, ...] = ()
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -88,6 +93,11 @@ class ClassificationRecipe(Recipe):
     def sides(self) -> tuple[int, int]:
         """Height and width of a frame."""
         return (self.size, self.width or self.size)
+
+    @property
+    def varied(self) -> bool:
+        """Whether its samples are parts of the frames of videos."""
+        return self.data != "digits"
 
     @property
     def staged(self) -> bool:
@@ -114,6 +124,8 @@ class ClassificationRecipe(Recipe):
         if self.fps is not None and not 0 < self.fps <= MOST_FPS:
             self.refuse("fps", f"is a rate above 0, at most {MOST_FPS}")
         check_look(self)
+        if self.augment_on == "device" and not self.varied:
+            self.refuse("augment_on", "is of runs on clips of videos")
         if self.directed and self.num_classes:
             unknown = [name for name in self.directed if name not in self.names]
             if unknown:

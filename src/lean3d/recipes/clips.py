@@ -40,7 +40,7 @@ def clips(recipe: ClassificationRecipe) -> tuple[Dataset, Dataset]:
     """Return samples (clip, class) to train on and to validate on."""
     if recipe.data == "digits":
         return _digits(recipe, recipe.train_samples, recipe.clip)
-    return _clips(recipe, window(recipe), vary=True)
+    return _clips(recipe, window(recipe), vary=True, raw=recipe.augment_on == "device")
 
 
 def whole_videos(recipe: ClassificationRecipe, num: int) -> tuple[Clips, Clips]:
@@ -133,11 +133,16 @@ def _digits(
 
 
 def _clips(
-    recipe: ClassificationRecipe, window: ClipWindow, *, vary: bool, whole: bool = False
+    recipe: ClassificationRecipe,
+    window: ClipWindow,
+    *,
+    vary: bool,
+    whole: bool = False,
+    raw: bool = False,
 ) -> tuple[Clips, Clips]:
     found = videos(recipe)
     train, val = found.parts["train"], found.parts["val"]
-    given: Any = dict(window=window, look=look(recipe), times=found.times, whole=whole)
+    given: Any = dict(window=window, look=look(recipe), times=found.times, whole=whole, raw=raw)
     num = recipe.train_samples if vary else len(train)
     return (
         VideoClips(train, num, recipe.seed, vary=vary, **given),

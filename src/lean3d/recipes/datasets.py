@@ -20,11 +20,13 @@ from lean3d.data import (
     Shapes3D,
     SliceDataset,
     TrackletClips,
+    VideoClips,
     Volume,
     WholeVolumes,
     cut_blocks,
 )
 from lean3d.data.load import Spacing
+from lean3d.data.raw_clips import raw_batch
 from lean3d.data.samples import Samples
 from lean3d.data.shapes import SIZE
 from lean3d.data.volume_classes import VolumeClasses
@@ -87,6 +89,8 @@ def loaders(
         assert isinstance(train, Samples)
         train = Augmented(train, Augmentation(recipe.augment, recipe.input_size))
     settings: dict[str, Any] = dict(num_workers=recipe.workers, worker_init_fn=_begin_worker)
+    if isinstance(train, VideoClips) and train.raw:
+        settings["collate_fn"] = raw_batch
     sampler: Sampler[int]
     if isinstance(recipe, IdentityRecipe):
         assert isinstance(train, TrackletClips)

@@ -33,6 +33,11 @@ class RecurrenceRecipe(ClassificationRecipe):
     erased: float = 0.5
     variance: float = 0.005
 
+    @property
+    def varied(self) -> bool:
+        # features are those of the middle of every frame
+        return False
+
     def check(self) -> None:
         """Refuse invalid values."""
         super().check()

@@ -14,6 +14,7 @@ from lean3d.files import write_text
 from lean3d.lightening import read_cut
 from lean3d.networks.own import located
 from lean3d.processes import by_first, in_turn, joined, place, started, to_start
+from lean3d.recipes.augment_on import placed
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.build import Start, build_model, build_task
 from lean3d.recipes.classification import ClassificationRecipe
@@ -32,7 +33,7 @@ from lean3d.train.provenance import other_machine, provenance
 __all__ = ["load_run", "run"]
 
 # fields that may differ from the run's own recipe when it is resumed
-FREE = ("epochs", "patience", "workers", "data", "cache", "accumulate")
+FREE = ("epochs", "patience", "workers", "data", "cache", "accumulate", "augment_on")
 
 
 def run(
@@ -118,7 +119,7 @@ def _run(
     _check_input(recipe, built.model)
     check_settings(recipe.epochs, recipe.precision, accelerator, strategy)
     _check_strategy(recipe, strategy)
-    final = recipe
+    final, task.prepare = placed(recipe, accelerator, say)
     split = by_first(lambda: split_names(final, stored))
     train, val = in_turn(lambda: loaders(final, split or stored, even=strategy == "fsdp"))
     settings = {"recipe": recipe.to_dict(), "split": split}

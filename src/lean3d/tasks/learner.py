@@ -1,7 +1,7 @@
 """Base class of the tasks: a model, its optimizer and the learning rate's schedule."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import lightning.pytorch as pl
@@ -48,6 +48,8 @@ class Learner(pl.LightningModule):
     monitor: str
     # sum of the losses of validation so far, and number of its samples
     losses: Tensor
+    # makes the inputs of a batch on the device of the model, of what the loader gives
+    prepare: Callable[[Any], Tensor] | None = None
 
     def __init__(
         self,
@@ -81,6 +83,9 @@ class Learner(pl.LightningModule):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(channels_last(x) if self.channels_last else x)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        return batch if self.prepare is None else (self.prepare(batch[0]), *batch[1:])
 
     def freeze_parts(self) -> None:
         """Keep the parameters of `freeze` from training."""
