@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from cli_cases import save
 from random_kills import Command
 from test_cli_stream import NET, film
 
+from lean3d.data import Neurites
 from lean3d.recipes.runs import load_run
 from lean3d.train.checkpoints import load_checkpoint
 
@@ -133,14 +135,88 @@ def test_a_demo_that_is_killed_resumes_to_the_table_it_would_have_given(place):
         shutil.rmtree(killed)
 
 
+def trained(place):
+    train = "train", *TRAIN["segmentation"], "--num-classes", 2, "--accelerator", "cpu"
+    done((*train, "--epochs", 1, "--out", "run"), place)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["stream", "predict"])
+def test_a_lighter_run_that_is_killed_resumes_to_the_one_that_was_never_stopped(place):
+    train = "train", "shapes3d", "--widths", 8, 16, *SMALL, "--epochs", 1, "--out", "run"
+    done((*train, "--accelerator", "cpu"), place)
+    asked = "lighten", "run", "--macs", 0.5, "--cuts", "channels", "--samples", 1, "--epochs", 3
+    asked += "--accelerator", "cpu"
+    whole, killed = place / "whole", place / "killed"
+    seconds = done((*asked, "--out", whole), place)
+    expected = outcome(whole)
+    for number, moment in moments(asked, seconds):
+        if not hit((*asked, "--out", killed), place, number, moment):
+            resume = ["--resume"] if killed.exists() else []
+            done((*asked, "--out", killed, *resume), place)
+        assert same(outcome(killed), expected), (number, moment)
+        assert hidden(killed) == []
+        shutil.rmtree(killed)
+
+
+@pytest.mark.slow
+def test_an_evaluation_that_is_killed_goes_on_to_the_same_scores(place):
+    trained(place)
+    asked = "evaluate", "run", "--overlap", 0.9, "--data", "data"
+    seconds = done((*asked, "--out", "whole"), place)
+    files = "scores.csv", "summary.json"
+
+    def found(name):
+        return [(place / name / file).read_text().replace(f"{name}/", "") for file in files]
+
+    expected, killed = found("whole"), place / "killed"
+    for number, moment in moments(asked, seconds):
+        if not hit((*asked, "--out", "killed"), place, number, moment):
+            done((*asked, "--out", "killed"), place)
+        assert found("killed") == expected, (number, moment)
+        assert hidden(killed) == []
+        shutil.rmtree(killed)
+
+
+@pytest.mark.slow
+def test_a_segmentation_that_is_killed_goes_on_to_the_same_neurons(place):
+    pytest.importorskip("bioimage_cpp")
+    tifffile, zarr = pytest.importorskip("tifffile"), pytest.importorskip("zarr")
+    raw, labels = Neurites(shape=(24, 48, 48), seed=5).draw((0, 0, 0), (24, 48, 48))
+    tifffile.imwrite(place / "raw.tif", raw)
+    tifffile.imwrite(place / "ids.tif", labels)
+    net = Path(__file__).parent / "neuron_net.py"
+    # the weights are right before training, so nothing is learnt
+    train = "train", "em_short", "--data", "raw.tif", "--labels", "ids.tif", "--lr", 0.0
+    train += "--model", f"{net}:BrightNet", "--options", "--patch", 8, 16, 16, "--widths", None
+    train += "--train-samples", 1, "--val-samples", 1, "--epochs", 1, "--batch-size", 1
+    done((*train, "--voxel-nm", 10, 10, 10, "--accelerator", "cpu", "--out", "run"), place)
+    asked = "segment", "run", "raw.tif", "--thresholds", 0.3, 0.6, "--block", 8, 24, 24
+    asked += "--tile", 8, 16, 16
+    seconds = done((*asked, "--out", "whole.zarr"), place)
+
+    def found(out):
+        return zarr.open_array(out / "0", mode="r")[:]
+
+    expected, killed = found(place / "whole.zarr"), place / "killed.zarr"
+    assert expected.max() > 1
+    for number, moment in moments(asked, seconds):
+        if not hit((*asked, "--out", killed), place, number, moment):
+            done((*asked, "--out", killed), place)
+        assert (found(killed) == expected).all(), (number, moment)
+        assert [path.name for path in place.glob("killed*")] == ["killed.zarr"]
+        shutil.rmtree(killed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["stream", "predict", "export"])
 def test_a_command_that_writes_a_file_leaves_the_whole_file_or_none(place, what):
     if what == "predict":
-        train = "train", *TRAIN["segmentation"], "--num-classes", 2, "--epochs", 1
-        done((*train, "--out", "run"), place)
+        trained(place)
         asked = "predict", "data/images/0.nii.gz", "--run", "run", "--out", "out/mask.nii.gz"
         asked += "--overlap", 0.9
+    elif what == "export":
+        trained(place)
+        asked = "export", "run", "--out", "out/net.onnx"
     else:
         asked = "stream", NET[0], "film.mp4", *NET[1:], "--json", "--out", "out/seen.mp4"
     out = place / "out"
