@@ -281,6 +281,22 @@ def _brain(found: dict[str, Any]) -> Finding:
     return Finding(parts, len(seeds))
 
 
+def _neurites(found: dict[str, Any]) -> Finding:
+    seeds = _by_seed(found, "vi", ("3D", "P2SC2"))
+    sizes = {entry["name"]: entry["params"] for entry in found["entries"]}
+    if not seeds:
+        return Finding({})
+    apart = [scores["P2SC2"] - scores["3D"] for scores in seeds]
+    share = 100 * sizes["P2SC2"] / sizes["3D"]
+    return Finding(
+        {
+            f"VI of P2SC2 <= that of 3D ({sum(apart) / len(apart):+.2f} bits)": max(apart) <= 0,
+            f"{share:.0f} % of its parameters": share <= 60,
+        },
+        len(seeds),
+    )
+
+
 ACTIONS = ("stdcf/actions.json", "papers.stdcf.actions")
 GESTURES = ("d3d/gestures.json", "papers.d3d.gestures")
 CLAIMS = (
@@ -380,5 +396,13 @@ CLAIMS = (
         _brain,
         "papers.pmscn.brain",
         "pmscn/brain.png",
+    ),
+    Claim(
+        "P2SC2 finds neurons at least as well as 3D, with under 60 % of its parameters",
+        "PmSCn, Fig 6d",
+        "pmscn/neurites.json",
+        _neurites,
+        "papers.pmscn.neurites",
+        "pmscn/neurites.png",
     ),
 )

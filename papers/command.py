@@ -69,7 +69,8 @@ def carry_out(
         parser.error("--collect and --tiny need --pieces with a folder")
     home = asked.pieces / "tiny" if asked.tiny else home
     pieces = asked.pieces and asked.pieces / work.stem
-    results = Results(home / f"{work.stem}.json", work.settings, pieces, tf32=asked.tf32)
+    rounded = asked.tf32 and asked.device != "cpu"
+    results = Results(home / f"{work.stem}.json", work.settings, pieces, tf32=rounded)
     runs = asked.runs / work.stem
     if not asked.collect:
         prepare(asked.device, asked.tf32, work.tune)

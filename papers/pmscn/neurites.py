@@ -5,13 +5,15 @@ The U-Net of the paper with 3D convolutions or with PmSCn units, a quarter as wi
 less deep, on affinities of drawn neurites; watershed and agglomeration, scored on held-out sections
 by the variation of information. The volume is the same for all; seeds are of weights and crops.
 
-A machine without waterz trains alone (`--train`, run folders in `--runs`); another scores them.
+A GPU may train alone (`--train`, run folders in `--runs`); another machine scores them, without
+`--device`.
 """
 
 import json
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from lean3d.recipes import get_recipe
@@ -64,12 +66,17 @@ def trained(scale: Scale, name: str, seed: int, runs: Path, device: str) -> Path
     return folder
 
 
-def work(scale: Scale) -> Work:
-    """What the command measures."""
-    return Work("neurites", asdict(scale), tuple(UNITS), partial(_one, scale), section, draw)
+def work(scale: Scale, tf32: bool = False) -> Work:
+    """What the command measures.
+
+    Args:
+        tf32: Sessions of training on a GPU rounded products to 10 bits.
+    """
+    measure = partial(_one, scale, tf32)
+    return Work("neurites", asdict(scale), tuple(UNITS), measure, section, draw)
 
 
-def _one(scale: Scale, name: str, seed: int, runs: Path, device: str) -> dict[str, Any]:
+def _one(scale: Scale, tf32: bool, name: str, seed: int, runs: Path, device: str) -> dict[str, Any]:
     # it needs waterz
     from lean3d.recipes.evaluation import evaluate
 
@@ -78,13 +85,15 @@ def _one(scale: Scale, name: str, seed: int, runs: Path, device: str) -> dict[st
     (scored,) = evaluate(folder).scored.values()
     best = min(scored.rows, key=lambda row: row["vi"])
     rows = metrics["epochs"]
+    steps = scale.train_samples // scale.batch_size
+    sessions = json.loads((folder / "recipe.json").read_text())["sessions"]
     return {
         "params": sum(p.numel() for p in load_run(folder)[0].parameters()),
-        "seconds": round(sum(row["seconds"] for row in rows)),
+        "step_seconds": round(median(row["train_seconds"] for row in rows) / steps, 4),
         "train_loss": [round(row["train_loss"], 4) for row in rows],
         **{key: round(best[key], 4) for key in ("vi_merge", "vi_split", "vi")},
         "threshold": best["threshold"],
-        "trained": json.loads((folder / "recipe.json").read_text())["sessions"],
+        "trained": [session | ({"tf32": True} if tf32 else {}) for session in sessions],
     }
 
 
@@ -94,7 +103,7 @@ def main() -> None:
     asked = parser.parse_args()
     scale = TINY if asked.tiny else Scale()
     if not asked.train:
-        carry_out(work(scale), asked, parser, HERE)
+        carry_out(work(scale, asked.tf32), asked, parser, HERE)
         return
     prepare(asked.device, asked.tf32)
     for seed in asked.seeds:

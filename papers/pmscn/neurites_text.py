@@ -1,11 +1,12 @@
 """The section of README and the figure about drawn neurites, from the results alone."""
 
 from pathlib import Path
+from typing import Any
 
 from lean3d.report.drawing import color, new_figure, plain_axes, save_figure
 from papers.pmscn.sizes import sizes
 from papers.results import Results, spread
-from papers.text import table
+from papers.text import measured_by, table
 
 __all__ = ["PAPER", "draw", "section"]
 
@@ -28,10 +29,10 @@ def section(results: Results) -> str:
             row[f"{words}, paper"] = f"{printed:.2f}"
             values = results.values(name, f"vi_{key}".rstrip("_"))
             row[f"{words}, ours"] = spread(values, 3, scale=1)
-        row["seconds"] = spread(results.values(name, "seconds"), 0, scale=1)
+        steps = [1000 * value for value in results.values(name, "step_seconds")]
+        row["ms a step"] = spread(steps, 0, scale=1)
         rows.append(row)
-    last, settings = results.entries[-1], results.settings
-    where = last["trained"][-1]
+    settings = results.settings
     steps = settings["epochs"] * settings["train_samples"] // settings["batch_size"]
     size = " x ".join(map(str, settings["patch"]))
     return "\n\n".join(
@@ -39,11 +40,22 @@ def section(results: Results) -> str:
             table(rows),
             "Lower is better; at the best threshold of the merging, mean and standard deviation "
             f"over seeds. Widths {settings['widths']}, {steps} steps of {settings['batch_size']} "
-            f"crops of {size}; seconds are of the training, beside other runs. "
-            f"{where['hardware']}, torch {where['torch']}, commit "
-            f"{where['commit'] or last['where']['commit']}, {where['date'][:10]}.",
+            f"crops of {size}. A step draws its crops too, and ran beside other work. Trained: "
+            f"{measured_by(_trained(results))} Scored: {measured_by(results.entries)}",
         ]
     )
+
+
+def _trained(results: Results) -> list[dict[str, Any]]:
+    """The entries with the provenance of their last session of training."""
+    return [
+        entry | {"where": {**(last := entry["trained"][-1]), "commit": _commit(last, entry)}}
+        for entry in results.entries
+    ]
+
+
+def _commit(session: dict[str, Any], entry: dict[str, Any]) -> str:
+    return session["commit"] or entry["where"]["commit"]
 
 
 def draw(results: Results, path: Path) -> None:

@@ -1,6 +1,5 @@
 """The measured claims of PmSCn, by networks that have hardly begun to learn."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from papers.pmscn.overfitting_text import level, rise
 from papers.results import Results
 
 HOME = Path(neurites.__file__).parent
-SIZES = {"overfitting_full": 15_886_199, "brain_full": 1_302_904}
+SIZES = {"overfitting_full": 15_886_199, "brain_full": 1_302_904, "neurites": 322_003}
 
 
 def measured(work, out, names):
@@ -43,6 +42,7 @@ def test_every_network_of_figure_4_has_its_curves(tmp_path):
     [
         ("overfitting_full", overfitting.work(overfitting.FULL, "overfitting_full")),
         ("brain_full", brain.work(brain.FULL, "_full")),
+        ("neurites", neurites.work(neurites.Scale())),
     ],
 )
 def test_what_a_gpu_has_trained_is_not_trained_again(kind, work):
@@ -123,8 +123,20 @@ def test_neurites_are_trained_here_and_scored_there(tmp_path):
     assert (folder / "metrics.json").read_text() == before
     for entry in results.entries:
         assert entry["vi"] == pytest.approx(entry["vi_merge"] + entry["vi_split"], abs=1e-3)
-        assert json.dumps(entry["trained"])
+        assert entry["step_seconds"] > 0
     assert "| P2SC2 |" in text
+    trained, scored = text.partition("Trained: ")[2].split(" Scored: ")
+    assert "TF32" not in trained
+    assert results.entries[0]["where"]["hardware"] in scored
+
+
+def test_the_machine_of_the_training_is_told_beside_that_of_the_scores():
+    found = Results(HOME / "neurites.json", neurites.work(neurites.Scale()).settings)
+    assert [len(found.values(name, "vi")) for name in neurites.UNITS] == [3] * len(neurites.UNITS)
+    trained, scored = neurites.work(neurites.Scale()).section(found).split("Scored: ")
+    assert "NVIDIA H100" in trained
+    assert "TF32" in trained
+    assert "NVIDIA" not in scored
 
 
 @pytest.mark.parametrize("name", neurites.UNITS)
