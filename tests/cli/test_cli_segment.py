@@ -12,6 +12,7 @@ from lean3d.cli.main import main
 from lean3d.data import Neurites
 from lean3d.data.read import open_scan
 from lean3d.errors import LeanError
+from lean3d.infer import components
 from lean3d.metrics import instance_scores
 from lean3d.recipes import get_recipe
 from lean3d.recipes.neurons import SegmentSettings, segment_volume
@@ -132,13 +133,35 @@ def test_membrane_labels_are_cells_of_whole_sections(home, tmp_path):
 
 
 def test_the_mutex_watershed_and_background(home, tmp_path):
-    mutex = replace(SETTINGS, method="mutex", smooth=0.5)
+    mutex = replace(SETTINGS, method="mutex", smooth=0.5, thresholds=None)
     found, labels = segmented(home, tmp_path / "mutex", "far", mutex)
     assert found.threshold is None
     assert labels.max() == found.instances
     bare = replace(SETTINGS, fill=False, inside=0.6, smallest=20)
     _, emptied = segmented(home, tmp_path / "bare", "run", bare)
     assert (emptied == 0).any()
+
+
+def test_connected_components_by_the_command(home, tmp_path, capsys):
+    files = [str(home / "run"), str(home / "raw.tif"), "--labels", str(home / "ids.tif")]
+    more = ["--method", "components", "--keep", "--out"]
+    found = []
+    for name, block in (("whole", SHAPE), ("parts", (5, 16, 20))):
+        words = [*files, "--block", *map(str, block), *more, str(tmp_path / name)]
+        assert main(["segment", *words]) == 0
+        found.append(json.loads(capsys.readouterr().out.strip().splitlines()[-1]))
+    assert [row["threshold"] for row in found[0]["scores"]] == [0.5]
+    assert found[0]["scores"] == found[1]["scores"]
+    labels = read(tmp_path / "whole")
+    np.testing.assert_array_equal(labels, read(tmp_path / "parts"))
+    affinity = zarr.open_array(tmp_path / "whole.work" / "affinities", mode="r")[:]
+    offsets = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
+    assert instance_scores(labels, components(affinity, offsets), ignored=()).vi < 1e-9
+    # with another threshold nothing of the folder can be used
+    (tmp_path / "whole").rename(tmp_path / "other")
+    settings = SegmentSettings(method="components", thresholds=(0.4,), block=SHAPE)
+    with pytest.raises(LeanError, match="begun with another threshold"):
+        segmented(home, tmp_path / "whole", settings=settings)
 
 
 def test_goes_on_in_a_kept_folder_and_refuses_other_settings(home, tmp_path):
@@ -169,7 +192,13 @@ def test_goes_on_in_a_kept_folder_and_refuses_other_settings(home, tmp_path):
         (dict(settings=dict(thresholds=())), "got none"),
         (dict(settings=dict(thresholds=(2.0,))), "threshold is a number"),
         (dict(settings=dict(inside=-1.0)), "threshold is a number"),
-        (dict(settings=dict(method="mutex")), "long-range"),
+        (dict(settings=dict(method="mutex", thresholds=None)), "long-range"),
+        (dict(settings=dict(method="mutex")), "leave --thresholds out"),
+        (dict(settings=dict(method="components")), "got 0.3, 0.5, 0.7; give one"),
+        (
+            dict(settings=dict(method="components", thresholds=None, linkage="max")),
+            "leave --linkage out",
+        ),
     ],
 )
 def test_refuses_in_one_sentence(home, change, message):

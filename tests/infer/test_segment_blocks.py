@@ -5,6 +5,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,12 +17,14 @@ from lean3d.infer import (
     BlockSegmentation,
     Watershed,
     agglomerate,
+    components,
     dask_executor,
     drop_small,
 )
 from lean3d.infer.block_jobs import processes, run_blocks
 from lean3d.infer.chunks import make_array, open_array
 from lean3d.infer.grid import blocks_of
+from lean3d.infer.scales import coarser_scales
 from lean3d.metrics import instance_scores
 
 pytest.importorskip("bioimage_cpp")
@@ -90,6 +93,85 @@ def test_the_mutex_watershed_does_not_depend_on_blocks(tmp_path):
         results.append(segmented(job))
     np.testing.assert_array_equal(*results)
     assert results[0].max() > 3
+
+
+@pytest.mark.parametrize("fill", [True, False])
+def test_components_do_not_depend_on_blocks(tmp_path, fill):
+    results = []
+    for size in (SHAPE, (7, 20, 11)):
+        job, affinity, label = prepared(
+            tmp_path / str(size), block=size, method="components", smallest=5, fill=fill
+        )
+        found = job.run((0.8,), truth=Truth(label))
+        assert list(found.scores) == [0.8] == [found.threshold]
+        results.append((segmented(job), found))
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    assert results[0][1] == results[1][1]
+    whole = drop_small(components(affinity, NEAR, 0.8), 5)
+    assert instance_scores(results[0][0], whole, ignored=()).vi < 1e-9
+    assert ((whole > 0) == (results[0][0] > 0)).all()
+    assert found.scores[0.8].vi == pytest.approx(instance_scores(whole, label).vi)
+    assert 3 < found.instances == results[0][0].max() < found.fragments
+
+
+def test_components_take_one_threshold_and_keep_to_it(tmp_path):
+    job, _, _ = prepared(tmp_path, block=(10, 36, 40), method="components")
+    with pytest.raises(LeanError, match=r"one threshold, got 0.3, 0.5; give one"):
+        job.run((0.3, 0.5))
+    job.run((0.5,))
+    with pytest.raises(LeanError, match="another threshold"):
+        job.run((0.4,))
+
+
+def mode(labels, step):
+    """The most frequent label of every step voxels, the least of several, voxel by voxel."""
+    found = np.zeros([-(-n // s) for n, s in zip(labels.shape, step, strict=True)], labels.dtype)
+    for place in np.ndindex(*found.shape):
+        part = labels[tuple(slice(p * s, (p + 1) * s) for p, s in zip(place, step, strict=True))]
+        numbers, counts = np.unique(part, return_counts=True)
+        found[place] = numbers[counts.argmax()]
+    return found
+
+
+@pytest.mark.parametrize("form", ["zarr", "n5", "precomputed"])
+def test_coarser_scales_hold_the_most_frequent_labels(tmp_path, form, monkeypatch):
+    pytest.importorskip("tensorstore")
+    monkeypatch.setattr("lean3d.infer.scales.SMALL", 12)
+    monkeypatch.setattr("lean3d.infer.segment_blocks.COARSE", (8, 8, 8))
+    monkeypatch.setattr("lean3d.infer.label_store.COARSE", 8)
+    settings = dict(form=form, voxel_nm=(40, 4, 8))
+    job, _, _ = prepared(tmp_path, block=(7, 20, 11), **settings)
+    said = []
+    # threads, as blocks of a scale must not share a chunk either
+    job.run((0.4,), executor=ThreadPoolExecutor(4), say=lambda *what: said.append(what))
+    assert said[-1] == ("scale 4", 2, 2)
+    scan = open_scan(job.store.folder)
+    assert scan.grid.shape == SHAPE
+    # rows are the narrowest, then columns as narrow as they, and sections at the end
+    factors = [(1, 2, 1), (1, 4, 2), (1, 8, 4), (2, 16, 8)]
+    expected, before = scan.load(slice(None))[0], (1, 1, 1)
+    assert len(scan.scales) == len(factors)
+    for name, factor in zip(scan.scales, factors, strict=True):
+        expected = mode(expected, [a // b for a, b in zip(factor, before, strict=True)])
+        before = factor
+        scale = open_scan(Path(f"{job.store.folder}:{name}"))
+        np.testing.assert_array_equal(scale.load(slice(None))[0], expected)
+        sides = [side * f * 1e-6 for side, f in zip((40, 4, 8), factor, strict=True)]
+        assert scale.grid.spacing == pytest.approx(sides)
+
+
+def test_scales_halve_the_narrowest_voxels_first():
+    assert coarser_scales((64, 128, 128), (10, 10, 10)) == []
+    assert coarser_scales((500, 500, 300), (10, 10, 10)) == [(2, 2, 2), (4, 4, 4)]
+    assert coarser_scales((30, 512, 512), (50, 4, 4)) == [(1, 2, 2), (1, 4, 4)]
+    assert coarser_scales((30, 2048, 2048), (50, 20, 20))[:2] == [(1, 2, 2), (2, 4, 4)]
+    # as neuroglancer asks for them
+    ask = pytest.importorskip("neuroglancer.downsample_scales")
+    ours = coarser_scales((90, 3000, 2000), (33, 4, 6))
+    theirs = ask.compute_near_isotropic_downsampling_scales(
+        np.array((2000, 3000, 90)), np.array((6, 4, 33)), [0, 1, 2], max_downsampling=2**40
+    )
+    assert [scale[::-1] for scale in theirs[1:]] == ours
 
 
 @pytest.mark.parametrize("kind", ["threads", pytest.param("processes", marks=pytest.mark.slow)])

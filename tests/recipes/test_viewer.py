@@ -35,16 +35,16 @@ def home(tmp_path):
     return tmp_path
 
 
-def asked(viewer, name, window):
-    """The information about a layer, and a part of it (x, y, z), from the server."""
+def asked(viewer, name, window, scale="1,1,1"):
+    """The information about a layer, and a part of it (x, y, z) of a scale, from the server."""
     (layer,) = [one for one in viewer.state.to_json()["layers"] if one["name"] == name]
     key = layer["source"][0]["url"].rpartition("/")[2]
     base = viewer.get_viewer_url().split("/v/")[0]
     with urllib.request.urlopen(f"{base}/neuroglancer/info/{key}") as answer:
         about = json.load(answer)
     ends = [",".join(str(getattr(s, end)) for s in window) for end in ("start", "stop")]
-    ones = ",".join("1" for _ in window)
-    with urllib.request.urlopen(f"{base}/neuroglancer/npz/{key}/{ones}/{'/'.join(ends)}") as answer:
+    place = f"{key}/{scale}/{'/'.join(ends)}"
+    with urllib.request.urlopen(f"{base}/neuroglancer/npz/{place}") as answer:
         part = np.load(io.BytesIO(zlib.decompress(answer.read())))
     return about, part
 
@@ -62,6 +62,38 @@ def test_a_browser_gets_the_voxels_of_every_format(home, form):
     np.testing.assert_array_equal(asked(viewer, "raw", window)[1], RAW.T[window])
     with urllib.request.urlopen(viewer.get_viewer_url()) as page:
         assert b"neuroglancer" in page.read()
+
+
+@pytest.mark.parametrize("form", ["zarr", "n5", "precomputed"])
+def test_a_browser_gets_the_stored_scales(tmp_path, form, monkeypatch):
+    monkeypatch.setattr("lean3d.infer.scales.SMALL", 4)
+    store = LabelStore(tmp_path / f"seg.{form}", form, (40.0, 4.0, 8.0))
+    shape = (6, 36, 18)
+    labels = np.arange(np.prod(shape)).reshape(shape).astype(np.uint32) // 5
+    window = tuple(slice(0, n) for n in shape)
+    store.make(shape, shape)
+    store.write(window, labels)
+    scales = store.coarser(shape)
+    assert [step for _, step in scales] == [(1, 2, 1), (1, 2, 2), (1, 2, 2), (2, 2, 2)]
+    for number, (sizes, step) in enumerate(scales, start=1):
+        store.shrink(number, step, tuple(slice(0, n) for n in sizes))
+    # what is not there shows that none but the coarser scales are read
+    stored = [store.read(tuple(slice(0, n) for n in s), k + 1) for k, (s, _) in enumerate(scales)]
+    store.write(window, np.zeros_like(labels))
+    viewer = open_viewer({}, {"seg": store.folder})
+    factor = np.ones(3, int)
+    for (sizes, step), expected in zip(scales, stored, strict=True):
+        factor *= step
+        turned = tuple(slice(0, n) for n in sizes[::-1])
+        about, part = asked(viewer, "seg", turned, ",".join(map(str, factor[::-1])))
+        np.testing.assert_array_equal(part, expected.T)
+        assert part.any()
+    assert about["maxDownsampling"] == 64 * 2 * 16 * 8
+    # half of the last one, made on the fly
+    sizes = [-(-n // (2 * f)) for n, f in zip(shape, factor, strict=True)]
+    turned = tuple(slice(0, n) for n in sizes[::-1])
+    _, part = asked(viewer, "seg", turned, ",".join(map(str, 2 * factor[::-1])))
+    np.testing.assert_array_equal(part, stored[-1].T[::2, ::2, ::2])
 
 
 def test_floats_and_labels_of_64_bits_are_shown(home):

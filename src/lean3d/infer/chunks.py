@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lean3d.optional import require
+from lean3d.shape import Triple
 
 __all__ = ["make_array", "open_array", "save_table", "write_ome"]
 
@@ -27,14 +28,28 @@ def open_array(path: Path) -> Any:
     return require("zarr", extra="neurons").open_array(path, mode="r+")
 
 
-def write_ome(folder: Path, voxel_nm: Sequence[float], name: str) -> None:
-    """Describe the array `0` of a folder as an OME-Zarr image (0.5) with the size of its voxels."""
+def write_ome(
+    folder: Path, voxel_nm: Sequence[float], name: str, scales: Sequence[Triple] = ((1, 1, 1),)
+) -> None:
+    """Describe the arrays `0`, `1`, ... of a folder as the scales of an OME-Zarr image (0.5).
+
+    Args:
+        voxel_nm: Size of a voxel of array `0` (D, H, W).
+        scales: How many of its voxels one of each array takes together along D, H, W.
+    """
     zarr = require("zarr", extra="neurons")
     group = zarr.open_group(folder, mode="a")
     axes = [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"]
-    scale = {"type": "scale", "scale": [float(side) for side in voxel_nm]}
-    level = {"path": "0", "coordinateTransformations": [scale]}
-    image = {"version": "0.5", "multiscales": [{"name": name, "axes": axes, "datasets": [level]}]}
+    levels = []
+    for number, factor in enumerate(scales):
+        sides = [float(side * f) for side, f in zip(voxel_nm, factor, strict=True)]
+        # the middle of the first voxel
+        place = [float(side * (f - 1) / 2) for side, f in zip(voxel_nm, factor, strict=True)]
+        told: list[dict[str, Any]] = [{"type": "scale", "scale": sides}]
+        if any(place):
+            told.append({"type": "translation", "translation": place})
+        levels.append({"path": str(number), "coordinateTransformations": told})
+    image = {"version": "0.5", "multiscales": [{"name": name, "axes": axes, "datasets": levels}]}
     group.attrs["ome"] = image
 
 

@@ -11,6 +11,8 @@ from typing import Literal
 import numpy as np
 
 from lean3d.errors import RunError
+from lean3d.infer.block_components import block_components, check_components
+from lean3d.infer.grid import blocks_of
 from lean3d.infer.merging import agglomerate
 from lean3d.infer.stitch import consecutive
 from lean3d.infer.watershed import Watershed
@@ -72,29 +74,12 @@ def components(
 
     A voxel that no such affinity joins to any other is background.
 
-    Shape: (K, D, H, W) -> (D, H, W) uint64.
+    Shape: (K, D, H, W) -> (D, H, W) uint64, from 1 in the order of their first voxels.
     """
-    sparse = require("scipy.sparse", extra="neurons")
-    graphs = require("scipy.sparse.csgraph", extra="neurons")
-    shape = affinity_KDHW.shape[1:]
-    limit = 255 * threshold if affinity_KDHW.dtype == np.uint8 else threshold
-    voxels = np.arange(np.prod(shape)).reshape(shape)
-    ends: list[np.ndarray] = []
-    for k, offset in enumerate(offsets):
-        if sum(map(abs, offset)) == 1:
-            here, there = _pairs(shape, offset)
-            joined = affinity_KDHW[k][here] > limit
-            ends.append(np.stack([voxels[here][joined], voxels[there][joined]]))
-    if not ends:
-        raise RunError(f"components need channels such as z1 y1 x1, got offsets {list(offsets)}")
-    first, second = np.concatenate(ends, 1)
-    ones = np.ones(len(first), bool)
-    graph = sparse.coo_matrix((ones, (first, second)), shape=(voxels.size, voxels.size))
-    _, labels = graphs.connected_components(graph, directed=False)
-    alone = np.ones(voxels.size, bool)
-    alone[first] = alone[second] = False
-    labels = np.where(alone, 0, labels + 1)
-    return consecutive(labels).reshape(shape)
+    check_components(offsets, (threshold,))
+    depth, height, width = affinity_KDHW.shape[1:]
+    (block,) = blocks_of((depth, height, width), (depth, height, width))
+    return consecutive(block_components(affinity_KDHW, block, offsets, threshold))
 
 
 def mutex_watershed(
@@ -137,10 +122,3 @@ def drop_small(labels: np.ndarray, smallest: int) -> np.ndarray:
     found, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
     kept = np.where(counts >= smallest, found, 0).astype(labels.dtype)
     return kept[inverse].reshape(labels.shape)
-
-
-def _pairs(shape: Sequence[int], offset: Triple) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    here = [slice(max(0, -o), n - max(0, o)) for n, o in zip(shape, offset, strict=True)]
-    return tuple(here), tuple(
-        slice(s.start + o, s.stop + o) for s, o in zip(here, offset, strict=True)
-    )

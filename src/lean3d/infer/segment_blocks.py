@@ -17,13 +17,14 @@ from typing import Any, Literal
 import numpy as np
 
 from lean3d.errors import RunError
+from lean3d.infer.block_components import block_components, check_components, crossings
 from lean3d.infer.block_jobs import processes, run_blocks
 from lean3d.infer.chunks import make_array, open_array, save_table
 from lean3d.infer.fragment_graph import Contacts, FragmentGraph, contacts
 from lean3d.infer.grid import Block, blocks_of
 from lean3d.infer.label_store import Form, LabelStore
 from lean3d.infer.merging import NO_LONG_RANGE, agglomerate_graph, check_thresholds, mutex_graph
-from lean3d.infer.stitch import Numbering, exits, number_fragments
+from lean3d.infer.stitch import Numbering, exits, number_components, number_fragments
 from lean3d.infer.watershed import Watershed
 from lean3d.metrics import InstanceScores, OverlapTable, overlap_table
 from lean3d.shape import Triple
@@ -31,6 +32,12 @@ from lean3d.shape import Triple
 __all__ = ["BlockSegmentation", "Segmented"]
 
 ONE: Triple = (1, 1, 1)
+# voxels of a coarser scale that are computed at once; whole chunks
+COARSE: Triple = (64, 128, 128)
+OTHER = (
+    "{} holds a segmentation with another threshold or smallest size; give the same ones, or "
+    "delete the folder"
+)
 Say = Callable[[str, int, int], None]
 # reads the labels of a window of the truth
 Truth = Callable[[tuple[slice, slice, slice]], np.ndarray]
@@ -63,7 +70,8 @@ class BlockSegmentation:
         watershed: Settings of the fragments.
         block: Voxels of a block (D, H, W).
         method: "watershed" merges by the mean affinity of contacts, as waterz does; "mutex" keeps
-            fragments apart by long-range affinities.
+            fragments apart by long-range affinities; "components" joins neighbours whose affinity
+            is above a threshold, without fragments.
         linkage: Of a merge by watershed; see `agglomerate_graph`.
         smallest: Instances of fewer voxels become background.
         form: Of the segmentation: "zarr" (OME-Zarr), "n5" or "precomputed" (neuroglancer's).
@@ -73,7 +81,7 @@ class BlockSegmentation:
     folder: Path
     watershed: Watershed
     block: Triple
-    method: Literal["watershed", "mutex"] = "watershed"
+    method: Literal["watershed", "mutex", "components"] = "watershed"
     linkage: str = "mean"
     smallest: int = 0
     form: Form = "zarr"
@@ -92,7 +100,7 @@ class BlockSegmentation:
 
         Args:
             thresholds: Merges that are tried; the one with the lowest variation of information is
-                written if the truth is given, otherwise the middle one.
+                written if the truth is given, otherwise the middle one. Components take one.
             truth: Labels to score against; 0 and negative ones are left out.
             workers: Processes.
             executor: Runs the blocks in place of processes of its own, as for `run_blocks`.
@@ -113,18 +121,24 @@ class BlockSegmentation:
     ) -> Segmented:
         shape = blocks[0].shape
 
-        def stage(name: str, job: Callable[[Block], None]) -> None:
+        def stage(name: str, job: Callable[[Block], None], parts: Sequence[Block] = blocks) -> None:
             tell = None if say is None else partial(say, name)
-            done = self.folder / "done" / name
-            run_blocks(job, blocks, done, executor=executor, say=tell)
+            done = self.folder / "done" / name.replace(" ", "_")
+            run_blocks(job, parts, done, executor=executor, say=tell)
 
         for name in ("fragments", "links", "contacts", "overlaps"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         make_array(self.folder / "numbers", shape, self.block, "uint64")
-        stage("fragments", partial(_fragments, self))
-        stage("links", partial(_links, self))
+        if self.method == "components":
+            self._same_threshold(thresholds[0])
+            stage("fragments", partial(_components, self, thresholds[0]))
+            stage("links", partial(_crossings, self, thresholds[0]))
+        else:
+            stage("fragments", partial(_fragments, self))
+            stage("links", partial(_links, self))
         self._number(blocks)
-        stage("contacts", partial(_contacts, self))
+        if self.method != "components":
+            stage("contacts", partial(_contacts, self))
         if truth is not None:
             stage("overlaps", partial(_overlaps, self, truth))
         lookups = self._merge(blocks, thresholds)
@@ -137,6 +151,10 @@ class BlockSegmentation:
         instances = self._keep(lookups[best], blocks)
         self.store.make(shape, self.block)
         stage("segmentation", partial(_write, self))
+        for number, (coarse, step) in enumerate(self.store.coarser(shape), start=1):
+            cut = [min(a, b) for a, b in zip(COARSE, coarse, strict=True)]
+            parts = blocks_of(coarse, (cut[0], cut[1], cut[2]))
+            stage(f"scale {number}", partial(_shrink, self, number, step), parts)
         fragments = len(lookups[best]) - 1
         return Segmented(fragments, instances, best, scores)
 
@@ -148,13 +166,18 @@ class BlockSegmentation:
         """Refuse settings before anything is computed.
 
         Raises:
-            RunError: an unknown method, no threshold, or a mutex watershed of nearest neighbours.
+            RunError: an unknown method, no threshold, several for components, or a mutex watershed
+                of nearest neighbours.
             LeanError: a threshold that is not from 0 to 1.
         """
         if self.method == "watershed":
             check_thresholds(thresholds)
+        elif self.method == "components":
+            check_components(self.watershed.offsets, check_thresholds(thresholds))
         elif self.method != "mutex":
-            raise RunError(f"no method called {self.method!r}; blocks have watershed and mutex")
+            raise RunError(
+                f"no method called {self.method!r}; blocks have watershed, mutex and components"
+            )
         elif all(sum(map(abs, offset)) == 1 for offset in self.watershed.offsets):
             raise RunError(NO_LONG_RANGE)
 
@@ -182,13 +205,27 @@ class BlockSegmentation:
         """The file of a block's results."""
         return self.folder / kind / f"{block.index}.npz"
 
+    @property
+    def bare(self) -> bool:
+        """Whether membranes become background; that of components are."""
+        return self.method != "components" and not self.watershed.fill
+
+    def _same_threshold(self, threshold: float) -> None:
+        """Refuse components of another threshold than those in the folder."""
+        path = self.folder / "threshold.npz"
+        if not path.exists():
+            save_table(path, threshold=np.array(threshold))
+        elif _load(path, "threshold")[0] != threshold:
+            raise RunError(OTHER.format(self.folder))
+
     def _number(self, blocks: Sequence[Block]) -> None:
         path = self.folder / "numbering.npz"
         if path.exists():
             return
         found = [_load(self.table("fragments", b), "numbers")[0] for b in blocks]
         links = [_load(self.table("links", b), "names", "targets") for b in blocks]
-        numbering = number_fragments(found, [(a, b) for a, b in links])
+        join = number_components if self.method == "components" else number_fragments
+        numbering = join(found, [(a, b) for a, b in links])
         save_table(path, numbers=numbering.numbers, labels=numbering.labels)
 
     def _graph(self, blocks: Sequence[Block]) -> FragmentGraph:
@@ -203,6 +240,9 @@ class BlockSegmentation:
     def _merge(
         self, blocks: Sequence[Block], thresholds: Sequence[float]
     ) -> dict[float | None, np.ndarray]:
+        if self.method == "components":
+            # they are whole
+            return {float(thresholds[0]): np.arange(self.numbering().count + 1, dtype=np.uint64)}
         graph = self._graph(blocks)
         if self.method == "mutex":
             return {None: mutex_graph(graph)}
@@ -232,10 +272,7 @@ class BlockSegmentation:
         if not path.exists():
             save_table(path, lookup=final)
         elif not np.array_equal(_load(path, "lookup")[0], final):
-            raise RunError(
-                f"{self.folder} holds a segmentation with another threshold or smallest size; give "
-                "the same ones, or delete the folder"
-            )
+            raise RunError(OTHER.format(self.folder))
         return len(found)
 
     def _without_small(self, lookup: np.ndarray, blocks: Sequence[Block]) -> np.ndarray:
@@ -255,7 +292,17 @@ def _load(path: Path, *names: str) -> list[Any]:
 
 
 def _fragments(job: BlockSegmentation, block: Block) -> None:
-    numbers = job.watershed.block(job.affinities(block.window(job.watershed.halo)), block)
+    window = block.window(job.watershed.halo)
+    _save_numbers(job, block, job.watershed.block(job.affinities(window), block))
+
+
+def _components(job: BlockSegmentation, threshold: float, block: Block) -> None:
+    affinity = job.affinities(block.window(ONE))
+    offsets = job.watershed.offsets
+    _save_numbers(job, block, block_components(affinity, block, offsets, threshold))
+
+
+def _save_numbers(job: BlockSegmentation, block: Block, numbers: np.ndarray) -> None:
     open_array(job.folder / "numbers")[block.core] = numbers
     found, voxels = np.unique(numbers[numbers > 0], return_counts=True)
     save_table(job.table("fragments", block), numbers=found, voxels=voxels)
@@ -264,6 +311,13 @@ def _fragments(job: BlockSegmentation, block: Block) -> None:
 def _links(job: BlockSegmentation, block: Block) -> None:
     window = open_array(job.folder / "numbers")[block.window(ONE)]
     names, targets = exits(window, block, ONE)
+    save_table(job.table("links", block), names=names, targets=targets)
+
+
+def _crossings(job: BlockSegmentation, threshold: float, block: Block) -> None:
+    window = block.window(ONE)
+    numbers, affinity = open_array(job.folder / "numbers")[window], job.affinities(window)
+    names, targets = crossings(numbers, affinity, block, job.watershed.offsets, threshold)
     save_table(job.table("links", block), names=names, targets=targets)
 
 
@@ -282,7 +336,7 @@ def _contacts(job: BlockSegmentation, block: Block) -> None:
 
 def _overlaps(job: BlockSegmentation, truth: Truth, block: Block) -> None:
     labels = job.numbering().apply(open_array(job.folder / "numbers")[block.core])
-    if not job.watershed.fill:
+    if job.bare:
         labels[_boundary(job, block)] = 0
     table = overlap_table(labels, truth(block.core))
     columns = {name: getattr(table, name) for name in ("segment", "truth", "voxels")}
@@ -293,9 +347,13 @@ def _write(job: BlockSegmentation, block: Block) -> None:
     (lookup,) = _load(job.folder / "lookup.npz", "lookup")
     labels = job.numbering().apply(open_array(job.folder / "numbers")[block.core])
     segment = lookup[labels]
-    if not job.watershed.fill:
+    if job.bare:
         segment[_boundary(job, block)] = 0
     job.store.write(block.core, segment)
+
+
+def _shrink(job: BlockSegmentation, scale: int, step: Triple, block: Block) -> None:
+    job.store.shrink(scale, step, block.core)
 
 
 def _boundary(job: BlockSegmentation, block: Block) -> np.ndarray:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from lean3d.infer.grid import Block
+from lean3d.optional import require
 from lean3d.shape import Triple
 
-__all__ = ["Numbering", "consecutive", "exits", "number_fragments"]
+__all__ = ["Numbering", "consecutive", "exits", "number_components", "number_fragments"]
 
 Pairs = tuple[np.ndarray, np.ndarray]
 
@@ -86,6 +87,28 @@ def number_fragments(found: Iterable[np.ndarray], links: Iterable[Pairs]) -> Num
     roots = np.unique(ends[ends > 0])
     labels = np.where(ends > 0, np.searchsorted(roots, ends) + 1, 0)
     return Numbering(numbers, labels.astype(np.uint64))
+
+
+def number_components(found: Iterable[np.ndarray], links: Iterable[Pairs]) -> Numbering:
+    """Join the numbers that links say are of one object; objects follow by their least number.
+
+    Args:
+        found: The numbers in each block, without 0.
+        links: Pairs of numbers of two blocks.
+    """
+    sparse = require("scipy.sparse", extra="neurons")
+    graphs = require("scipy.sparse.csgraph", extra="neurons")
+    numbers = np.unique(np.concatenate([np.zeros(0, np.uint64), *found]))
+    pairs = list(links)
+    first, second = (
+        np.searchsorted(numbers, np.concatenate([np.zeros(0, np.uint64), *(p[end] for p in pairs)]))
+        for end in (0, 1)
+    )
+    ones = np.ones(len(first), bool)
+    graph = sparse.coo_matrix((ones, (first, second)), shape=(len(numbers),) * 2)
+    _, groups = graphs.connected_components(graph, directed=False)
+    _, least, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    return Numbering(numbers, consecutive(least[inverse] + 1))
 
 
 def _follow(names: np.ndarray, targets: np.ndarray, numbers: np.ndarray) -> np.ndarray:

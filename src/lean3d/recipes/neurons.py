@@ -39,6 +39,11 @@ __all__ = ["SegmentSettings", "segment_volume"]
 # sections that are copied at once, and the largest block by default
 SLAB, BLOCK = 16, (64, 128, 128)
 SETTINGS = "settings.json"
+# by method
+THRESHOLDS: dict[str, tuple[float, ...]] = {
+    "watershed": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    "components": (0.5,),
+}
 
 Say = Callable[[str, int, int], None]
 
@@ -49,10 +54,12 @@ class SegmentSettings:
 
     Attributes:
         method: watershed merges fragments by the mean of their affinities; mutex keeps them apart
-            by long-range ones.
+            by long-range ones; components joins neighbours of high affinity, without fragments.
         linkage: Of a merge by watershed: mean, max or min.
-        thresholds: Merges that are tried: fragments are merged while 1 less the affinity between
-            them is below; the best one against the labels is written, or the middle one.
+        thresholds: Merges that are tried, 0.1 to 0.9 by default: fragments are merged while 1 less
+            the affinity between them is below; the best one against the labels is written, or the
+            middle one. For components the one affinity, 0.5 by default, above which neighbours
+            are joined.
         inside: Affinity above which a voxel is inside a neuron.
         smooth: Smoothing of the distance to boundaries, in voxel widths.
         fill: Let neurons grow over their membranes; else these are background.
@@ -64,9 +71,9 @@ class SegmentSettings:
         voxel_nm: Size of a voxel, d h w, for files that do not say it.
     """
 
-    method: Literal["watershed", "mutex"] = "watershed"
+    method: Literal["watershed", "mutex", "components"] = "watershed"
     linkage: Literal["mean", "max", "min"] = "mean"
-    thresholds: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    thresholds: tuple[float, ...] | None = None
     inside: float = 0.5
     smooth: float = 1.0
     fill: bool = True
@@ -137,7 +144,7 @@ def segment_volume(
         _predict(work, plan, None if alone else pool, str(device), optimize, say)
         job = replace(plan.job, folder=work)
         more: dict[str, Any] = dict(truth=truth, executor=pool, say=say)
-        found = job.run(settings.thresholds, **more)
+        found = job.run(plan.thresholds, **more)
         job.store.folder.rename(out)
     if not keep:
         shutil.rmtree(work)
@@ -154,6 +161,7 @@ class _Plan:
     voxel_nm: tuple[float, float, float]
     tile: Triple
     context: Triple
+    thresholds: tuple[float, ...]
     job: BlockSegmentation
 
     def record(self) -> dict[str, Any]:
@@ -170,6 +178,8 @@ class _Plan:
             "context": list(self.context),
             "block": list(job.block),
             "method": job.method,
+            # those of a merge may change: it is done again
+            "threshold": list(self.thresholds) if job.method == "components" else None,
             "linkage": job.linkage,
             "smallest": job.smallest,
             "watershed": repr(job.watershed),
@@ -213,7 +223,8 @@ def _planned(
         form=form,
         voxel_nm=(depth, height, width),
     )
-    job.check(settings.thresholds)
+    thresholds = _thresholds(settings)
+    job.check(thresholds)
     sizes = _triple(settings.tile, "tile"), _triple(settings.context, "context", least=0)
     tile, context = tiling(recipe, model, shape, *sizes)
     return _Plan(
@@ -223,8 +234,23 @@ def _planned(
         voxel_nm=(depth, height, width),
         tile=tile,
         context=context,
+        thresholds=thresholds,
         job=job,
     )
+
+
+def _thresholds(settings: SegmentSettings) -> tuple[float, ...]:
+    """Return the thresholds asked for, or those of the method; refuse what it does not use."""
+    if settings.method != "watershed" and settings.linkage != "mean":
+        raise RunError(
+            f"the linkage {settings.linkage} is of a merge by watershed, not of the method "
+            f"{settings.method}; leave --linkage out"
+        )
+    if settings.method == "mutex" and settings.thresholds is not None:
+        raise RunError("the method mutex has no thresholds; leave --thresholds out")
+    if settings.thresholds is None:
+        return THRESHOLDS.get(settings.method, ())
+    return settings.thresholds
 
 
 def _voxel_nm(

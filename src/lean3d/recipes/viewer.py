@@ -18,6 +18,8 @@ from lean3d.shape import Triple
 __all__ = ["open_viewer"]
 
 NM = 1e-6  # in millimetres
+# how many voxels neuroglancer makes one of, where no coarser scale is stored
+ON_THE_FLY = 64
 # voxels a side of the cube whose grey values set the contrast
 CUBE = 64
 # segment numbers that neuroglancer shows as they are, and what others become
@@ -81,17 +83,31 @@ def _source(volume: "_Lazy", kind: str) -> Any:
                 raise local.MeshesNotSupportedForVolume
             return super()._get_mesh_generator()
 
+        def get_encoded_subvolume(
+            self, data_format: str, start: Any, end: Any, scale_key: str
+        ) -> tuple[bytes, str]:
+            """Serve from the coarsest stored scale whose voxels divide those asked for."""
+            asked = np.array(scale_key.split(","), np.int64)
+            for factor, scale in stored:
+                if not (asked % factor).any():
+                    rest = ",".join(map(str, asked // factor))
+                    return scale.get_encoded_subvolume(data_format, start, end, rest)
+            return super().get_encoded_subvolume(data_format, start, end, scale_key)
+
+    stored = [(factor, _source(one, kind)) for factor, one in volume.coarser()]
+    # what is made of a scale on the fly, times what is stored
+    most = ON_THE_FLY * max((int(np.prod(factor)) for factor, _ in stored), default=1)
     names = ["x", "y", "z", "c^"][: len(volume.shape)]
     units = ["nm", "nm", "nm", ""][: len(names)]
     space = neuroglancer.CoordinateSpace(names=names, units=units, scales=volume.scales)
-    return Source(data=volume, dimensions=space, volume_type=kind)
+    return Source(data=volume, dimensions=space, volume_type=kind, max_downsampling=most)
 
 
 class _Lazy:
     """A volume as an array (W, H, D), or (W, H, D, C), that is read where it is indexed."""
 
     def __init__(self, path: Path, labels: bool):
-        self.scan, self.path = open_scan(path), path
+        self.scan, self.path, self.labels = open_scan(path), path, labels
         stored = self.scan.dtype
         if labels and (stored.kind not in "iub" or self.scan.channels != 1):
             raise DataError(
@@ -107,6 +123,21 @@ class _Lazy:
         self.shape = (width, height, depth, *channels)
         spacing = self.scan.grid.spacing if self.scan.grid.known else (NM, NM, NM)
         self.scales = [side / NM for side in spacing[::-1]] + [1] * len(channels)
+
+    def coarser(self) -> list[tuple[np.ndarray, "_Lazy"]]:
+        """Return stored scales, the coarsest first, by how many voxels (W, H, D) one of theirs is.
+
+        Scales of sizes that do not follow from the first one are left out.
+        """
+        found = []
+        for name in self.scan.scales[::-1]:
+            one = _Lazy(Path(f"{self.path}:{name}"), self.labels)
+            factor = np.rint(np.array(one.scales) / self.scales).astype(np.int64)
+            sizes = -(-np.array(self.shape) // factor.clip(1))
+            known = self.scan.grid.known and one.scan.grid.known
+            if known and one.dtype == self.dtype and tuple(sizes) == one.shape:
+                found.append((factor, one))
+        return found
 
     def __getitem__(self, window: tuple[slice, ...]) -> np.ndarray:
         x, y, z, *c = window

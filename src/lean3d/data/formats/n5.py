@@ -2,8 +2,11 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lean3d.data.formats.arrays import first_of, only, spacing_of
 from lean3d.data.formats.registry import Scan, register_reader
@@ -36,10 +39,12 @@ def open_n5(path: Path, inside: str | None = None) -> Scan:
     if inside and not found:
         there = ", ".join(name for name, _ in _datasets(path)) or "none"
         raise DataError(f"{path} has no dataset {inside}; there are: {there[:200]}")
-    folder = (_finest(found) or only(start, found.items())).folder
+    scales = _scales(found)
+    folder = (found[scales[0]] if scales else only(start, found.items())).folder
     sides, about = _spacing(folder), _attributes(folder)
     first = first_of(about, sides, reverse=True)
-    return store_scan(folder, open_store(folder, "n5", {}), sides, first)
+    scan = store_scan(folder, open_store(folder, "n5", {}), sides, first)
+    return scan if inside else replace(scan, scales=tuple(_scales(found))[1:])
 
 
 class _Dataset:
@@ -60,27 +65,35 @@ def _datasets(group: Path, above: str = "", depth: int = 0) -> Iterator[tuple[st
             yield from _datasets(one, f"{above}{one.name}/", depth + 1)
 
 
-def _finest(found: dict[str, _Dataset]) -> _Dataset | None:
-    """Return the first scale, where all datasets are scales of one."""
+def _scales(found: dict[str, _Dataset]) -> list[str]:
+    """Return the scales, the finest first, where all datasets are scales of one."""
     parents = {name.rpartition("/")[0] for name in found}
-    scales = {name.rpartition("/")[2] for name in found}
-    if len(parents) == 1 and all(s[:1] == "s" and s[1:].isdigit() for s in scales):
-        return min(found.items(), key=lambda item: int(item[0].rpartition("/")[2][1:]))[1]
-    return None
+    numbers = {name: name.rpartition("/")[2] for name in found}
+    if len(parents) == 1 and all(s[:1] == "s" and s[1:].isdigit() for s in numbers.values()):
+        return sorted(found, key=lambda name: int(numbers[name][1:]))
+    return []
 
 
 def _spacing(folder: Path) -> list[float] | None:
-    for place in (folder, folder.parent):
-        about = _attributes(place)
-        pixel = about.get("pixelResolution")
-        if isinstance(pixel, dict):
-            unit = UNITS.get(str(pixel.get("unit", "um")), 0.0)
-            sides = [unit * float(side) for side in pixel.get("dimensions", ())[::-1]]
-            if len(sides) == 3 and min(sides) > 0:
-                return sides
-        if (sides_mm := spacing_of(about, reverse=True)) is not None:
-            return sides_mm
-    return None
+    """Return millimetres (z, y, x): of the dataset, or of its group times the dataset's factors."""
+    if (sides := _stated(folder)) is not None:
+        return sides
+    factors = np.ravel(_attributes(folder).get("downsamplingFactors", ()))
+    whole = _stated(folder.parent)
+    if whole is None or len(factors) != 3 or factors.dtype.kind not in "iuf":
+        return whole
+    return (np.array(whole) * factors[::-1]).tolist()
+
+
+def _stated(folder: Path) -> list[float] | None:
+    about = _attributes(folder)
+    pixel = about.get("pixelResolution")
+    if isinstance(pixel, dict):
+        unit = UNITS.get(str(pixel.get("unit", "um")), 0.0)
+        sides = [unit * float(side) for side in pixel.get("dimensions", ())[::-1]]
+        if len(sides) == 3 and min(sides) > 0:
+            return sides
+    return spacing_of(about, reverse=True)
 
 
 def _attributes(folder: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Zarr 2 and 3, and OME-Zarr with its scales, through zarr: `store.zarr:path/in/it`."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,10 @@ def open_zarr(path: Path, inside: str | None = None) -> Scan:
         what = f"{path}:{inside}" if inside else str(path)
         raise DataError(f"{what} cannot be read as Zarr ({error}); check the path") from error
     image, sides, channel = None, None, None
+    scales: tuple[str, ...] = ()
     if isinstance(node, zarr.Group):
         image, sides, channel = _ome(node, path)
+        scales = () if inside else _coarser(node)
     elif inside and "/" not in inside and isinstance(whole, zarr.Group):
         image, sides, channel = _ome(whole, path, inside)
     array = image if image is not None else node
@@ -66,7 +69,9 @@ def open_zarr(path: Path, inside: str | None = None) -> Scan:
 
     place = None if channel is None else channel - lead
     first = first_of(dict(array.attrs), sides)
-    return array_scan(path, shape[lead:], np.dtype(array.dtype), read, sides, place, first)
+    dtype = np.dtype(array.dtype)
+    scan = array_scan(path, shape[lead:], dtype, read, sides, place, first)
+    return replace(scan, scales=scales)
 
 
 @register_writer(".zarr")
@@ -122,6 +127,13 @@ def _ome(
         sides = [steps[names.index(n)] * unit for n, unit in zip("zyx", units, strict=True)]
         sides = sides if min(sides) > 0 else None
     return array, sides, names.index("c") if "c" in names else None
+
+
+def _coarser(group: Any) -> tuple[str, ...]:
+    """Return the paths of all scales but the first, of those that can be named."""
+    about = group.attrs.get("ome", group.attrs).get("multiscales")
+    paths = [str(one["path"]) for one in about[0]["datasets"]] if about else []
+    return tuple(path for path in paths[1:] if "/" not in path)
 
 
 def _arrays(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,6 +1,7 @@
 """Neuroglancer's precomputed volumes, through tensorstore: `folder:scale`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,4 +34,5 @@ def open_precomputed(path: Path, inside: str | None = None) -> Scan:
     if inside and inside not in scales:
         raise DataError(f"{path} has no scale {inside}; there are: {', '.join(scales)[:200]}")
     scale = {"scale_index": scales.index(inside) if inside else 0}
-    return store_scan(path, open_store(path, "neuroglancer_precomputed", scale), None)
+    scan = store_scan(path, open_store(path, "neuroglancer_precomputed", scale), None)
+    return scan if inside else replace(scan, scales=tuple(scales[1:]))

@@ -47,6 +47,7 @@ class Scan:
             Formats that are read by whole slices have none.
         first: Place (D, H, W) of the first voxel in a larger volume, where the file says that it is
             a part of one: CREMI's labels are of the middle of their image.
+        scales: Names of coarser scales that the file also holds, `file:name`.
         step: Smallest difference between two values of a file that scales integers, or 0.
         names: Of the channels, if the file has any.
         modality: Such as "CT" or "MR", if the file says it.
@@ -63,6 +64,7 @@ class Scan:
     source: Any = None
     part: Callable[[Window], np.ndarray] | None = None
     first: tuple[int, int, int] = (0, 0, 0)
+    scales: tuple[str, ...] = ()
 
     def window(self, window: Window) -> np.ndarray:
         """Return a part (C, d, h, w) as stored, by slices along D, H, W."""
