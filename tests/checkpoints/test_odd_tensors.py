@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import lean3d
-from lean3d.checkpoints import load_checkpoint
+from lean3d.checkpoints import load, load_checkpoint, open_checkpoint
+from lean3d.checkpoints.wrappers import Unwrapped
 from lean3d.cli.main import main
 from lean3d.errors import DataError
 
@@ -95,3 +96,21 @@ def test_a_small_file_that_claims_a_huge_head_is_refused(tmp_path, capsys):
     torch.save(weights, tmp_path / "w.pt")
     assert main(["load", str(tmp_path / "w.pt")]) == 2
     assert "num_classes is a whole number from 1 to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (0,), (4, 0, 3, 3, 3)])
+@pytest.mark.parametrize("name", ["d_resnet_18", "mc3_18", "r2plus1d_18"])
+def test_shapes_of_no_network_are_refused_wherever_they_stand(tmp_path, monkeypatch, name, shape):
+    weights = lean3d.create_model(name, widths=(2, 2, 4, 4)).state_dict()
+    keys = [key for key in weights if key.startswith(("stem", "layer1.0", "layer2.0", "fc"))]
+    said = {}
+    for key in keys:
+        odd = Unwrapped({**weights, key: torch.zeros(shape)}, ())
+        monkeypatch.setattr(load, "read_tensors", lambda *_, odd=odd: odd)
+        try:
+            open_checkpoint(tmp_path / "w.pt")
+        except DataError as error:
+            said[key] = str(error)
+    start = f"{tmp_path / 'w.pt'}: "
+    assert all(text.startswith(f"{start}{key} has shape {shape}") for key, text in said.items())
+    assert len(said) >= 2

@@ -28,6 +28,22 @@ def test_version(lean3d):
     assert lean3d("--version")[:2] == (0, f"lean3d {package.__version__}\n")
 
 
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["", "x"], "argument 1 is empty ('')"),
+        (["x", " "], "argument 2 is empty (' ')"),
+        (["--out", ""], "--out is empty ('')"),
+        (["x", "--out="], "--out is empty"),
+    ],
+)
+def test_an_empty_argument_is_no_folder(refused, tmp_path, monkeypatch, command, words, what):
+    monkeypatch.chdir(tmp_path)
+    assert f"lean3d {command}: {what}; give " in refused(command, *words)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("flag", ["--version", "--help"])
 def test_help_and_version_do_not_wait_for_torch(flag):
     code = "import sys, runpy; sys.argv[1:] = [sys.argv[1]]\n"

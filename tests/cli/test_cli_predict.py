@@ -154,10 +154,17 @@ def test_a_folder_of_other_masks_is_left_alone(refused, lean3d, trained, cases, 
 def test_a_damaged_scan_does_not_stop_the_others(lean3d, trained, cases, tmp_path):
     (cases / "images" / "case1.nii.gz").write_bytes(b"no scan")
     ask = "predict", cases / "images", "--run", trained, "--out", tmp_path / "masks"
-    code, _, err = lean3d(*ask)
+    code, out, err = lean3d(*ask)
     assert code == 2
-    assert "1 of 3 scans have no mask, such as case1" in err
+    assert err.startswith("lean3d: 1 of 3 scans have no mask, such as case1: ")
+    assert (err.count("\n"), "2/3 case1: " in out) == (1, True)
     assert len(list((tmp_path / "masks").glob("*.nii.gz"))) == 2
+
+
+def test_the_name_of_one_mask_is_no_folder_for_several(refused, trained, cases, tmp_path):
+    ask = "predict", cases / "images", "--run", trained, "--out"
+    assert "give the folder for their masks" in refused(*ask, tmp_path / "masks.nii.gz")
+    assert not (tmp_path / "masks.nii.gz").exists()
 
 
 def test_several_runs_formats_and_probabilities(lean3d, trained, image, tmp_path):
@@ -186,7 +193,6 @@ def test_several_runs_formats_and_probabilities(lean3d, trained, image, tmp_path
         "http://user:pw@host/m.nii",
         "nii.gz",
         ".x",
-        "",
     ],
 )
 def test_an_ending_that_is_no_format_is_refused_before_a_run_is_read(

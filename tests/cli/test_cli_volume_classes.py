@@ -59,6 +59,18 @@ def test_classes_of_volumes_are_learnt_evaluated_and_predicted(lean3d, folders, 
         assert row["class"] == ("striped" if striped > dark else "dark")
 
 
+def test_a_scan_without_a_class_is_counted_and_the_others_are_written(lean3d, folders, tmp_path):
+    run, table = tmp_path / "run", tmp_path / "classes.csv"
+    ask = "train", "volume_classes", "--data", f"classes:{folders}", "--out", run, *SMALL
+    assert lean3d(*ask, "--epochs", 1)[0] == 0
+    (folders / "dark" / "v3.nii.gz").write_bytes(b"no scan")
+    code, _, err = lean3d("predict", folders / "dark", "--run", run, "--out", table)
+    assert code == 2
+    assert err.startswith(f"lean3d: 1 of 10 scans have no class in {table}, such as v3: ")
+    assert err.count("\n") == 1
+    assert len(table.read_text().splitlines()) == 10
+
+
 def last_auc(run):
     results = json.loads((run / "metrics.json").read_text())
     return results["epochs"][results["best_epoch"] - 1]["val_auc"]

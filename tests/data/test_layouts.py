@@ -84,6 +84,12 @@ def test_an_unknown_layout_suggests_the_nearest(tmp_path):
         find_items(f"nnunet:{tmp_path}/nowhere")
 
 
+@pytest.mark.parametrize("data", ["lits:", "folder: ", ""])
+def test_no_folder_is_not_the_current_one(data):
+    with pytest.raises(DataError, match="names no folder"):
+        find_items(data)
+
+
 def test_every_layout_says_what_it_is():
     assert all(list_layouts().values())
 

@@ -78,6 +78,8 @@ def test_a_network_of_monai_is_3d_or_made_so(convert_to, kernel):
         ("unet4d", {}, "did you mean unet3d"),
         ("resnet50", {}, "timm:, torchvision:, smp:, acs:, monai:, nnunet:"),
         ("tim:resnet18", {}, "no zoo called 'tim'; did you mean timm:resnet18?"),
+        ("nnunet:", {}, "'nnunet:' names no network"),
+        (":net", {}, "':net' names no network"),
         ("acs:fcn_resnet", {}, "did you mean fcn_resnet18"),
         ("monai:UNett", {}, "no network of MONAI called 'UNett'; did you mean"),
         ("monai:UNet", {"options": {"channels": [4]}}, "needs strides"),

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lean3d.errors import DataError
 from lean3d.shape import Triple
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Tensors",
     "named_as_here",
     "one_scheme",
+    "sizes",
     "untracked",
 ]
 
@@ -139,6 +141,21 @@ def one_scheme(rules: Sequence[tuple[str, str]]) -> Callable[[Tensors], dict[str
     return lambda tensors: {key: rename(key) for key in tensors}
 
 
+def sizes(tensors: Tensors, name: str, axes: int) -> tuple[int, ...]:
+    """Return the shape of a tensor that tells a network apart.
+
+    Raises:
+        DataError: it has another number of axes, or one is empty.
+    """
+    found = tuple(tensors[name].shape)
+    if len(found) != axes or 0 in found:
+        raise DataError(
+            f"{name} has shape {found}, where weights with {axes} axes and none of size 0 were "
+            "expected; another program changed the file: save it again from its network"
+        )
+    return found
+
+
 def untracked(tensors: Tensors) -> bool:
     """Whether no batch norm counted a batch in PyTorch: the weights are from elsewhere."""
-    return not any(int(v) for k, v in tensors.items() if k.endswith("num_batches_tracked"))
+    return not any(v.any() for k, v in tensors.items() if k.endswith("num_batches_tracked"))

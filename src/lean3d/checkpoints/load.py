@@ -15,7 +15,7 @@ from lean3d.checkpoints.formats import find_format
 from lean3d.checkpoints.match import Match, match
 from lean3d.checkpoints.read import read_tensors
 from lean3d.checkpoints.structure import Structure, structure
-from lean3d.errors import LeanError
+from lean3d.errors import DataError, LeanError
 from lean3d.models import list_models
 from lean3d.shape import triple
 from lean3d.typed import check_kind
@@ -84,7 +84,13 @@ def open_checkpoint(
     check_kind("load_checkpoint", path, str | Path, "the path of a file")
     check_kind("load_checkpoint", format, str | None, "the name of a format such as 'lean3d'")
     tensors, beside = read_tensors(path, own)
-    form = find_format(tensors, format)
+    try:
+        return _recognised(Path(path), tensors, beside, find_format(tensors, format))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _recognised(path: Path, tensors: Tensors, beside: tuple[str, ...], form: Format) -> File:
     tensors = {key: form.value(tensor) for key, tensor in tensors.items()}
     renamed = {new: tensors[old] for old, new in form.names(tensors).items()}
     if len(renamed) < len(tensors):
@@ -92,7 +98,7 @@ def open_checkpoint(
     facts, found = form.facts(renamed), structure(renamed)
     if found is not None:
         found = replace(found, arguments={**found.arguments, **facts.arguments})
-    return File(Path(path), form, tensors, renamed, facts, found, beside)
+    return File(path, form, tensors, renamed, facts, found, beside)
 
 
 def load_checkpoint(
@@ -138,7 +144,7 @@ def load_checkpoint(
         loaded=tuple(found.values),
         not_loaded=tuple(found.fresh),
         unused=(*found.unknown, *file.beside),
-        num_classes=None if head is None else head.shape[0],
+        num_classes=None if head is None or not head.ndim else head.shape[0],
         eps=file.facts.eps if norms else None,
         preprocessing=file.facts.preprocessing,
     )

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from lean3d.checkpoints.format import Tensors
+from lean3d.checkpoints.format import Tensors, sizes
 from lean3d.ops.space_time import matching_width
 
 __all__ = ["Structure", "structure"]
@@ -49,17 +49,21 @@ class Structure:
 
 
 def structure(tensors: Tensors) -> Structure | None:
-    """Describe tensors named as in lean3d's residual networks for video; None for anything else."""
+    """Describe tensors named as in lean3d's residual networks for video; None for anything else.
+
+    Raises:
+        DataError: a tensor of such a network has no shape of one.
+    """
     places = {(m[1], m[2]) for key in tensors if (m := BLOCK.match(key))}
     counts = tuple(n for _, n in sorted(Counter(stage for stage, _ in places).items()))
     depth = DEPTHS.get((counts, "layer1.0.conv3.0.weight" in tensors))
     if depth is None or "stem.0.weight" not in tensors:
         return None
     arguments: dict[str, Any] = {}
-    if (channels := tensors["stem.0.weight"].shape[1]) != 3:
+    if (channels := sizes(tensors, "stem.0.weight", 5)[1]) != 3:
         arguments["in_channels"] = channels
     if "fc.weight" in tensors:
-        arguments["num_classes"] = tensors["fc.weight"].shape[0]
+        arguments["num_classes"] = sizes(tensors, "fc.weight", 2)[0]
     family = _family(tensors)
     if family is None:
         return None
@@ -76,14 +80,16 @@ def _family(tensors: Tensors) -> str | None:
         return "r2plus1d"
     if "layer1.0.conv2.0.2.weight" in keys:
         return "ip_csn"
-    kernel = tensors.get("layer1.0.conv2.0.weight")
-    if kernel is None or kernel.shape[2:] != (3, 3, 3):
+    if "layer1.0.conv2.0.weight" not in keys:
         return None
-    if kernel.shape[1] == 1:
+    out, inner, *kernel = sizes(tensors, "layer1.0.conv2.0.weight", 5)
+    if kernel != [3, 3, 3]:
+        return None
+    if inner == 1:
         return "ir_csn" if "layer1.0.conv3.0.weight" in keys else None
-    if tensors["stem.0.weight"].shape[2] == 7:
-        return "hara_resnet" if kernel.shape[0] == kernel.shape[1] else "resnext3d"
-    flat = tensors["layer2.0.conv1.0.weight"].shape[2:] == (1, 3, 3)
+    if sizes(tensors, "stem.0.weight", 5)[2] == 7:
+        return "hara_resnet" if out == inner else "resnext3d"
+    flat = sizes(tensors, "layer2.0.conv1.0.weight", 5)[2:] == (1, 3, 3)
     return "mc3" if flat else "resnet3d"
 
 
@@ -91,7 +97,6 @@ def _midplanes(tensors: Tensors) -> str:
     """Whether shortcuts are pairs too, or the second pair of a block has the first's middle."""
     if "layer2.0.downsample.0.3.weight" in tensors:
         return "mmaction2"
-    second = tensors["layer2.0.conv2.0.0.weight"]
-    out = tensors["layer2.0.conv2.0.3.weight"].shape[0]
-    own = matching_width(second.shape[1], out, (3, 3, 3))
-    return "paper" if second.shape[0] == own else "torchvision"
+    middle, inner, *_ = sizes(tensors, "layer2.0.conv2.0.0.weight", 5)
+    out = sizes(tensors, "layer2.0.conv2.0.3.weight", 5)[0]
+    return "paper" if middle == matching_width(inner, out, (3, 3, 3)) else "torchvision"

@@ -2,14 +2,13 @@
 
 import csv
 import io
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lean3d.cli.show import show_json, show_table
+from lean3d.cli.show import failures, show_json, show_table
 from lean3d.cli.sources import run_files
 from lean3d.data.folder import ImagePath
 from lean3d.errors import LeanError, RunError
@@ -27,7 +26,10 @@ def classify_scans(
 ) -> None:
     """Write a line for each scan: its most probable class, and the probabilities of all.
 
-    A scan that cannot be read is named on stderr and left out.
+    A scan that cannot be read is left out.
+
+    Raises:
+        RunError: a scan could not be read; says how many, when the others are written.
     """
     from lean3d.recipes.classify import Classifier
 
@@ -37,24 +39,27 @@ def classify_scans(
     check_outputs({"--out": out}, {"run's own file": files})
     classifier = Classifier(runs, device, optimize)
     rows: list[dict[str, Any]] = []
+    failed: dict[str, str] = {}
     for name, image in scans.items():
         try:
             found = classifier(image)
         except LeanError as error:
             if len(scans) == 1:
                 raise
-            print(f"{name}: {error}", file=sys.stderr)
+            failed[name] = str(error)
             continue
         best = max(found, key=lambda key: found[key])
         rows.append({"scan": name, "class": best, **{f"p_{key}": p for key, p in found.items()}})
     if not rows:
-        raise RunError(f"none of {len(scans)} scans could be classified; nothing was written")
+        raise RunError(failures(failed, len(scans), "have no class"))
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(out, text.getvalue())
+    if failed:
+        raise RunError(failures(failed, len(scans), f"have no class in {out}"))
     counts = {name: sum(row["class"] == name for row in rows) for name in classifier.names}
     show_table([{"class": name, "scans": number} for name, number in counts.items()])
     print(f"the classes are in {out}")
-    show_json({"classes": str(out), "scans": len(rows), "failed": len(scans) - len(rows), **counts})
+    show_json({"classes": str(out), "scans": len(rows), **counts})

@@ -109,6 +109,24 @@ def _check_text(arguments: list[str]) -> None:
             raise RunError(f"the argument '{escaped(argument)}' is not UTF-8; rename the file")
 
 
+def _check_given(command: str, arguments: list[str]) -> None:
+    """Refuse empty arguments: an empty path would be the current folder."""
+    for place, argument in enumerate(arguments):
+        flag, assigned, value = argument.partition("=")
+        if flag.startswith("--") and assigned and not value:
+            raise RunError(f"lean3d {command}: {flag} is empty; give a value, or leave it out")
+        if not argument.strip():
+            before = arguments[place - 1] if place else ""
+            what = (
+                f"{before} is empty"
+                if before.startswith("--")
+                else f"argument {place + 1} is empty"
+            )
+            raise RunError(
+                f"lean3d {command}: {what} ({argument!r}); give a value, or leave it out"
+            )
+
+
 def _is_text(argument: str) -> bool:
     try:
         return "\0" not in argument and bool(argument.encode("utf-8") or True)
@@ -158,6 +176,7 @@ def _dispatch(arguments: list[str]) -> int:
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
         raise RunError(f"no command called {name!r}; {hint}")
     else:
+        _check_given(name, rest)
         require("tyro", extra="cli")
         importlib.import_module(f"lean3d.cli.{name}").main(rest)
     return 0

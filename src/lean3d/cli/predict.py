@@ -9,7 +9,7 @@ import tyro
 
 from lean3d.cli.device import find_device
 from lean3d.cli.parse import parse
-from lean3d.cli.show import show_json, show_table
+from lean3d.cli.show import failures, show_json, show_table
 from lean3d.cli.sources import run_files
 from lean3d.data.formats.registry import check_endings, find_writer, is_scan, split, stem
 from lean3d.errors import RunError
@@ -119,20 +119,21 @@ def _scan(asked: Predict) -> None:
 def _folder(asked: Predict) -> None:
     from lean3d.recipes.batch import segment_folder
 
+    if stem(asked.out) != asked.out.name and not asked.out.is_dir():
+        raise RunError(
+            f"--out {asked.out} has the name of one mask, and {asked.image[0]} is a folder of "
+            "scans; give the folder for their masks"
+        )
     batch = segment_folder(
         _segmenter(asked),
         asked.image[0],
         asked.out,
         endings=asked.ending or (".nii.gz",),
         probabilities=asked.probabilities,
-        say=lambda line: print(line, file=sys.stderr, flush=True),
+        say=lambda line: print(line, flush=True),
     )
     if batch.failed:
-        first = next(iter(batch.failed))
-        raise RunError(
-            f"{len(batch.failed)} of {len(batch.done) + len(batch.failed)} scans have no mask, "
-            f"such as {first}: {batch.failed[first]}"[:380]
-        )
+        raise RunError(failures(batch.failed, len(batch.done) + len(batch.failed), "have no mask"))
     names = list(next(iter(batch.done.values())))
     rows = [
         {"class": name, "scans with it": sum(1 for c in batch.done.values() if c.get(name))}

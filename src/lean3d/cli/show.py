@@ -2,14 +2,14 @@
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lean3d.cli.main import ASKED
 from lean3d.report import format_table, json_line
 from lean3d.report.cells import Columns, Row
 
-__all__ = ["show_json", "show_table", "width"]
+__all__ = ["failures", "show_json", "show_table", "width"]
 
 
 def width() -> int:
@@ -26,3 +26,9 @@ def show_json(record: Any, *, always: bool = False) -> None:
     """Print the last line, for programs: in a pipe or a file, or if it was asked for."""
     if always or ASKED.get() or not sys.stdout.isatty():
         print(json_line(record))
+
+
+def failures(failed: Mapping[str, str], of: int, what: str) -> str:
+    """Return one sentence for a folder of scans of which some failed: how many, and why one did."""
+    first = next(iter(failed))
+    return f"{len(failed)} of {of} scans {what}, such as {first}: {failed[first]}"

@@ -190,6 +190,8 @@ class Network:
 
     def _source(self) -> tuple[Source, str]:
         prefix, colon, name = self.reference.partition(":")
+        if colon and not (prefix.strip() and name.strip()):
+            raise RunError(f"{self.reference!r} names no network; give one such as timm:resnet18")
         if not colon:
             if self.reference not in list_models() and Path(self.reference).is_dir():
                 raise RunError(f"{self.reference} is a folder and no run; a run has a recipe.json")

@@ -35,8 +35,11 @@ def nnunet_source(asked: Asked) -> tuple[nn.Module, set[str]]:
     for name in architecture.get("_kw_requires_import", ()):
         given[name] = None if given[name] is None else _named(given[name], path)
     tensors = unwrap(found).tensors
-    channels = next(x.shape[1] for x in tensors.values() if x.ndim > 3)
-    classes = [x.shape[0] for name, x in tensors.items() if "seg_layers." in name][-1]
+    kernels = {name: x.shape for name, x in tensors.items() if x.ndim > 3}
+    outputs = [shape[0] for name, shape in kernels.items() if "seg_layers." in name]
+    if not outputs:
+        raise DataError(f"{path} holds no kernels of seg_layers, which nnU-Net's networks end in")
+    channels, classes = next(iter(kernels.values()))[1], outputs[-1]
     model = kind(
         input_channels=asked.in_channels or channels,
         num_classes=asked.num_classes or classes,

@@ -86,6 +86,8 @@ def find_items(data: str | Path) -> Found:
     if not colon or Path(data).exists() or len(name) == 1:  # C:\data
         name, rest = "folder", str(data)
     find, folder = _LAYOUTS.find(name), Path(rest).expanduser()
+    if not rest.strip():
+        raise DataError(f"{str(data)!r} names no folder; give the folder of the data")
     if not folder.exists():
         raise DataError(f"{folder} does not exist; give the folder of the data")
     found = find(folder)

@@ -67,6 +67,8 @@ def load_people(data: str, camera: str | None = None) -> People:
         found = _SETS.find(name)
     except RunError as error:
         raise DataError(f"{error}; data are NAME:DIR, or a folder a person") from error
+    if not place.strip():
+        raise DataError(f"{data!r} names no folder; give the folder of the data")
     root = Path(place).expanduser()
     if not root.is_dir():
         raise DataError(f"there is no folder {root}; give one with a folder for each person")

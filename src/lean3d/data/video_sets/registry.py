@@ -68,6 +68,8 @@ def load_videos(data: str, split: int = 1) -> Listing:
         found = _SETS.find(name)
     except RunError as error:
         raise DataError(f"{error}; data are NAME:DIR, or a folder of videos a class") from error
+    if not place.strip():
+        raise DataError(f"{data!r} names no folder; give the folder of the data")
     root = Path(place).expanduser()
     if not 1 <= split <= found.splits:
         raise DataError(f"{name} has {found.splits} split(s), got split {split}")
