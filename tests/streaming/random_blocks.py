@@ -396,6 +396,14 @@ OVER_TIME = {
     fast.conv3d: acs,
     F.max_pool3d: pool(nn.MaxPool3d),
     F.avg_pool3d: pool(nn.AvgPool3d),
+    F.lp_pool3d: same(lambda b, x: F.lp_pool3d(positive(x), 2.0, (3, 1, 1), 1)),
+    torch.einsum: same(
+        lambda b, x: torch.einsum("bcthw,dc->bdthw", x, torch.eye(CHANNELS, dtype=x.dtype) * 2)
+    ),
+    **{
+        f: same(lambda b, x, f=f: f(x, x.mT) @ x / 100)
+        for f in (torch.matmul, Tensor.matmul, Tensor.__matmul__)
+    },
     F.adaptive_avg_pool3d: adaptive(F.adaptive_avg_pool3d),
     F.adaptive_max_pool3d: adaptive(F.adaptive_max_pool3d),
     F.conv_transpose3d: grow,
@@ -438,7 +446,8 @@ ALIASES |= {Tensor.maximum, Tensor.minimum, Tensor.true_divide}
 # nor steps, which make much of a rounding error, nor what was added since the seeds were drawn
 _STEPS = "ceil floor round sign trunc where masked_fill masked_fill_"
 _LATER = """celu_ clip cos elu_ erf exp_ expm1 hardshrink hardtanh_ leaky_relu_ log1p log_sigmoid
-nan_to_num __neg__ ones_like reciprocal relu6_ selu_ sin zeros_like"""
+nan_to_num __neg__ ones_like reciprocal relu6_ selu_ sin zeros_like
+einsum matmul __matmul__ lp_pool3d"""
 _UNDRAWN = {*MASKS, *_STEPS.split(), *_LATER.split()}
 ALIASES |= {f for f in BLOCKS if getattr(f, "__name__", "") in _UNDRAWN}
 KNOWN = {*SAME_FRAMES, *JOINS, *CONDITIONS, *CALLS}

@@ -185,7 +185,10 @@ REFUSED = {
         nn.Sequential(nn.Conv3d(3, 4, 3), nn.GroupNorm(2, 4)),
         "group_norm in 1 may mix frames",
     ),
-    "squeeze": (Squeezed(), "mul in the model joins a mean over all time with single frames"),
+    "squeeze": (
+        Squeezed(),
+        r"mul in the model joins a mean over all time with single frames.*no delay.*Dissect\(\)",
+    ),
     "softmax": (nn.Sequential(nn.Conv3d(3, 4, 3), nn.Softmax(2)), "softmax in 1 may mix frames"),
     "resize": (
         nn.Upsample(scale_factor=1.5, mode="trilinear"),
@@ -199,7 +202,19 @@ REFUSED = {
         nn.Conv3d(3, 4, 3, padding=1, padding_mode="circular"),
         r"pad in the model puts \(1, 1\) frames around time by mode='circular'",
     ),
-    "flatten": (nn.Flatten(), "flatten in the model merges streams or frames"),
+    "flatten": (nn.Flatten(), r"merges streams or frames.*one length.*x.mean\(2\)"),
+    "all in one row": (Cut(lambda x: x.reshape(x.shape[0], -1)), "is for videos of one length"),
+    "streams in one row": (Cut(lambda x: x.mean(2).flatten(0, 1)), "merges the axis of streams"),
+    "one axis left": (Cut(lambda x: x.transpose(1, 2).flatten(0, 1)), "on one axis, as an output"),
+    "a sum over time": (
+        Cut(lambda x: torch.einsum("bcthw,bcshw->bcthw", x, x)),
+        "einsum in the model joins frames with others",
+    ),
+    "frames times frames": (
+        Cut(lambda x: x.mean((3, 4)).mT @ x.mean((3, 4))),
+        "matmul in the model joins frames with others",
+    ),
+    "a trace": (Cut(lambda x: torch.einsum("bcthw->bchw", x)), "sums over streams or frames"),
     "counted": (Counted(), "depends on how many frames"),
 }
 

@@ -97,6 +97,50 @@ class Shifted(nn.Module):
         return torch.cat([ends, torch.cat([ahead, late], dim=1), ends + 2], dim=2)
 
 
+class OneAxis(nn.Module):
+    """A 2D network on all frames of all videos, shifted in time between its blocks, as in TSM."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4)
+        self.last, self.classes = nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4, 5)
+
+    def forward(self, x):
+        b, c, t, h, w = x.shape
+        y = x.transpose(1, 2).reshape(b * t, c, h, w)
+        y = self.norm(self.first(y)).relu()
+        n, c, h, w = y.shape
+        rows = y.view(n // t, t, c, h, w)
+        out = torch.zeros_like(rows)
+        out[:, :-1, :1] = rows[:, 1:, :1]
+        out[:, 1:, 1:2] = rows[:, :-1, 1:2]
+        out[:, :, 2:] = rows[:, :, 2:]
+        # the shortcut is as late as the shift
+        z = torch.cat([y, y + self.last(out.flatten(0, 1))], 1)[:, 2:6]
+        return self.classes(z.amax((2, 3)).contiguous()).unflatten(0, (-1, t)).mean(1)
+
+
+class Products(nn.Module):
+    """Products within each frame: of channels, of two maps, attention; powers; sums into parts."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv3d(3, 4, 3, padding=1), nn.Conv3d(4, 4, 3, padding=1)
+        self.mix = nn.Parameter(torch.randn(4, 4) / 4)
+        self.pool = nn.LPPool3d(2, (3, 4, 4), (1, 4, 4))
+
+    def forward(self, x):
+        y = self.pool(self.first(x).relu() + 0.1) / 4
+        y = torch.einsum("dc,bc...->bd...", self.mix, y)
+        y = torch.einsum("bcthw,bcthw->btchw", y, self.last(y)).transpose(1, 2)
+        rows = y.flatten(3).transpose(1, 2)
+        weight = (rows.mT @ rows / 8).softmax(-1)
+        y = y + torch.einsum("btnm,btcm->bctn", weight, rows).unflatten(3, y.shape[3:])
+        y[:, :, 1:-1] += 1
+        y[:, :2, 2:] -= self.last(y)[:, 2:, :-2]
+        return torch.matmul(y.movedim(1, -1), self.mix).movedim(-1, 1)
+
+
 class UNet(nn.Module):
     """Fewer frames and back, padded by itself, resized within frames and by repeating them."""
 
@@ -127,6 +171,8 @@ NETS = {
     "mean": Mean,
     "masked": Masked,
     "shifted": Shifted,
+    "one_axis": OneAxis,
+    "products": Products,
     "unet": UNet,
 }
 
@@ -135,7 +181,7 @@ def build(name):
     torch.manual_seed(0)
     net = NETS[name]().eval()
     for module in net.modules():
-        if isinstance(module, nn.BatchNorm3d):  # as if it were trained
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):  # as if it were trained
             nn.init.uniform_(module.running_mean, -0.5, 0.5)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
     return net

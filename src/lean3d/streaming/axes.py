@@ -11,11 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lean3d.errors import LeanError
 from lean3d.streaming.delayed_step import Frames, Rule, frames_of, marked
 from lean3d.streaming.layout import Length, number, placed, sized
-from lean3d.streaming.timing import Timed
+from lean3d.streaming.timing import Merged, Timed
 
 __all__ = ["AXES", "moved"]
+
+ROW = (
+    "merges streams or frames with other axes, so that it is for videos of one length; take the "
+    "mean or the maximum over time before it, such as x.mean(2), or keep frames on an axis of "
+    "their own, such as x.transpose(1, 2).flatten(2)"
+)
+STREAMS = "merges the axis of streams with others; keep it, such as by flatten(1)"
 
 
 def moved(
@@ -108,15 +116,19 @@ def reshaped(
         merged: First and last of the axes that were merged into one, if known.
     """
     frames: Any = frames_of(x)
+    if isinstance(frames, Merged) and (split := parted(frames, x, y, asked)) is not None:
+        return marked(y, split)
     timed = isinstance(frames, Timed)
     each = frames.each if timed else 1
+    if timed and frames.place == (0, 1, 1) and merges(x, y, asked, merged):
+        return marked(y, Merged(frames))
     if merged is not None:
         first, after = merged
         lost = after - first
         inside = [i for i in (frames.batch, frames.axis if timed else None) if i in range(*merged)]
         inside += [i for i in (frames.batch, frames.axis if timed else None) if i == after > first]
         if inside and not (timed and inside == [frames.axis] and first == frames.axis):
-            step.refuse(function, "merges streams or frames with an axis before them")
+            raise LeanError(step.said(function, ROW if timed else STREAMS))
         if inside:
             each *= prod(x.shape[first + 1 : after + 1])
         new = placed(frames, lambda i: i if i <= first else i - lost)
@@ -130,9 +142,27 @@ def reshaped(
     after = 0 if batch is None or frames.batch > frames.axis else batch + 1
     axis = found(y, prod(x.shape[: frames.axis]), count, None, asked, after)
     if batch is None or axis is None or batch == axis:
-        step.refuse(function, "merges streams or frames with an axis before them")
+        raise LeanError(step.said(function, ROW))
     new = placed(frames, lambda i: batch if i == frames.batch else axis)
     return marked(y, replaced(new, y.shape[axis] // count))
+
+
+def merges(x: Tensor, y: Tensor, asked: Sequence[int], merged: tuple[int, int] | None) -> bool:
+    """Return whether a reshape of (B, T, ...) makes one axis of its first two."""
+    if merged is not None:
+        return merged == (0, 1)
+    counted = isinstance(asked[0], Length) and (asked[0].short, asked[0].times) == (0, x.shape[0])
+    return y.shape[0] == x.shape[0] * x.shape[1] and (counted or asked[0] == -1)
+
+
+def parted(frames: Merged, x: Tensor, y: Tensor, asked: Sequence[int]) -> Timed | None:
+    """Return the layout of (B, T, ...) where a reshape makes that of one axis."""
+    rate = frames.timed.rate
+    if frames.batch or y.ndim < 2 or (y.shape[0] * rate, y.shape[1]) != (x.shape[0], rate):
+        return None
+    # an axis of one beside it is none of frames
+    plain = rate == 1 and asked[1] != -1 and not isinstance(asked[1], Length)
+    return None if plain else frames.timed
 
 
 def found(

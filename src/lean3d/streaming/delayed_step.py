@@ -15,8 +15,17 @@ from torch.utils._pytree import tree_leaves, tree_map
 from lean3d.errors import LeanError
 from lean3d.ops.memory import Memory
 from lean3d.streaming.framewise_ops import JOINS, SIZES, keeps_frames
-from lean3d.streaming.layout import apart, over, plain, put_back, sized
-from lean3d.streaming.timing import PLAIN, Clock, Pooled, Timed, Window, latest, same_rate
+from lean3d.streaming.layout import apart, counted, over, plain, put_back, sized
+from lean3d.streaming.timing import (
+    PLAIN,
+    Clock,
+    Merged,
+    Pooled,
+    Timed,
+    Window,
+    latest,
+    same_rate,
+)
 
 __all__ = ["Edge", "Frames", "Rule", "frames_of", "marked"]
 
@@ -36,7 +45,12 @@ class Edge:
     why: ClassVar[str] = "takes a number of frames that is not all but a few"
 
 
-Mark: TypeAlias = Timed | Pooled | Edge
+Mark: TypeAlias = Timed | Pooled | Merged | Edge
+JOINED = (
+    "joins a mean over all time with single frames; it is known when the video has ended, so no "
+    "delay makes the answers exact: make the model causal by lean3d.convert(model, "
+    "lean3d.Dissect()), where it is a mean over the past"
+)
 # functions that only use the size of a tensor
 FRESH = {Tensor.new_zeros, Tensor.new_ones, Tensor.new_full}
 LIKE = {torch.zeros_like, torch.ones_like, torch.full_like, *FRESH}
@@ -104,10 +118,15 @@ class Frames(TorchFunctionMode):
         found = marks([*args, *kwargs.values()])
         timed = [x for x in found if isinstance(x, Timed)]
         pooled = [x for x in found if isinstance(x, Pooled)]
-        if len(timed) + len(pooled) < len(found) and function not in self.calls:
+        rest = len(timed) + len(pooled) < len(found)
+        if rest and (merged := [x for x in found if isinstance(x, Merged)]):
+            if len(merged) < len(found):
+                self.refuse(function, "joins a map of streams and frames on one axis with others")
+            return self.on_one_axis(function, args, kwargs, merged)
+        if rest and function not in self.calls:
             return self.sizes_alone(function, args, kwargs)
         if timed and pooled:
-            self.refuse(function, "joins a mean over all time with single frames")
+            raise LeanError(self.said(function, JOINED))
         if pooled:
             return self.after_frames(function, args, kwargs, pooled)
         if not timed or function in FRESH:
@@ -125,6 +144,32 @@ class Frames(TorchFunctionMode):
             marked(output, timed[0])
         return output
 
+    def on_one_axis(self, function: Any, args: Any, kwargs: Any, merged: list[Merged]) -> Any:
+        """Run a call on (B * T, ...): each frame is a sample of its own."""
+        if len({x.timed.delay for x in merged}) > 1:
+            args, merged = self.together(function, args)
+        if function in self.pooled:
+            return self.pooled[function](self, *args, **kwargs)
+        output = function(*args, **kwargs)
+        if function in SIZES:
+            return counted(output, merged[0], args[1:], kwargs)
+        return marked(output, merged[0])
+
+    def together(self, function: Any, args: Any) -> tuple[Any, list[Merged]]:
+        """Return the arguments of a call on (B * T, ...), the earlier ones delayed."""
+        maps = [x for x in tree_leaves(args) if isinstance(frames_of(x), Merged)]
+        if any(x.batch for x in marks(maps) if isinstance(x, Merged)):
+            self.refuse(function, "joins maps whose frames lie on different axes")
+        rows = []
+        for x in maps:
+            timed: Any = frames_of(x)
+            rate = timed.timed.rate
+            rows.append(marked(x.unflatten(0, (x.shape[0] // rate, rate)), timed.timed))
+        aligned, last = self.aligned(rows, function)
+        same = Merged(last)
+        new = {id(x): marked(y.flatten(0, 1), same) for x, y in zip(maps, aligned, strict=True)}
+        return tree_map(lambda x: new.get(id(x), x), args), [same]
+
     def after_frames(self, function: Any, args: Any, kwargs: Any, pooled: list[Pooled]) -> Any:
         """Run a call on a tensor computed from all frames: it has no frames to mix."""
         if function in self.pooled:
@@ -137,6 +182,8 @@ class Frames(TorchFunctionMode):
         """Return a network's output; refuse the first few frames alone."""
         if any(isinstance(frames_of(y), Edge) for y in tree_leaves(output)):
             self.refuse(Tensor.__getitem__, Edge.why)
+        if any(isinstance(frames_of(y), Merged) for y in tree_leaves(output)):
+            self.refuse(torch.reshape, "leaves streams and frames on one axis, as an output")
         return output
 
     def sizes_alone(self, function: Any, args: Any, kwargs: Any) -> Any:
@@ -147,12 +194,14 @@ class Frames(TorchFunctionMode):
         return output
 
     def refuse(self, function: object, why: str) -> NoReturn:
-        name = getattr(function, "__name__", str(function))
-        path = self.place() or "the model"
+        known = "and is not among the functions that are known to stream"
         raise LeanError(
-            f"stream(wait=True): {name} in {path} {why}, and is not among the functions that are "
-            "known to stream; replace it, or make the model causal"
+            self.said(function, f"{why}, {known}; replace it, or make the model causal")
         )
+
+    def said(self, function: object, why: str) -> str:
+        name = getattr(function, "__name__", str(function))
+        return f"stream(wait=True): {name} in {self.place() or 'the model'} {why}"
 
     def plainly(self, x: Tensor, function: object) -> Timed:
         """Return the layout of a map (B, C, T, ...); refuse all others."""

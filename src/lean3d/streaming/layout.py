@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lean3d.streaming.timing import PLAIN, Pooled, Timed
+from lean3d.streaming.timing import PLAIN, Merged, Pooled, Timed
 
-__all__ = ["Length", "apart", "number", "over", "placed", "plain", "put_back", "sized"]
+__all__ = ["Length", "apart", "counted", "number", "over", "placed", "plain", "put_back", "sized"]
 
 
 class Length(int):
@@ -58,6 +58,11 @@ class Length(int):
 
     __rmul__ = __mul__
 
+    def __floordiv__(self, other: Any) -> Any:
+        if type(other) is not int or self.short or not other or self.times % other:
+            return int(self) // other
+        return Length(int(self) // other, 0, self.times // other)
+
 
 def number(size: object) -> Any:
     """Return a size as a plain number; that of an export is unchanged."""
@@ -74,6 +79,17 @@ def sized(size: Any, x: Timed, asked: tuple[Any, ...], named: dict[str, Any]) ->
         return torch.Size(sizes)
     (at,) = asked or named.values()
     return Length(size) if at == x.axis else size
+
+
+def counted(size: Any, x: Merged, asked: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    """Return the result of `shape` or `size(asked)`, with streams times frames marked as such."""
+    rate = x.timed.rate
+    if isinstance(size, torch.Size):
+        sizes = list(size)
+        sizes[x.batch] = Length(sizes[x.batch], 0, sizes[x.batch] // rate)
+        return torch.Size(sizes)
+    (at,) = asked or named.values()
+    return Length(size, 0, size // rate) if at == x.batch else size
 
 
 def apart(x: Tensor, frames: Timed) -> Tensor:
@@ -124,7 +140,7 @@ def placed(frames: Any, where: Callable[[int], int | None]) -> Any:
     batch = where(frames.batch)
     if batch is None:
         return None
-    if isinstance(frames, Pooled):
+    if isinstance(frames, Pooled | Merged):
         return replace(frames, batch=batch)
     axis = where(frames.axis)
     return None if axis is None or axis == batch else replace(frames, batch=batch, axis=axis)

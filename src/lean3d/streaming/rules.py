@@ -3,6 +3,7 @@
 Axes: B batch, C channels, T time, H height, W width.
 """
 
+from math import inf, prod
 from typing import Any
 
 import torch
@@ -12,10 +13,11 @@ from torch import Tensor
 from lean3d.ops import fast
 from lean3d.shape import triple
 from lean3d.streaming.axes import AXES
-from lean3d.streaming.delayed_step import Frames, Rule, marked
+from lean3d.streaming.delayed_step import Frames, Rule, frames_of, marked
 from lean3d.streaming.growth import GROWTH
 from lean3d.streaming.layout import Length
 from lean3d.streaming.pooling import maximum, mean, over_time
+from lean3d.streaming.products import PRODUCTS
 from lean3d.streaming.recurrent import RECURRENT
 from lean3d.streaming.reductions import ADAPTIVE, REDUCTIONS
 from lean3d.streaming.slices import PADS, SLICES
@@ -121,6 +123,26 @@ def avg_pool3d(
     return marked(y, made)
 
 
+def lp_pool3d(
+    step: Frames,
+    x: Tensor,
+    norm_type: float,
+    kernel_size: object,
+    stride: object = None,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """Run a power-average pool, in the terms in which torch computes it."""
+    given = step.plainly(x, F.lp_pool3d)
+    if norm_type in (inf, -inf):
+        sign = 1 if norm_type > 0 else -1
+        extreme = marked(x.abs() if sign == 1 else -x, given)
+        y = max_pool3d(step, extreme, kernel_size, stride, ceil_mode=ceil_mode)
+        return marked(sign * y, frames_of(y))  # type: ignore[arg-type]
+    y = avg_pool3d(step, marked(x.pow(norm_type), given), kernel_size, stride, 0, ceil_mode)
+    total = y * prod(triple(kernel_size))
+    return marked(total.pow(1.0 / norm_type), frames_of(y))  # type: ignore[arg-type]
+
+
 def of_all(kernel_size: Any) -> bool:
     """Whether a window spans all frames, with a size read from the map's shape."""
     if isinstance(kernel_size, int):
@@ -156,10 +178,12 @@ CALLS: dict[Any, Rule] = {
     fast.conv3d: conv3d,
     F.max_pool3d: max_pool3d,
     F.avg_pool3d: avg_pool3d,
+    F.lp_pool3d: lp_pool3d,
     **ADAPTIVE,
     **AXES,
     **GROWTH,
     **PADS,
+    **PRODUCTS,
     **RECURRENT,
     **REDUCTIONS,
     **SLICES,

@@ -43,12 +43,17 @@ def at(step: Frames, x: Tensor, key: object) -> Tensor:
             parts[own[frames.axis]] = slice(0, 1)
             y = x[tuple(parts)].expand(repeated(parts, own[frames.axis], count))
             return marked(y, Edge(frames.length))
-        x = in_time(step, x, part, Tensor.__getitem__)
+        # a copy: `y[:, :, 1:] += 1` writes it into the map afterwards
+        x = copied(in_time(step, x, part, Tensor.__getitem__))
         parts[own[frames.axis]] = ALL if isinstance(part, slice) else 0
         frames = frames_of(x)
     kept = [place for place in range(len(parts)) if not isinstance(parts[place], int)]
     where = lambda i: kept.index(own[i]) if own[i] in kept else None  # noqa: E731
     return marked(x[tuple(parts)], placed(frames, where))
+
+
+def copied(x: Tensor) -> Tensor:
+    return marked(x.clone(), frames_of(x))  # type: ignore[arg-type]
 
 
 def repeated(parts: Sequence[Any], place: int, count: int) -> list[int]:

@@ -16,7 +16,17 @@ from torch import Tensor
 from lean3d.ops.memory import ChunkError
 from lean3d.streaming.state import NEVER
 
-__all__ = ["PLAIN", "Clock", "Pooled", "Timed", "Window", "frames_apart", "latest", "same_rate"]
+__all__ = [
+    "PLAIN",
+    "Clock",
+    "Merged",
+    "Pooled",
+    "Timed",
+    "Window",
+    "frames_apart",
+    "latest",
+    "same_rate",
+]
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,19 @@ class Timed:
     def place(self) -> tuple[int, int, int]:
         """Return its axes of streams and frames."""
         return self.batch, self.axis, self.each
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Streams and frames on one axis, as in (B * T, C, H, W).
+
+    Args:
+        timed: The layout of (B, T, C, H, W).
+        batch: The axis.
+    """
+
+    timed: Timed
+    batch: int = 0
 
 
 # (B, C, T, ...)
