@@ -48,7 +48,7 @@ class Edge:
 Mark: TypeAlias = Timed | Pooled | Merged | Edge
 JOINED = (
     "joins a mean over all time with single frames; it is known when the video has ended, so no "
-    "delay makes the answers exact: make the model causal by lean3d.convert(model, "
+    "delay makes the outputs exact: make the model causal by lean3d.convert(model, "
     "lean3d.Dissect()), where it is a mean over the past"
 )
 # functions that only use the size of a tensor
