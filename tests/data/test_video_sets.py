@@ -298,6 +298,84 @@ def test_data_that_cannot_be_learnt_from_are_one_sentence(tmp_path):
         load_videos(f"ucf101:{tmp_path}/ucf")
 
 
+VIDEOS = {f"{stem}.mp4": "" for stem in ("v_x1", "v_x2", "aaaaaaaaaa1", "aaaaaaaaaa2")}
+SEGMENT = '{"subset": "training", "annotations": [{"segment": %s, "label": %s}]}'
+DATABASE = '{"database": {"x1": %s, "x2": %s}}'
+GOOD = SEGMENT % ("[0, 1]", '"b"')
+MALFORMED = {
+    "kinetics without labels": (
+        "kinetics400",
+        {"train.csv": "youtube_id,time_start\naaaaaaaaaa1,0\n"},
+        "train.csv has no column 'label'",
+    ),
+    "kinetics without names": (
+        "kinetics400",
+        {"train.csv": "label,id\na,aaaaaaaaaa1\n"},
+        "train.csv has no column 'youtube_id'",
+    ),
+    "kinetics, cut short": (
+        "kinetics400",
+        {"train.csv": "label,youtube_id\na,aaaaaaaaaa1\nb\n"},
+        "class 'b' has no video",
+    ),
+    "kinetics, a header alone": (
+        "kinetics400",
+        {"train.csv": "label,youtube_id\n"},
+        "train.csv lists no video",
+    ),
+    "kinetics, no time": (
+        "kinetics400",
+        {"train.csv": "label,youtube_id,time_start,time_end\na,aaaaaaaaaa1,nan,3\n"},
+        "a time of aaaaaaaaaa1 is a number of seconds, got 'nan'",
+    ),
+    "a table of other columns": ("csv", {"train.csv": "label,file\na,1.mp4\n"}, "no column 'path'"),
+    "a table with endless times": (
+        "csv",
+        {"train.csv": "v_x1.mp4,a,0,inf\nv_x2.mp4,b\n"},
+        "a time of v_x1.mp4 is a number",
+    ),
+    "ssv2, entries by name": (
+        "ssv2",
+        {
+            "labels.json": '{"a": "0", "b": "1"}',
+            "train.json": '{"1": "a"}',
+            "validation.json": "[]",
+        },
+        "train.json holds a list of videos, got a dict",
+    ),
+    "ssv2, no template": (
+        "ssv2",
+        {"labels.json": '{"a": "0", "b": "1"}', "train.json": '[{"id": "1", "label": "a"}]'},
+        "train.json has an entry without template",
+    ),
+    "ssv2, no numbers": ("ssv2", {"labels.json": '{"a": [0]}'}, "gives class 'a' no number"),
+    "activitynet, a video that is a list": (
+        "activitynet",
+        {"activity_net.json": DATABASE % ("[]", GOOD)},
+        "an entry without annotations",
+    ),
+    "activitynet, a label that is none": (
+        "activitynet",
+        {"activity_net.json": DATABASE % (GOOD, SEGMENT % ("[0, 1]", "7"))},
+        "an entry without label",
+    ),
+    "activitynet, one time": (
+        "activitynet",
+        {"activity_net.json": DATABASE % (GOOD, SEGMENT % ("[0]", '"a"'))},
+        "a segment of 'a' is two times",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", MALFORMED)
+def test_list_files_of_another_form_are_one_sentence(tmp_path, kind):
+    name, files, said = MALFORMED[kind]
+    tree(tmp_path, **VIDEOS, **files)
+    with pytest.raises(DataError, match=said) as raised:
+        load_videos(f"{name}:{tmp_path}")
+    assert "\n" not in str(raised.value)
+
+
 def recordings(tmp_path, *names):
     return [Recording(tmp_path / name, (number,)) for name, number in names]
 

@@ -4,23 +4,26 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
 from lean3d.data.hidden import visible
 from lean3d.data.listing import Recording
 from lean3d.data.stills import list_images
-from lean3d.errors import DataError
+from lean3d.errors import DataError, clipped
 
 __all__ = [
     "SUFFIXES",
     "Labels",
     "by_stem",
+    "field",
     "find_file",
     "found_in",
     "read_json",
     "read_lines",
     "read_rows",
+    "read_time",
     "says_absent",
     "walk",
 ]
@@ -75,9 +78,18 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def read_rows(path: Path, columns: Sequence[str], delimiter: str = ",") -> list[dict[str, str]]:
-    """Return the rows of a CSV file; without a header its columns are `columns` in order."""
-    lines = list(csv.reader(read_lines(path), delimiter=delimiter))
+def read_rows(
+    path: Path, columns: Sequence[str], delimiter: str = ",", needed: Sequence[str] = ()
+) -> list[dict[str, str]]:
+    """Return the rows of a CSV file; without a header its columns are `columns` in order.
+
+    Args:
+        needed: Columns that a header must name.
+    """
+    try:
+        lines = list(csv.reader(read_lines(path), delimiter=delimiter))
+    except csv.Error as error:
+        raise DataError(f"{path} is no table: {error}") from error
     if not lines:
         raise DataError(f"{path} holds no row")
     heads = [cell.strip().lower() for cell in lines[0]]
@@ -85,7 +97,10 @@ def read_rows(path: Path, columns: Sequence[str], delimiter: str = ",") -> list[
         lines = lines[1:]
     else:
         heads = list(columns)
-    rows = [dict(zip(heads, map(str.strip, line), strict=False)) for line in lines]
+    if lacking := [name for name in needed if name not in heads]:
+        raise DataError(f"{path} has no column {lacking[0]!r}; its first line names the columns")
+    blank = dict.fromkeys(heads, "")
+    rows = [blank | dict(zip(heads, map(str.strip, line), strict=False)) for line in lines]
     for number, row in enumerate(rows, 1):
         if columns[0] in heads and not row.get(columns[0]):
             raise DataError(f"{path}: row {number} has no {columns[0]}")
@@ -97,6 +112,25 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path}: {error}") from error
+
+
+def field(path: Path, entry: Any, name: str, kind: Any) -> Any:
+    """Return a value of an entry of a JSON file; refuse another kind of value, or none."""
+    value = entry.get(name) if isinstance(entry, dict) else None
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise DataError(f"{path} has an entry without {name}: {clipped(repr(entry), 120)}")
+    return value
+
+
+def read_time(text: Any, what: str) -> float:
+    """Return seconds; refuse what is no finite number."""
+    try:
+        seconds = float(text)
+    except (TypeError, ValueError):
+        seconds = nan
+    if not isfinite(seconds):
+        raise DataError(f"a time of {what} is a number of seconds, got {text!r}")
+    return seconds
 
 
 def walk(folder: Path) -> tuple[list[Path], list[Path]]:

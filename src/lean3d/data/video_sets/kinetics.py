@@ -3,7 +3,14 @@
 from pathlib import Path
 
 from lean3d.data.listing import Listing, Recording
-from lean3d.data.video_sets.files import Labels, by_stem, find_file, read_rows, says_absent
+from lean3d.data.video_sets.files import (
+    Labels,
+    by_stem,
+    find_file,
+    read_rows,
+    read_time,
+    says_absent,
+)
 from lean3d.data.video_sets.registry import video_set
 from lean3d.errors import DataError
 
@@ -25,14 +32,17 @@ COLUMNS = "label", "youtube_id", "time_start", "time_end", "split"
 )
 def kinetics(root: Path, split: int = 1) -> Listing:
     """Videos that are gone from the web are counted; a file named by its ID alone is cut."""
-    rows = {"train": read_rows(find_file(root, *FILES["train"]), COLUMNS)}
+    rows = {"train": read_rows(find_file(root, *FILES["train"]), COLUMNS, needed=COLUMNS[:2])}
     for part in ("val", "test"):
         try:
-            rows[part] = read_rows(find_file(root, *FILES[part]), COLUMNS)
+            file = find_file(root, *FILES[part])
         except DataError:
             continue
+        rows[part] = read_rows(file, COLUMNS, needed=COLUMNS[1:2])
     # a test file without labels has nothing to compare with
     rows = {part: own for part, own in rows.items() if own and "label" in own[0]}
+    if not rows.get("train"):
+        raise DataError(f"{find_file(root, *FILES['train'])} lists no video")
     names = sorted({row["label"] for row in rows["train"]})
     labels, there = Labels(names, "train.csv"), by_stem(root)
     parts: dict[str, list[Recording]] = {}
@@ -52,10 +62,7 @@ def kinetics(root: Path, split: int = 1) -> Listing:
 
 def _recording(row: dict[str, str], labels: Labels, there: dict[str, Path]) -> Recording | None:
     name, label = row.get("youtube_id", ""), labels[row["label"]]
-    try:
-        start, end = float(row.get("time_start") or 0), float(row.get("time_end") or 0)
-    except ValueError as error:
-        raise DataError(f"the times of {name} are no numbers: {error}") from error
+    start, end = (read_time(row.get(at) or 0, name) for at in ("time_start", "time_end"))
     cut = f"{name}_{int(start):06}_{int(end):06}"
     if cut in there:
         return Recording(there[cut], (label,))

@@ -1,12 +1,15 @@
 """Something-Something: Goyal et al., arXiv:1706.04261; v1 has frames, v2 WebM files."""
 
 import re
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lean3d.data.listing import Listing, Recording
 from lean3d.data.video_sets.files import (
     Labels,
     by_stem,
+    field,
     find_file,
     found_in,
     read_json,
@@ -49,16 +52,29 @@ def ssv2(root: Path, split: int = 1) -> Listing:
     found = read_json(path)
     if not isinstance(found, dict):
         raise DataError(f"{path} holds numbers by label, got a {type(found).__name__}")
-    labels, there = Labels(sorted(found, key=lambda name: int(found[name])), path), by_stem(root)
+    labels, there = Labels(sorted(found, key=partial(_number, path, found)), path), by_stem(root)
     parts: dict[str, list[Recording]] = {}
     left: list[str] = []
     for part, word in FILES.items():
-        entries = read_json(find_file(root, f"**/*{word}.json"))
-        listed = [(str(e["id"]), Recording(root, (labels[_template(e)],))) for e in entries]
+        file = find_file(root, f"**/*{word}.json")
+        entries = read_json(file)
+        if not isinstance(entries, list):
+            raise DataError(f"{file} holds a list of videos, got a {type(entries).__name__}")
+        listed = [
+            (str(field(file, e, "id", str | int)), Recording(root, (labels[_template(file, e)],)))
+            for e in entries
+        ]
         parts[part], absent = found_in(listed, there)
         left += says_absent(absent, part)
     return Listing(f"ssv2:{root}", labels.names, parts, tuple(left))
 
 
-def _template(entry: dict[str, str]) -> str:
-    return re.sub(r"[\[\]]", "", entry.get("template", ""))
+def _template(path: Path, entry: Any) -> str:
+    return re.sub(r"[\[\]]", "", field(path, entry, "template", str))
+
+
+def _number(path: Path, found: dict[str, Any], name: str) -> int:
+    try:
+        return int(found[name])
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path} gives class {name!r} no number, got {found[name]!r}") from error

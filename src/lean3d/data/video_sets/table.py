@@ -3,7 +3,14 @@
 from pathlib import Path
 
 from lean3d.data.listing import Listing, Recording
-from lean3d.data.video_sets.files import Labels, find_file, read_lines, read_rows, says_absent
+from lean3d.data.video_sets.files import (
+    Labels,
+    find_file,
+    read_lines,
+    read_rows,
+    read_time,
+    says_absent,
+)
 from lean3d.data.video_sets.registry import video_set
 from lean3d.errors import DataError
 
@@ -24,7 +31,7 @@ def table(root: Path, split: int = 1) -> Listing:
         files["train"] = find_file(root, "train.csv")
         files |= {part: root / f"{part}.csv" for part in ("val", "test")}
         files = {part: file for part, file in files.items() if file.is_file()}
-    rows = {part: read_rows(file, COLUMNS) for part, file in files.items()}
+    rows = {p: read_rows(file, COLUMNS, needed=COLUMNS[:2]) for p, file in files.items()}
     base = next(iter(files.values())).parent
     listed = base / "classes.txt"
     names = {row.get("label", "") for own in rows.values() for row in own}
@@ -50,10 +57,7 @@ def _seconds(row: dict[str, str]) -> tuple[float, float | None] | None:
     start, end = row.get("start"), row.get("end")
     if not start and not end:
         return None
-    try:
-        times = float(start or 0), float(end) if end else None
-    except ValueError as error:
-        raise DataError(f"the times of {row['path']} are no numbers: {error}") from error
+    times = read_time(start or 0, row["path"]), read_time(end, row["path"]) if end else None
     if times[0] < 0 or (times[1] is not None and not times[0] < times[1]):
         raise DataError(f"{row['path']} begins at {times[0]} s and ends at {times[1]} s")
     return times
