@@ -19,8 +19,8 @@ HERE = Path(__file__).parent
 
 
 def section(entries: list[dict[str, Any]]) -> str:
-    """The table of README: a row for each data set, network, way and setting."""
-    keys = sorted({_key(entry) for entry in entries}, key=str)
+    """The table of README: a row for each data set, network, setting and way."""
+    keys = sorted({_key(entry) for entry in entries})
     rows = []
     for key in keys:
         same = [entry for entry in entries if _key(entry) == key]
@@ -29,8 +29,20 @@ def section(entries: list[dict[str, Any]]) -> str:
             continue
         scores = (_mean(same, name) for name in ("mauc", "accuracy", "dice"))
         rows.append(_row(same[0], *scores, len(same)))
-    places = sorted({f"{e['where']['hardware']}, {e['where']['date'][:10]}" for e in entries})
-    return f"{table(rows)}\n\nIn percent. Measured on: {'; '.join(places)}."
+    return f"{table(rows)}\n\nScores in percent. {_places(entries)}"
+
+
+def _places(entries: list[dict[str, Any]]) -> str:
+    """Say which rows, by their steps in 2D, were measured where."""
+    machines: dict[str, set[int]] = {}
+    for entry in entries:
+        where = f"{entry['where']['hardware']}, {entry['where']['date'][:10]}"
+        machines.setdefault(where, set()).add(_key(entry)[2])
+    told = (
+        f"{' and '.join(map(str, sorted(steps)))} steps in 2D: {where}"
+        for where, steps in sorted(machines.items())
+    )
+    return f"{'; '.join(told)}."
 
 
 def _key(entry: dict[str, Any]) -> tuple[Any, ...]:
@@ -42,7 +54,7 @@ def _key(entry: dict[str, Any]) -> tuple[Any, ...]:
 def _row(
     entry: dict[str, Any], mauc: str, accuracy: str, dice: str, seeds: int
 ) -> dict[str, str | int]:
-    _, _, flat_steps, probes, *_ = _key(entry)
+    _, _, flat_steps, probes, steps, _ = _key(entry)
     return {
         "data": entry["data"],
         "network": entry["network"],
@@ -52,6 +64,7 @@ def _row(
         "volumes": probes,
         "features, mAUC": mauc,
         "features, accuracy": accuracy,
+        "steps in 3D": steps,
         "fine-tuned, Dice": dice,
         "seeds": seeds,
     }
