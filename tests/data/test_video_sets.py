@@ -1,10 +1,12 @@
 """Each published layout, on a small made copy; its videos are empty, only the lists are read."""
 
 import json
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from lean3d.data.listing import Recording, hold_out
+from lean3d.data.listing import Recording, hold_out, interleaved
 from lean3d.data.video_sets import list_video_sets, load_videos
 from lean3d.errors import DataError
 
@@ -24,8 +26,6 @@ def found(listing, part):
 
 
 def test_every_layout_has_a_test_here_and_a_line_in_the_docs():
-    from pathlib import Path
-
     here = Path(__file__)
     docs = (here.parents[2] / "docs" / "video_data.md").read_text()
     for name in list_video_sets():
@@ -410,3 +410,20 @@ def test_groups_that_cannot_be_are_one_sentence(tmp_path):
         hold_out(every, 0.5, 0, group_by="_x")
     with pytest.raises(DataError, match="has one video"):
         hold_out(every[:1], 0.5, 0)
+
+
+def test_any_videos_in_a_row_have_every_class_by_its_share():
+    sorted_by_class = [
+        Recording(Path(f"{label}_{k}.avi"), (label,))
+        for label, num in enumerate((40, 20, 20))
+        for k in range(num)
+    ]
+    order = interleaved(sorted_by_class, seed=0)
+    assert sorted(map(repr, order)) == sorted(map(repr, sorted_by_class))
+    for first in range(0, 80, 8):
+        found = Counter(recording.label for recording in order[first : first + 8])
+        assert all(abs(found[label] - share) <= 1 for label, share in enumerate((4, 2, 2)))
+    assert order == interleaved(sorted_by_class, seed=0) != interleaved(sorted_by_class, seed=1)
+    # of one class they are not in the order of the list either: groups of UCF101 lie together
+    first = [r.path.name for r in order if r.label == 0][:5]
+    assert first != [f"0_{k}.avi" for k in range(5)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lean3d.errors import DataError
 
-__all__ = ["Listing", "Recording", "hold_out"]
+__all__ = ["Listing", "Recording", "hold_out", "interleaved"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,21 @@ def hold_out(
         for recording in own:
             (held if where[group(recording.path)] else kept).append(recording)
     return kept, held
+
+
+def interleaved(recordings: Sequence[Recording], seed: int) -> list[Recording]:
+    """Return recordings in an order in which any few in a row have every class by its share.
+
+    Lists of published data sets go class by class, and an epoch may be a part of them.
+    """
+    classes: dict[int, list[Recording]] = {}
+    for recording in recordings:
+        classes.setdefault(recording.label, []).append(recording)
+    places = []
+    for number, own in sorted(classes.items()):
+        random.Random(f"{seed} {number}").shuffle(own)
+        places += [((k + 0.5) / len(own), number, recording) for k, recording in enumerate(own)]
+    return [recording for *_, recording in sorted(places, key=lambda place: place[:2])]
 
 
 def _grouping(group_by: str | None) -> Callable[[Path], str]:

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from lean3d.data import MOTIONS, MovingDigits, VideoClips
 from lean3d.data.clip_window import ClipWindow
 from lean3d.data.frame_times import FrameTimes
-from lean3d.data.listing import Listing, Recording, hold_out
+from lean3d.data.listing import Listing, Recording, hold_out, interleaved
 from lean3d.data.look import Look
 from lean3d.data.video_clips import with_times
 from lean3d.data.video_sets import load_videos
@@ -141,7 +141,7 @@ def _clips(
     raw: bool = False,
 ) -> tuple[Clips, Clips]:
     found = videos(recipe)
-    train, val = found.parts["train"], found.parts["val"]
+    train, val = (interleaved(found.parts[part], recipe.seed) for part in ("train", "val"))
     given: Any = dict(window=window, look=look(recipe), times=found.times, whole=whole, raw=raw)
     num = recipe.train_samples if vary else len(train)
     return (
