@@ -1,5 +1,6 @@
-"""lean3d evaluate RUN"""
+"""lean3d evaluate RUN, or a network with published weights"""
 
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import tyro
 from lean3d.cli.device import find_device
 from lean3d.cli.parse import parse
 from lean3d.cli.show import show_json, show_table
+from lean3d.errors import RunError
 
 __all__ = ["main"]
 
@@ -19,12 +21,23 @@ class Evaluate:
     """Score a run case by case, with intervals over the cases, and write a report.
 
     Attributes:
-        run: Folder of the run; its best weights are used.
+        run: Folder of a run, whose best weights are used; or a network of video by its reference,
+            such as ir_csn_152, with --weights and --data.
+        weights: Published weights of the network. Length and step of the clips, size, mean and
+            deviation are those that they are known by, and are said.
+        format: Of the weights, if their keys are ambiguous.
+        widths: Channels of the stages of the network.
+        options: More arguments of the network, such as skip=full.
+        clip: Frames of a clip, of published weights.
+        step: From each frame of a clip to the next, likewise.
+        fps: Frames per second to which videos are resampled first, likewise.
+        mean: Of each channel of pixels from 0 to 1, likewise.
+        std: Likewise.
         data: Labelled data to evaluate on; by default the cases that the run held out, or those
             that the data's authors test on.
         against: Another run, evaluated on the same cases and compared in pairs.
         out: Folder for report.html, scores.csv, summary.json and the predictions; RUN/evaluation
-            by default.
+            by default, runs/NETWORK for published weights, which are kept there as a run.
         overlap: Overlapping share of consecutive windows.
         batch_size: Samples, or windows, at a time; the recipe's by default.
         tolerance_mm: Distance within which surfaces agree (surface Dice); by default one voxel
@@ -50,7 +63,16 @@ class Evaluate:
             a minute or two, and the choice is kept in the run (optimized.json).
     """
 
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    weights: Path | None = None
+    format: str | None = None
+    widths: tuple[int, ...] | None = None
+    options: tuple[str, ...] = ()
+    clip: int | None = None
+    step: int | None = None
+    fps: float | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
     data: str | None = None
     against: Path | None = None
     out: Path | None = None
@@ -97,11 +119,12 @@ def main(argv: list[str]) -> None:
         mirror=asked.mirror,
         optimize=asked.optimize,
     )
+    run, out, data = _run(asked)
     result = evaluate(
-        asked.run,
-        data=asked.data,
+        run,
+        data=data,
         against=asked.against,
-        out=asked.out,
+        out=out,
         settings=settings,
         devices=asked.devices,
         nodes=asked.nodes,
@@ -119,6 +142,35 @@ def main(argv: list[str]) -> None:
         print(f"note: {note}")
     print(f"the report is {result.out / 'report.html'}")
     show_json(result.facts)
+
+
+def _run(asked: Evaluate) -> tuple[Path, Path | None, str | None]:
+    """Return the folder of the run, that of the results, and the data."""
+    network = ("weights", "format", "widths", "options", "clip", "step", "fps", "mean", "std")
+    given = [name for name in network if getattr(asked, name) not in (None, ())]
+    if asked.weights is None or Path(asked.run).is_dir():
+        if given and Path(asked.run).is_dir():
+            raise RunError(
+                f"{asked.run} is a run, which has its own network; leave out --{given[0]}"
+            )
+        if not Path(asked.run).exists():
+            raise RunError(f"{asked.run} is no run folder; a network needs --weights and --data")
+        return Path(asked.run), asked.out, asked.data
+    if asked.data is None:
+        raise RunError(f"{asked.run} with --weights was trained on no data here; give --data")
+    from lean3d.recipes.published_run import published_run
+
+    out = asked.out or Path("runs") / re.sub(r"\W+", "_", asked.run)
+    more: dict[str, Any] = {name: getattr(asked, name) for name in network if name in given}
+    folder, recipe = published_run(asked.run, out / "run", data=asked.data, size=asked.size, **more)
+    rate = f" at {recipe.fps:g} a second" if recipe.fps else ""
+    print(
+        f"lean3d: clips of {recipe.clip} frames, one of {recipe.step}{rate}, "
+        f"{recipe.size} x {recipe.size}, mean {recipe.mean}, std {recipe.std}; --clip, --step, "
+        "--fps, --size, --mean and --std change it",
+        file=sys.stderr,
+    )
+    return folder, out, asked.data
 
 
 COMPARED = {

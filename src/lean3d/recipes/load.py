@@ -14,7 +14,7 @@ from lean3d.recipes.build import build_model, build_task
 from lean3d.train.checkpoints import load_checkpoint
 from lean3d.weights import check_weights
 
-__all__ = ["WEIGHTS", "load_run", "read_recipe", "read_record"]
+__all__ = ["WEIGHTS", "load_run", "read_recipe", "read_record", "weights_of"]
 
 # of a shared run, see lean3d.recipes.share
 WEIGHTS = "model.safetensors"
@@ -29,14 +29,22 @@ def load_run(
     folder = Path(folder)
     recipe = read_recipe(folder)
     task = build_task(recipe, build_model(recipe).model)
-    if (folder / WEIGHTS).is_file() and not (folder / "checkpoints").is_dir():
-        _load_shared(task.model, folder / WEIGHTS)
+    if (shared := weights_of(folder)).name == WEIGHTS:
+        _load_shared(task.model, shared)
         return task.model.eval(), recipe
     path = folder / "checkpoints" / f"{checkpoint}.ckpt"
     weights = load_checkpoint(path, task)["state_dict"]
     check_weights(path, weights, task.state_dict())
     task.load_state_dict(weights)
     return task.model.eval(), recipe
+
+
+def weights_of(folder: Path) -> Path:
+    """Return the file of the best weights of a run."""
+    shared = folder / WEIGHTS
+    if shared.is_file() and not (folder / "checkpoints").is_dir():
+        return shared
+    return folder / "checkpoints" / "best.ckpt"
 
 
 def _load_shared(model: nn.Module, path: Path) -> None:

@@ -13,6 +13,7 @@ from lean3d import __version__
 from lean3d.errors import DataError
 from lean3d.files import write_text
 from lean3d.recipes.evaluation.base import OF_ALL, Evaluation, Scored
+from lean3d.recipes.load import weights_of
 
 __all__ = ["Store", "dropped_if_empty"]
 
@@ -28,7 +29,7 @@ class Store:
 
     def __init__(self, folder: Path, evaluation: Evaluation):
         self.folder = folder
-        weights = (evaluation.folder / "checkpoints" / "best.ckpt").read_bytes()
+        weights = weights_of(evaluation.folder).read_bytes()
         settings = asdict(evaluation.settings)
         for name in OF_ALL:
             del settings[name]
