@@ -14,6 +14,11 @@ from papers.trained import DEVICES, prepare
 
 __all__ = ["Work", "carry_out", "flags"]
 
+AGAIN = """\
+What the results file beside the README or the folder of runs holds is not trained again; to measure
+anew, delete both. Processes side by side take --pieces DIR and a part of the work each (--seeds,
+--networks); --pieces DIR --collect then writes results, table and figure."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -26,6 +31,7 @@ class Work:
         section: The text for the README.
         draw: Draws the figure at a path without suffix.
         tune: As `prepare` takes it.
+        more: Names that are measured only when --networks has them.
     """
 
     stem: str
@@ -35,6 +41,7 @@ class Work:
     section: Callable[[Results], str]
     draw: Callable[[Results, Path], None]
     tune: bool = False
+    more: Sequence[str] = ()
 
 
 def flags(prog: str, about: str) -> argparse.ArgumentParser:
@@ -44,6 +51,7 @@ def flags(prog: str, about: str) -> argparse.ArgumentParser:
         description=about,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.epilog = AGAIN
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--networks", nargs="*", help="a part of them, by their names in the table")
     parser.add_argument("--device", choices=DEVICES, default="cpu")
@@ -62,9 +70,10 @@ def carry_out(
 
     With --pieces only pieces are written, until --collect.
     """
+    known = (*work.names, *work.more)
     names = work.names if asked.networks is None else asked.networks
-    if unknown := [name for name in names if name not in work.names]:
-        parser.error(f"no network {unknown[0]!r}; there are {', '.join(work.names)}")
+    if unknown := [name for name in names if name not in known]:
+        parser.error(f"no network {unknown[0]!r}; there are {', '.join(known)}")
     if asked.pieces is None and (asked.collect or asked.tiny):
         parser.error("--collect and --tiny need --pieces with a folder")
     home = asked.pieces / "tiny" if asked.tiny else home
@@ -82,7 +91,7 @@ def carry_out(
             return
     if not results.entries:
         parser.error(f"there are no results of these settings in {results.path} or the pieces yet")
-    results.entries.sort(key=lambda entry: (entry["seed"], work.names.index(entry["name"])))
+    results.entries.sort(key=lambda entry: (entry["seed"], known.index(entry["name"])))
     results.collect()
     text = work.section(results)
     work.draw(results, home / work.stem)

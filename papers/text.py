@@ -15,7 +15,10 @@ def table(rows: Iterable[Mapping[str, Any]], align: str = "---:") -> str:
 
 
 def measured_by(entries: Sequence[Mapping[str, Any]]) -> str:
-    """A sentence of the hardware, torch, the commit and the day; of several, what ran on which."""
+    """A sentence of the hardware, torch, the commit and the day; of several, what ran on which.
+
+    A name that ran on several has its seeds.
+    """
     machines: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for entry in entries:
         where = entry["where"]
@@ -23,7 +26,7 @@ def measured_by(entries: Sequence[Mapping[str, Any]]) -> str:
     told = []
     for (hardware, tf32), ran in machines.items():
         where = ran[-1]["where"]
-        names = ", ".join(dict.fromkeys(entry["name"] for entry in ran))
+        names = ", ".join(_named(ran, entries))
         told.append(
             (f"{names}: " if len(machines) > 1 else "")
             + hardware
@@ -31,3 +34,13 @@ def measured_by(entries: Sequence[Mapping[str, Any]]) -> str:
             + f", torch {where['torch']}, commit {where['commit']}, {where['date'][:10]}"
         )
     return "; ".join(told) + "."
+
+
+def _named(ran: Sequence[Mapping[str, Any]], entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    named = []
+    for name in dict.fromkeys(entry["name"] for entry in ran):
+        own = [str(entry["seed"]) for entry in ran if entry["name"] == name]
+        some = len(own) < sum(entry["name"] == name for entry in entries)
+        seeds = f" (seed{'s' if len(own) > 1 else ''} {', '.join(own)})"
+        named.append(name + seeds if some else name)
+    return named

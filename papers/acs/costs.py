@@ -5,6 +5,7 @@ One FCN ResNet-18 in five forms, timed side by side, a step of each in turn. The
 48 voxels a side and need 5 GB and more; those here have 24.
 """
 
+import argparse
 import json
 import statistics
 from collections.abc import Callable
@@ -154,7 +155,12 @@ def draw(found: dict[str, Any], path: Path) -> None:
     save_figure(figure, path)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
+    about = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="python -m papers.acs.costs", description=__doc__, formatter_class=about
+    )
+    parser.parse_args(argv)
     torchvision()
     found = measure(NETWORKS, SHAPE, ROUNDS)
     write_text(HERE / "costs.json", json.dumps(found, indent=1) + "\n")

@@ -6,6 +6,7 @@ squares, and its weights are put into 2.5D and ACS networks over volumes of 48 v
 with what `runs/acs_features` and features.json hold, then writes the table and the figure.
 """
 
+import argparse
 import sys
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -101,7 +102,12 @@ def section(results: Results) -> str:
     )
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
+    about = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="python -m papers.acs.features", description=__doc__, formatter_class=about
+    )
+    parser.parse_args(argv)
     scale = Scale()
     results = Results(HERE / "features.json", asdict(scale))
     measure(scale, results, RUNS)

@@ -31,7 +31,8 @@ def draw(results: Results, path: Path) -> None:
     names = [f"{n}, {kind}" for n in range(1, 9) for kind in ("time", "space")]
     count = 2 * results.settings["iterations"]
     left.set_xticks(range(count), names[:count], fontsize=8)
-    left.legend(frameon=False, fontsize=8, loc="lower right")
+    left.set_ylim(0, 100)
+    left.legend(frameon=False, fontsize=8, loc="lower right", ncols=2)
     _draw_mismatch(right, results)
     save_figure(figure, path)
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lean3d.report.drawing import color, new_figure, plain_axes, save_figure
+from papers.curves import draw_seeds
 from papers.results import Results, spread
 from papers.text import measured_by, table
 
@@ -14,7 +15,7 @@ ENDS = {"enlarged": "one channel", "shuffled": "eight, shuffled"}
 PAPER = {"rank1": 21.50, "stdcf": 24.60}
 
 
-def section(results: Results, figure: str = "reconstruct") -> str:
+def section(results: Results) -> str:
     """PSNR of all networks, and the differences within a seed."""
     settings = results.settings
     rows = [_row(results, form, end) for end in ENDS for form in TITLES]
@@ -38,7 +39,7 @@ def section(results: Results, figure: str = "reconstruct") -> str:
             f"{settings['epochs']} epochs of {settings['clips']} new clips, {settings['tests']} "
             f"clips of other digits to test on; mean and standard deviation over seeds. "
             f"{measured_by(results.entries)}",
-            f"![PSNR by epoch]({figure}.png)",
+            "![PSNR by epoch](reconstruct.png)",
         ]
     )
 
@@ -67,15 +68,15 @@ def _spread(values: list[float], sign: str = "") -> str:
 
 
 def draw(results: Results, path: Path) -> None:
-    """PSNR by epoch, a line a seed; left one channel at the end, right eight."""
+    """PSNR by epoch, thick the mean of the seeds; left one channel at the end, right eight."""
+    settings = results.settings
     figure = new_figure(10, 3.8)
     figure.set_layout_engine("constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (end, last) in zip(panels, ENDS.items(), strict=True):
         for index, (form, title) in enumerate(TITLES.items()):
-            for seed, curve in enumerate(results.values(f"{form} {end}", "curve")):
-                label = title if not seed else None
-                axes.plot(range(1, len(curve) + 1), curve, color=color(index), lw=1, label=label)
+            curves = results.values(f"{form} {end}", "curve")
+            draw_seeds(axes, range(1, settings["epochs"] + 1), curves, color(index), title)
         plain_axes(axes, "epoch", "")
         axes.set_title(f"last layer: {last}", loc="left", fontsize=10)
         axes.legend(frameon=False, fontsize=8, loc="lower right")

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 
 from lean3d import ACS, convert
 from lean3d.data import Shapes2D, Shapes3D
-from papers.acs import shape_training
+from papers.acs import shape_training, shapes
 from papers.acs.shape_figure import draw_shapes
 from papers.acs.shape_text import differences, section
 from papers.acs.shape_training import score, until_flat
@@ -143,3 +144,16 @@ def test_the_table_and_the_figure_say_what_is_there(found, tmp_path):
     assert "| ACS p. - ACS r. | +0.7 |" in text
     draw_shapes(results, tmp_path / "shapes", tuple(VARIANTS))
     assert (tmp_path / "shapes.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("paper", [[], ["--paper"]])
+def test_the_command_measures_every_network(tmp_path, capsys, paper):
+    pieces = [*paper, "--tiny", "--pieces", str(tmp_path / "p"), "--runs", str(tmp_path / "r")]
+    shapes.main([*pieces, "--seeds", "0"])
+    shapes.main([*pieces, "--collect"])
+    assert "| ACS p. EO |" in capsys.readouterr().out
+    stem = "shapes_paper" if paper else "shapes"
+    entries = json.loads((tmp_path / "p/tiny" / f"{stem}.json").read_text())["entries"]
+    assert [entry["name"] for entry in entries] == [FLAT, *VARIANTS]
+    assert (tmp_path / "p/tiny" / f"{stem}.png").stat().st_size > 10_000
