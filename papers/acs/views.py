@@ -5,7 +5,8 @@ Thirds: the kernels of a 2D network go to the three views in their order, as in 
 mixture of its views to the end, as in Soft-ACS. Learnt: a mixture at first, and after ten epochs
 the one view that has the largest share, for good. All start from the same 2D weights, on the solids
 of the proof of concept, on the same as thick slices (every second one), and on crops of the MNI
-brain, tested on its front.
+brain, tested on its front. A network and seed takes 10 to 30 seconds of an H100; without --device
+cuda six minutes of a CPU core.
 
 A machine without nilearn reads the brain from a file, see papers.pmscn.brain.
 """
@@ -204,10 +205,10 @@ def _pretrained(
     return model.state_dict()
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = flags("papers.acs.views", str(__doc__))
     parser.add_argument("--brain", default=MNI, help="mni152, or a file that holds it")
-    asked = parser.parse_args()
+    asked = parser.parse_args(argv)
     carry_out(work(TINY if asked.tiny else Scale(), asked.brain), asked, parser, HERE)
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lean3d.report.drawing import color, new_figure, plain_axes, save_figure
+from papers.curves import draw_seeds
 from papers.results import Results, spread
 from papers.text import measured_by, table
 
@@ -43,22 +44,22 @@ def section(results: Results) -> str:
             f"after {settings['epochs']} epochs of {settings['volumes']} volumes of "
             f"{settings['size']}^3 voxels (slices: half as many), widths {settings['widths']}. "
             f"{measured_by(results.entries)}",
+            "![Dice by epoch](views.png)",
         ]
     )
 
 
 def draw(results: Results, path: Path) -> None:
-    """Dice on the tests by epoch: a panel for each data, a line a seed."""
+    """Dice on the tests by epoch, a panel for each data: thick the mean of the seeds."""
     data, ways = _names(results)
     figure = new_figure(4 * len(data), 3.6)
     figure.set_layout_engine("constrained")
     panels = figure.subplots(1, len(data), squeeze=False)[0]
     for axes, one in zip(panels, data, strict=True):
         for index, how in enumerate(ways):
-            for seed, curve in enumerate(results.values(f"{one}, {how}", "curve")):
-                label = how if not seed else None
-                shown = [100 * value for value in curve]
-                axes.plot(range(1, len(curve) + 1), shown, color=color(index), lw=1, label=label)
+            curves = [[100 * v for v in c] for c in results.values(f"{one}, {how}", "curve")]
+            epochs = range(1, results.settings["epochs"] + 1)
+            draw_seeds(axes, epochs, curves, color(index), how)
         plain_axes(axes, "epoch", "Dice on the tests (%)")
         axes.set_title(one, loc="left", fontsize=10)
         axes.legend(frameon=False, fontsize=8, loc="lower right")

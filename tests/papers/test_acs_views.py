@@ -1,8 +1,13 @@
+import json
+from itertools import product
+from pathlib import Path
+
 import pytest
 import torch
 
 from lean3d.data import Shapes3D
 from lean3d.ops import ACSConv3d
+from papers.acs import views
 from papers.acs.shape_unet import solid_unet
 from papers.acs.views import CHOSEN, TINY, Slices, choose, shares, work
 from papers.results import Results
@@ -46,13 +51,21 @@ def test_slices_are_every_second_one():
 
 
 @pytest.mark.slow
-def test_every_way_is_scored_on_every_kind_of_data(tmp_path):
+def test_every_way_is_scored_on_every_kind_of_data(tmp_path, capsys):
     pytest.importorskip("nilearn")
-    tiny = work(TINY)
-    results = Results(tmp_path / "views.json", tiny.settings)
-    for name in tiny.names:
-        results.get(name, 0, lambda name=name: tiny.measure(name, 0, tmp_path / "runs", "cpu"))
-    assert all(0 <= entry["dice"] <= 1 for entry in results.entries)
-    assert "| brain | learnt |" in tiny.section(results)
-    tiny.draw(results, tmp_path / "views")
-    assert (tmp_path / "views.png").stat().st_size > 10_000
+    pieces = ["--tiny", "--pieces", str(tmp_path / "p"), "--runs", str(tmp_path / "r")]
+    views.main([*pieces, "--seeds", "0"])
+    views.main([*pieces, "--collect"])
+    assert "| brain | learnt |" in capsys.readouterr().out
+    entries = json.loads((tmp_path / "p/tiny/views.json").read_text())["entries"]
+    assert [entry["name"] for entry in entries] == list(work(TINY).names)
+    assert all(0 <= entry["dice"] <= 1 for entry in entries)
+    assert (tmp_path / "p/tiny/views.png").stat().st_size > 10_000
+
+
+def test_the_section_is_that_of_the_results():
+    home = Path(views.__file__).parent
+    whole = work(views.Scale())
+    found = Results(home / "views.json", whole.settings)
+    assert {(e["name"], e["seed"]) for e in found.entries} == set(product(whole.names, range(3)))
+    assert whole.section(found) in (home / "README.md").read_text()
