@@ -4,31 +4,51 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lean3d.report import Point, draw_pareto
 from lean3d.report.drawing import color, new_figure, plain_axes, save_figure
-from papers.d3d.gesture_text import NETWORKS, VARIANTS, by_head, length_curves
+from papers.d3d.gesture_text import (
+    NETWORKS,
+    VARIANTS,
+    by_head,
+    length_curves,
+    measured_variants,
+)
 from papers.results import Results
 
 __all__ = ["draw"]
 
+SCORES = {"top-1": "test videos named (%)", "one clip": "validation clips named (%)"}
+TICKS = (1, 2, 5, 10, 20, 40)
+
 
 def draw(results: Results, path: Path) -> None:
-    """All there is: `path`_cost, _skips, _causality and _lengths."""
+    """What there is: `path`_cost, _causality and _lengths; of variants _skips too."""
     _draw_cost(results, path.with_name(f"{path.name}_cost"))
-    _draw_skips(results, path.with_name(f"{path.name}_skips"))
+    if len(measured_variants(results)) > 1:
+        _draw_skips(results, path.with_name(f"{path.name}_skips"))
     if results.values("heads", "heads"):
         _draw_causality(results, path.with_name(f"{path.name}_causality"))
         _draw_lengths(results, path.with_name(f"{path.name}_lengths"))
 
 
 def _draw_cost(results: Results, path: Path) -> None:
-    """Multiply-adds of one more answer against the share of videos named right, mean of seeds."""
-    points = []
-    for name, (title, _) in NETWORKS.items():
-        top, macs = (results.values(name, key) for key in ("top-1", "MACs per answer"))
-        if top:
-            points.append(Point(title, macs[0], _mean(top)))
-    save_figure(draw_pareto(points, ylabel="top-1 on test videos", per="answer"), path)
+    """Multiply-adds of one more answer against accuracy: left of whole videos, right of clips."""
+    figure = new_figure(10, 4.0)
+    figure.set_layout_engine("constrained")
+    panels = dict(zip(SCORES.items(), figure.subplots(1, 2), strict=True))
+    for (key, ylabel), axes in panels.items():
+        for index, (name, (title, _)) in enumerate(NETWORKS.items()):
+            values = [100 * value for value in results.values(name, key)]
+            if values:
+                x = results.values(name, "MACs per answer")[0] / 1e6
+                axes.plot([x] * len(values), values, "o", ms=4, color=color(index), alpha=0.6)
+                axes.plot([x], [_mean(values)], "_", ms=22, mew=3, color=color(index), label=title)
+        plain_axes(axes, "million multiply-adds of one more answer", ylabel)
+        axes.set_xscale("log")
+        axes.set_xlim(1, 60)
+        axes.set_xticks(TICKS, [str(tick) for tick in TICKS])
+        axes.minorticks_off()
+    next(reversed(panels.values())).legend(frameon=False, fontsize=8)
+    save_figure(figure, path)
 
 
 def _draw_skips(results: Results, path: Path) -> None:

@@ -22,7 +22,18 @@ from papers.gesture_videos import Gestures
 from papers.learn import Batches, learn
 from papers.trained import seeded
 
-__all__ = ["FULL", "NETWORKS", "TINY", "Scale", "Variant", "looks", "train_head", "train_network"]
+__all__ = [
+    "FULL",
+    "MAIN",
+    "NETWORKS",
+    "TINY",
+    "VARIANTS",
+    "Scale",
+    "Variant",
+    "looks",
+    "train_head",
+    "train_network",
+]
 
 WINDOW, BEFORE = 16, 3
 
@@ -44,12 +55,13 @@ class Variant:
 
 
 SKIPS = ("concat", "none", "sum")
-NETWORKS = {skip: Variant(skip=skip) for skip in SKIPS}
-NETWORKS |= {"3D-ResNet-18": Variant("hara_resnet_18")}
+MAIN = {skip: Variant(skip=skip) for skip in SKIPS}
+MAIN |= {"3D-ResNet-18": Variant("hara_resnet_18")}
 # why concatenation may lose to a sum here: the width, the gestures, or what the stem already sees
-NETWORKS |= {f"{skip} wide": Variant(skip=skip, wide=2) for skip in SKIPS}
-NETWORKS |= {f"{skip} slow": Variant(skip=skip, speed=1 / 3) for skip in SKIPS}
-NETWORKS |= {f"{skip} one frame": Variant(skip=skip, frames=1) for skip in SKIPS}
+VARIANTS = {f"{skip} wide": Variant(skip=skip, wide=2) for skip in SKIPS}
+VARIANTS |= {f"{skip} slow": Variant(skip=skip, speed=1 / 3) for skip in SKIPS}
+VARIANTS |= {f"{skip} one frame": Variant(skip=skip, frames=1) for skip in SKIPS}
+NETWORKS = MAIN | VARIANTS
 
 
 @dataclass(frozen=True)

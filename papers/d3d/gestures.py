@@ -1,8 +1,9 @@
-"""D3D on gestures of moving digits: `python -m papers.d3d.gestures [--seeds 0 1 2]`.
+"""Claims 10 and 11, D3D on gestures: `python -m papers.d3d.gestures [--seeds 0 1 2]`.
 
 Paper: Köpüklü et al., Dissected 3D CNNs, arXiv:2009.14639, Tables 2 to 4, Figs 6 and 7
-Trains what `runs/d3d_gestures` does not hold yet, goes on with what was stopped, and writes the
-numbers, the section of README and the figures.
+23 gestures of moving digits stand for Kinetics and Jester. A network and seed takes one to two
+minutes of an H200 (--device cuda), or a quarter of an hour of a CPU core. Networks that are wide,
+slow or of one frame are trained only when --networks has them.
 """
 
 from dataclasses import asdict
@@ -18,8 +19,10 @@ from papers.d3d.gesture_scores import Network, Videos, heads_by_frame, score
 from papers.d3d.gesture_text import section
 from papers.d3d.gesture_training import (
     FULL,
+    MAIN,
     NETWORKS,
     TINY,
+    VARIANTS,
     Scale,
     looks,
     train_head,
@@ -31,7 +34,7 @@ from papers.learn import curve, folder_of
 __all__ = ["NAMES", "main", "measure", "work"]
 
 HERE = Path(__file__).parent
-NAMES = (*NETWORKS, "heads")
+NAMES = (*MAIN, "heads")
 HEADS = {f"{n}-layer {kind.upper()}": (kind, n) for kind in ("lstm", "gru") for n in (1, 2, 3)}
 LENGTHS = (4, 8, 12, 16, 24, 32)
 ERASED = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -98,7 +101,8 @@ def _heads(scale: Scale, seed: int, out: Path, device: str) -> dict[str, Any]:
 def work(scale: Scale) -> Work:
     """What the command measures."""
     settings = asdict(scale) | {"classes": len(MOTIONS)}
-    return Work("gestures", settings, NAMES, partial(measure, scale), section, draw)
+    measured = partial(measure, scale)
+    return Work("gestures", settings, NAMES, measured, section, draw, more=tuple(VARIANTS))
 
 
 def main(argv: list[str] | None = None) -> None:

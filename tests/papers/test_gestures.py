@@ -12,6 +12,7 @@ from papers.d3d import gestures
 from papers.d3d.gesture_scores import Network, Videos, heads_by_frame, verdict
 from papers.d3d.gesture_text import VARIANTS, differences
 from papers.d3d.gesture_training import NETWORKS
+from papers.d3d.gesture_training import VARIANTS as VARIED
 from papers.gesture_videos import Gestures
 from papers.results import Results
 
@@ -22,6 +23,9 @@ pytest.importorskip("sklearn")
 def test_every_network_and_head_has_its_scores(tmp_path, capsys):
     pieces = ["--tiny", "--pieces", str(tmp_path / "p"), "--runs", str(tmp_path / "r")]
     gestures.main([*pieces, "--seeds", "0"])
+    for ending in ("wide", "slow", "one frame"):
+        names = [f"{skip} {ending}" for skip in ("concat", "none", "sum")]
+        gestures.main([*pieces, "--seeds", "0", "--networks", *names])
     gestures.main([*pieces, "--collect"])
     text = capsys.readouterr().out
     assert "| D-ResNet-18, concat |" in text
@@ -30,7 +34,7 @@ def test_every_network_and_head_has_its_scores(tmp_path, capsys):
     assert "| one frame in the stem, not three |" in text
     found = json.loads((tmp_path / "p/tiny/gestures.json").read_text())["entries"]
     rows = {entry["name"]: entry for entry in found}
-    assert list(rows) == list(gestures.NAMES)
+    assert list(rows) == [*gestures.NAMES, *VARIED]
     assert rows["none"]["params"] < rows["concat"]["params"] < rows["concat wide"]["params"]
     costs = [rows[name]["MACs per answer"] for name in ("none", "concat", "3D-ResNet-18")]
     assert costs == sorted(costs)
