@@ -6,9 +6,11 @@ A part of a claim holds if it does in every seed that was run. A claim holds if 
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+from papers.csn.regularises_text import DEPTHS, mean_error
 from papers.pmscn.overfitting_text import level, rise
 
 __all__ = ["CLAIMS", "Claim", "Finding", "part"]
@@ -192,17 +194,22 @@ def _turns(found: dict[str, Any]) -> Finding:
 
 
 def _regularises(found: dict[str, Any]) -> Finding:
+    # at the last epoch every network has learnt its clips by heart
+    on_the_way = _last(found, "train errors", mean_error)
+    measures = (
+        ("more training error on the way", on_the_way, "train errors", 1),
+        ("less test error", found, "test error", -1),
+    )
     parts: dict[str, bool] = {}
     seeds = 0
-    for first in ("ip-CSN-50", "ir-CSN-50"):
-        second = "ResNet3D-50"
-        for key, sign in (("train error", 1), ("test error", -1)):
-            scores = _by_seed(found, key, [first, second])
+    for depth, kind in product(DEPTHS, ("ir-CSN", "ip-CSN")):
+        first, second = f"{kind}-{depth}", f"ResNet3D-{depth}"
+        for words, results, key, sign in measures:
+            scores = _by_seed(results, key, [first, second])
             apart = [score[first] - score[second] for score in scores]
             if apart:
                 seeds, mean = len(apart), 100 * sum(apart) / len(apart)
-                word = "higher" if sign > 0 else "lower"
-                name = f"{first}: {word} {key} ({mean:+.1f})"
+                name = f"{first}: {words} ({mean:+.1f})"
                 parts[name] = min(sign * value for value in apart) > 0
     return Finding(parts, seeds)
 
@@ -265,7 +272,11 @@ def _overfits(found: dict[str, Any]) -> Finding:
 
 def _last(found: dict[str, Any], key: str, measure: Callable[[Any], float]) -> dict[str, Any]:
     """The same results with one number of each curve."""
-    return {"entries": [entry | {key: measure(entry[key])} for entry in found["entries"]]}
+    return {
+        "entries": [
+            entry | {key: measure(entry[key])} for entry in found["entries"] if key in entry
+        ]
+    }
 
 
 def _brain(found: dict[str, Any]) -> Finding:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lean3d.report.drawing import color, new_figure, plain_axes, save_figure
+from papers.curves import draw_seeds
 from papers.pmscn.sizes import sizes
 from papers.results import Results, spread
 from papers.text import measured_by, table
@@ -16,6 +17,7 @@ PAPER = {
     "P2SC2": (95.7, 96.1, 96.3, 2.5),
     "P2SC3": (95.2, 96.1, 97.6, 1.4),
 }
+TICKS = (0.3, 0.5, 1, 2, 5, 10)
 COLUMNS = {"white": 0, "grey": 1, "CSF": 2}
 
 
@@ -39,12 +41,16 @@ def section(results: Results) -> str:
             f"{settings['width']}, growth {settings['growth']}, {steps} steps of "
             f"{settings['batch']} crops of {settings['patch']}^3 voxels, Adam at "
             f"{settings['lr']:g} falling along a cosine. {measured_by(results.entries)}",
+            f"![Dice by parameters, and training loss]({results.path.stem}.png)",
         ]
     )
 
 
 def draw(results: Results, path: Path) -> None:
-    """Left parameters against the mean Dice, a dot a seed; right the training loss by epoch."""
+    """Left parameters against the mean Dice, a dot a seed; right the training loss by epoch.
+
+    There a thick line is the mean of the seeds, a thin one a seed.
+    """
     names = list(dict.fromkeys(entry["name"] for entry in results.entries))
     figure = new_figure(11, 4)
     figure.set_layout_engine("constrained")
@@ -53,10 +59,12 @@ def draw(results: Results, path: Path) -> None:
         dice = [100 * value for value in results.values(name, "dice")]
         size = [value / 1e6 for value in results.values(name, "params")]
         left.plot(size, dice, "o", color=color(index), ms=6, mec="white", label=name)
-        for curve in results.values(name, "train_loss"):
-            right.plot(range(1, len(curve) + 1), curve, color=color(index), lw=1)
+        curves = results.values(name, "train_loss")
+        draw_seeds(right, range(1, len(curves[0]) + 1), curves, color(index), name)
     plain_axes(left, "million parameters", "mean Dice of the tissues (%)")
     plain_axes(right, "epoch", "training loss")
     right.set_yscale("log")
-    left.legend(frameon=False, fontsize=8)
+    right.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
+    right.minorticks_off()
+    right.legend(frameon=False, fontsize=8)
     save_figure(figure, path)

@@ -5,7 +5,7 @@ The U-Net of the paper with 3D convolutions or with PmSCn units, a quarter as wi
 less deep, on affinities of drawn neurites; watershed and agglomeration, scored on held-out sections
 by the variation of information. The volume is the same for all; seeds are of weights and crops.
 
-A GPU may train alone (`--train`, run folders in `--runs`); another machine scores them, without
+A network and seed takes minutes of a GPU. It may train alone (`--train`, run folders in `--runs`); another machine scores them, without
 `--device`.
 """
 
@@ -97,10 +97,10 @@ def _one(scale: Scale, tf32: bool, name: str, seed: int, runs: Path, device: str
     }
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = flags("papers.pmscn.neurites", str(__doc__))
     parser.add_argument("--train", action="store_true", help="train, and leave scores for later")
-    asked = parser.parse_args()
+    asked = parser.parse_args(argv)
     scale = TINY if asked.tiny else Scale()
     if not asked.train:
         carry_out(work(scale, asked.tf32), asked, parser, HERE)

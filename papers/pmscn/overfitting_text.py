@@ -5,13 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from lean3d.report.drawing import color, new_figure, plain_axes, save_figure
+from papers.curves import draw_seeds
 from papers.results import Results, spread
 from papers.text import measured_by, table
 
-__all__ = ["LAST", "draw", "level", "rise", "section"]
+__all__ = ["LAST", "draw", "level", "lowest", "rise", "section"]
 
 # epochs at the end whose mean counts
 LAST = 5
+CURVES = (
+    ("train_loss", "training loss"),
+    ("loss", "validation loss"),
+    ("error", "validation error (%)"),
+)
 
 
 def level(curve: Sequence[float]) -> float:
@@ -21,8 +27,21 @@ def level(curve: Sequence[float]) -> float:
 
 
 def rise(curve: Sequence[float]) -> float:
-    """How far the last epochs are above the lowest one, as a share of it."""
-    return level(curve) / min(curve) - 1
+    """How far the last epochs are above the lowest ones, as a share of them.
+
+    Of as many epochs each: a single lowest one would be below the others by chance alone.
+    """
+    return level(curve) / min(_means(curve)) - 1
+
+
+def lowest(curve: Sequence[float]) -> int:
+    """The last of the epochs, from 1, whose mean is lowest."""
+    means = _means(curve)
+    return means.index(min(means)) + min(LAST, len(curve))
+
+
+def _means(curve: Sequence[float]) -> list[float]:
+    return [level(curve[:end]) for end in range(min(LAST, len(curve)), len(curve) + 1)]
 
 
 def section(results: Results) -> str:
@@ -33,14 +52,13 @@ def section(results: Results) -> str:
         curves: dict[str, list[Any]] = {
             key: results.values(name, key) for key in ("train_loss", "loss", "error")
         }
-        lowest = [1 + loss.index(min(loss)) for loss in curves["loss"]]
         rows.append(
             {
                 "network": name,
                 "parameters": f"{results.values(name, 'params')[0]:,}",
                 "training loss": spread([level(c) for c in curves["train_loss"]], 3, scale=1),
                 "validation loss": spread([level(c) for c in curves["loss"]], 2, scale=1),
-                "lowest in epoch": ", ".join(map(str, lowest)),
+                "lowest up to epoch": ", ".join(str(lowest(loss)) for loss in curves["loss"]),
                 "risen since (%)": spread([rise(c) for c in curves["loss"]], 0),
                 "validation error (%)": spread([level(c) for c in curves["error"]]),
             }
@@ -54,30 +72,28 @@ def section(results: Results) -> str:
             f"{settings['size']} x {settings['size']} to train on, {settings['tests']} to validate "
             f"on; widths {settings['widths']}, batches of {settings['batch']}, Adam at "
             f"{settings['lr']:g}. {measured_by(results.entries)}",
+            "![losses and errors by epoch](overfitting.png)",
         ]
     )
 
 
 def draw(results: Results, path: Path) -> None:
-    """Left the losses, in training dashed; right the validation error; a line a seed."""
-    figure = new_figure(11, 4)
+    """Losses in training and in validation, and the validation error (Fig 4a), by epoch.
+
+    A thick line is the mean of the seeds, a thin one a seed.
+    """
+    figure = new_figure(12, 3.8)
     figure.set_layout_engine("constrained")
-    left, right = figure.subplots(1, 2)
+    panels = dict(zip(CURVES, figure.subplots(1, 3), strict=True))
     names = list(dict.fromkeys(entry["name"] for entry in results.entries))
-    for index, name in enumerate(names):
-        for key, axes, style in (
-            ("train_loss", left, "--"),
-            ("loss", left, "-"),
-            ("error", right, "-"),
-        ):
-            for seed, curve in enumerate(results.values(name, key)):
-                shown = [100 * value for value in curve] if key == "error" else curve
-                label = name if not seed and style == "-" else None
-                epochs = range(1, len(curve) + 1)
-                axes.plot(epochs, shown, style, color=color(index), lw=1, label=label)
-    plain_axes(left, "epoch", "cross-entropy: validation, and training (dashed)")
-    plain_axes(right, "epoch", "validation error (%)")
-    left.set_yscale("log")
-    for axes in (left, right):
-        axes.legend(frameon=False, fontsize=8)
+    for (key, ylabel), axes in panels.items():
+        for index, name in enumerate(names):
+            scale = 100 if key == "error" else 1
+            curves = [[scale * value for value in c] for c in results.values(name, key)]
+            draw_seeds(axes, range(1, len(curves[0]) + 1), curves, color(index), name)
+        plain_axes(axes, "epoch", ylabel)
+    panels[CURVES[0]].set_yscale("log")
+    # what the first epochs have beyond it, before batch norm has settled, is of no interest
+    panels[CURVES[1]].set_ylim(1, 6)
+    panels[CURVES[2]].legend(frameon=False, fontsize=8)
     save_figure(figure, path)
