@@ -5,8 +5,8 @@ The U-Net of the paper with 3D convolutions or with PmSCn units, a quarter as wi
 less deep, on affinities of drawn neurites; watershed and agglomeration, scored on held-out sections
 by the variation of information. The volume is the same for all; seeds are of weights and crops.
 
-A network and seed takes minutes of a GPU. It may train alone (`--train`, run folders in `--runs`); another machine scores them, without
-`--device`.
+A network and seed takes minutes of a GPU. That may train alone (`--train`, run folders in
+`--runs`); another machine scores them, without `--device`.
 """
 
 import json
