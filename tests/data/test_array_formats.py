@@ -56,7 +56,7 @@ def test_a_metaimage_without_its_voxels_is_refused(tmp_path):
     nifti = write(tmp_path / "x.nii.gz", noise())
     as_itk(tmp_path / "x.mhd", nifti)
     (tmp_path / "x.zraw" if (tmp_path / "x.zraw").exists() else tmp_path / "x.raw").unlink()
-    with pytest.raises(DataError, match=r"x\.mhd cannot be read as NRRD or MetaImage"):
+    with pytest.raises(DataError, match=r"x\.mhd cannot be read as MetaImage: there is no"):
         load_volume(tmp_path / "x.mhd")
 
 
@@ -182,3 +182,57 @@ def test_a_mask_is_written_as_ome_zarr(tmp_path):
         save_mask(place, np.uint8(X_DHW < 0), volume, tmp_path / "scan.nii")
     assert (zarr.open_group(place, mode="r")["0"][...] == (X_DHW > 0)).all()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mask.zarr", "scan.nii"]
+
+
+def packed(folder):
+    """A scan in every format whose voxels are packed; the path to read, and the file to damage."""
+    X = np.random.default_rng(0).integers(0, 900, (40, 24, 28)).astype(np.int16)
+    image = SimpleITK.GetImageFromArray(X)
+    for name in ("x.mha", "x.nrrd", "x.mhd"):
+        SimpleITK.WriteImage(image, str(folder / name), useCompression=True)
+        yield folder / name, folder / name.replace("mhd", "zraw")
+    with h5py.File(folder / "x.h5", "w") as file:
+        file.create_dataset("raw", data=X, compression="gzip")
+    np.savez_compressed(folder / "x.npz", raw=X)
+    gzip = zarr.codecs.GzipCodec()
+    zarr.create_array(folder / "x.zarr", data=X, chunks=X.shape, compressors=gzip)
+    chunk = max((folder / "x.zarr" / "c").rglob("*"), key=lambda p: p.stat().st_size * p.is_file())
+    yield folder / "x.h5", folder / "x.h5"
+    yield folder / "x.npz", folder / "x.npz"
+    yield folder / "x.zarr", chunk
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbled", "empty", "no head"])
+def test_packed_voxels_that_are_damaged_name_the_file(tmp_path, capfd, damage):
+    for path, file in list(packed(tmp_path)):
+        content = bytearray(file.read_bytes())
+        size = len(content)
+        if damage == "garbled":
+            middle = slice(size // 2 - 200, size // 2 + 200)
+            content[middle] = np.random.default_rng(0).bytes(400)
+        elif damage == "no head":
+            content[:64] = bytes(64)
+        else:
+            content = content[: size // 2 if damage == "cut" else 0]
+        file.write_bytes(content)
+        with pytest.raises(DataError, match=rf"{path.name} cannot be read"):
+            load_volume(path)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda text: text.replace("DimSize", "Dimsize"), "its header has no DimSize"),
+        (lambda text: text.replace("MET_FLOAT", "MET_FLAOT"), "its header says"),
+        (lambda text: text.replace("x.raw", "y.raw"), r"there is no file y\.raw beside it"),
+        (lambda text: text.replace("DimSize = 7", "DimSize = 70"), "it promises 8,400 bytes"),
+    ],
+)
+def test_a_header_of_metaimage_that_does_not_hold_is_said(tmp_path, capfd, change, why):
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(X_DHW), str(tmp_path / "x.mhd"))
+    text = (tmp_path / "x.mhd").read_text()
+    (tmp_path / "x.mhd").write_text(change(text))
+    with pytest.raises(DataError, match=rf"x\.mhd cannot be read as MetaImage: {why}"):
+        load_volume(tmp_path / "x.mhd")
+    assert capfd.readouterr() == ("", "")

@@ -139,6 +139,17 @@ def test_a_damaged_stack_is_refused_by_name(tmp_path):
             load_volume(tmp_path / "b.tif")
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_stack_whose_last_pages_are_missing_is_no_shorter_one(tmp_path, capfd, compression):
+    tifffile.imwrite(tmp_path / "a.tif", np.tile(STACK, (4, 1, 1)), compression=compression)
+    content = (tmp_path / "a.tif").read_bytes()
+    for share in (0.3, 0.6, 0.9):
+        (tmp_path / "b.tif").write_bytes(content[: int(share * len(content))])
+        with pytest.raises(DataError, match=r"b\.tif cannot be read as TIFF .* cut short"):
+            load_volume(tmp_path / "b.tif")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_mask_of_a_stack_is_a_stack_with_its_voxel_size(tmp_path):
     imagej(tmp_path / "a.tif", STACK)
     volume = load_volume(tmp_path / "a.tif")

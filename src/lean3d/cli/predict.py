@@ -117,8 +117,9 @@ def _scan(asked: Predict) -> None:
 
 
 def _folder(asked: Predict) -> None:
-    from lean3d.recipes.batch import segment_folder
+    from lean3d.recipes.batch import find_scans, segment_folder
 
+    find_scans(asked.image[0])
     if stem(asked.out) != asked.out.name and not asked.out.is_dir():
         raise RunError(
             f"--out {asked.out} has the name of one mask, and {asked.image[0]} is a folder of "

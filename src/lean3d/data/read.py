@@ -5,17 +5,23 @@ Axes: C channels, D depth (superior), H height (anterior), W width (right).
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from lean3d.data.formats.registry import Scan, Window, find_reader, split
 from lean3d.data.grid import Grid
-from lean3d.errors import DataError
-from lean3d.limits import check_memory
+from lean3d.errors import DataError, LeanError
+from lean3d.limits import check_memory, out_of_memory
 
 __all__ = ["grey_values", "open_scan", "read_image", "read_label", "read_scan", "said_values"]
+
+# slices along D, or along D, H, W
+Where = TypeVar("Where")
 
 LOG = logging.getLogger("lean3d")
 
@@ -24,9 +30,41 @@ ROUNDED = 1e-4
 
 
 def open_scan(path: Path) -> Scan:
-    """Open a scan of any known format by its header: a file, a folder or file.h5:dataset."""
+    """Open a scan of any known format by its header: a file, a folder or file.h5:dataset.
+
+    Raises:
+        DataError: here or where its voxels are read, whatever the format's own library raises.
+    """
+    whole = path
     path, inside = split(path)
-    return find_reader(path)(path, inside)
+    with _readable(whole):
+        scan = find_reader(path)(path, inside)
+    part = None if scan.part is None else _guarded(scan.part, whole)
+    return replace(scan, load=_guarded(scan.load, whole), part=part)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (LeanError, MemoryError):
+        raise
+    # a library fails in whichever line reads the damage first
+    except Exception as error:
+        if out_of_memory(error, str(error)) is not None:
+            raise
+        why = " ".join(str(error).split())[:160] or type(error).__name__
+        raise DataError(
+            f"{path} cannot be read ({why}); it is damaged: copy or export it again"
+        ) from error
+
+
+def _guarded(read: Callable[[Where], np.ndarray], path: Path) -> Callable[[Where], np.ndarray]:
+    def guarded(where: Where) -> np.ndarray:
+        with _readable(path):
+            return read(where)
+
+    return guarded
 
 
 def read_image(path: Path) -> tuple[np.ndarray, Grid]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lean3d.data.formats.meta_image import check_meta_image
 from lean3d.data.formats.registry import Scan, register_reader, register_writer
 from lean3d.data.grid import Grid
 from lean3d.errors import DataError
@@ -28,6 +29,10 @@ def open_itk(path: Path, inside: str | None = None) -> Scan:
     itk = require("SimpleITK", extra="volume")
     if not path.is_file():
         raise DataError(f"{path} does not exist or is not a file; check the path")
+    with path.open("rb") as start:
+        first = start.read(16)
+    if path.suffix.lower() in (".mha", ".mhd") or (_is_itk(first) and first[:4] != b"NRRD"):
+        check_meta_image(path)
     itk.ProcessObject.SetGlobalWarningDisplay(False)
     file = itk.ImageFileReader()
     file.SetFileName(str(path))

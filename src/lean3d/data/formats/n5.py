@@ -35,6 +35,8 @@ def open_n5(path: Path, inside: str | None = None) -> Scan:
     if not path.is_dir():
         raise DataError(f"{path} does not exist or is no folder; check the path")
     start = path / inside if inside else path
+    if (start / META).is_file() and not _attributes(start):
+        raise DataError(f"{start / META} is no JSON of N5; it is damaged: copy or write it again")
     found = dict(_datasets(start))
     if inside and not found:
         there = ", ".join(name for name, _ in _datasets(path)) or "none"

@@ -53,7 +53,12 @@ def _opened(path: Path, mode: Any = None) -> Any:
     if not path.is_file():
         raise DataError(f"{path} does not exist or is not a file; check the path")
     try:
+        # numpy leaves a file open that is no archive
+        if mode is None and not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile("it is no archive")
         return np.load(path, mmap_mode=mode, allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        why = str(error).partition("\n")[0][:160]
+        # numpy's advice is to run the code in it
+        pickled = "allow_pickle" in str(error)
+        why = "it is no array" if pickled else str(error).partition("\n")[0][:160]
         raise DataError(f"{path} cannot be read as numpy ({why}); save it again") from error

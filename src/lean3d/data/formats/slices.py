@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from lean3d.data.formats.registry import Scan, register_reader
+from lean3d.data.formats.tiff import whole_tiff
 from lean3d.data.grid import Grid
 from lean3d.errors import DataError
 from lean3d.optional import require
@@ -42,7 +43,7 @@ def _is_page(path: Path) -> bool:
     """Whether a TIFF holds one page, not a stack of its own."""
     tifffile = require("tifffile", extra="volume")
     try:
-        with tifffile.TiffFile(path) as file:
+        with whole_tiff(path), tifffile.TiffFile(path) as file:
             return len(file.pages) == 1
     except Exception:  # for the reader to report
         return False
@@ -96,11 +97,14 @@ def _check_numbers(slices: list[Path]) -> None:
 def _pixels(path: Path) -> np.ndarray:
     try:
         if path.suffix.lower() in (".tif", ".tiff"):
-            pixels = np.asarray(require("tifffile", extra="volume").imread(path))
+            with whole_tiff(path):
+                pixels = np.asarray(require("tifffile", extra="volume").imread(path))
         else:
             with require("PIL.Image", extra="volume").open(path) as image:
                 # a palette holds colours, and its numbers are classes
                 pixels = np.asarray(image)
+    except DataError:
+        raise
     except Exception as error:
         why = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path} cannot be read as an image ({why}); export it again") from error

@@ -1,9 +1,12 @@
 """TIFF stacks, through tifffile: plain, of ImageJ and of OME."""
 
+import logging
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 from xml.etree import ElementTree
 
@@ -14,18 +17,45 @@ from lean3d.data.grid import Grid
 from lean3d.errors import DataError
 from lean3d.optional import require
 
-__all__ = ["open_tiff", "write_tiff"]
+__all__ = ["open_tiff", "whole_tiff", "write_tiff"]
 
 SUFFIXES = ".tif", ".tiff", ".ome.tif", ".ome.tiff"
 # millimetres in a unit of length
 UNITS = {"nm": 1e-6, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "microns": 1e-3}
 UNITS |= {"micrometer": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1e3, "inch": 25.4, "\\u00B5m": 1e-3}
+# what tifffile logs where it leaves out, or fills with zeros, what it cannot find
+LOST = re.compile(r"invalid page offset|failed to reshape|[Mm]issing data are zeroed")
 # axes of tifffile that are pages one behind the other
 DEPTH = "ZIQT"
 
 
 def _is_tiff(start: bytes) -> bool:
     return start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+@contextmanager
+def whole_tiff(path: Path) -> Iterator[None]:
+    """Refuse a file of which tifffile leaves pages out; nothing that it logs is printed.
+
+    Raises:
+        DataError: names the file.
+    """
+    said: list[str] = []
+    here, log = get_ident(), logging.getLogger("tifffile")
+
+    def keep(record: logging.LogRecord) -> bool:
+        if record.thread != here:
+            return True
+        said.append(record.getMessage())
+        return False
+
+    log.addFilter(keep)
+    try:
+        yield
+    finally:
+        log.removeFilter(keep)
+    if lost := [text for text in said if LOST.search(text)]:
+        raise _unreadable(path, ValueError(re.sub(r"^<.*?> ", "", lost[0])))
 
 
 @register_reader("TIFF", *SUFFIXES, magic=_is_tiff)
@@ -35,7 +65,7 @@ def open_tiff(path: Path, inside: str | None = None) -> Scan:
     if not path.is_file():
         raise DataError(f"{path} does not exist or is not a file; check the path")
     try:
-        with tifffile.TiffFile(path) as file:
+        with whole_tiff(path), tifffile.TiffFile(path) as file:
             series = _series(file, path)
             axes, shape, dtype = series.axes, series.shape, series.dtype
             spacing = _spacing(file)
@@ -49,12 +79,14 @@ def open_tiff(path: Path, inside: str | None = None) -> Scan:
 
     def load(planes: slice) -> np.ndarray:
         try:
-            with tifffile.TiffFile(path) as file:
+            with whole_tiff(path), tifffile.TiffFile(path) as file:
                 series = _series(file, path)
                 if sides[0] == 1:
                     x_CDHW = _read(series, path).transpose(order).reshape(channels, *sides)
                     return x_CDHW[:, planes]
                 stored = _some(file, series, path, order[-3], planes)
+        except DataError:
+            raise
         except Exception as error:
             raise _unreadable(path, error) from error
         depth = stored.shape[order[-3]]
@@ -201,4 +233,7 @@ def _sizes(shape: Sequence[int]) -> str:
 
 def _unreadable(path: Path, error: Exception) -> DataError:
     why = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
-    return DataError(f"{path} cannot be read as TIFF ({why[:160]}); it is damaged: export it again")
+    return DataError(
+        f"{path} cannot be read as TIFF ({why[:160]}); it is damaged or cut short: copy "
+        "or export it again"
+    )
