@@ -216,13 +216,26 @@ def test_the_workers_of_a_dask_cluster_give_what_one_process_gives(tmp_path):
     np.testing.assert_array_equal(segmented(one), segmented(two))
 
 
-def test_a_scheduler_that_is_not_there_is_one_sentence(monkeypatch):
-    pytest.importorskip("distributed")
+@pytest.mark.parametrize(
+    "place",
+    ["tcp://127.0.0.1:1", "nonsense://x", "c", "", "a:b", "tcp://", "/no/such.json", "x" * 200],
+)
+def test_a_scheduler_that_is_not_there_is_one_sentence(monkeypatch, place):
+    distributed = pytest.importorskip("distributed")
     monkeypatch.setattr("lean3d.infer.cluster.SCHEDULER", 0.2)
-    for address in ("tcp://127.0.0.1:1", "nonsense://x"):
-        with pytest.raises(LeanError, match="no dask scheduler at") as caught:
-            dask_executor(address).__enter__()
-        assert len(str(caught.value)) <= 400
+    # one that is made and finds nobody tries on for forty seconds when the process ends
+    monkeypatch.setattr(distributed, "Client", None)
+    with pytest.raises(LeanError, match="no dask scheduler at") as caught:
+        dask_executor(place).__enter__()
+    assert len(str(caught.value)) <= 400
+
+
+def test_another_file_than_a_schedulers_is_refused(tmp_path):
+    pytest.importorskip("distributed")
+    for number, text in enumerate(("", "[]", '{"id": 1}')):
+        (tmp_path / str(number)).write_text(text)
+        with pytest.raises(LeanError, match="is not what `dask scheduler"):
+            dask_executor(str(tmp_path / str(number))).__enter__()
 
 
 def _dies(block):
