@@ -1,6 +1,7 @@
 """Scans of every format as files hold them: voxels, spacing, channels, and what is refused."""
 
 import gzip
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -11,6 +12,7 @@ from scans import SIZE, blobs, noise, oriented, write
 
 from lean3d.data import load_folder, load_volume, save_mask
 from lean3d.data.formats.registry import is_scan, split, stem
+from lean3d.data.read import open_scan
 from lean3d.errors import DataError
 
 
@@ -175,6 +177,14 @@ def test_a_folder_of_slices_is_one_volume_in_the_order_of_its_numbers(tmp_path, 
     folder = stack(tmp_path / "case", range(8, 13), ending)
     assert is_scan(folder)
     assert (load_volume(folder).image[0].numpy() == STACK).all()
+
+
+def test_a_data_set_of_a_format_that_has_none_is_refused(tmp_path):
+    stack(tmp_path / "stack")
+    tifffile.imwrite(tmp_path / "stack.tif", STACK)
+    for name in ("stack", "stack.tif"):
+        with pytest.raises(DataError, match=f"{name} holds one volume and nothing called raw"):
+            open_scan(Path(f"{tmp_path / name}:raw"))
 
 
 def test_slices_that_are_missing_double_or_odd_are_named(tmp_path):

@@ -39,6 +39,10 @@ def open_zarr(path: Path, inside: str | None = None) -> Scan:
         if inside:
             node = whole[inside]
     except Exception as error:
+        if inside and isinstance(error, KeyError):
+            there = ", ".join(name for name, _ in _arrays(whole)) or "none"
+            text = f"{path} has no array {inside}; there are: {there[:200]}"
+            raise DataError(text) from error
         what = f"{path}:{inside}" if inside else str(path)
         raise DataError(f"{what} cannot be read as Zarr ({error}); check the path") from error
     image, sides, channel = None, None, None

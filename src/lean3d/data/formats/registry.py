@@ -183,6 +183,9 @@ def find_reader(path: Path) -> Opener:
         if end in one.suffixes and end:
             return one.open
     if not path.is_file():
+        outer, _, inside = str(path).rpartition(":")
+        if Path(outer).is_file():
+            raise DataError(f"{outer} holds one volume and nothing called {inside}; give {outer}")
         raise DataError(f"{path} does not exist or is not a file; check the path")
     with path.open("rb") as file:
         start = file.read(512)

@@ -54,8 +54,10 @@ def open_slices(path: Path, inside: str | None = None) -> Scan:
     """Open numbered images; the first is D = 0. Colours are channels.
 
     Raises:
-        DataError: a number is missing or double, or the images differ in size.
+        DataError: a number is missing or double, the images differ in size, or a part is named.
     """
+    if inside:
+        raise DataError(f"{path} holds one volume and nothing called {inside}; give {path.name}")
     slices = _slices(path)
     _check_numbers(slices)
     first = _pixels(slices[0])
