@@ -26,6 +26,7 @@ def home(tmp_path_factory):
     tifffile.imwrite(folder / "ids.tif", labels)
     small = dict(patch=(4, 16, 16), widths=None, train_samples=1, val_samples=1, epochs=1, lr=0.0)
     files = dict(data=str(folder / "raw.tif"), labels=str(folder / "ids.tif"), held_out=0.5)
+    files |= dict(voxel_nm=(10.0, 10.0, 10.0))
     model = dict(model=f"{NET}:BrightNet", options=(), batch_size=1)
     for name, seed in (("run", 0), ("other", 1)):
         recipe = replace(get_recipe("em_short"), **files | small | model, seed=seed)

@@ -48,7 +48,7 @@ def recipe_of(task, data, **changes):
     if task == "affinities":
         own = dict(data=str(data / "raw.tif"), labels=str(data / "ids.tif"), patch=(4, 16, 16))
         own |= dict(train_samples=8, val_samples=4, model=f"{HERE}:net", conv=None, widths=None)
-        own |= dict(options=(), keep_depth=0, loss="dice_ce")
+        own |= dict(options=(), keep_depth=0, loss="dice_ce", voxel_nm=(10.0, 10.0, 10.0))
         return replace(get_recipe("em_short"), **own | LEARN | changes)
     if task == "volumes":
         own = dict(data=f"classes:{data / 'classes'}", model=f"{HERE}:classifier", options=())

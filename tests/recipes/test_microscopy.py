@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from lean3d.data import Neurites
+from lean3d.data import Neurites, affinity_targets, read_channels
+from lean3d.data.file_crops import FileCrops
 from lean3d.errors import LeanError
 from lean3d.recipes import get_recipe
 from lean3d.recipes.affinity_tiles import fragments_of
+from lean3d.recipes.datasets import datasets
 from lean3d.recipes.load import load_run
 from lean3d.recipes.microscopy import em_volumes, read_instances, split_sections, with_scaling
+from lean3d.recipes.resolve import resolve
 from lean3d.recipes.runs import run
 
 tifffile = pytest.importorskip("tifffile")
@@ -35,7 +38,63 @@ def stack(tmp_path_factory):
 
 def recipe(stack, name="em_short", labels="ids.tif", **more):
     files = dict(data=str(stack / "raw.tif"), labels=str(stack / labels))
+    files |= dict(voxel_nm=(10.0, 10.0, 10.0))
     return replace(get_recipe(name), **files | SMALL | more)
+
+
+def test_a_volume_without_the_size_of_its_voxels_is_refused(stack, tmp_path):
+    with pytest.raises(LeanError, match=r"raw\.tif does not say how large .* --voxel-nm d h w"):
+        run(recipe(stack, voxel_nm=None), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["volumes", "sections", "membranes"])
+def test_volumes_that_are_too_large_are_read_crop_by_crop(stack, kind, monkeypatch):
+    """The samples, targets and settings are those of volumes in memory."""
+    h5py = pytest.importorskip("h5py")
+    ids = tifffile.imread(stack / "ids.tif").astype(np.uint64)
+    ids += (ids > 0) * np.uint64(2**40)
+    ids[:, 3] = 2**64 - 1
+    with h5py.File(stack / f"{kind}.h5", "w") as file:
+        file["raw"], file["ids"] = tifffile.imread(stack / "raw.tif"), ids[2:9, :20]
+        for name in file:
+            file[name].attrs["resolution"] = (40, 10, 10)
+        file["ids"].attrs["offset"] = (80, 0, 0)
+    more = dict(data=f"{stack}/{kind}.h5:raw", labels=f"{stack}/{kind}.h5:ids", voxel_nm=None)
+    # larger than the held-out sections
+    more |= dict(patch=(4, 16, 16), held_out=0.4, train_samples=5, val_samples=3)
+    if kind == "sections":
+        more |= dict(patch=(16, 30), channels=("y1", "x1"))
+    if kind == "membranes":
+        more = dict(labels=str(stack / "membranes.tif"), membranes=True, channels=("y1", "x1"))
+    own = replace(recipe(stack), **more)
+    expected, settings = datasets(resolve(own)), resolve(own)
+    monkeypatch.setattr("lean3d.recipes.microscopy.free_memory", lambda: 1)
+    said = []
+    assert resolve(own, say=said.append) == settings
+    assert "crops are read from the files" in said[-1]
+    found = datasets(settings)
+    assert isinstance(found[0].samples, FileCrops)
+    channels = read_channels(settings.channels)
+    for theirs, ours in zip(expected, found, strict=True):
+        assert len(theirs) == len(ours)
+        for index in (*range(len(ours)), 100):
+            (image, label), (same, numbers) = theirs[index], ours[index]
+            assert torch.equal(image, same)
+            dims = label.ndim
+            both = [affinity_targets(one, channels, dims=dims) for one in (label, numbers)]
+            assert all(map(torch.equal, *both))
+            assert torch.equal(label > 0, numbers > 0)
+
+
+def test_held_out_sections_are_read_alone(stack):
+    own = recipe(stack, held_out=0.3)
+    whole = split_sections(em_volumes(own)[0], 0.3)[1]
+    (alone,) = em_volumes(own, held_out=True)
+    assert torch.equal(whole.image, alone.image)
+    channels = read_channels(own.channels)
+    both = [affinity_targets(one.label, channels)[0] for one in (whole, alone)]
+    assert torch.equal(*both)
 
 
 def test_trains_on_a_stack_and_loads_again(stack, tmp_path):

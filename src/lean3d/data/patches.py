@@ -15,7 +15,7 @@ from lean3d.data.volume import Volume
 from lean3d.errors import DataError
 from lean3d.shape import Triple
 
-__all__ = ["EpochSampler", "PatchDataset", "SliceDataset", "WholeVolumes"]
+__all__ = ["EpochSampler", "PatchDataset", "SliceDataset", "WholeVolumes", "draw_start"]
 
 # a crop short of foreground is drawn again, finally around foreground; then the best is taken
 FREE_DRAWS, AIMED_DRAWS = 5, 5
@@ -304,7 +304,7 @@ def _crop(
     assert label is not None
     for axis, length in enumerate(size):
         at = None if target is None else target[axis]
-        start = _start(label.shape[axis], length, at, random)
+        start = draw_start(label.shape[axis], length, at, random)
         image = _window(image, 1 + axis, start, length)
         label = _window(label, axis, start, length)
     # a view would carry the whole volume to the loader's process
@@ -312,7 +312,7 @@ def _crop(
     return image.clone(memory_format=whole), label.to(torch.int64, copy=True, memory_format=whole)
 
 
-def _start(size: int, length: int, at: int | None, random: np.random.Generator) -> int:
+def draw_start(size: int, length: int, at: int | None, random: np.random.Generator) -> int:
     """Draw the start of a window of `length`: any, or any that contains position `at`."""
     room = size - length
     if room <= 0:

@@ -4,10 +4,11 @@ import gc
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import singledispatch
+from functools import partial, singledispatch
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
 
 from lean3d.data import (
@@ -25,6 +26,7 @@ from lean3d.data import (
     WholeVolumes,
     cut_blocks,
 )
+from lean3d.data.file_crops import FileCrops, Part
 from lean3d.data.load import Spacing
 from lean3d.data.raw_clips import raw_batch
 from lean3d.data.samples import Samples
@@ -41,7 +43,15 @@ from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.clips import clips
 from lean3d.recipes.features import feature_clips
 from lean3d.recipes.identity import IdentityRecipe
-from lean3d.recipes.microscopy import em_volumes, scale_em, split_sections
+from lean3d.recipes.microscopy import (
+    EmFiles,
+    em_files,
+    em_volumes,
+    first_held_out,
+    scale_em,
+    split_sections,
+    stay_in_files,
+)
 from lean3d.recipes.prepared import prepared
 from lean3d.recipes.recurrence import RecurrenceRecipe
 from lean3d.recipes.segmentation import SegmentationRecipe
@@ -176,6 +186,8 @@ def _(recipe: SegmentationRecipe, stored: Stored | None = None) -> tuple[Dataset
 
 @datasets.register
 def _(recipe: AffinityRecipe, stored: Stored | None = None) -> tuple[Dataset, Dataset]:
+    if recipe.data != "neurites" and stay_in_files(files := em_files(recipe)):
+        return _em_crops(recipe, files)
     volumes = [replace(v, image=scale_em(recipe, v.image)) for v in em_volumes(recipe)]
     train, val = zip(*(split_sections(v, recipe.held_out) for v in volumes), strict=True)
     parts: tuple[Samples, Samples]
@@ -192,6 +204,34 @@ def _(recipe: AffinityRecipe, stored: Stored | None = None) -> tuple[Dataset, Da
             PatchDataset(val, patch, recipe.val_samples, recipe.seed + 1),
         )
     return Augmented(parts[0], SectionAugmentation(recipe.augment)), parts[1]
+
+
+def _em_crops(recipe: AffinityRecipe, files: Sequence[EmFiles]) -> tuple[Dataset, Dataset]:
+    """Return the samples of volumes in memory, read from their files crop by crop."""
+    train, val = [], []
+    for one in files:
+        depth, height, width = one.shape
+        first = first_held_out(one.name, depth, recipe.held_out)
+        train.append(Part(one, 0, (first, height, width)))
+        val.append(Part(one, first, (depth - first, height, width)))
+    change = SectionAugmentation(recipe.augment)
+    size, seed = recipe.patch, recipe.seed
+    return (
+        Augmented(FileCrops(train, size, recipe.train_samples, seed), partial(_em, recipe, change)),
+        Augmented(FileCrops(val, size, recipe.val_samples, seed + 1), partial(_em, recipe, None)),
+    )
+
+
+def _em(
+    recipe: AffinityRecipe,
+    change: SectionAugmentation | None,
+    image: Tensor,
+    label: Tensor,
+    random: np.random.Generator,
+) -> tuple[Tensor, Tensor]:
+    image = scale_em(recipe, image if image.ndim == 4 else image[:, None])
+    image = image if label.ndim == 3 else image[:, 0]
+    return (image, label) if change is None else change(image, label, random)
 
 
 @datasets.register

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lean3d.data import Masks
+from lean3d.data import Masks, Volume
 from lean3d.data.intensity import Scale
 from lean3d.data.layouts.registry import Found, find_items
 from lean3d.data.read import grey_values, said_values
@@ -31,7 +31,13 @@ from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.clips import listing
 from lean3d.recipes.identity import IdentityRecipe
 from lean3d.recipes.intensity import scales
-from lean3d.recipes.microscopy import em_volumes, with_scaling
+from lean3d.recipes.microscopy import (
+    EmFiles,
+    em_files,
+    em_volumes,
+    stay_in_files,
+    with_scaling,
+)
 from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.recipes.tracklets import open_people, person_parts
 from lean3d.recipes.volume_classification import VolumeClassificationRecipe
@@ -192,16 +198,24 @@ def _(
 def _(
     recipe: AffinityRecipe, stored: Stored | None = None, say: Say | None = None
 ) -> AffinityRecipe:
-    volumes = em_volumes(recipe)
+    volumes: Sequence[Volume | EmFiles]
+    if recipe.data != "neurites" and stay_in_files(files := em_files(recipe)):
+        volumes = files
+    else:
+        volumes = em_volumes(recipe)
     recipe = with_scaling(recipe, volumes)
     tell = _lines(say)
     for volume in volumes:
-        assert volume.label is not None
         nm = _by([round(1e6 * side, 3) for side in volume.spacing])
-        tell(
-            f"{volume.name}: {_by(volume.label.shape)} voxels of {nm} nm, "
-            f"{int(volume.label.max()):,} instances"
-        )
+        if isinstance(volume, EmFiles):
+            shape, instances = volume.shape, volume.instances()
+        else:
+            assert volume.label is not None
+            depth, height, width = volume.label.shape
+            shape, instances = (depth, height, width), int(volume.label.max())
+        tell(f"{volume.name}: {_by(shape)} voxels of {nm} nm, {instances:,} instances")
+    if any(isinstance(volume, EmFiles) for volume in volumes):
+        tell("too large for the memory that is free: crops are read from the files")
     if recipe.keep_depth == "auto":
         pools = len(recipe.widths) - 1 if recipe.widths else 3
         kept = min(plan.keep_depth(volumes[0].spacing), pools)

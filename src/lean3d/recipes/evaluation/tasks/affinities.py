@@ -22,7 +22,7 @@ from lean3d.recipes.evaluation.base import (
     Scored,
     register_evaluation,
 )
-from lean3d.recipes.microscopy import NM, em_volumes, split_sections
+from lean3d.recipes.microscopy import NM, em_volumes
 from lean3d.report import Picture, Section, draw_instances, draw_split_merge
 
 __all__ = ["AffinityEvaluation"]
@@ -69,9 +69,7 @@ class AffinityEvaluation(Evaluation):
     def cases(self, data: str | None) -> Sequence[_Case]:
         own = data is None or data == self.recipe.data
         recipe = self.recipe if own else replace(self.recipe, data=data, labels=None)
-        volumes = em_volumes(recipe)
-        if own:
-            volumes = [split_sections(v, recipe.held_out)[1] for v in volumes]
+        volumes = em_volumes(recipe, held_out=own)
         return [_Case(volume, _stamp(volume)) for volume in volumes]
 
     def score(self, case: _Case, kept: Path) -> Scored:
