@@ -110,3 +110,17 @@ def test_soft_acs_learns_to_prefer_a_view():
         soft.views[:, 1] = 60
     x = torch.randn(1, 2, 5, 5, 5)
     torch.testing.assert_close(soft(x), planar(x))
+
+
+def test_a_large_volume_of_one_channel_gives_a_map_that_the_next_operator_need_not_copy():
+    first, second = ACSConv3d(1, 24, 3, padding=1), ACSConv3d(24, 24, 3, padding=1)
+    x = torch.randn(1, 1, 32, 32, 33)
+    y = first(x)
+    assert y.is_contiguous(memory_format=torch.channels_last_3d)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        second(y)
+    maps = {t.data_ptr() for t in kept if t.shape == y.shape}
+    assert maps == {y.data_ptr()}
+    small = x[..., :5]
+    torch.testing.assert_close(first(small)[..., :4], y[..., :4], atol=1e-5, rtol=1e-4)

@@ -36,6 +36,17 @@ FEW_OUTPUTS = 16
 MANY_VOXELS, FEW_CHANNELS = 2**15, 64
 
 
+def _channels_last(x_BCDHW: Tensor) -> Tensor:
+    """Return it with the channels of a voxel contiguous.
+
+    A single channel is so in any layout. Its strides are set too, since the output follows them;
+    the next operator would copy an output in planes, and hold both for the backward pass.
+    """
+    x_BCDHW = x_BCDHW.contiguous(memory_format=torch.channels_last_3d)
+    one = holds(x_BCDHW.shape[1] == 1)
+    return x_BCDHW.squeeze(1).unsqueeze(-1).movedim(-1, 1) if one else x_BCDHW
+
+
 # a convolution: its input, kernel, bias and number of groups
 Part = tuple[Tensor, Tensor, Tensor | None, int]
 
@@ -97,7 +108,7 @@ class ACSConv3d(ViewsConv3d):
         on_cpu = x_BCDHW.device.type == "cpu"
         one_voxel = max(self.kernel_size) == 1
         if not one_voxel and on_cpu and self._channels_last_pays(x_BCDHW):
-            x_BCDHW = x_BCDHW.contiguous(memory_format=torch.channels_last_3d)
+            x_BCDHW = _channels_last(x_BCDHW)
         path = self.path or self._fastest_path(x_BCDHW, weight, bias)
         return self._by(path, x_BCDHW, weight, bias)
 
