@@ -47,7 +47,8 @@ def read_frames(path: Path, wanted: Sequence[int], times: FrameTimes | None = No
 
 def _sought(path: Path, wanted: Sequence[int], times: FrameTimes) -> list[Tensor] | None:
     """Seek to the key frame before; None where the file does not lead to exactly these frames."""
-    video = VideoFile(path)
+    # clips are loaded in parallel; threads that begin anew for each cost more than they save
+    video = VideoFile(path, threads=1)
     try:
         ticks = [times.tick(number) for number in wanted]
         video.container.seek(ticks[0], stream=video.stream)
@@ -61,7 +62,7 @@ def _sought(path: Path, wanted: Sequence[int], times: FrameTimes) -> list[Tensor
             if not started and frame.pts != ticks[0]:
                 return None
             started = True
-            found.append(upright(frame))
+            found.append(upright(frame, packed=False))
             if len(found) == len(ticks):
                 break
         return found or None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lean3d.data.frames import FrameSource, check_pixels
-from lean3d.data.upright import turn_of_frame
+from lean3d.data.upright import UPRIGHT, turn_of_frame
 from lean3d.errors import DataError
 from lean3d.optional import require
 
@@ -34,6 +34,7 @@ class VideoFile(FrameSource):
     Args:
         source: Path, address or file object.
         options: For FFmpeg, by its names.
+        threads: That decode; by default as many as FFmpeg likes.
 
     Raises:
         DataError: it does not exist, is not a video, or its codec is not in this FFmpeg.
@@ -47,8 +48,9 @@ class VideoFile(FrameSource):
         live: bool = False,
         kind: str | None = None,
         options: dict[str, str] | None = None,
+        threads: int | None = None,
     ):
-        self.name, self.live = name or str(source), live
+        self.name, self.live, self.threads = name or str(source), live, threads
         settings: dict[str, Any] = dict(format=kind, options=options)
         settings |= {"timeout": PATIENCE} if live else {}
         where = local(source) if isinstance(source, Path) else source
@@ -88,12 +90,14 @@ class VideoFile(FrameSource):
                 made from are left out. All are needed by default.
         """
         damage = require("av.error", extra="video").InvalidDataError
-        any_decoded = False
+        any_decoded, skips = False, False
         with decoded(self.name, piped=self.piped):
             for packet in self.container.demux(self.stream):
                 if wanted is not None:
                     needed = packet.pts is None or packet.pts in wanted
-                    self.stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
+                    if needed == skips:
+                        skips = not needed
+                        self.stream.codec_context.skip_frame = "NONREF" if skips else "DEFAULT"
                 try:
                     got = packet.decode()
                 except damage:
@@ -143,7 +147,9 @@ class VideoFile(FrameSource):
                 "install an av that has the codec"
             )
         check_pixels(self.name, streams[0].codec_context.height, streams[0].codec_context.width)
-        if not self.live:
+        if self.threads is not None:
+            streams[0].codec_context.thread_count = self.threads
+        elif not self.live:
             # frames in parallel: faster, but delayed by as many
             streams[0].thread_type = "AUTO"
         return streams[0]
@@ -168,9 +174,15 @@ def local(path: Path) -> str:
     return f"file:{path}"
 
 
-def upright(frame: Any) -> Tensor:
-    """Return the pixels of PyAV's frame as they are shown. Shape: (H, W, 3) uint8"""
-    return turn_of_frame(frame).apply(torch.from_numpy(frame.to_ndarray(format="rgb24", threads=1)))
+def upright(frame: Any, *, packed: bool = True) -> Tensor:
+    """Return the pixels of PyAV's frame as they are shown. Shape: (H, W, 3) uint8
+
+    Args:
+        packed: Without gaps between rows, which takes a copy.
+    """
+    pixels_HWC = torch.from_numpy(frame.to_ndarray(format="rgb24", threads=1))
+    turn = turn_of_frame(frame)
+    return pixels_HWC if turn == UPRIGHT and not packed else turn.apply(pixels_HWC)
 
 
 @contextmanager
