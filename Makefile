@@ -5,10 +5,13 @@ BIN := $(VENV)/bin
 ZOO := torchvision timm segmentation-models-pytorch
 ZOO += dynamic-network-architectures  # those of nnU-Net
 ZOO += pytorchvideo fvcore iopath portalocker yacs tabulate termcolor  # the rest is what it imports
+# nnU-Net v2, and what it imports beside the rest, for tests/zoo/test_nnunet_itself.py
+NNUNET := nnunetv2 batchgenerators batchgeneratorsv2 acvl_utils connected-components-3d blosc2
+NNUNET += ndindex numexpr seaborn einops unittest2 traceback2
 # what tests and benchmarks compare with, without what it depends on
 PEERS := acsconv continual-inference
 
-.PHONY: install demo test test-slow fuzz test-matrix reliability lint bench docs
+.PHONY: install demo nnunet test test-slow fuzz test-matrix reliability lint bench docs
 
 install: $(VENV)/.installed
 
@@ -21,6 +24,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt Makefile
 
 demo: install  ## train, convert, compare and predict on a real brain; writes runs/demo/report.html
 	$(BIN)/lean3d demo --out runs/demo --resume
+
+nnunet: install  ## nnU-Net v2, apart from the rest, for the slow test that trains with it
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps --upgrade --target $(VENV)/nnunet $(NNUNET)
 
 test: install
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"

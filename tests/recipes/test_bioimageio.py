@@ -57,12 +57,12 @@ def test_bioimageio_tests_the_package_and_it_gives_the_probabilities_of_the_run(
     data, tmp_path, kind
 ):
     folder = trained(data, tmp_path / "run", **SETTINGS[kind])
-    about = dict(license="cc-by-4.0", name="a made network", author="A. Student")
+    about = dict(license="cc-by-4.0", author="A. Student")
     package = save_package(folder, tmp_path / "net.zip", **about)
     summary = core.test_model(package, determinism="seed_only")
     assert summary.status == "passed", summary.format()
     description = core.load_model_description(package)
-    assert str(description.license) == "CC-BY-4.0"
+    assert (description.name, str(description.license)) == ("lean3d net", "CC-BY-4.0")
     model, recipe = load_run(folder)
     volume = load_volume(data / "images" / "c0.nii.gz")
     wanted = scaled(recipe, volume).image[None]
@@ -80,6 +80,7 @@ def test_bioimageio_tests_the_package_and_it_gives_the_probabilities_of_the_run(
     ("about", "words"),
     [
         (dict(license="free"), "SPDX"),
+        (dict(name="mine"), "its name is 'mine': Value should have at least 5"),
         (dict(author=" "), "needs an author"),
         (dict(path="net.tar"), r"is a \.zip"),
     ],

@@ -39,7 +39,7 @@ def save_package(
     Args:
         path: Ends in .zip.
         license: Of the weights, by its SPDX name, such as "CC-BY-4.0".
-        name: Of the model; the file's by default.
+        name: Of the model; the file's by default, after "lean3d" if that is very short.
         author: Who made the model.
 
     Raises:
@@ -55,7 +55,9 @@ def save_package(
         raise RunError(f"{run} learnt {recipe.task}, and a package of it is not written yet")
     if not author.strip():
         raise RunError("a package of bioimage.io needs an author; pass --author NAME")
-    title, license = name or path.stem, _spdx(license)
+    # a name of theirs has five characters or more
+    title = name or (path.stem if len(path.stem) > 4 else f"lean3d {path.stem}")
+    license = _spdx(license)
     sides = list(recipe.window or recipe.patch)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -83,8 +85,7 @@ def save_package(
                 temporary.unlink()
                 packed.save_bioimageio_package(described, output_path=temporary)
         except ValueError as error:  # of pydantic: what the specification does not allow
-            line = " ".join(str(error).split())[:200]
-            raise RunError(f"bioimage.io does not take {title}: {line}") from error
+            raise RunError(f"bioimage.io does not take {path}: {_wrong(error)}") from error
     return path
 
 
@@ -216,3 +217,13 @@ def _spdx(license: str) -> str:
             f"{license!r}"
         )
     return found
+
+
+def _wrong(error: ValueError) -> str:
+    """Return the first thing that pydantic finds wrong: where it is, and why."""
+    listed: Any = getattr(error, "errors", None)
+    if listed is None:
+        return " ".join(str(error).split())[:200]
+    first = listed()[0]
+    where = ".".join(map(str, first["loc"])) or "it"
+    return f"its {where} is {str(first['input'])[:60]!r}: {first['msg']}; change the {where}"
