@@ -87,6 +87,14 @@ def test_volumes_that_are_too_large_are_read_crop_by_crop(stack, kind, monkeypat
             assert torch.equal(label > 0, numbers > 0)
 
 
+def test_offsets_longer_than_the_patch_are_refused(stack, tmp_path):
+    """Nothing could be learnt of them."""
+    recipe(stack, channels=("z1", "y1", "x15")).check()
+    for more in (dict(channels=("z4",)), dict(channels=("y16",), patch=(16, 16))):
+        with pytest.raises(LeanError, match="within the patch"):
+            run(recipe(stack, **more), tmp_path / "run", progress=False)
+
+
 def test_held_out_sections_are_read_alone(stack):
     own = recipe(stack, held_out=0.3)
     whole = split_sections(em_volumes(own)[0], 0.3)[1]

@@ -71,12 +71,21 @@ def _events(kind: Any, default: Any, refuse: Any) -> Iterator[None]:
                 refuse(f"{_name(event.argument)} is one of {choices}, got {event.value!r}")
             case errors.InstantiationFailure():
                 where = _name(event.argument) if event.argument else "the arguments"
-                refuse(f"{where}: {event.message}")
+                refuse(_unfit(event) or f"{where}: {event.message}")
             case errors.BadValue():
                 refuse(f"{_name(event.argument)} needs a value")
 
     with errors.on_parse_error(hook):
         yield
+
+
+def _unfit(event: Any) -> str | None:
+    """Say what an optional value is, where the parser lists all it tried."""
+    found = re.match(r"no type matching .* could be instantiated from \[(.*?)\]\.", event.message)
+    if found is None or not event.argument:
+        return None
+    kind = event.argument.lowered.metavar.removeprefix("{None}|").removesuffix("|{None}")
+    return f"{_name(event.argument)} is {kind.strip('{}')}, got {found[1]}"
 
 
 def _name(argument: Any) -> str:

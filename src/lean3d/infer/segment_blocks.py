@@ -26,6 +26,7 @@ from lean3d.infer.label_store import Form, LabelStore
 from lean3d.infer.merging import NO_LONG_RANGE, agglomerate_graph, check_thresholds, mutex_graph
 from lean3d.infer.stitch import Numbering, exits, number_components, number_fragments
 from lean3d.infer.watershed import Watershed
+from lean3d.limits import check_counts
 from lean3d.metrics import InstanceScores, OverlapTable, overlap_table
 from lean3d.shape import Triple
 
@@ -168,8 +169,9 @@ class BlockSegmentation:
         Raises:
             RunError: an unknown method, no threshold, several for components, or a mutex watershed
                 of nearest neighbours.
-            LeanError: a threshold that is not from 0 to 1.
+            LeanError: a threshold that is not from 0 to 1, or a smallest size below 0.
         """
+        check_counts("a segmentation", low=0, smallest=self.smallest)
         if self.method == "watershed":
             check_thresholds(thresholds)
         elif self.method == "components":

@@ -29,6 +29,8 @@ __all__ = ["Watershed"]
 FACES = ((-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1))
 # reach of a Gaussian in standard deviations
 REACH = 4.0
+# the largest smoothing, in voxel widths, and how much longer than wide a voxel may be
+WIDEST, LONGEST = 100.0, 1000.0
 # distances are rounded to this share of a voxel: equal ones stay equal in every window
 STEPS = 64
 
@@ -50,6 +52,7 @@ class Watershed:
 
     Raises:
         RunError: no nearest neighbour in the plane among the offsets.
+        LeanError: a number is out of its range.
     """
 
     offsets: tuple[Triple, ...]
@@ -63,10 +66,10 @@ class Watershed:
 
     def __post_init__(self) -> None:
         check_number("the watershed's threshold", self.threshold, 0, 1)
-        check_number("the watershed's smooth", self.smooth)
+        check_number("the watershed's smooth", self.smooth, 0, WIDEST)
         check_number("the watershed's limit", self.limit, above=True)
         for size in self.spacing:
-            check_number("the watershed's spacing", size, above=True)
+            check_number("the watershed's spacing", size, 1 / LONGEST, LONGEST)
         if self.inside not in ("min", "mean"):
             raise RunError(f"the watershed's inside is min or mean, got {self.inside!r}")
         if not self.nearest:

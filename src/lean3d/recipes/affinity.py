@@ -77,6 +77,9 @@ class AffinityRecipe(Recipe):
         flat = all(c == "foreground" or c == "boundary" or not c[0] for c in channels)
         if len(self.patch) not in (2, 3) or min(self.patch) < 1:
             self.refuse("patch", "is h w for sections or d h w for volumes")
+        offsets = [c[-len(self.patch) :] for c in channels if not isinstance(c, str)]
+        if any(-o >= n for c in offsets for o, n in zip(c, self.patch, strict=True)):
+            self.refuse("channels", f"are offsets within the patch, {self.patch}")
         if len(self.patch) == 2 and not flat:
             self.refuse("channels", "have no offsets along z for sections by themselves")
         if self.membranes and not flat:
