@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+import torch.nn.functional as F
 from flat_models import ResNet as FlatResNet
 from stream_law import assert_every_step_is_the_clip
 from torch import nn
@@ -222,6 +223,53 @@ def test_a_mean_in_a_forward_that_goes_back_to_the_frames_is_one_so_far():
     model = nn.Sequential(nn.Conv3d(2, 4, 3, padding=1), Gate(), nn.Conv3d(4, 3, 3, padding=1))
     causal = convert(model.eval(), Dissect())
     assert isinstance(causal[1].frames_so_far, RunningMean)
+    assert_every_step_is_the_clip(lean3d.stream(causal, frame=(2, 16, 16)), (2, 16, 16), frames=9)
+
+
+class Excited(nn.Module):
+    """Squeeze-and-excitation of a mean without axes for frames, and linear layers."""
+
+    def __init__(self, squeeze, spread):
+        super().__init__()
+        self.pool, self.squeeze, self.spread = nn.AdaptiveAvgPool3d(1), squeeze, spread
+        self.down, self.up = nn.Linear(4, 2), nn.Linear(2, 4)
+
+    def scale(self, w):
+        return self.up(self.down(w).relu()).sigmoid()
+
+    def forward(self, x):
+        return x * self.spread(self.scale(self.squeeze(self, x)), x)
+
+
+SQUEEZES = {
+    "mean": lambda gate, x: x.mean((2, 3, 4)),
+    "mean of the last axes": lambda gate, x: x.mean(dim=[-1, -2, -3]),
+    "a pool, viewed": lambda gate, x: gate.pool(x).view(x.shape[0], x.shape[1]),
+    "a pool, flattened": lambda gate, x: torch.flatten(gate.pool(x), 1),
+    "a function": lambda gate, x: F.adaptive_avg_pool3d(x, 1).reshape(x.size(0), -1),
+}
+SPREADS = {
+    "view": lambda w, x: w.view(x.size(0), x.size(1), 1, 1, 1),
+    "new axes": lambda w, x: w[:, :, None, None, None],
+    "unsqueeze": lambda w, x: w.unsqueeze(-1).unsqueeze(-1).unsqueeze(-1),
+    "expand": lambda w, x: w.reshape(-1, x.shape[1], 1, 1, 1).expand_as(x),
+}
+
+
+@pytest.mark.parametrize(
+    ("squeeze", "spread"),
+    [*((name, "view") for name in SQUEEZES), *(("mean", name) for name in SPREADS)],
+)
+def test_a_mean_without_axes_for_frames_is_one_for_every_frame(squeeze, spread):
+    torch.manual_seed(0)
+    gate = Excited(SQUEEZES[squeeze], SPREADS[spread])
+    model = nn.Sequential(nn.Conv3d(2, 4, (1, 3, 3)), gate, nn.Conv3d(4, 3, 3, padding=1)).eval()
+    causal = convert(model, Dissect(), example=torch.randn(1, 2, 8, 16, 16))
+    clip = torch.randn(2, 2, 6, 16, 16)
+    x = model[0](clip)
+    mean_BCT = x.mean((3, 4)).cumsum(2) / torch.arange(1, 7)
+    scale_BCT = gate.scale(mean_BCT.transpose(1, 2)).transpose(1, 2)
+    torch.testing.assert_close(causal[1](x), x * scale_BCT[..., None, None])
     assert_every_step_is_the_clip(lean3d.stream(causal, frame=(2, 16, 16)), (2, 16, 16), frames=9)
 
 

@@ -47,7 +47,7 @@ def read_frames(path: Path, wanted: Sequence[int], times: FrameTimes | None = No
 
 def _sought(path: Path, wanted: Sequence[int], times: FrameTimes) -> list[Tensor] | None:
     """Seek to the key frame before; None where the file does not lead to exactly these frames."""
-    # clips are loaded in parallel; threads that begin anew for each cost more than they save
+    # clips are loaded in parallel; threads started for each cost more than they save
     video = VideoFile(path, threads=1)
     try:
         ticks = [times.tick(number) for number in wanted]

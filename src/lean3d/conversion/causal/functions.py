@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map
 
 from lean3d.conversion.causal.method import Dissect
 from lean3d.conversion.causal.pools import pool_over_clip
@@ -23,6 +24,75 @@ from lean3d.torch_functions import Trait, having
 __all__ = ["follow_frames", "pad_within_frames"]
 
 MEANS = having(Trait.AVERAGES) - having(Trait.CLIP_WINDOW)
+RESHAPES = {torch.reshape, Tensor.reshape, Tensor.view}
+TO_ROWS = {*RESHAPES, torch.flatten, Tensor.flatten}
+
+
+class Rows:
+    """Means that have no axis for frames, (B, C): one row for each frame, (B * T, C).
+
+    What is made of them is a row for each frame too, until it meets a map (B, C, T, H, W).
+    """
+
+    def __init__(self) -> None:
+        # with the tensor: an id is valid while it lives
+        self.known: dict[int, tuple[Tensor, int]] = {}
+
+    def begun(self, mean_BCT11: Tensor) -> Tensor:
+        row_NC = mean_BCT11.flatten(2).transpose(1, 2).flatten(0, 1)
+        return self._kept(row_NC, mean_BCT11.shape[2])
+
+    def kept_as(self, x: Tensor, mean_BCT11: Tensor) -> Tensor:
+        return self._kept(x, mean_BCT11.shape[2])
+
+    def among(self, args: Any, kwargs: Any) -> bool:
+        return bool(self.known) and any(id(x) in self.known for x in tree_leaves((args, kwargs)))
+
+    def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        given = tree_leaves((args, kwargs))
+        frames = next(self.known[id(x)][1] for x in given if id(x) in self.known)
+        if any(isinstance(x, Tensor) and x.ndim == 5 and id(x) not in self.known for x in given):
+            args, kwargs = tree_map(self._beside_maps, (args, kwargs))
+            return function(*args, **kwargs)
+        if function in RESHAPES and len(args) > 1:
+            args = (args[0], *_all_rows(args[0], frames, args[1:]))
+        answer = function(*args, **kwargs)
+        rows = isinstance(answer, Tensor) and answer.shape[:1] == args[0].shape[:1]
+        return self._kept(answer, frames) if rows else answer
+
+    def _beside_maps(self, x: Any) -> Any:
+        """Return (B * T, C, 1, 1, 1) as (B, C, T, 1, 1)."""
+        if id(x) not in self.known or x.ndim != 5 or x.shape[2:] != (1, 1, 1):
+            return x
+        frames = self.known[id(x)][1]
+        return x.unflatten(0, (-1, frames)).transpose(1, 2).squeeze(3)
+
+    def _kept(self, x: Tensor, frames: int) -> Tensor:
+        self.known[id(x)] = x, frames
+        return x
+
+
+def _loses_frames(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a mean (B, C, T, 1, 1) is to be (B, C), as that of the clip, (B, C, 1, 1, 1)."""
+    x = args[0]
+    if not isinstance(x, Tensor) or x.ndim != 5 or tuple(x.shape[3:]) != (1, 1):
+        return False
+    if function not in RESHAPES:
+        return (args[1:], kwargs) in (((1,), {}), ((), {"start_dim": 1}))
+    sizes = list(args[1]) if len(args) == 2 and isinstance(args[1], tuple | list) else args[1:]
+    if kwargs or len(sizes) != 2:
+        return False
+    clips, channels = x.shape[:2]
+    return sizes[0] in (clips, -1) and sizes[1] in (channels, -1)
+
+
+def _all_rows(x: Tensor, frames: int, sizes: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the sizes of a reshape, with rows instead of the clips that the forward counts."""
+    listed = list(sizes[0]) if isinstance(sizes[0], tuple | list) else list(sizes)
+    if all(isinstance(size, int) for size in listed) and listed[0] * frames == x.shape[0]:
+        listed[0] = x.shape[0]
+        return (listed,)
+    return sizes
 
 
 class _Follow(TorchFunctionMode):
@@ -30,7 +100,7 @@ class _Follow(TorchFunctionMode):
 
     def __init__(self, pool: nn.Module, windowed: bool):
         super().__init__()
-        self.pool, self.axes = pool, Axes(windowed)
+        self.pool, self.axes, self.rows = pool, Axes(windowed), Rows()
 
     def __torch_function__(self, function: Any, types: object, args: Any = (), kwargs: Any = None):
         kwargs = kwargs or {}
@@ -50,6 +120,11 @@ class _Follow(TorchFunctionMode):
 
     def within(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return the mean of the frames so far for each of them, of a mean used with the frames."""
+        if self.rows.among(args, kwargs):
+            return self.rows.call(function, args, kwargs)
+        if function in TO_ROWS and _loses_frames(function, args, kwargs):
+            rows = self.rows.begun(args[0])[..., None, None, None]
+            return self.rows.call(function, (self.rows.kept_as(rows, args[0]), *args[1:]), kwargs)
         answer = function(*args, **kwargs)
         if function not in MEANS or not args or not whole(function, args[0], args[1:], kwargs):
             return answer
@@ -58,9 +133,11 @@ class _Follow(TorchFunctionMode):
 
     def beside(self, x_BCTHW: Tensor, x: Tensor, answer: Tensor) -> Tensor:
         """Return a mean for every frame, laid out as `x` is."""
-        if answer.ndim != x.ndim:  # there is no axis for frames; the self-check will refuse it
-            return answer
+        if answer.ndim != x.ndim and (x.ndim, answer.ndim) != (5, 2):
+            return answer  # there is no axis for frames; the self-check will refuse it
         mean_BCT11 = self.pool(x_BCTHW)
+        if answer.ndim != x.ndim:
+            return self.rows.begun(mean_BCT11)
         return mean_BCT11 if x.ndim == 5 else innermost().fold(mean_BCT11.expand_as(x_BCTHW))
 
 

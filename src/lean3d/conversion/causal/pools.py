@@ -50,9 +50,17 @@ def ends(flow: Flow) -> set[int]:
 
 
 def within(flow: Flow) -> set[str]:
-    """Return modules whose own code averages the clip and combines the result with the frames."""
-    calls = enumerate(flow.calls)
-    return {c.owner for n, c in calls if averages_all(flow, c) and meets_frames(flow, n)}
+    """Return modules whose own code averages the clip and combines the result with the frames.
+
+    Or does away with the axes of a pool that does, such as by `self.pool(x).view(b, c)`.
+    """
+    back = [call for n, call in enumerate(flow.calls) if meets_frames(flow, n)]
+    found = {call.owner for call in back if averages_all(flow, call)}
+    pools = (c for c in back if isinstance(c.module, nn.AdaptiveAvgPool3d) and one_frame(c.module))
+    readers = (flow.calls[user] for pool in pools for user in pool.users)
+    return found | {
+        c.owner for c in readers if Trait.RESHAPES in c.traits and not c.path and len(c.shape) == 2
+    }
 
 
 def pads_time(flow: Flow) -> set[str]:
