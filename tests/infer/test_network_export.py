@@ -86,3 +86,30 @@ def test_the_notes_are_in_the_file(tmp_path):
     export_network(nn.Conv2d(1, 2, 3), tmp_path / "net.onnx", (1, 1, 8, 8), notes=notes)
     stored = onnx.load(tmp_path / "net.onnx").metadata_props
     assert notes.items() <= {prop.key: prop.value for prop in stored}.items()
+
+
+def test_a_file_that_its_runtime_refuses_is_named(tmp_path, monkeypatch):
+    def run(x):
+        raise KeyError("no kernel for it")
+
+    monkeypatch.setattr("lean3d.infer.export._runner", lambda path: run)
+    with pytest.raises(RunError, match=r"Conv3d does not run on inputs of 1 x 1 x 8.*no kernel"):
+        export_network(nn.Conv3d(1, 2, 3), tmp_path / "file.pt2", (1, 1, 8, 8, 8))
+    assert not list(tmp_path.iterdir())
+
+
+class Headless(nn.Module):
+    """Attends without an axis of heads, which ONNX has no form of."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(4, 4)
+
+    def forward(self, x):
+        x = x.flatten(2).transpose(1, 2)
+        return self.out(F.scaled_dot_product_attention(x, x, x))
+
+
+def test_what_onnx_lacks_is_one_sentence(tmp_path):
+    with pytest.raises(LeanError, match=r"Headless cannot be written as \.onnx: only 4D query"):
+        export_network(Headless(), tmp_path / "file.onnx", (1, 4, 8, 8))

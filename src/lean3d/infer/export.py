@@ -22,6 +22,7 @@ INPUTS, OUTPUTS = ("input",), ("output",)
 # sides of the traced volume: above one voxel at a stride of 32, and no two alike
 TRACED = 64, 96, 128
 STEP = 32
+FIRST = 200  # characters of an error that are quoted
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,14 @@ def _written(
     allowed: float,
 ) -> ExportedNetwork:
     program = _program(model, traced)
-    save_program(program, path, INPUTS, OUTPUTS, notes)
+    try:
+        save_program(program, path, INPUTS, OUTPUTS, notes)
+    except (LeanError, OSError):
+        raise
+    except Exception as error:  # ONNX lacks what the network uses
+        raise LeanError(
+            f"{type(model).__name__} cannot be written as {path.suffix}: {_root(error)}"
+        ) from error
     run, free = _runner(path), _free(program)
     checked, largest = [], 0.0
     for size in dict.fromkeys([shape, _other(shape, free)]):
@@ -156,6 +164,13 @@ def _free(program: torch.export.ExportedProgram) -> dict[int, tuple[int, int | N
     return free
 
 
+def _root(error: BaseException) -> str:
+    """Return the first line of the error that led to all others."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error) or type(error).__name__).splitlines()[0][:FIRST]
+
+
 def _by(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
@@ -190,7 +205,16 @@ def _difference(model: nn.Module, run: Callable[[Tensor], Tensor], shape: tuple[
     expected = model(x)
     if not isinstance(expected, Tensor):
         raise LeanError(f"{type(model).__name__} gives {type(expected).__name__} and not a tensor")
-    found = run(x)
+    try:
+        found = run(x)
+    except AssertionError:  # a guard of the program
+        raise
+    except Exception as error:  # a runtime raises errors of its own
+        why = (str(error) or type(error).__name__).splitlines()[0][:FIRST]
+        raise RunError(
+            f"the file of {type(model).__name__} does not run on inputs of {_by(shape)}, as it was "
+            f"traced on others: {why}"
+        ) from error
     if found.shape != expected.shape:
         raise RunError(
             f"the file gives outputs of {sizes(found)} where the network {sizes(expected)}"
