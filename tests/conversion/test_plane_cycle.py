@@ -14,6 +14,8 @@ from torch.utils.checkpoint import checkpoint
 
 import lean3d
 from lean3d import ConversionError, PlaneCycle, convert, unconvert
+from lean3d.conversion.cycle.planes import across
+from lean3d.infer.export import export_network
 
 ORDER = ("HW", "DW", "DH", "HW")
 
@@ -34,7 +36,8 @@ class Attention(nn.Module):
         if table is not None:
             more = torch.cat([torch.zeros_like(table[:1]), table])
             q, k = q + more, k * (1 + more)
-        x = x + self.out(F.scaled_dot_product_attention(q, k, v))
+        q, k, v = q[:, None], k[:, None], v[:, None]  # one head
+        x = x + self.out(F.scaled_dot_product_attention(q, k, v)[:, 0])
         return x + self.mlp(x)
 
 
@@ -61,7 +64,7 @@ class ViT(nn.Module):
         x = x.flatten(2).transpose(1, 2)
         table = self.table(rows, columns)
         x = x if self.rotary else x + table
-        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1)
+        x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], 1)
         for block in self.blocks:
             given = (x, table) if self.rotary else (x,)
             x = (
@@ -263,6 +266,15 @@ def test_tokens_follow_the_paper_on_a_cube_of_patches(name, tokens):
     assert differ(flat.head(others).mean(1), deep(x)) < 1e-5
 
 
+@pytest.mark.parametrize(("slices", "count"), [(4, 6), (6, 4), (7, 3), (1, 5), (5, 1), (2, 8)])
+def test_means_across_slices_are_the_same_in_a_graph(monkeypatch, slices, count):
+    x = torch.randn(2, slices, 3, 4, dtype=torch.double)
+    wanted = across(x, count, "adaptive")
+    assert torch.equal(wanted[:, -1], x[:, (count - 1) * slices // count :].mean(1))
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert differ(wanted, across(x, count, "adaptive")) < 1e-12
+
+
 @torch.no_grad()
 def test_a_block_on_another_plane_runs_on_its_rows_and_columns():
     flat, x = build("rotary"), torch.randn(1, 2, 5, 12, 8)
@@ -320,6 +332,67 @@ def test_a_gate_of_fewer_slices_reaches_all():
     deep = convert(flat, PlaneCycle(order=("HW",)))
     found = deep(image[:, :, None].expand(-1, -1, 8, -1, -1))
     assert differ(flat(image)[:, :, None].expand_as(found), found) < 1e-5
+
+
+class Pyramid(nn.Module):
+    """Pools until a map is one voxel, and returns to the size of its skips."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.blocks = nn.Conv2d(2, 4, 1), nn.ModuleList(Residual(4) for _ in range(2))
+        self.pool = nn.MaxPool2d(2)
+
+    def forward(self, x):
+        fine = self.blocks[0](self.stem(x))
+        middle = self.pool(fine)
+        coarse = self.pool(middle)
+        middle = middle + F.interpolate(coarse, size=middle.shape[2:], mode="bilinear")
+        return self.blocks[1](fine + F.interpolate(middle, size=fine.shape[2:], mode="bilinear"))
+
+
+@torch.no_grad()
+def test_a_map_of_one_voxel_returns_to_the_depth_of_its_skip():
+    flat, image = Pyramid().eval(), torch.randn(2, 2, 4, 4)
+    deep = convert(flat, PlaneCycle(order=("HW",)), example=image)
+    found = deep(image[:, :, None].expand(-1, -1, 12, -1, -1))
+    assert differ(flat(image)[:, :, None].expand_as(found), found) < 1e-5
+
+
+class Windows(nn.Module):
+    """Attends within windows that have to fit, as MaxViT does."""
+
+    def __init__(self):
+        super().__init__()
+        self.attend = Attention()
+
+    def forward(self, x):
+        if x.shape[1] % 4 or x.shape[2] % 4:
+            raise ValueError("windows of 4 do not fit")
+        tall = x.unflatten(2, (-1, 4)).unflatten(1, (-1, 4)).transpose(2, 3)
+        windows = self.attend(tall.flatten(3, 4).flatten(0, 2)).unflatten(0, tall.shape[:3])
+        return windows.unflatten(3, (4, 4)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+
+
+class Windowed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.blocks = nn.Conv2d(2, 8, 1), nn.Sequential(Windows(), Windows())
+
+    def forward(self, x):
+        return self.blocks(self.stem(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+@torch.no_grad()
+def test_a_plane_that_windows_do_not_fit_is_refused_by_the_name_of_the_block():
+    flat = Windowed().eval()
+    deep = convert(flat, PlaneCycle(), example=torch.randn(1, 2, 8, 12))
+    assert deep.conversion.grade == "cycled"
+    assert deep(torch.randn(1, 2, 4, 8, 12)).shape == (1, 8, 4, 8, 12)
+    with pytest.raises(lean3d.ShapeError) as raised:
+        deep(torch.randn(1, 2, 6, 8, 12))
+    said = str(raised.value)
+    assert "'blocks.1' does not take slices of 6 x 12 (DW): windows of 4 do not fit" in said
+    assert "(8, 8, 12) fits: pad depth from 6 to 8" in said
 
 
 @pytest.mark.parametrize("depth", [7, 8, 1])
@@ -492,3 +565,11 @@ def test_compiled_and_exported(name):
     wanted = deep(x)
     assert differ(wanted, torch.compile(deep, backend="aot_eager", fullgraph=True)(x)) < 1e-5
     assert differ(wanted, torch.export.export(deep, (x,), strict=False).module()(x)) < 1e-5
+
+
+@pytest.mark.slow
+def test_a_file_takes_volumes_of_other_sizes(tmp_path):
+    deep = convert(build("vit"), PlaneCycle())
+    written = export_network(deep, tmp_path / "vit.onnx", (1, 2, 8, 24, 16))
+    assert {2, 3, 4} <= set(written.free)
+    assert len(written.checked) == 2

@@ -2,14 +2,20 @@
 
 import pytest
 import torch
-from networks import build, timm_model
-from zoo import smp
+from networks import build, timm_model, torchvision_model
+from zoo import smp, torchvision
 
 from lean3d import PlaneCycle, convert, unconvert
 
 pytestmark = pytest.mark.slow
 
 ORDER = ("HW", "DW", "DH", "HW")
+# networks that are built for one size of windows or images, made for a small one
+SMALL = {
+    "maxvit_rmlp_pico_rw_256": timm_model("maxvit_rmlp_pico_rw_256", img_size=64),
+    "torchvision swin_t": torchvision_model("swin_t"),
+    "torchvision vit": lambda: torchvision.models.VisionTransformer(32, 8, 4, 2, 16, 32),
+}
 # a network, and a volume on the planes of which its blocks run
 NETWORKS = {
     "vit_tiny_patch16_224": (32, 64, 48),
@@ -18,11 +24,14 @@ NETWORKS = {
     "vit_small_patch16_dinov3": (32, 64, 48),
     "eva02_tiny_patch14_224": (28, 56, 42),
     "swin_tiny_patch4_window7_224": (32, 64, 96),
+    "maxvit_rmlp_pico_rw_256": (64, 64, 128),
     "caformer_s18": (32, 64, 96),
     "mobilenetv4_hybrid_medium": (32, 64, 96),
     "convnext_atto": (32, 64, 96),
     "resnet10t": (32, 64, 96),
     "test_vit": (32, 64, 48),
+    "torchvision swin_t": (32, 64, 96),
+    "torchvision vit": (32, 32, 32),
 }
 
 
@@ -34,7 +43,10 @@ def relative(wanted, got):
 @pytest.mark.parametrize("name", NETWORKS)
 @torch.no_grad()
 def test_slices_rotations_and_images(name):
-    flat = build(timm_model(name)).eval()
+    flat = build(SMALL.get(name) or timm_model(name))
+    for p in flat.parameters():  # some heads begin with zeros
+        if not p.any():
+            torch.nn.init.normal_(p, std=0.02)
     x = torch.randn(1, 3, *NETWORKS[name])
     deep = convert(flat, PlaneCycle(), accept="unchecked")
     back = unconvert(deep)
@@ -67,25 +79,25 @@ def test_dense_features_of_timm(name):
 
 
 @pytest.mark.parametrize(
-    ("build_flat", "depth"),
+    ("build_flat", "size"),
     [
-        (lambda: smp.Unet("resnet18", encoder_weights=None, classes=3), 20),
-        (lambda: smp.PAN("resnet18", encoder_weights=None, classes=3), 32),
-        (lambda: smp.Segformer("mit_b0", encoder_weights=None, classes=3), 32),
+        (lambda: smp.Unet("resnet18", encoder_weights=None, classes=3), (20, 64, 96)),
+        (lambda: smp.PAN("resnet18", encoder_weights=None, classes=3), (96, 128, 160)),
+        (lambda: smp.Segformer("mit_b0", encoder_weights=None, classes=3), (32, 64, 96)),
         (
             lambda: smp.DPT(
                 "tu-vit_tiny_patch16_224", encoder_weights=None, classes=3, dynamic_img_size=True
             ),
-            32,
+            (32, 64, 96),
         ),
     ],
 )
 @torch.no_grad()
-def test_segmentation_networks_return_to_the_size_of_the_volume(build_flat, depth):
+def test_segmentation_networks_return_to_the_size_of_the_volume(build_flat, size):
     torch.manual_seed(0)
     deep = convert(build_flat().eval(), PlaneCycle())
     assert deep.conversion.grade == "cycled"
-    assert deep(torch.randn(1, 3, depth, 64, 96)).shape == (1, 3, depth, 64, 96)
+    assert deep(torch.randn(1, 3, *size)).shape == (1, 3, *size)
 
 
 def test_an_attention_network_learns_and_checkpoints():

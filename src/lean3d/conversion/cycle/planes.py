@@ -75,8 +75,22 @@ def across(x: Tensor, count: int, tokens: str) -> Tensor:
         return x.mean(1, keepdim=True).expand(-1, count, *x.shape[2:])
     if x.shape[1] == count:
         return x
-    flat = x.flatten(2).transpose(1, 2)  # B, rest, N
-    return F.adaptive_avg_pool1d(flat, count).transpose(1, 2).unflatten(2, x.shape[2:])
+    flat = x.flatten(2)  # B, N, rest
+    if torch.compiler.is_compiling():  # in files, adaptive pooling has one size
+        return (_shares(x, count) @ flat).unflatten(2, x.shape[2:])
+    means = F.adaptive_avg_pool1d(flat.transpose(1, 2), count)
+    return means.transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+def _shares(x: Tensor, count: int) -> Tensor:
+    """Return (count, N): the share of each of N slices in each adaptive mean of them."""
+    slices = x.shape[1]
+    place = torch.arange(count, device=x.device)[:, None]
+    first = place * slices // count
+    last = ((place + 1) * slices + count - 1) // count
+    each = torch.arange(slices, device=x.device)
+    inside = (each >= first) & (each < last)
+    return inside.to(x.dtype) / (last - first).to(x.dtype)
 
 
 def averaged(x: Tensor, slices: int, stride: int) -> Tensor:

@@ -32,7 +32,7 @@ from lean3d.conversion.cycle.planes import (
 )
 from lean3d.conversion.surgery.subclass import Mixed
 from lean3d.conversion.trace.tree import mapped
-from lean3d.errors import ShapeError
+from lean3d.errors import LeanError, ShapeError
 from lean3d.torch_functions import Trait, having
 from lean3d.tracer import Args, Function, Kwargs
 
@@ -241,7 +241,7 @@ class Cycle:
         ]
         self._ask(block, plane, new, sizes, moved)
         args, kwargs = tree_unflatten(moved, nest)
-        with inside(None):
+        with inside(None), _naming(block.path, plane, new):
             result = own(*args, **kwargs)
         outputs, nest = tree_flatten(result)
         back = (turn.index(0), turn.index(1), turn.index(2))
@@ -310,6 +310,24 @@ def inside(cycle: object) -> Iterator[None]:
         yield
     finally:
         _LOCAL.cycle = outer
+
+
+def _naming(path: str, plane: str, sizes: Sizes) -> Any:
+    """Let the error of a block that does not take slices of some size say which block it is."""
+    return nullcontext() if torch.compiler.is_compiling() else _named(path, plane, sizes)
+
+
+@contextmanager
+def _named(path: str, plane: str, sizes: Sizes) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, ValueError, AssertionError) as error:
+        if isinstance(error, (LeanError, torch.OutOfMemoryError)):
+            raise
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise ShapeError(
+            f"{path!r} does not take slices of {sizes[1]} x {sizes[2]} ({plane}): {why}"
+        ) from error
 
 
 def _running(module: nn.Module, x: object) -> Any:
@@ -475,9 +493,10 @@ class Functions(TorchFunctionMode):
             if stride > 1:
                 cycle.batches.append(x.shape[0])
             return _grown(cycle, averaged(y, slices, stride), 2, False)
-        one = x.shape[2] == x.shape[3] == 1  # a pooled map is spread over the plane
+        # a map pooled to one voxel is spread over the plane, whose depth is known
+        spread = x.shape[2] == x.shape[3] == 1 and cycle.depth_of(rows, y.shape[3]) is None
         mode = str(kwargs.get("mode", args[3] if len(args) > 3 else "nearest"))
-        return _grown(cycle, y, 2, rows > x.shape[2] and not one, mode)
+        return _grown(cycle, y, 2, rows > x.shape[2] and not spread, mode)
 
     def _stride(self, function: Function, before: int, y: Tensor, slices: int) -> int:
         """Return how many slices become one where rows do."""
