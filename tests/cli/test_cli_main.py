@@ -40,7 +40,7 @@ def test_version(lean3d):
 )
 def test_an_empty_argument_is_no_folder(refused, tmp_path, monkeypatch, command, words, what):
     monkeypatch.chdir(tmp_path)
-    assert f"lean3d {command}: {what}; give " in refused(command, *words)
+    assert f"{command}: {what}; give " in refused(command, *words)
     assert list(tmp_path.iterdir()) == []
 
 

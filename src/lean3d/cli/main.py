@@ -114,7 +114,7 @@ def _check_given(command: str, arguments: list[str]) -> None:
     for place, argument in enumerate(arguments):
         flag, assigned, value = argument.partition("=")
         if flag.startswith("--") and assigned and not value:
-            raise RunError(f"lean3d {command}: {flag} is empty; give a value, or leave it out")
+            raise RunError(f"{command}: {flag} is empty; give a value, or leave it out")
         if not argument.strip():
             before = arguments[place - 1] if place else ""
             what = (
@@ -122,9 +122,7 @@ def _check_given(command: str, arguments: list[str]) -> None:
                 if before.startswith("--")
                 else f"argument {place + 1} is empty"
             )
-            raise RunError(
-                f"lean3d {command}: {what} ({argument!r}); give a value, or leave it out"
-            )
+            raise RunError(f"{command}: {what} ({argument!r}); give a value, or leave it out")
 
 
 def _is_text(argument: str) -> bool:
