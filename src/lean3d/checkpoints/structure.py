@@ -57,7 +57,8 @@ def structure(tensors: Tensors) -> Structure | None:
     places = {(m[1], m[2]) for key in tensors if (m := BLOCK.match(key))}
     counts = tuple(n for _, n in sorted(Counter(stage for stage, _ in places).items()))
     depth = DEPTHS.get((counts, "layer1.0.conv3.0.weight" in tensors))
-    if depth is None or "stem.0.weight" not in tensors:
+    stem = tensors.get("stem.0.weight")
+    if depth is None or stem is None or stem.ndim == 4:  # a 2D ResNet has four axes
         return None
     arguments: dict[str, Any] = {}
     if (channels := sizes(tensors, "stem.0.weight", 5)[1]) != 3:

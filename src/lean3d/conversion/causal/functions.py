@@ -3,6 +3,7 @@
 Axes: B batch, C channels, T time, H height, W width.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -48,7 +49,9 @@ class Rows:
     def among(self, args: Any, kwargs: Any) -> bool:
         return bool(self.known) and any(id(x) in self.known for x in tree_leaves((args, kwargs)))
 
-    def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         given = tree_leaves((args, kwargs))
         frames = next(self.known[id(x)][1] for x in given if id(x) in self.known)
         if any(isinstance(x, Tensor) and x.ndim == 5 and id(x) not in self.known for x in given):
@@ -72,7 +75,9 @@ class Rows:
         return x
 
 
-def _loses_frames(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def _loses_frames(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> bool:
     """Whether a mean (B, C, T, 1, 1) is to be (B, C), as that of the clip, (B, C, 1, 1, 1)."""
     x = args[0]
     if not isinstance(x, Tensor) or x.ndim != 5 or tuple(x.shape[3:]) != (1, 1):
@@ -118,7 +123,9 @@ class _Follow(TorchFunctionMode):
                 return self.pool(mean_BCT11).reshape(answer.shape[0], -1, *answer.shape[2:])
         return answer
 
-    def within(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def within(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         """Return the mean of the frames so far for each of them, of a mean used with the frames."""
         if self.rows.among(args, kwargs):
             return self.rows.call(function, args, kwargs)
