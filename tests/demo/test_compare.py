@@ -10,6 +10,8 @@ from lean3d.models import create_model
 from lean3d.ops import ACSConv3d
 from lean3d.recipes.runs import load_run
 
+# the quick test of the demo trains and compares too
+pytestmark = pytest.mark.slow
 TINY = dict(widths=(4, 6), epochs=2, train_samples=2, val_samples=5, batch_size=2)
 
 

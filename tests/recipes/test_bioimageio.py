@@ -52,7 +52,12 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("kind", SETTINGS)
+slow = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "kind", ["by scan", pytest.param("window", marks=slow), pytest.param("slices", marks=slow)]
+)
 def test_bioimageio_tests_the_package_and_it_gives_the_probabilities_of_the_run(
     data, tmp_path, kind
 ):

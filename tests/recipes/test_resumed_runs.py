@@ -70,7 +70,13 @@ def rows(folder):
     return told["finished"], told["best_epoch"], epochs
 
 
-@pytest.mark.parametrize("kind", ["clips", "turns", "head", "segmentation"])
+slow = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["clips", pytest.param("turns", marks=slow), pytest.param("head", marks=slow), "segmentation"],
+)
 def test_a_run_of_any_task_killed_at_any_moment_resumes_to_the_same_run(
     first, tmp_path, monkeypatch, kind
 ):

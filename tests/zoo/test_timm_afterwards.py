@@ -73,7 +73,8 @@ def test_branches_that_cannot_be_merged_are_refused_and_stay(name, how):
         torch.testing.assert_close(deep(x), expected)
 
 
-@pytest.mark.parametrize("name", ["resnet18", pytest.param("efficientnet_b0", marks=slow)])
+@slow
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0"])
 @torch.no_grad()
 def test_frozen_norms_keep_their_statistics_and_come_back(name):
     deep = convert(build(timm_model(name)), ACS())
