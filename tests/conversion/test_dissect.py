@@ -33,7 +33,7 @@ def build(name, **options):
     torch.manual_seed(0)
     model = create_model(name, **options).eval()
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm3d):
+        if isinstance(module, nn.BatchNorm3d) and module.affine:
             nn.init.normal_(module.running_mean, std=0.1)
             nn.init.uniform_(module.weight, 0.5, 1.5)
     return model
