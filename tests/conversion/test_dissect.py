@@ -70,8 +70,9 @@ def test_stream_takes_a_dissected_network_and_proves_it(name):
 
 
 def volumetric():
-    causal = lean3d.list_models("d_resnet*")
-    return [name for name in lean3d.list_models() if "2d" not in name and name not in causal]
+    # those that are causal, and the one whose decoder makes frames of frames
+    others = {*lean3d.list_models("d_resnet*"), "unet3d_cicek"}
+    return [name for name in lean3d.list_models() if "2d" not in name and name not in others]
 
 
 @pytest.mark.slow
@@ -82,6 +83,12 @@ def test_every_3d_network_of_the_registry_is_dissected_and_streams(name):
     causal = convert(model, Dissect())
     assert causal.conversion.checks[0].passed
     assert lean3d.stream(causal).chunk == 1
+
+
+def test_a_decoder_that_makes_frames_of_frames_is_refused():
+    model = create_model("unet3d_cicek", widths=(4, 4))
+    with pytest.raises(ConversionError, match=r"it makes frames of frames; make it \(1, k, k\)"):
+        convert(model, Dissect())
 
 
 def copied(source, target, rename=lambda name: name):
