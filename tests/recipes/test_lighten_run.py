@@ -45,6 +45,7 @@ def test_the_new_run_is_one_that_every_command_takes(light, teacher):
     assert "train_distillation" in results["epochs"][0]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_gives_the_weights_of_one_that_was_not_stopped(light, teacher, tmp_path):
     folder = tmp_path / "resumed"
     lighten_run(teacher, folder, replace(HOW, epochs=1), **QUIET)

@@ -92,6 +92,7 @@ def rates(monkeypatch):
     return found
 
 
+@pytest.mark.slow
 def test_stdcf_trains_in_stages_of_their_own_length_and_rate(ssv1, tmp_path, monkeypatch):
     whole = get_recipe("stdcf_kinetics")
     assert whole.stage_epochs == (256, 50, 50, 50, 50, 50)

@@ -87,8 +87,12 @@ class Flat(Segmentation):
     ("learning", "settings"),
     [
         (dict(schedule="plateau"), {}),
-        (dict(schedule="cosine", warmup=5), {}),
-        (dict(schedule="constant", learner=Flat), dict(patience=2, epochs=9)),
+        pytest.param(dict(schedule="cosine", warmup=5), {}, marks=pytest.mark.slow),
+        pytest.param(
+            dict(schedule="constant", learner=Flat),
+            dict(patience=2, epochs=9),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["plateau", "cosine with warm-up", "early stop"],
 )
