@@ -12,7 +12,7 @@ from lean3d.files import write_between
 from papers.results import Results
 from papers.trained import DEVICES, prepare
 
-__all__ = ["Work", "carry_out", "flags"]
+__all__ = ["Work", "carry_out", "flags", "plain"]
 
 AGAIN = """\
 What the results file beside the README or the folder of runs holds is not trained again; to measure
@@ -44,13 +44,18 @@ class Work:
     more: Sequence[str] = ()
 
 
-def flags(prog: str, about: str) -> argparse.ArgumentParser:
-    """A parser with the flags that `carry_out` reads, and --tiny."""
-    parser = argparse.ArgumentParser(
+def plain(prog: str, about: str) -> argparse.ArgumentParser:
+    """A parser without flags, whose help is the module's text."""
+    return argparse.ArgumentParser(
         prog=f"python -m {prog}",
         description=about,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def flags(prog: str, about: str) -> argparse.ArgumentParser:
+    """A parser with the flags that `carry_out` reads, and --tiny."""
+    parser = plain(prog, about)
     parser.epilog = AGAIN
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--networks", nargs="*", help="a part of them, by their names in the table")

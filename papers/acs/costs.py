@@ -5,7 +5,6 @@ One FCN ResNet-18 in five forms, timed side by side, a step of each in turn. The
 48 voxels a side and need 5 GB and more; those here have 24.
 """
 
-import argparse
 import json
 import statistics
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from lean3d.files import write_between, write_text
 from lean3d.networks.acs_paper import acs_network, flat_network
 from lean3d.report.drawing import color, new_figure, plain_axes, save_figure
 from lean3d.train.provenance import provenance
+from papers.command import plain
 from papers.text import table
 from papers.torchvision import torchvision
 
@@ -156,11 +156,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    about = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="python -m papers.acs.costs", description=__doc__, formatter_class=about
-    )
-    parser.parse_args(argv)
+    plain("papers.acs.costs", str(__doc__)).parse_args(argv)
     torchvision()
     found = measure(NETWORKS, SHAPE, ROUNDS)
     write_text(HERE / "costs.json", json.dumps(found, indent=1) + "\n")

@@ -6,7 +6,6 @@ squares, and its weights are put into 2.5D and ACS networks over volumes of 48 v
 with what `runs/acs_features` and features.json hold, then writes the table and the figure.
 """
 
-import argparse
 import sys
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,6 +20,7 @@ from papers.acs.feature_auc import feature_mauc
 from papers.acs.feature_figure import draw_features
 from papers.acs.flat_shapes import Flat
 from papers.acs.shape_unet import ShapeUNet, last_features, solid_unet, transfer
+from papers.command import plain
 from papers.results import Results, spread
 from papers.text import measured_by, table
 
@@ -103,11 +103,7 @@ def section(results: Results) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    about = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="python -m papers.acs.features", description=__doc__, formatter_class=about
-    )
-    parser.parse_args(argv)
+    plain("papers.acs.features", str(__doc__)).parse_args(argv)
     scale = Scale()
     results = Results(HERE / "features.json", asdict(scale))
     measure(scale, results, RUNS)

@@ -6,7 +6,6 @@ step, its gradients too: what a GPU would have to hold, whatever its kernels use
 the libraries' scratch space comes on top; `papers.acs.costs` has it.
 """
 
-import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from lean3d.files import write_between, write_text
 from lean3d.networks.acs_paper import acs_network
 from papers.acs.costs import PAPER, saved_mib
 from papers.acs.shape_unet import solid_unet
+from papers.command import plain
 from papers.results import where
 from papers.text import measured_by, table
 from papers.torchvision import torchvision
@@ -93,11 +93,7 @@ def section(found: dict[str, Any]) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    about = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="python -m papers.acs.memory", description=__doc__, formatter_class=about
-    )
-    parser.parse_args(argv)
+    plain("papers.acs.memory", str(__doc__)).parse_args(argv)
     torchvision()
     networks = [
         {"name": name, "shape": shape, "rows": measure(build, shape)}
