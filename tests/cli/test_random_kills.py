@@ -94,14 +94,8 @@ def same(left, right):
     return left == right
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", TRAIN)
-def test_training_that_is_killed_resumes_to_the_run_that_was_never_stopped(place, kind):
-    if kind == "head":
-        done(("train", *TRAIN["clips"], "--epochs", 1, "--out", "first"), place)
-    asked = "train", *TRAIN[kind], "--num-classes", 2, "--epochs", 6, "--accelerator", "cpu"
-    if kind != "segmentation":
-        asked = "train", *TRAIN[kind], "--epochs", 6, "--accelerator", "cpu"
+def assert_resumes(asked, place):
+    """Killed at any moment, the command goes on to the run folder of one that was not."""
     whole, killed = place / "whole", place / "killed"
     seconds = done((*asked, "--out", whole), place)
     expected = outcome(whole)
@@ -115,6 +109,17 @@ def test_training_that_is_killed_resumes_to_the_run_that_was_never_stopped(place
         assert same(outcome(killed), expected), (number, moment)
         assert hidden(killed) == []
         shutil.rmtree(killed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", TRAIN)
+def test_training_that_is_killed_resumes_to_the_run_that_was_never_stopped(place, kind):
+    if kind == "head":
+        done(("train", *TRAIN["clips"], "--epochs", 1, "--out", "first"), place)
+    asked = "train", *TRAIN[kind], "--num-classes", 2, "--epochs", 6, "--accelerator", "cpu"
+    if kind != "segmentation":
+        asked = "train", *TRAIN[kind], "--epochs", 6, "--accelerator", "cpu"
+    assert_resumes(asked, place)
 
 
 @pytest.mark.slow
@@ -146,16 +151,7 @@ def test_a_lighter_run_that_is_killed_resumes_to_the_one_that_was_never_stopped(
     done((*train, "--accelerator", "cpu"), place)
     asked = "lighten", "run", "--macs", 0.5, "--cuts", "channels", "--samples", 1, "--epochs", 3
     asked += "--accelerator", "cpu"
-    whole, killed = place / "whole", place / "killed"
-    seconds = done((*asked, "--out", whole), place)
-    expected = outcome(whole)
-    for number, moment in moments(asked, seconds):
-        if not hit((*asked, "--out", killed), place, number, moment):
-            resume = ["--resume"] if killed.exists() else []
-            done((*asked, "--out", killed, *resume), place)
-        assert same(outcome(killed), expected), (number, moment)
-        assert hidden(killed) == []
-        shutil.rmtree(killed)
+    assert_resumes(asked, place)
 
 
 @pytest.mark.slow
