@@ -2,22 +2,24 @@
 
 As in Funke et al., arXiv:1709.02974, Sec 3, and gunpowder: mirrors and quarter turns, elastic
 deformation, contrast and brightness of each section, and sections that are missing, blurred or
-shifted. Turns stay in the plane, so that thick sections stay thick.
+shifted. Turns stay in the plane, so that thick sections stay thick. Deformation, noise and blur are
+MONAI's; no kept library has defects of sections outside a data pipeline of its own (gunpowder).
 
 Axes: C channels, D depth (sections), H height, W width.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from lean3d.data.samples import Samples
 from lean3d.errors import DataError
+from lean3d.optional import require
 
 __all__ = ["AUGMENTATIONS", "Augmented", "SectionAugmentation"]
 
@@ -26,8 +28,9 @@ AUGMENTATIONS = ("mirror", "turn", "elastic", "contrast", "noise", "missing", "b
 MISSING, BLURRED, SHIFTED = 0.05, 0.05, 0.05
 # scale of a section's contrast and of its brightness, in standard deviations of the image
 CONTRAST, BRIGHTNESS, NOISE = 0.1, 0.1, 0.1
-# pixels: distance of the points of a deformation and how far they move; the shift of a section
-POINTS, STRETCH, SHIFT = 32, 4.0, 4
+# pixels: distance of the points of a deformation and how far they move; the shift of a section;
+# the deviation of a blur
+POINTS, STRETCH, SHIFT, BLUR = 32, 4.0, 4, 1.5
 
 
 @dataclass(frozen=True)
@@ -99,25 +102,19 @@ def _turn(image: Tensor, label: Tensor, random: np.random.Generator) -> tuple[Te
 
 def _elastic(image: Tensor, label: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Move pixels by a smooth field in the plane, the same in all sections."""
-    depth, height, width = label.shape
-    points = [1, 2, *(max(4, size // POINTS + 3) for size in (height, width))]
-    coarse = torch.from_numpy(STRETCH * random.standard_normal(points)).float()
-    move = F.interpolate(coarse, (height, width), mode="bicubic", align_corners=True)[0]
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    # grid_sample takes x before y, from -1 to 1
-    sides = [max(size - 1, 1) for size in (width, height)]
-    grid = torch.stack([2 * (x + move[0]) / sides[0] - 1, 2 * (y + move[1]) / sides[1] - 1], -1)
-    grid = grid.expand(depth, -1, -1, -1)
     known, numbers = label.unique(return_inverse=True)
-    # float32 holds the place of a label exactly, not the label
-    places = numbers[:, None].float()
-    moved = F.grid_sample(
-        image.movedim(1, 0), grid, mode="bilinear", padding_mode="reflection", align_corners=True
+    change = _monai().Rand2DElasticd(
+        ["image", "label"],
+        spacing=(POINTS, POINTS),
+        magnitude_range=(STRETCH, STRETCH),
+        prob=1,
+        mode=("bilinear", "nearest"),
+        padding_mode="reflection",
     )
-    found = F.grid_sample(
-        places, grid, mode="nearest", padding_mode="reflection", align_corners=True
-    )
-    return moved.movedim(0, 1), known[found[:, 0].round().long()]
+    # sections as channels; float32 holds the place of a label exactly, not the label
+    moved = _seeded(change, random)({"image": image.flatten(0, 1), "label": numbers.float()})
+    places = _plain(moved["label"]).round().long()
+    return _plain(moved["image"]).view_as(image), known[places]
 
 
 def _contrast(image: Tensor, label: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -128,8 +125,8 @@ def _contrast(image: Tensor, label: Tensor, random: np.random.Generator) -> tupl
 
 
 def _noise(image: Tensor, label: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    noise = torch.from_numpy(random.standard_normal(tuple(image.shape), np.float32))
-    return image + NOISE * random.random() * noise, label
+    noise = _monai().RandGaussianNoise(prob=1, std=NOISE)
+    return _plain(_seeded(noise, random)(image)), label
 
 
 def _missing(image: Tensor, label: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -141,10 +138,9 @@ def _missing(image: Tensor, label: Tensor, random: np.random.Generator) -> tuple
 
 
 def _blurred(image: Tensor, label: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    image = image.clone()
+    image, blur = image.clone(), _monai().GaussianSmooth(sigma=BLUR)
     for section in _sections(image, BLURRED, random):
-        padded = F.pad(image[:, section], (2, 2, 2, 2), mode="replicate")
-        image[:, section] = F.avg_pool2d(padded, 5, 1)
+        image[:, section] = _plain(blur(image[:, section]))
     return image, label
 
 
@@ -155,6 +151,20 @@ def _shifted(image: Tensor, label: Tensor, random: np.random.Generator) -> tuple
         down, right = (int(step) for step in random.integers(-SHIFT, SHIFT, 2, endpoint=True))
         image[:, section] = image[:, section].roll((down, right), (-2, -1))
     return image, label
+
+
+def _monai() -> Any:
+    return require("monai.transforms", extra="volume")
+
+
+def _seeded(change: Any, random: np.random.Generator) -> Any:
+    """Give a random transform of MONAI a seed that follows from the sample's."""
+    return change.set_random_state(seed=int(random.integers(2**31)))
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """The tensor without MONAI's metadata."""
+    return torch.as_tensor(tensor).as_subclass(torch.Tensor)
 
 
 def _sections(image: Tensor, share: float, random: np.random.Generator) -> Sequence[int]:
