@@ -103,19 +103,16 @@ class ACSConv3d(ViewsConv3d):
         parts = enumerate(weight.split(self.split))
         return torch.cat([self.view(part, view) for view, part in parts])
 
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def _conv_forward(
+        self, input: Tensor, weight: Tensor, bias: Tensor | None, path: str | None = None
+    ) -> Tensor:
         x_BCDHW = input
-        on_cpu = x_BCDHW.device.type == "cpu"
         one_voxel = max(self.kernel_size) == 1
-        if not one_voxel and on_cpu and self._channels_last_pays(x_BCDHW):
+        if not one_voxel and x_BCDHW.device.type == "cpu" and self._channels_last_pays(x_BCDHW):
             x_BCDHW = _channels_last(x_BCDHW)
-        path = self.path or self._fastest_path(x_BCDHW, weight, bias)
-        return self._by(path, x_BCDHW, weight, bias)
-
-    def _by(self, path: str, x_BCDHW: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        path = path or self.path or self._fastest_path(x_BCDHW, weight, bias)
         if path == "triton" and self._triton_takes(x_BCDHW):
             return self._by_triton(x_BCDHW, weight, bias)
-        one_voxel = max(self.kernel_size) == 1
         outputs = []
         for x, kernel, own, groups in self._parts(x_BCDHW, weight, bias, one_voxel, path):
             depth, height, width = sizes(kernel)[2:]
@@ -138,7 +135,9 @@ class ACSConv3d(ViewsConv3d):
         if (path := chosen(case)) is not None:
             return path
         paths = ["views", "dense", *(["triton"] if self._triton_takes(x_BCDHW) else [])]
-        ways = {path: partial(step, partial(self._by, path), given) for path in paths}
+        ways = {
+            path: partial(step, partial(self._conv_forward, path=path), given) for path in paths
+        }
         return fastest(case, ways, x_BCDHW, default="views")
 
     def _triton_takes(self, x_BCDHW: Tensor) -> bool:
@@ -150,7 +149,7 @@ class ACSConv3d(ViewsConv3d):
         depth, height, width = x_BCDHW.shape[2:]
         geometry = Geometry.of(self, (depth, height, width))
         if min(geometry.size) < 1:
-            return self._by("views", x_BCDHW, weight, bias)  # refuses the volume
+            return self._conv_forward(x_BCDHW, weight, bias, "views")  # refuses the volume
         found: Tensor = ACS.apply(x_BCDHW, weight, bias, geometry)
         return found
 
