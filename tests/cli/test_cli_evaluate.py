@@ -94,3 +94,36 @@ def test_scans_with_classes_are_refused_by_a_run_that_segments(refused, trained,
     ask = "evaluate", trained, "--data", f"classes:{tmp_path / 'classes'}"
     assert "has no label" in refused(*ask, "--out", tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_run_is_evaluated_from_any_folder_and_after_its_data_moved(
+    lean3d, refused, cases, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--patch", 8, 8, 8, "--widths", 4, 4, "--options", "skip=full", "--num-classes", 2]
+    asked = ["train", "folder", "--data", "data", "--out", "run", "--held-out", "0.6"]
+    assert lean3d(*asked, *FLAGS, *flags)[0] == 0
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    code, out, _ = lean3d("evaluate", "../run", "--device", "cpu")
+    assert code == 0
+    before = last_json(out)
+    # the same data, as they are called here
+    code, out, err = lean3d("evaluate", "../run", "--data", "../data", "--device", "cpu")
+    assert (code, last_json(out)) == (0, before)
+    assert err.count("scored before") == 2
+    cases.rename(elsewhere / "moved")
+    assert "pass --data" in refused("evaluate", "../run", "--out", "no")
+    # those that were held out, where they are now
+    code, out, _ = lean3d("evaluate", "../run", "--data", "moved", "--out", "new")
+    after = last_json(out)
+    assert (code, after["cases"], after["summary"]) == (0, 2, before["summary"])
+    assert "not there any more" in out
+    # a run that goes on needs them where they are, too
+    more = ["train", "folder", "--out", "../run", "--resume", "--epochs", 2, *flags]
+    more += ["--held-out", "0.6", "--accelerator", "cpu", "--batch-size", 2]
+    more += ["--train-samples", 2, "--val-samples", 2]
+    assert "does not exist" in refused(*more)
+    assert lean3d(*more, "--data", "moved")[0] == 0
+    assert lean3d(*more, "--epochs", 3)[0] == 0

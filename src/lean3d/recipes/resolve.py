@@ -47,8 +47,9 @@ __all__ = ["adopt", "resolve"]
 Say = Callable[[str], None]
 Stored = Mapping[str, Sequence[str]]
 
-# field -> the value that leaves it to the data
+# field -> the value that leaves it to the data, or to the run that is resumed
 OPEN: dict[str, Any] = dict(
+    data="",
     num_classes=0,
     class_names=None,
     in_channels=0,

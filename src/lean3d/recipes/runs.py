@@ -2,7 +2,6 @@
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from lean3d.cost import count
 from lean3d.errors import LeanError, RunError
 from lean3d.files import write_text
 from lean3d.lightening import read_cut
-from lean3d.networks.own import located
 from lean3d.processes import by_first, in_turn, joined, place, started, to_start
 from lean3d.recipes.augment_on import placed
 from lean3d.recipes.base import Recipe
@@ -20,6 +18,7 @@ from lean3d.recipes.build import Start, build_model, build_task
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.datasets import loaders, split_names
 from lean3d.recipes.load import load_run, read_record
+from lean3d.recipes.places import with_whole_paths
 from lean3d.recipes.published import with_published_input
 from lean3d.recipes.resolve import adopt, resolve
 from lean3d.tasks.distillation import distil
@@ -72,8 +71,7 @@ def run(
     if logger is not None:
         check_logger(logger)
     check_strategy(strategy, accelerator)
-    # a run is used from other folders than it was trained in
-    recipe = replace(recipe, model=located(recipe.model))
+    recipe = with_whole_paths(recipe)
     out = Path(out)
     # before the folder is made
     _begun(recipe, out, resume)
@@ -224,7 +222,7 @@ def _begun(recipe: Recipe, out: Path, resume: bool) -> dict[str, Any]:
         return {}  # killed before its first step
     record = read_record(out)
     before = Recipe.from_dict(record["recipe"])
-    old, new = before.to_dict(), adopt(recipe, before).to_dict()
+    old, new = with_whole_paths(before).to_dict(), adopt(recipe, before).to_dict()
     other = [name for name in new if name not in FREE and new[name] != old.get(name)]
     if other:
         name = other[0]

@@ -133,7 +133,9 @@ def public_record(record: dict[str, Any]) -> dict[str, Any]:
     names = "fresh_weights", "weights", "sessions"
     kept: dict[str, Any] = {key: record[key] for key in names if key in record}
     named: dict[str, Any] = {
-        k: Path(recipe[k]).name for k in ("data", "start_from", "teacher") if recipe.get(k)
+        k: Path(recipe[k]).name
+        for k in ("data", "labels", "start_from", "teacher")
+        if recipe.get(k)
     }
     places = "weights", "weights_part", "format", "cache"
     start: dict[str, Any] = dict.fromkeys(name for name in places if name in recipe)

@@ -2,13 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
-from lean3d.errors import RunError
+from lean3d.errors import LeanError, RunError
 from lean3d.metrics import bootstrap_interval
 from lean3d.plugins import Registry
 from lean3d.recipes.base import Recipe
@@ -16,6 +16,7 @@ from lean3d.recipes.evaluation.compare import compare_runs
 from lean3d.recipes.evaluation.settings import Settings
 from lean3d.recipes.fast import fast_network
 from lean3d.recipes.load import load_run, read_record
+from lean3d.recipes.places import is_there, same_data
 from lean3d.report import Section
 
 __all__ = [
@@ -79,11 +80,15 @@ class Evaluation(ABC):
         main: Key of the score that ranks the cases.
         group: Key of the rows by which they are summed up, such as "class".
         uses: The settings that the task uses, besides those that every task does.
+        held_out: Whether the cases, once they are found, are those that the run kept apart.
+        moved: A sentence, if the run's own data were found in another place than they had.
     """
 
     main: str
     group: str = "class"
     uses: ClassVar[tuple[str, ...]] = ()
+    held_out = False
+    moved = ""
 
     def __init__(self, folder: Path, settings: Settings):
         if odd := settings.changed() - {*self.uses, *OF_ALL}:
@@ -103,6 +108,29 @@ class Evaluation(ABC):
     @abstractmethod
     def cases(self, data: str | None) -> Sequence[Any]:
         """Return the cases: those held out in the run, or all labelled ones of `data`."""
+
+    def own(self, data: str | None, split: Callable[[Any], Sequence[Any]]) -> Any:
+        """Return the recipe if `data` are its own, with their present place; None for others.
+
+        Args:
+            split: Returns the cases kept apart of a recipe's data; refuses data without a case that
+                the run knows.
+        """
+        recipe = self.recipe
+        if data is not None and not same_data(data, recipe.data):
+            if is_there(recipe.data) or not self.record.get("split"):
+                return None
+            recipe = replace(recipe, data=data)
+            try:
+                split(recipe)
+            except LeanError:
+                return None
+            self.moved = (
+                f"{data} has the cases of {self.recipe.data}, which is not there any more: those "
+                f"that {self.folder} held out are scored"
+            )
+        self.held_out = True
+        return recipe
 
     def check(self, case: Any) -> None:
         """Refuse a case that could not be scored, as far as that is seen without predicting it."""

@@ -20,6 +20,7 @@ from lean3d.recipes.evaluation.base import Evaluation, Row, Scored, open_run
 from lean3d.recipes.evaluation.pages import write_report
 from lean3d.recipes.evaluation.settings import Settings
 from lean3d.recipes.evaluation.store import Store, dropped_if_empty
+from lean3d.recipes.places import check_there
 from lean3d.report import json_line
 from lean3d.signals import check_stopped
 
@@ -115,6 +116,8 @@ def _evaluate(
     if second is not None:
         _check_pair(first, second)
     out = Path(out) if out is not None else first.folder / "evaluation"
+    if data is None:
+        check_there(first.recipe, first.folder)
     cases = in_turn(lambda: first.cases(data))
     if not cases:
         raise RunError(f"{data or first.folder} has no labelled case to evaluate on")
@@ -218,7 +221,7 @@ def _check_pair(first: Evaluation, second: Evaluation) -> None:
 
 
 def _notes(first: Evaluation, second: Evaluation | None, names: list[str]) -> list[str]:
-    notes = []
+    notes = [first.moved] if first.moved else []
     for one in (first, second):
         if one is not None and (seen := one.trained_on() & set(names)):
             some = ", ".join([*sorted(seen)[:3], *(["..."] if len(seen) > 3 else [])])

@@ -38,7 +38,7 @@ def write_report(
 
 
 def _summary(result: "Result", first: Evaluation, data: str | None) -> Section:
-    held = "held out in the run" if data is None else "labelled"
+    held = "held out in the run" if data is None or first.held_out else "labelled"
     num = len(result.scored)
     intro = (
         f"{num} {'case' if num == 1 else 'cases'} of {data or first.recipe.data}, {held}, by the "

@@ -25,6 +25,7 @@ from lean3d.data.video_clips import read_clip
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.clips import clips, look, videos
 from lean3d.recipes.evaluation.settings import Settings
+from lean3d.recipes.places import same_data
 
 __all__ = ["DigitsCase", "VideoCase", "protocol_look", "video_cases"]
 
@@ -111,7 +112,8 @@ def video_cases(recipe: ClassificationRecipe, data: str | None) -> list[Any]:
         drawn: Any = clips(recipe)[1]
         return [DigitsCase(f"{n:05}", drawn, n) for n in range(len(drawn))]
     asked = data or recipe.data
-    found = videos(replace(recipe, data=asked), whole=asked != recipe.data)
+    own = same_data(asked, recipe.data)
+    found = videos(replace(recipe, data=asked), whole=not own)
     part = next(name for name in ("test", "val", "all", "train") if found.parts.get(name))
     names: dict[str, int] = {}
     cases = []

@@ -23,6 +23,7 @@ from lean3d.recipes.evaluation.base import (
     register_evaluation,
 )
 from lean3d.recipes.microscopy import NM, em_volumes
+from lean3d.recipes.places import same_data
 from lean3d.report import Picture, Section, draw_instances, draw_split_merge
 
 __all__ = ["AffinityEvaluation"]
@@ -67,9 +68,9 @@ class AffinityEvaluation(Evaluation):
         }
 
     def cases(self, data: str | None) -> Sequence[_Case]:
-        own = data is None or data == self.recipe.data
-        recipe = self.recipe if own else replace(self.recipe, data=data, labels=None)
-        volumes = em_volumes(recipe, held_out=own)
+        self.held_out = data is None or same_data(data, self.recipe.data)
+        recipe = self.recipe if self.held_out else replace(self.recipe, data=data, labels=None)
+        volumes = em_volumes(recipe, held_out=self.held_out)
         return [_Case(volume, _stamp(volume)) for volume in volumes]
 
     def score(self, case: _Case, kept: Path) -> Scored:

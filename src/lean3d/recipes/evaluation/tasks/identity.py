@@ -17,6 +17,7 @@ from lean3d.recipes.evaluation.base import Evaluation, Row, Score, Scored, regis
 from lean3d.recipes.evaluation.person_pairs import Verification
 from lean3d.recipes.evaluation.person_protocol import Protocol
 from lean3d.recipes.evaluation.person_search import Search
+from lean3d.recipes.places import same_data
 from lean3d.recipes.tracklets import open_people, person_parts, readable
 from lean3d.recipes.vectors import stamp
 from lean3d.report import Section
@@ -82,7 +83,7 @@ class IdentityEvaluation(Evaluation):
         if people.pairs or people.gallery:
             return people
         # the persons that the run held out; all of other data
-        own = data is None or data == self.recipe.data
+        own = data is None or same_data(data, self.recipe.data)
         gallery = person_parts(self.recipe, people).val if own else people.every
         return replace(people, gallery=gallery, queries=list(range(len(gallery))))
 

@@ -30,6 +30,7 @@ from lean3d.recipes.evaluation.overlays import case_sections
 from lean3d.recipes.intensity import scaled
 from lean3d.recipes.predict import predict, to_mask
 from lean3d.recipes.segment import Segmenter
+from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.report import Picture, Section, draw_confusion
 
 __all__ = ["SegmentationEvaluation"]
@@ -65,16 +66,21 @@ class SegmentationEvaluation(Evaluation):
         }
 
     def cases(self, data: str | None) -> Sequence[Case]:
-        stored = self.record.get("split")
-        if data is None or _same(data, self.recipe.data):
-            drawn = generated_cases(self.recipe)
-            found = _kept_apart(self.recipe, stored) if drawn is None else drawn
-        else:
+        if (own := self.own(data, self._kept_apart)) is None:
             found = data_cases(replace(self.recipe, data=data))
+        elif (drawn := generated_cases(own)) is not None:
+            found = drawn
+        else:
+            found = self._kept_apart(own)
         if found:
             # the same unit for all cases
             self._unit = unit_of(found[0].read(None).spacing)
         return found
+
+    def _kept_apart(self, recipe: SegmentationRecipe) -> list[Case]:
+        """Return the cases that the data's authors test on, or those held out."""
+        split = split_cases(recipe, self.record.get("split"))
+        return split.test or split.held_out
 
     def check(self, case: Case) -> None:
         if case.check is not None and (found := case.check()) != self.recipe.in_channels:
@@ -225,12 +231,6 @@ class SegmentationEvaluation(Evaluation):
         return [*sections, *case_sections(self, scored, read)]
 
 
-def _kept_apart(recipe: Any, stored: Any) -> list[Case]:
-    """Return the cases that the data's authors test on, or those held out."""
-    split = split_cases(recipe, stored)
-    return split.test or split.held_out
-
-
 def _ratio(part: np.ndarray, whole: np.ndarray, axis: int) -> np.ndarray:
     return part.sum(axis) / whole.sum(axis)
 
@@ -244,8 +244,3 @@ def _read(case: Case, kept: Path) -> Tensor:
     label = load_volume(case.image, f"{kept}.nii.gz").label
     assert label is not None
     return label
-
-
-def _same(data: str, own: str) -> bool:
-    """Whether two references are the same data."""
-    return data == own or (Path(data).exists() and Path(data).resolve() == Path(own).resolve())

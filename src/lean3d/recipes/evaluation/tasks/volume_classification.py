@@ -18,6 +18,7 @@ from lean3d.optional import require
 from lean3d.recipes.class_cases import ClassCase, class_cases, split_classes
 from lean3d.recipes.classify import classify
 from lean3d.recipes.evaluation.base import Evaluation, Row, Score, Scored, register_evaluation
+from lean3d.recipes.volume_classification import VolumeClassificationRecipe
 from lean3d.report import Picture, Section, draw_confusion, draw_roc
 
 __all__ = ["VolumeClassificationEvaluation"]
@@ -43,10 +44,13 @@ class VolumeClassificationEvaluation(Evaluation):
         return {"p_true": Score("p of the true class"), "right": Score("right")}
 
     def cases(self, data: str | None) -> Sequence[ClassCase]:
-        if data is not None and data != self.recipe.data:
+        if (own := self.own(data, self._kept_apart)) is None:
             return self._known(class_cases(replace(self.recipe, data=data))[0])
-        split = split_classes(self.recipe, self.record.get("split"))
-        return self._known(split.test or split.held_out)
+        return self._known(self._kept_apart(own))
+
+    def _kept_apart(self, recipe: VolumeClassificationRecipe) -> list[ClassCase]:
+        split = split_classes(recipe, self.record.get("split"))
+        return split.test or split.held_out
 
     def _known(self, cases: Sequence[ClassCase]) -> Sequence[ClassCase]:
         for case in cases:
