@@ -7,10 +7,12 @@ from typing import Any
 
 from torch import nn
 
+from lean3d.conversion.cycle.modules import Resampler, Unit, entries
 from lean3d.conversion.cycle.other_sizes import Settings, settings_for_other_sizes
+from lean3d.conversion.cycle.parts import Block, Network, Resampling
 from lean3d.conversion.cycle.plan import Plan
 from lean3d.conversion.cycle.proof import Checked, check
-from lean3d.conversion.cycle.running import Block, Network, Resampler, Resampling, Unit, entries
+from lean3d.conversion.cycle.run import NEAR
 from lean3d.conversion.cycle.survey import Survey, survey
 from lean3d.conversion.cycle.units import Parts, find_parts
 from lean3d.conversion.record import Conversion, Row
@@ -196,7 +198,7 @@ def _kept(how: PlaneCycle, heights: list[int], height: int) -> int:
 
 
 def _is_kept(rows: int, kept: int, height: int) -> bool:
-    return 1.3 * rows * kept >= height
+    return NEAR * rows * kept >= height
 
 
 def _rewritten(model: nn.Module, plan: Plan) -> nn.Module:

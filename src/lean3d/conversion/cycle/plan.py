@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from lean3d.conversion.cycle.other_sizes import Settings
-from lean3d.conversion.cycle.running import Block, Network, Resampling
+from lean3d.conversion.cycle.parts import Block, Network, Resampling
 from lean3d.conversion.to3d.plane_cycle import PlaneCycle
 
 __all__ = ["Plan", "Rewrite"]

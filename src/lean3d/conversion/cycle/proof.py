@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from lean3d.conversion.cycle.parts import Block, Resampling
 from lean3d.conversion.cycle.plan import Plan, Rewrite
 from lean3d.conversion.cycle.planes import letters, turn_of, turned
-from lean3d.conversion.cycle.running import Block, Cycle, Resampling, inside
+from lean3d.conversion.cycle.run import Cycle, inside
 from lean3d.conversion.record import Check
 from lean3d.conversion.to3d.proof.reference import Answer, Flat, with_values
 from lean3d.conversion.tolerance import largest

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Size, Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from lean3d.conversion.cycle.running import Leaf
+from lean3d.conversion.cycle.parts import Leaf
 from lean3d.torch_functions import Trait, having
 from lean3d.tracer import Args, Function, Kwargs, Watch
 

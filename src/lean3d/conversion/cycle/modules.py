@@ -1,0 +1,197 @@
+"""Run a 2D network on a volume: as a batch of slices, each block on the slices of its plane.
+
+The network's own forward runs on the slices of the first plane, (B*N, C, R, S). A block (`Unit`)
+moves them to its plane, runs its own forward on these, and moves them back. A module that changes
+the size of the plane (`Resampler`) has depth follow. `Entry` is the network itself, where volumes
+come in and go out.
+
+Axes: B batch, C channels; N slices, R rows, S columns of the first plane.
+"""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
+
+from lean3d.conversion.cycle.follow import Functions, grown
+from lean3d.conversion.cycle.parts import Block, Network, Resampling
+from lean3d.conversion.cycle.planes import averaged, letters
+from lean3d.conversion.cycle.run import Cycle, current, inside
+from lean3d.conversion.surgery.subclass import Mixed
+from lean3d.conversion.trace.tree import mapped
+from lean3d.errors import ShapeError
+from lean3d.tracer import Args, Kwargs
+
+__all__ = ["ENTRIES", "Resampler", "Unit", "entries"]
+
+# of blocks that ran with gradients, by the shape of what they got: checkpointing runs them again
+# outside of the network's forward
+_MEMORY: "WeakKeyDictionary[nn.Module, dict[Any, Any]]" = WeakKeyDictionary()
+MOST = 16  # shapes of each block
+
+
+class Asking:
+    """A run of the network on an image of the size of a plane, for what its blocks are given."""
+
+    def __init__(self) -> None:
+        self.given: dict[str, list[Any]] = {}
+
+
+def _running(module: nn.Module, x: object) -> Any:
+    """Return the run that a module is part of: that of its forward, if checkpointing repeats it."""
+    cycle = current()
+    if torch.compiler.is_compiling() or not isinstance(x, Tensor):
+        return cycle
+    if cycle is None and torch._C._current_graph_task_id() != -1:
+        cycle = _MEMORY.get(module, {}).get(tuple(x.shape), Ellipsis)
+        if cycle is Ellipsis:
+            raise ShapeError(
+                "checkpointing repeats a block, and it is not known for which volumes: two batches "
+                "have as many slices in all, or torch.no_grad() was on; keep to one batch size"
+            )
+    elif not isinstance(cycle, Asking) and (torch.is_grad_enabled() or module.training):
+        _remember(module, tuple(x.shape), cycle)
+    return cycle
+
+
+def _remember(module: nn.Module, shape: tuple[int, ...], cycle: object) -> None:
+    known = _MEMORY.setdefault(module, {})
+    before = known.pop(shape, cycle)
+    same = getattr(before, "batch", None) == getattr(cycle, "batch", None)
+    known[shape] = cycle if same and before is not Ellipsis else Ellipsis
+    while len(known) > MOST:  # sizes may differ from call to call
+        known.pop(next(iter(known)))
+
+
+class Unit(Mixed):
+    """A block of a network: on a volume it runs on the slices of its plane."""
+
+    _cycle: Block
+
+    def forward(self, *args: object, **kwargs: object) -> Any:
+        own = super().forward  # type: ignore[misc]
+        block = self._cycle
+        cycle = _running(self, _first(args, kwargs))  # type: ignore[arg-type]
+        if cycle is None:
+            return own(*args, **kwargs)
+        if isinstance(cycle, Asking):
+            leaves = tree_flatten((args, kwargs))[0]
+            cycle.given[block.path] = leaves
+            return own(*args, **kwargs) if len(block.returned) > 1 else _first(args, kwargs)
+        return cycle.run_block(block, own, args, kwargs)
+
+
+class Resampler(Mixed):
+    """A module that changes the size of the plane; on a volume, depth follows."""
+
+    _cycle: Resampling
+
+    def forward(self, *args: object, **kwargs: object) -> Any:
+        own, how = super().forward, self._cycle  # type: ignore[misc]
+        cycle = _running(self, _first(args, kwargs))  # type: ignore[arg-type]
+        if cycle is None or isinstance(cycle, Asking):
+            return own(*args, **kwargs)
+        place = 1 if how.last else 2
+
+        def shrink(x: object) -> object:
+            if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[0] % cycle.batch:
+                return x
+            slices = x.shape[0] // cycle.batch
+            cycle.note(x.shape[place], x.shape[place + 1], slices)
+            if how.kept or how.shrink == 1:
+                return x
+            cycle.batches.append(x.shape[0])
+            return averaged(x, slices, how.shrink)
+
+        args, kwargs = mapped((args, kwargs), shrink)
+        with inside(None):
+            result = own(*args, **kwargs)
+        return mapped(result, lambda y: grown(cycle, y, place, how.shrink == 1 and not how.kept))
+
+
+def _first(args: object, kwargs: object) -> Any:
+    return next((x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)), None)
+
+
+class Entry(Mixed):
+    """A network of which the blocks run on planes in turn; images it takes as before."""
+
+    _cycle: Network
+
+    def forward(self, *args: object, **kwargs: object) -> Any:
+        return _enter(self._cycle, super().forward, args, kwargs)  # type: ignore[misc]
+
+
+def _enter(network: Network, own: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    volume = next(
+        (x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor) and x.ndim == 5), None
+    )
+    if current() is not None or volume is None:
+        return own(*args, **kwargs)
+    order = letters(network.order[0])
+    of = dict(zip("DHW", volume.shape[2:], strict=True))
+    cycle = Cycle(network, volume.shape[0], (of[order[0]], of[order[1]], of[order[2]]))
+    if network.asks:
+        _ask_all(cycle, own, args, kwargs)
+    folded = mapped((args, kwargs), cycle.enter)
+    mode = Functions(cycle) if network.functions else nullcontext()
+    with inside(cycle), mode:
+        result = own(*folded[0], **folded[1])
+    return mapped(result, cycle.leave)
+
+
+def _ask_all(cycle: Cycle, own: Callable[..., Any], args: Args, kwargs: Kwargs) -> None:
+    """Keep what blocks are given for one image of the size of each plane."""
+    network = cycle.network
+    order = letters(network.order[0])
+    slices = -(-cycle.size[0] // network.depth_stride)
+    of = dict(zip(order, (slices * network.pitch, *cycle.size[1:]), strict=True))
+    for plane in dict.fromkeys(network.order[1:]):
+        rows, columns = of[plane[0]], of[plane[1]]
+
+        def image(x: object, rows: int = rows, columns: int = columns) -> object:
+            if not isinstance(x, Tensor) or x.ndim != 5:
+                return x
+            return x.new_zeros(1, x.shape[1], rows, columns)
+
+        asking = Asking()
+        args_2d, kwargs_2d = mapped((args, kwargs), image)
+        with inside(asking):
+            own(*args_2d, **kwargs_2d)
+        cycle.asked[plane] = asking.given
+
+
+# other methods by which features are read; a class of each is added where the network has one
+ENTRIES = (
+    "forward_features",
+    "forward_head",
+    "forward_intermediates",
+    "get_intermediate_layers",
+    "extract_features",
+    "encode_image",
+    "get_image_features",
+)
+
+
+def _entry(name: str) -> type[Mixed]:
+    def method(self: Any, *args: object, **kwargs: object) -> Any:
+        own = getattr(type(self).__bases__[-1], name).__get__(self)
+        return _enter(self._cycle, own, args, kwargs)
+
+    method.__name__ = name
+    title = "Entry" + name.title().replace("_", "")
+    kind = type(title, (Mixed,), {name: method, "__module__": __name__})
+    globals()[title] = kind
+    return kind
+
+
+_BY_NAME = {name: _entry(name) for name in ENTRIES}
+
+
+def entries(module: nn.Module) -> tuple[type, ...]:
+    """Return the classes to put before that of a network."""
+    return (Entry, *(kind for name, kind in _BY_NAME.items() if hasattr(type(module), name)))
