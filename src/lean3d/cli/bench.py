@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lean3d.cli.device import find_device
 from lean3d.cli.fits import check_fits
@@ -14,7 +14,7 @@ from lean3d.cli.model import NetworkFlags
 from lean3d.cli.parse import parse
 from lean3d.cli.show import show_json, show_table
 from lean3d.cost import Share, bench, count, explain, kinds, layer_shares
-from lean3d.errors import RunError
+from lean3d.errors import LeanError, RunError
 from lean3d.files import check_outputs, write_text
 from lean3d.limits import check_number
 from lean3d.ops.memory_layout import channels_last, channels_last_
@@ -47,7 +47,8 @@ class Bench:
     """Time two models side by side, forward and training step, and say where the time goes.
 
     Attributes:
-        against: The other model; the flags of a network hold for both.
+        against: The other model, or MODEL again for what it was before --convert; else the flags
+            of a network hold for both. A 2D model gets the slices of a volume as one batch.
         input: Sizes with commas, batch and channels first; the input of MODEL's paper by default.
         conv: Operator of MODEL, by name; its own by default.
         against_conv: Operator of the other model.
@@ -78,8 +79,11 @@ def main(argv: list[str]) -> None:
         raise RunError(f"--rounds and --layers are 1 or more, got {asked.rounds}, {asked.layers}")
     check_number("--rounds", asked.rounds, 1, MOST_ROUNDS)
     check_outputs({"--json": asked.json})
-    device, sizes = find_device(asked.device), asked.network.sizes(asked.input)
-    models = dict(_build(asked, sizes, device))
+    device, (mine, other) = find_device(asked.device), _compared(asked)
+    deep = other if mine.convert is None and other.convert is not None else mine
+    sizes = deep.sizes(asked.input)
+    pairs = (mine, asked.conv), (other, asked.against_conv)
+    models = dict(_build(pairs, sizes, device, asked.channels_last))
     if len(models) < 2:
         raise RunError(f"bench compares two models and got {next(iter(models))} twice")
     for model in models.values():
@@ -89,7 +93,7 @@ def main(argv: list[str]) -> None:
     x = channels_last(x) if asked.channels_last else x
     layers = {name: layer_shares(model, x) for name, model in models.items()}
     timings = bench(models, x, rounds=asked.rounds)
-    (name, mine), (other, theirs) = layers.items()
+    (name, shares), (against, others) = layers.items()
     record: dict[str, Any] = {
         "input": list(sizes),
         "device": str(device),
@@ -101,7 +105,7 @@ def main(argv: list[str]) -> None:
         ],
         "kinds": _rows({name: kinds(shares) for name, shares in layers.items()}),
         "layers": _rows(layers),
-        "why": explain(name, mine, other, theirs, timings[0].ratio),
+        "why": explain(name, shares, against, others, timings[0].ratio),
     }
     if asked.json is not None:
         write_text(asked.json, json_line(record) + "\n")
@@ -110,18 +114,52 @@ def main(argv: list[str]) -> None:
     _show(record)
 
 
+def _compared(asked: Bench) -> tuple[NetworkFlags, NetworkFlags]:
+    """Return MODEL and the other one; MODEL twice is the converted and the unconverted one."""
+    mine, how = asked.network, asked.against_convert
+    other = replace(mine, model=asked.against)
+    if how is None and other == mine and asked.conv == asked.against_conv:
+        how = "none"
+    if how is None:
+        return mine, other
+    if how != "none":
+        return mine, replace(other, convert=how)
+    # a number of downsamplings is that of a conversion
+    return mine, replace(other, convert=None, keep_depth=0)
+
+
 def _build(
-    asked: Bench, sizes: tuple[int, ...], device: torch.device
+    pairs: tuple[tuple[NetworkFlags, str | None], ...],
+    sizes: tuple[int, ...],
+    device: torch.device,
+    last: bool,
 ) -> Iterator[tuple[str, nn.Module]]:
     """Name and model, that of MODEL first; an operator or conversion is part of the name."""
-    network, how = asked.network, asked.against_convert
-    other = replace(network, model=asked.against)
-    if how is not None:
-        other = replace(other, convert=None if how == "none" else how)
-    for each, conv in (network, asked.conv), (other, asked.against_conv):
+    for each, conv in pairs:
         model = each.build(in_channels=sizes[1], conv=conv).to(device)
-        model = channels_last_(model) if asked.channels_last else model
-        yield " ".join(filter(None, [each.model, conv, each.convert])), model
+        model = channels_last_(model) if last else model
+        sliced = len(sizes) == 5 and each.convert is None and _takes_slices(model, sizes)
+        if sliced:
+            model.register_forward_pre_hook(_slices)
+        yield " ".join(filter(None, [each.model, conv, each.convert, "slices" * sliced])), model
+
+
+def _takes_slices(model: nn.Module, sizes: tuple[int, ...]) -> bool:
+    """Whether it is a 2D network: it takes images and no volumes."""
+    if not any(isinstance(module, nn.Conv2d) for module in model.modules()):
+        return False
+    batch, channels, depth, *image = sizes
+    try:
+        count(model, sizes)
+    except LeanError:
+        count(model, (batch * depth, channels, *image))
+        return True
+    return False
+
+
+def _slices(model: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return (B * D, C, H, W) of volumes."""
+    return tuple(x.transpose(1, 2).flatten(0, 1) if x.ndim == 5 else x for x in args)
 
 
 def _rows(shares: Mapping[str, list[Share]]) -> list[dict[str, Any]]:
