@@ -74,8 +74,8 @@ def check_sizes(name: str, sizes: Sequence[int]) -> None:
     if (product := math.prod(sizes)) > MOST_NUMBERS:
         shown = f"{product:.2g}" if product < 10**300 else "more than 10^300"
         raise LeanError(
-            f"{name} of {_sizes(sizes)} has {shown} numbers, at most 2^40 can be; "
-            "give smaller sizes"
+            f"{name} of {_sizes(sizes)} would hold {shown} numbers, and 2^40 are the "
+            "limit; give smaller sizes"
         )
 
 

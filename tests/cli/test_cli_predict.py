@@ -201,7 +201,7 @@ def test_an_ending_that_is_no_format_is_refused_before_a_run_is_read(
     source, out = (image.parent, "masks") if folder else (image, "mask.nii")
     ask = "predict", source, "--run", "no run", "--out", tmp_path / out, "--ending", ".tif", ending
     said = refused(*ask)
-    assert "the ending of a mask is that of a format, .dcm, " in said
+    assert "a mask ends in the suffix of a format, .dcm, " in said
     assert "pw" not in said
 
 

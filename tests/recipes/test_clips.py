@@ -98,5 +98,5 @@ def test_without_torchvision_clips_are_made_in_the_loaders_unless_the_device_is_
 
 
 def test_drawn_clips_are_not_made_on_the_device(tmp_path):
-    with pytest.raises(LeanError, match="augment_on is of runs on clips of videos, got device"):
+    with pytest.raises(LeanError, match="augment_on is for runs on clips of videos alone, got"):
         run(replace(TINY, augment_on="device"), tmp_path / "run", accelerator="cpu")

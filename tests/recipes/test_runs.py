@@ -135,7 +135,7 @@ def test_what_is_no_run_folder_is_said(tmp_path):
 @pytest.mark.parametrize("text", ["[]", "{}", '{"recipe": 3}', '{"recipe": {"name": "flat"}}'])
 def test_a_damaged_recipe_is_one_sentence(tmp_path, text):
     (tmp_path / "recipe.json").write_text(text)
-    with pytest.raises(RunError, match=r"no recipe|not whole"):
+    with pytest.raises(RunError, match=r"no recipe|incomplete"):
         load_run(tmp_path)
 
 

@@ -127,5 +127,5 @@ def test_refuses_values_no_stage_can_have(field, value):
 
 
 def test_a_recurrent_head_takes_no_turns():
-    with pytest.raises(RunError, match="turn is of runs on clips"):
+    with pytest.raises(RunError, match="turn is for runs on clips"):
         replace(get_recipe("digits_gru"), turn=1).check()

@@ -171,16 +171,19 @@ def written(x, key):
     return x
 
 
-A_FEW = "takes a number of frames that is not all but a few"
+A_FEW = "takes a fixed number of frames, not all but the first or last few"
 REFUSED = {
     "from the first": (Cut(lambda x: x - x[:, :, :1]), A_FEW),
     "the first": (Cut(lambda x: x[:, :, :4]), A_FEW),
     "the first again": (Cut(lambda x: torch.cat([x[:, :, :1], x], dim=2)), A_FEW),
     "the last again": (Cut(lambda x: torch.cat([x, x[:, :, -2:]], dim=2)), A_FEW),
-    "one written": (Cut(lambda x: written(x, (ALL, ALL, 0))), "into a few frames"),
-    "a few written": (Cut(lambda x: written(x, (ALL, ALL, slice(0, 2)))), "into a few frames"),
-    "streams written": (Cut(lambda x: written(x, 0)), "writes into some streams"),
-    "a mask written": (Cut(lambda x: written(x, x > 0)), "more than slices and numbers"),
+    "one written": (Cut(lambda x: written(x, (ALL, ALL, 0))), "into a fixed number of frames"),
+    "a few written": (
+        Cut(lambda x: written(x, (ALL, ALL, slice(0, 2)))),
+        "into a fixed number of frames",
+    ),
+    "streams written": (Cut(lambda x: written(x, 0)), "writes into some of the streams"),
+    "a mask written": (Cut(lambda x: written(x, x > 0)), "more than slices and whole numbers"),
     "norm": (
         nn.Sequential(nn.Conv3d(3, 4, 3), nn.GroupNorm(2, 4)),
         "group_norm in 1 may mix frames",
@@ -192,27 +195,30 @@ REFUSED = {
     "softmax": (nn.Sequential(nn.Conv3d(3, 4, 3), nn.Softmax(2)), "softmax in 1 may mix frames"),
     "resize": (
         nn.Upsample(scale_factor=1.5, mode="trilinear"),
-        "interpolate in the model resizes time other than by a whole number of times",
+        "interpolate in the model resizes time by a factor that is not a whole number",
     ),
     "mean": (
         nn.AvgPool3d(3, 2, ceil_mode=True),
-        "avg_pool3d in the model rounds up windows over time",
+        "avg_pool3d in the model has ceil_mode=True with windows over time",
     ),
     "pad": (
         nn.Conv3d(3, 4, 3, padding=1, padding_mode="circular"),
-        r"pad in the model puts \(1, 1\) frames around time by mode='circular'",
+        r"pad in the model pads time by \(1, 1\) frames with mode='circular'",
     ),
     "flatten": (nn.Flatten(), r"merges streams or frames.*one length.*x.mean\(2\)"),
     "all in one row": (Cut(lambda x: x.reshape(x.shape[0], -1)), "is for videos of one length"),
     "streams in one row": (Cut(lambda x: x.mean(2).flatten(0, 1)), "merges the axis of streams"),
-    "one axis left": (Cut(lambda x: x.transpose(1, 2).flatten(0, 1)), "on one axis, as an output"),
+    "one axis left": (
+        Cut(lambda x: x.transpose(1, 2).flatten(0, 1)),
+        "in which streams and frames share an axis",
+    ),
     "a sum over time": (
         Cut(lambda x: torch.einsum("bcthw,bcshw->bcthw", x, x)),
-        "einsum in the model joins frames with others",
+        "einsum in the model multiplies frames with other frames",
     ),
     "frames times frames": (
         Cut(lambda x: x.mean((3, 4)).mT @ x.mean((3, 4))),
-        "matmul in the model joins frames with others",
+        "matmul in the model multiplies frames with other frames",
     ),
     "a trace": (Cut(lambda x: torch.einsum("bcthw->bchw", x)), "sums over streams or frames"),
     "counted": (Counted(), "depends on how many frames"),

@@ -130,7 +130,7 @@ def test_named_weights_of_the_whole_deeplab_take_other_classes(monkeypatch, part
         ("smp:Unet/resnet17", {}, "no encoder of segmentation-models-pytorch"),
         ("smp:Unet/tu-resnet19", {}, "no network of timm called 'resnet19'"),
         ("timm:resnet18", {"weights": "a9_in1k"}, "timm has a1_in1k"),
-        ("timm:resnet18", {"widths": (4, 4)}, "widths are of lean3d's own models"),
+        ("timm:resnet18", {"widths": (4, 4)}, "widths are arguments of lean3d's own models"),
         ("timm:resnet18", {"options": {"wdth": 4}}, "cannot build timm:resnet18: TypeError"),
         ("torchvision:resnet18", {"weights": "IMAGENET"}, "torchvision has IMAGENET1K_V1"),
         ("acs:fcn_vgg16", {"weights": "IMAGENET"}, "torchvision has IMAGENET1K_V1"),

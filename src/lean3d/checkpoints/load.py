@@ -94,7 +94,7 @@ def _recognised(path: Path, tensors: Tensors, beside: tuple[str, ...], form: For
     tensors = {key: form.value(tensor) for key, tensor in tensors.items()}
     renamed = {new: tensors[old] for old, new in form.names(tensors).items()}
     if len(renamed) < len(tensors):
-        raise LeanError(f"{path} has two keys that mean one weight of {form.what}; remove one")
+        raise LeanError(f"{path} has two keys for one weight of {form.what}; remove one")
     facts, found = form.facts(renamed), structure(renamed)
     if found is not None:
         found = replace(found, arguments={**found.arguments, **facts.arguments})

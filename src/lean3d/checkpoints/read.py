@@ -95,8 +95,8 @@ def _check_unpacked(path: Path) -> None:
         raise DataError(f"cannot read {path}: {DAMAGED}") from error
     if size > path.stat().st_size:
         raise DataError(
-            f"cannot read {path}: it unpacks to {in_bytes(size)}, and torch.save packs nothing; "
-            f"{DAMAGED}"
+            f"cannot read {path}: it is compressed, {in_bytes(size)} once unpacked, and "
+            f"torch.save does not compress; {DAMAGED}"
         )
 
 

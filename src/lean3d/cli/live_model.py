@@ -77,7 +77,10 @@ class LiveModel:
         """Return class names; without a run, numbers, as many as the last layer has outputs."""
         heads = [module for module in self.live.model.modules() if isinstance(module, nn.Linear)]
         if not (self.classes or heads):
-            raise RunError("stream names clips, and this model has no linear layer to name them")
+            raise RunError(
+                "this model has no linear layer, whose outputs would be the classes to show; "
+                "stream a classifier"
+            )
         return self.classes or tuple(map(str, range(heads[-1].out_features)))
 
     def sample(self, source: FrameSource) -> FrameSource:

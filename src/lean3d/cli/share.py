@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
 def _package(asked: Share) -> None:
     """Write a run for another library."""
     if asked.push is not None:
-        raise RunError(f"--push is of --package run, got --package {asked.package}")
+        raise RunError(f"--push uploads --package run alone, got --package {asked.package}")
     about = dict(license=asked.license.strip(), author=asked.author)
     if asked.package == "monai":
         from lean3d.recipes.monai_bundle import save_bundle

@@ -29,7 +29,7 @@ def cut_blocks(
     if not 0 < num <= len(full):
         raise DataError(
             f"{volume.name} has {len(full)} blocks of {size} voxels with {min_foreground:.0%} "
-            f"foreground, got a wish for {num}; ask for fewer or smaller ones"
+            f"foreground, {num} were asked for; ask for fewer or smaller ones"
         )
     chosen = np.random.default_rng(seed).permutation(len(full))[:num]
     return [full[index] for index in sorted(chosen.tolist())]

@@ -73,7 +73,9 @@ def csn(
         relu: Of ip alone: a ReLU between its 1x1x1 and 3x3x3, as in Figure 2.
     """
     if relu and mode == "ir":
-        raise LeanError(f"ir_csn_{depth} has no 1x1x1 before its 3x3x3; relu is of ip_csn_{depth}")
+        raise LeanError(
+            f"ir_csn_{depth} has no 1x1x1 before its 3x3x3; relu is for ip_csn_{depth} alone"
+        )
     separated = partial(preserved, conv=conv, relu=relu) if mode == "ip" else depthwise(conv)
     sizes = dict(in_channels=in_channels, num_classes=num_classes)
     return resnet3d(depth, **sizes, widths=widths, conv=separated, pool1=pool1)

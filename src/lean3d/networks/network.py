@@ -111,7 +111,7 @@ class Network:
         """
         how = self._how()
         if self.format is not None and (self.weights is None or not is_file(self.weights)):
-            raise RunError(f"format {self.format} is that of a file of weights; give one")
+            raise RunError(f"format {self.format} names the format of weights; give their file too")
         built = self._flat()
         model, fresh, note = built.model, built.fresh, built.note
         later = False
@@ -143,7 +143,7 @@ class Network:
     def _how(self) -> Any:
         if self.convert is None:
             if self.keep_depth != 0 and not self.keeps_depth:
-                raise RunError("keep_depth is of a conversion from 2D; give convert, such as acs")
+                raise RunError("keep_depth is for a conversion from 2D; give convert, such as acs")
             return None
         return conversion(self.convert, self.keep_depth)
 
@@ -207,7 +207,8 @@ class Network:
         given |= {} if self.widths is None else {"widths": self.widths}
         if given and source not in (registered, own_network):
             raise RunError(
-                f"{', '.join(given)} are of lean3d's own models; {self.reference} takes options"
+                f"{', '.join(given)} are arguments of lean3d's own models; {self.reference} "
+                "takes its own as options"
             )
         if self.convert is None and self.keep_depth:
             given["keep_depth"] = self.keep_depth

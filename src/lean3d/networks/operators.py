@@ -56,5 +56,5 @@ def conversion(name: str, keep_depth: int | Literal["all"] = 0) -> Any:
     if keep_depth == 0:
         return how
     if not isinstance(how, To3D):
-        raise RunError(f"keep_depth is of a conversion from 2D, and {name} is none")
+        raise RunError(f"keep_depth is for a conversion from 2D, which {name} is not")
     return replace(how, keep_depth=None if keep_depth == "all" else keep_depth)

@@ -181,7 +181,7 @@ class Recipe:
             self.refuse("weights", "is given beside start_from; a model starts with one of them")
         for name in ("weights_part", "format"):
             if getattr(self, name) is not None and self.weights is None:
-                self.refuse(name, "is of weights, and there are none")
+                self.refuse(name, "needs weights beside it")
         if self.class_names and len(self.class_names) != self.num_classes and self.num_classes:
             self.refuse("class_names", f"must name {self.num_classes} classes")
         if self.class_names and len(set(self.class_names)) != len(self.class_names):
@@ -226,9 +226,9 @@ class Recipe:
         if not 0 <= self.seed < 2**63:
             self.refuse("seed", "must be 0 or more and below 2**63")
         if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
-            self.refuse("nesterov", "is of optimizer sgd with a momentum")
+            self.refuse("nesterov", "works with optimizer sgd and a momentum above 0 alone")
         if self.steps and (self.schedule != "steps" or min(self.steps) < 1):
-            self.refuse("steps", "are epochs from 1, of the schedule steps alone")
+            self.refuse("steps", "are epochs from 1, and belong to schedule steps alone")
         if not 0 <= self.momentum < 1:
             self.refuse("momentum", "is a share from 0 up to, not including, 1")
 
@@ -256,14 +256,16 @@ class Recipe:
         # runs from before there was a second task do not name theirs
         task = given.pop("task", "segmentation")
         if not isinstance(task, str) or task not in KINDS:
-            raise RunError(f"a recipe has no task {task!r}; use this run's lean3d")
+            raise RunError(f"no task called {task!r}; use the lean3d that wrote the recipe")
         kind = KINDS[task]
         if unknown := given.keys() - {f.name for f in fields(kind)}:
-            raise RunError(f"a recipe has no {', '.join(sorted(unknown))}; use this run's lean3d")
+            raise RunError(
+                f"no {', '.join(sorted(unknown))} in a recipe; use the lean3d that wrote it"
+            )
         given = kind.renewed(given)
         try:
             recipe = kind(**typed(kind, given, "the recipe"))
         except TypeError as error:
-            raise RunError(f"a recipe is not whole: {error}; use the run's own") from error
+            raise RunError(f"a recipe is incomplete: {error}; use the run's own") from error
         recipe.check()
         return recipe

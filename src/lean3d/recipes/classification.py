@@ -125,7 +125,7 @@ class ClassificationRecipe(Recipe):
             self.refuse("fps", f"is a rate above 0, at most {MOST_FPS}")
         check_look(self)
         if self.augment_on == "device" and not self.varied:
-            self.refuse("augment_on", "is of runs on clips of videos")
+            self.refuse("augment_on", "is for runs on clips of videos alone")
         if self.directed and self.num_classes:
             unknown = [name for name in self.directed if name not in self.names]
             if unknown:

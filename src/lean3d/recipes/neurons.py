@@ -243,8 +243,8 @@ def _thresholds(settings: SegmentSettings) -> tuple[float, ...]:
     """Return the thresholds asked for, or those of the method; refuse what it does not use."""
     if settings.method != "watershed" and settings.linkage != "mean":
         raise RunError(
-            f"the linkage {settings.linkage} is of a merge by watershed, not of the method "
-            f"{settings.method}; leave --linkage out"
+            f"the linkage {settings.linkage} is for method watershed, not {settings.method}; "
+            "leave --linkage out"
         )
     if settings.method == "mutex" and settings.thresholds is not None:
         raise RunError("the method mutex has no thresholds; leave --thresholds out")

@@ -46,7 +46,7 @@ class RecurrenceRecipe(ClassificationRecipe):
         if self.staged:
             self.refuse(
                 "turn" if self.turn else "stage_epochs",
-                "is of runs on clips; features have no space to shrink",
+                "is for runs on clips; features have no space to shrink",
             )
         if self.videos < 1:
             self.refuse("videos", "must be 1 or more")

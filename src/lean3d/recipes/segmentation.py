@@ -186,7 +186,10 @@ class SegmentationRecipe(Recipe):
             if not 0 <= getattr(self, name) <= 1:
                 self.refuse(name, "is a share from 0 to 1")
         if self.oversample and self.middle is not None:
-            self.refuse("oversample", "is of crops taken anywhere, and middle is given; leave one")
+            self.refuse(
+                "oversample",
+                "is for crops taken anywhere, not around the middle (middle)",
+            )
         super().check()
 
     def _check_scales(self) -> None:

@@ -170,8 +170,8 @@ def person_clips(recipe: IdentityRecipe) -> tuple[TrackletClips, TrackletClips]:
     persons = parts.persons
     if (recipe.num_classes, recipe.class_names) != (len(persons), persons):
         raise RunError(
-            f"{recipe.data} has {len(persons)} persons to train on, recipe {recipe.name} asks for "
-            f"{recipe.num_classes}, or by other names; leave --num-classes and --class-names out"
+            f"{recipe.data} has {len(persons)} persons to train on, and recipe {recipe.name} names "
+            f"{recipe.num_classes}, or others; leave --num-classes and --class-names out"
         )
     train, times = readable(recipe, parts.train, parts.folder)
     val, more = readable(recipe, parts.val[: recipe.val_samples], parts.folder)

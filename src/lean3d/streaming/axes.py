@@ -32,7 +32,7 @@ def moved(
     """Return the output, whose axes are those of `x` at new positions."""
     frames = placed(frames_of(x), where)
     if frames is None:
-        step.refuse(function, "does away with the axis of streams or of frames")
+        step.refuse(function, "removes the axis of streams or of frames")
     return marked(output, frames)
 
 
@@ -136,7 +136,7 @@ def reshaped(
     batch = found(y, prod(x.shape[: frames.batch]), x.shape[frames.batch], 1, asked, 0)
     if not timed:
         if batch is None:
-            step.refuse(function, "does away with the axis of streams")
+            step.refuse(function, "removes the axis of streams")
         return marked(y, placed(frames, lambda i: batch))
     count = x.shape[frames.axis] // each
     after = 0 if batch is None or frames.batch > frames.axis else batch + 1
@@ -219,7 +219,7 @@ def split(function: Callable[..., Any]) -> Rule:
         frames: Any = frames_of(x)
         held = {frames.batch, frames.axis} if isinstance(frames, Timed) else {frames.batch}
         if dim % x.ndim in held:
-            step.refuse(function, "is along streams or time")
+            step.refuse(function, "works along streams or time")
         return marked(function(x, sizes, dim), frames)
 
     return rule
@@ -232,7 +232,7 @@ def cat(step: Frames, tensors: Sequence[Tensor], dim: int = 0, **named: Any) -> 
         step.refuse(torch.cat, "joins maps whose frames lie on different axes")
     held = {frames.batch, frames.axis} if isinstance(frames, Timed) else {frames.batch}
     if dim % x.ndim in held:
-        step.refuse(torch.cat, "is along streams or time")
+        step.refuse(torch.cat, "works along streams or time")
     if not isinstance(frames, Timed):
         return marked(torch.cat(list(tensors), dim), frames)
     joined, same = step.aligned(tensors, torch.cat)

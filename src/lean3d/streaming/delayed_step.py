@@ -42,7 +42,7 @@ class Edge:
     """
 
     length: Tensor | None
-    why: ClassVar[str] = "takes a number of frames that is not all but a few"
+    why: ClassVar[str] = "takes a fixed number of frames, not all but the first or last few"
 
 
 Mark: TypeAlias = Timed | Pooled | Merged | Edge
@@ -121,7 +121,9 @@ class Frames(TorchFunctionMode):
         rest = len(timed) + len(pooled) < len(found)
         if rest and (merged := [x for x in found if isinstance(x, Merged)]):
             if len(merged) < len(found):
-                self.refuse(function, "joins a map of streams and frames on one axis with others")
+                self.refuse(
+                    function, "combines other maps with one whose streams and frames share an axis"
+                )
             return self.on_one_axis(function, args, kwargs, merged)
         if rest and function not in self.calls:
             return self.sizes_alone(function, args, kwargs)
@@ -183,7 +185,9 @@ class Frames(TorchFunctionMode):
         if any(isinstance(frames_of(y), Edge) for y in tree_leaves(output)):
             self.refuse(Tensor.__getitem__, Edge.why)
         if any(isinstance(frames_of(y), Merged) for y in tree_leaves(output)):
-            self.refuse(torch.reshape, "leaves streams and frames on one axis, as an output")
+            self.refuse(
+                torch.reshape, "returns an output in which streams and frames share an axis"
+            )
         return output
 
     def sizes_alone(self, function: Any, args: Any, kwargs: Any) -> Any:
@@ -292,7 +296,10 @@ class Frames(TorchFunctionMode):
         for x in others:
             sizes = [1] * (output.ndim - x.ndim) + list(x.shape)
             if (sizes[batch], sizes[axis]) != (1, 1):
-                self.refuse(function, "joins a map with values of single frames")
+                self.refuse(
+                    function,
+                    "combines frames with a constant that differs by frame or stream",
+                )
         return marked(output, replace(same, batch=batch, axis=axis, each=each))
 
     def finish(self, output: object) -> Any:

@@ -71,9 +71,12 @@ def interpolate(
     options["recompute_scale_factor"] = recompute_scale_factor
     whole = mode.startswith("nearest") or mode == "area"
     if times > 1 and align_corners:
-        step.refuse(F.interpolate, "places frames by how many there are, by align_corners=True")
+        step.refuse(
+            F.interpolate,
+            "resizes time with align_corners=True, which depends on the length of the video",
+        )
     if not times or (times > 1 and antialias):
-        step.refuse(F.interpolate, "resizes time other than by a whole number of times")
+        step.refuse(F.interpolate, "resizes time by a factor that is not a whole number")
     if times == 1 or whole:
         return marked(F.interpolate(x, size, scale_factor, **options), given.repeated(times))
     # between two frames; before the first and after the last, those
@@ -101,7 +104,9 @@ def repeat_interleave(
 ) -> Tensor:
     given: Any = frames_of(x)
     if not isinstance(repeats, int) or dim is None or dim % x.ndim == given.batch:
-        step.refuse(torch.repeat_interleave, "repeats streams, or frames by different numbers")
+        step.refuse(
+            torch.repeat_interleave, "repeats streams, or some frames more often than others"
+        )
     y = x.repeat_interleave(repeats, dim)
     if dim is None or dim % x.ndim != given.axis:
         return marked(y, given)
@@ -117,7 +122,7 @@ def repeat(step: Frames, x: Tensor, *repeats: object, **named: object) -> Tensor
     more = len(times) - x.ndim
     held = [given.batch, given.axis] if isinstance(given, Timed) else [given.batch]
     if more < 0 or any(times[more + axis] != 1 for axis in held):
-        step.refuse(Tensor.repeat, "copies streams or the video")
+        step.refuse(Tensor.repeat, "repeats streams, or the whole video")
     return marked(x.repeat(times), placed(given, lambda axis: axis + more))
 
 

@@ -54,7 +54,7 @@ class Made:
             other = next(key for key, step in steps.items() if step != steps[first])
             raise LeanError(
                 f"the state cannot be used: {first!r} and {other!r} are of two different steps; "
-                "take a state whole"
+                "pass the whole state that one step returned"
             )
         return len(ours) == len(state)
 

@@ -21,14 +21,14 @@ def einsum(step: Frames, equation: Any, *operands: Any) -> Tensor:
     """Run an einsum that keeps streams and frames."""
     given = operands[0] if len(operands) == 1 and not isinstance(operands[0], Tensor) else operands
     if not isinstance(equation, str):
-        step.refuse(torch.einsum, "has lists of axes instead of letters")
+        step.refuse(torch.einsum, "takes its axes as lists of numbers instead of letters")
     return _product(step, torch.einsum, equation, list(given))
 
 
 def matmul(step: Frames, x: Tensor, other: Tensor, **more: Any) -> Tensor:
     """Run a product of matrices within each frame."""
     if more or min(x.ndim, other.ndim) < 2:
-        step.refuse(torch.matmul, "is with a vector, or into a given tensor")
+        step.refuse(torch.matmul, "multiplies by a vector, or writes into out=")
     rows = ascii_letters[: max(x.ndim, other.ndim) - 2]
     left, right = (rows[len(rows) + 2 - y.ndim :] for y in (x, other))
     return _product(step, torch.matmul, f"{left}XY,{right}YZ->{rows}XZ", [x, other])
@@ -36,7 +36,7 @@ def matmul(step: Frames, x: Tensor, other: Tensor, **more: Any) -> Tensor:
 
 def _product(step: Frames, function: object, equation: str, maps: list[Tensor]) -> Tensor:
     if any(getattr(frames_of(x), "each", 1) != 1 for x in maps):
-        step.refuse(function, "is of frames that share an axis with others")
+        step.refuse(function, "multiplies maps whose frames share an axis with something else")
     terms, result = _spelt_out(equation, [x.ndim for x in maps])
     aligned, last = step.aligned(maps, function)
     named = {
@@ -45,13 +45,16 @@ def _product(step: Frames, function: object, equation: str, maps: list[Tensor]) 
         if isinstance(frames := frames_of(x), Timed)
     }
     if len(named) > 1:
-        step.refuse(function, "joins frames with others")
+        step.refuse(function, "multiplies frames with other frames")
     ((stream, frame),) = named
     if stream not in result or frame not in result:
         step.refuse(function, "sums over streams or frames")
     for term, x in zip(terms, maps, strict=True):
         if frames_of(x) is None and {stream, frame} & set(term):
-            step.refuse(function, "joins a map with values of single frames")
+            step.refuse(
+                function,
+                "combines frames with a constant that differs by frame or stream",
+            )
         if isinstance(frames_of(x), Timed) and (term.count(stream), term.count(frame)) != (1, 1):
             step.refuse(function, "takes a diagonal of streams or frames")
     y = torch.einsum(f"{','.join(terms)}->{result}", *aligned)

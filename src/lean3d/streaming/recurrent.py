@@ -32,12 +32,12 @@ def recurrent(function: Callable[..., Any]) -> Rule:
         *_, both_ways, batch_first = more
         given: Any = frames_of(x)
         if both_ways:
-            step.refuse(function, "goes back from the last frame")
+            step.refuse(function, "runs backwards in time (bidirectional=True)")
         if given.place != ((0, 1, 1) if batch_first else (1, 0, 1)) or x.ndim != 3:
-            step.refuse(function, "goes along another axis than time")
+            step.refuse(function, "runs along another axis than time")
         starts = [start] if isinstance(start, Tensor) else list(start)
         if any(frames_of(h_LBF) for h_LBF in starts):
-            step.refuse(function, "starts from what frames gave")
+            step.refuse(function, "starts from a state that was computed from frames")
         first_B = step.clock.before(given)
         _, outside_BT = seen(step, x.movedim(given.axis, 2), given)
         slots = [step.site(what) for what in KEPT[: len(starts)]]

@@ -71,7 +71,7 @@ def extreme(function: Callable[..., Any]) -> Rule:
             return step.join(function, (x, dim), {})
         held = {frames.batch, frames.axis} if isinstance(frames, Timed) else {frames.batch}
         if dim is None or dim % x.ndim in held:
-            step.refuse(function, "gives places in time or among streams")
+            step.refuse(function, "returns indices along time or streams")
         at = dim % x.ndim
         where = lambda i: i if keepdim else i - (at < i)  # noqa: E731
         return marked(function(x, at, keepdim), placed(frames, where))
@@ -87,7 +87,7 @@ def adaptive(function: Callable[..., Tensor], pool: Pool) -> Rule:
         size = [output_size] * 3 if isinstance(output_size, int) else list(output_size)
         kept = size[0] is None or getattr(size[0], "whole", False)
         if return_indices or given.place != PLAIN or not (kept or size[0] == 1):
-            step.refuse(function, f"makes {size[0]} frames of all, or says where")
+            step.refuse(function, f"pools the video to {size[0]} frames, or returns indices")
         y = marked(function(x, (x.shape[2], size[1], size[2])), given)
         return y if kept else over_time(step, y, pool)
 

@@ -78,7 +78,9 @@ def max_pool3d(
         return over_time(step, marked(F.max_pool3d(x, *size), given), maximum)
     span = dilations[0] * (kernels[0] - 1) + 1
     if return_indices or (ceil_mode and span < strides[0]):
-        step.refuse(F.max_pool3d, "returns indices, or rounds up a stride that skips frames")
+        step.refuse(
+            F.max_pool3d, "returns indices, or has ceil_mode=True with a stride that skips frames"
+        )
     # with ceil_mode the last window may extend beyond the last frame
     over = Window(span, strides[0], pads[0], pads[0] + ceil_mode * (strides[0] - 1))
     x, made = step.walk(x, over, -torch.inf)
@@ -107,7 +109,9 @@ def avg_pool3d(
         )
         return over_time(step, marked(plane, given), mean)
     if ceil_mode and (pads[0] or kernels[0] != strides[0] or divisor_override):
-        step.refuse(F.avg_pool3d, "rounds up windows over time that overlap or skip frames")
+        step.refuse(
+            F.avg_pool3d, "has ceil_mode=True with windows over time that overlap or skip frames"
+        )
     # with ceil_mode, the last window is the mean of its frames, counted by a channel of ones;
     # so is the first if padding does not count
     uncounted = pads[0] > 0 and not count_include_pad and not divisor_override

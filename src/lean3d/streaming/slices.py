@@ -34,7 +34,7 @@ def at(step: Frames, x: Tensor, key: object) -> Tensor:
     frames: Any = frames_of(x)
     parts = spelt_out(key if isinstance(key, tuple) else (key,), x.ndim)
     if not all(part is None or isinstance(part, slice | int) for part in parts):
-        step.refuse(Tensor.__getitem__, "takes more than slices and numbers")
+        step.refuse(Tensor.__getitem__, "indexes with more than slices and whole numbers")
     own = [place for place, part in enumerate(parts) if part is not None]
     if parts[own[frames.batch]] != ALL:
         step.refuse(Tensor.__getitem__, "takes some streams")
@@ -84,7 +84,7 @@ def in_time(step: Frames, x: Tensor, part: Any, function: object) -> Tensor:
     """Select frames by their index from the first, or from the last."""
     given: Any = frames_of(x)
     if given.each != 1:
-        step.refuse(function, "takes a part of a frame and of time at once")
+        step.refuse(function, "indexes time and the axis that frames share with it at once")
     if isinstance(part, int):
         if from_end(part) != -1:
             step.refuse(function, "takes a single frame that is not the last")
@@ -93,7 +93,10 @@ def in_time(step: Frames, x: Tensor, part: Any, function: object) -> Tensor:
     if (start, stop, part.step) == (-1, None, None):
         return over_time(step, x, last)
     if start < 0 or (stop is not None and stop >= 0):
-        step.refuse(function, "takes a number of frames that is not all but a few")
+        step.refuse(
+            function,
+            "takes a fixed number of frames, not all but the first or last few",
+        )
     return walked(step, x, Window(1, part.step or 1, -int(start), stop or 0))
 
 
@@ -112,7 +115,10 @@ def narrow(step: Frames, x: Tensor, dim: int, start: int, length: int) -> Tensor
     if not isinstance(frames, Timed) or axis != frames.axis:
         return marked(x.narrow(axis, start, length), frames)
     if not isinstance(length, Length) or length.times != 1:
-        step.refuse(torch.narrow, "takes a number of frames that is not all but a few")
+        step.refuse(
+            torch.narrow,
+            "takes a fixed number of frames, not all but the first or last few",
+        )
     # all frames from `start` on, and `short` more, with `short` negative
     stop = start + length.short
     return in_time(step, x, slice(start, stop if stop else None), torch.narrow)
@@ -137,7 +143,7 @@ def pad(
         if any(time):
             known = mode == "constant" or (mode == "replicate" and min(time) >= 0)
             if not known or frames.each != 1:
-                step.refuse(F.pad, f"puts {time} frames around time by mode={mode!r}")
+                step.refuse(F.pad, f"pads time by {time} frames with mode={mode!r}")
             over = Window(1, 1, before, after, mode == "replicate")
             x = walked(step, x, over, value or 0.0)
             frames = frames_of(x)

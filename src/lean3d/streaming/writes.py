@@ -31,11 +31,11 @@ def write(step: Frames, x: Tensor, key: object, value: Any) -> None:
         step.refuse(function, "writes into a tensor that has no axis of frames of its own")
     parts = spelt_out(key if isinstance(key, tuple) else (key,), x.ndim)
     if not all(isinstance(part, slice | int) for part in parts):
-        step.refuse(function, "takes more than slices and numbers")
+        step.refuse(function, "indexes with more than slices and whole numbers")
     time, part = frames.axis, parts[frames.axis]
     start, stop = (part.start or 0, from_end(part.stop)) if isinstance(part, slice) else (-1, None)
     if parts[frames.batch] != ALL or start < 0 or (stop or -1) >= 0 or part.step not in (None, 1):
-        step.refuse(function, "writes into some streams, or into a few frames")
+        step.refuse(function, "writes into some of the streams, or into a fixed number of frames")
     parts[time] = ALL
     kept = [axis for axis in range(x.ndim) if not isinstance(parts[axis], int)]
     inner: Any = placed(frames, lambda i: kept.index(i) if i in kept else None)
@@ -112,7 +112,7 @@ def _same_in_every_video(step: Frames, x: Tensor) -> Tensor:
         if step.clock.careful and not bool((x == x.flatten()[0]).all()):
             step.refuse(Tensor.__getitem__, Edge.why)
     elif frames_of(x) is not None:
-        step.refuse(torch.cat, "is along streams or time")
+        step.refuse(torch.cat, "works along streams or time")
     return x.detach().view_as(x)
 
 

@@ -39,4 +39,4 @@ class Plateaus:
             if score is not None:
                 trainer.lightning_module.lr_scheduler_step(config.scheduler, score)
             elif config.strict:
-                raise RunError(f"the schedule waits for {config.monitor}, which nothing logs")
+                raise RunError(f"the schedule reads {config.monitor}, which nothing logs")

@@ -52,7 +52,7 @@ def ends(flow: Flow) -> set[int]:
 def within(flow: Flow) -> set[str]:
     """Return modules whose own code averages the clip and combines the result with the frames.
 
-    Or does away with the axes of a pool that does, such as by `self.pool(x).view(b, c)`.
+    Or removes the axes of a pool that does, such as by `self.pool(x).view(b, c)`.
     """
     back = [call for n, call in enumerate(flow.calls) if meets_frames(flow, n)]
     found = {call.owner for call in back if averages_all(flow, call)}

@@ -221,8 +221,8 @@ def check_endings(endings: Iterable[str]) -> None:
         if not _written(ending) or ending[0] != "." or {"/", os.sep, "\0"} & set(ending):
             known = ", ".join(sorted(_WRITERS))
             raise DataError(
-                f"the ending of a mask is that of a format, {known}, got {ending[:60]!r}; give "
-                "such endings"
+                f"a mask ends in the suffix of a format, {known}, got {ending[:60]!r}; give "
+                "one of these"
             )
 
 
