@@ -29,3 +29,17 @@ def film(path, frames=12, size=(48, 64), codec="mpeg4", rate=10, options=None, e
 
 def brightness(frames):
     return [round(float(frame.pixels.float().mean())) for frame in frames]
+
+
+def spoil(path, first, last, content=None):
+    """Fill the packets from `first` to `last` with noise, or with one value; returns the path."""
+    import av
+
+    with av.open(str(path)) as container:
+        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    data, random = bytearray(path.read_bytes()), np.random.default_rng(0)
+    for at, size in packets[first : last + 1]:
+        noise = random.integers(0, 256, size, dtype=np.uint8).tobytes()
+        data[at : at + size] = noise if content is None else bytes([content]) * size
+    path.write_bytes(data)
+    return path

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from lean3d.data.clip_window import ClipWindow
+from lean3d.data.damage import Damage
 from lean3d.data.frame_times import FrameTimes
 from lean3d.data.look import Look
 from lean3d.data.motion_blur import motion_blur
@@ -58,13 +59,14 @@ class TrackletClips(Samples):
         self.tracklets, self.persons = list(tracklets), dict(persons)
         self.window, self.look, self.vary, self.blur = window, look, vary, blur
         self.times = times or {}
+        self.damage = Damage(t.path for t in self.tracklets if not t.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         draw = self.random(index)
         tracklet = self.tracklets[index % len(self.tracklets)]
         at = range(num_frames(tracklet, self.times))
         numbers = self.window.random(at, draw) if self.vary else spread(len(at), self.window.frames)
-        frames = read_tracklet(tracklet, numbers, self.times)
+        frames = read_tracklet(tracklet, numbers, self.times, self.damage)
         camera = -1 if tracklet.camera is None else tracklet.camera
         place = index % len(self.tracklets)
         label_3 = torch.tensor([self.persons[tracklet.person], camera, place])

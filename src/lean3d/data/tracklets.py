@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from lean3d.data.damage import Damage
 from lean3d.data.frame_times import FrameTimes
 from lean3d.data.listing import Recording
 from lean3d.data.stills import read_image
@@ -102,11 +103,14 @@ def num_frames(tracklet: Tracklet, times: dict[Path, FrameTimes]) -> int:
 
 
 def read_tracklet(
-    tracklet: Tracklet, numbers: Sequence[int], times: dict[Path, FrameTimes]
+    tracklet: Tracklet,
+    numbers: Sequence[int],
+    times: dict[Path, FrameTimes],
+    damage: Damage | None = None,
 ) -> list[Tensor]:
     """Return frames by their numbers, (H, W, 3) uint8 each."""
     if not tracklet.images:
-        return read_clip(tracklet.path, numbers, times[tracklet.path])
+        return read_clip(tracklet.path, numbers, times[tracklet.path], damage)
     seen: dict[int, Tensor] = {}
     for number in dict.fromkeys(numbers):
         seen[number] = read_image(tracklet.path / tracklet.images[number])

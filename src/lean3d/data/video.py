@@ -4,7 +4,7 @@ import platform
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ CAMERAS = {
 PATIENCE = 10.0
 # maximum share of missing frames: an edit list can leave some out
 MISSING = 0.02
+# bytes of a packet that may be of zeros
+SHORT = 16
 
 
 class VideoFile(FrameSource):
@@ -114,21 +116,22 @@ class VideoFile(FrameSource):
     def check_index(self) -> None:
         """Refuse a file that is shorter than its index says, without decoding it.
 
-        Damage elsewhere is found when it is decoded.
+        So is one that was made in its full length and not filled: it ends in zeros. Damage
+        elsewhere is found when it is decoded.
         """
         # none if the file has no index, or this PyAV does not provide it
         index: Any = getattr(self.stream, "index_entries", ())
         if self.piped or not len(index):
             return
-        size = Path(self.name).stat().st_size
-        # the last frame lies last, and listing thousands takes as long as decoding a clip
-        if index[-1].pos + index[-1].size <= size:
-            return
-        entries = [(entry.pos, entry.size) for entry in index]
-        there = sum(begin + length <= size for begin, length in entries)
-        if there < (1 - MISSING) * len(entries):
+        with Path(self.name).open("rb") as file:
+            # the last frame lies last, and listing thousands takes as long as decoding a clip
+            if _filled(file, index[-1]):
+                return
+            num = len(index)
+            there = sum(_filled(file, entry) for entry in index)
+        if there < (1 - MISSING) * num:
             raise DataError(
-                f"{self.name} is truncated: its index promises {len(entries)} frames and it holds "
+                f"{self.name} is truncated: its index promises {num} frames and it holds "
                 f"{there}; repair or copy it again"
             )
 
@@ -153,6 +156,14 @@ class VideoFile(FrameSource):
             # frames in parallel: faster, but delayed by as many
             streams[0].thread_type = "AUTO"
         return streams[0]
+
+
+def _filled(file: BinaryIO, entry: Any) -> bool:
+    """Whether the packet of an index's entry lies in the file, and is not of zeros alone."""
+    file.seek(entry.pos)
+    data = file.read(entry.size)
+    # the packet of a frame that changes nothing is short
+    return len(data) == entry.size and (len(data) < SHORT or any(data))
 
 
 class Camera(VideoFile):

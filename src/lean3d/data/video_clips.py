@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from lean3d.data.clip_window import ClipWindow
-from lean3d.data.frame_read import read_frames
+from lean3d.data.damage import Damage
+from lean3d.data.frame_read import find_frames, read_frames
 from lean3d.data.frame_times import FrameIndex, FrameTimes
 from lean3d.data.listing import Recording
 from lean3d.data.look import Box, Look
@@ -64,6 +65,7 @@ class VideoClips(Samples):
         # opened once now, so that an invalid or truncated video is reported before training
         known = with_times(recordings)[1] if times is None else times
         self.times = [known[recording.path] for recording in recordings]
+        self.damage = Damage(recording.path for recording in recordings)
 
     @property
     def key(self) -> str:
@@ -82,7 +84,7 @@ class VideoClips(Samples):
         at = self.window.places(recording, times)
         middle = self.window.whole if self.whole else self.window.middle
         numbers = self.window.random(at, draw) if self.vary else middle(at)
-        frames = read_clip(recording.path, numbers, times)
+        frames = read_clip(recording.path, numbers, times, self.damage)
         label = recording.label
         if not self.vary:
             return self._clip(frames, self.look.middle(frames[0].shape)), torch.tensor(label)
@@ -98,13 +100,17 @@ class VideoClips(Samples):
         return self.look.apply(frames, box, mirrored)
 
 
-def read_clip(path: Path, numbers: Sequence[int], times: FrameTimes) -> list[Tensor]:
-    """Return frames in any order, each decoded once."""
-    wanted = sorted(set(numbers))
-    frames = read_frames(path, wanted, times)
-    # after a damaged packet there are fewer
-    found = {number: frames[place % len(frames)] for place, number in enumerate(wanted)}
-    return [found[number] for number in numbers]
+def read_clip(
+    path: Path, numbers: Sequence[int], times: FrameTimes, damage: Damage | None = None
+) -> list[Tensor]:
+    """Return frames in any order, each decoded once.
+
+    A frame that cannot be decoded is the one before it again; `damage` says so once of each video.
+    """
+    found = find_frames(path, sorted(set(numbers)), times)
+    if found.damaged and damage is not None:
+        damage.met(path, times.num)
+    return [found.nearest(number) for number in numbers]
 
 
 def with_times(

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lean3d.data import load_volume
+from lean3d.data.damage import Damage
 from lean3d.data.folder import ImagePath
 from lean3d.data.listing import Recording
 from lean3d.data.video_clips import read_clip, with_times
@@ -170,7 +171,7 @@ def _clip(recipe: ClassificationRecipe, source: ImagePath) -> _Input:
     times = with_times([recording])[1][path]
     seen = look(recipe)
     numbers = window(recipe).middle(window(recipe).places(recording, times))
-    frames = read_clip(path, numbers, times)
+    frames = read_clip(path, numbers, times, Damage([path]))
     x_CTHW = seen.apply(frames, seen.middle(frames[0].shape))
     mean, std = (torch.tensor(v)[:, None, None, None] for v in (seen.mean, seen.std))
     pixels = ((x_CTHW * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)

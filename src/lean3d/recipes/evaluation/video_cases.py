@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lean3d.data import MovingDigits
 from lean3d.data.clip_window import ClipWindow
+from lean3d.data.damage import Damage
 from lean3d.data.frame_times import FrameTimes
 from lean3d.data.listing import Recording
 from lean3d.data.look import Look
@@ -37,11 +38,13 @@ class VideoCase:
     Args:
         name: Different from all others, and a valid name of a file.
         recording: Its path, classes and span.
+        damage: Names the videos of which a part cannot be decoded.
     """
 
     name: str
     recording: Recording
     times: FrameTimes
+    damage: Damage | None = None
 
     @property
     def stamp(self) -> str:
@@ -64,7 +67,7 @@ class VideoCase:
     def clips(self, window: ClipWindow, look: Look, settings: Settings) -> Iterator[Tensor]:
         """Yield clips (C, T, H, W), all crops of one clip after each other."""
         for numbers in self.numbers(window, settings):
-            frames = read_clip(self.recording.path, numbers, self.times)
+            frames = read_clip(self.recording.path, numbers, self.times, self.damage)
             size = frames[0].shape[:2]
             boxes = [look.middle(size)] if settings.crops == 1 else look.three(size)
             yield from (look.apply(frames, box) for box in boxes)
@@ -117,11 +120,13 @@ def video_cases(recipe: ClassificationRecipe, data: str | None) -> list[Any]:
     part = next(name for name in ("test", "val", "all", "train") if found.parts.get(name))
     names: dict[str, int] = {}
     cases = []
+    damage = Damage(recording.path for recording in found.parts[part])
     for recording in found.parts[part]:
         name = _name(recording.path, found.folder)
         names[name] = names.get(name, 0) + 1
         more = f"~{names[name]}" if names[name] > 1 else ""
-        cases.append(VideoCase(name + more, recording, found.times[recording.path]))
+        times = found.times[recording.path]
+        cases.append(VideoCase(name + more, recording, times, damage))
     return cases
 
 

@@ -1,0 +1,97 @@
+"""Videos damaged in their middle: what can be decoded is used, and each is named once."""
+
+import re
+
+import pytest
+from torch.utils.data import DataLoader
+
+from lean3d.data.clip_window import ClipWindow
+from lean3d.data.damage import Damage
+from lean3d.data.frame_times import measure
+from lean3d.data.listing import Recording
+from lean3d.data.look import Look
+from lean3d.data.video_clips import VideoClips, read_clip
+from lean3d.errors import DataError
+from tests.data.films import film, spoil
+
+# key frames only: each packet costs its own frame
+ALONE = {"g": "1"}
+
+
+def levels(frames):
+    return [round(float(frame.float().mean())) for frame in frames]
+
+
+@pytest.fixture(scope="module", params=["f.mp4", "f.avi"])
+def holed(request, tmp_path_factory):
+    """Twenty frames of brightness 10, 20, ...; those from 12 to 16 cannot be decoded."""
+    path = film(tmp_path_factory.mktemp("holed") / request.param, 20, encode=ALONE)
+    times = measure(path)
+    return spoil(path, 12, 16, content=0), times
+
+
+@pytest.mark.parametrize(
+    ("numbers", "seen"),
+    [
+        (range(9, 13), [9, 10, 11, 11]),
+        (range(10, 20), [10, 11, 11, 11, 11, 11, 11, 17, 18, 19]),
+        (range(15, 19), [17, 17, 17, 18]),
+        (range(12, 16), [11, 11, 11, 11]),
+        ([13, 2, 18], [2, 2, 18]),
+    ],
+)
+def test_a_frame_that_cannot_be_decoded_is_the_one_before_it_or_else_the_next(holed, numbers, seen):
+    path, times = holed
+    found = levels(read_clip(path, list(numbers), times))
+    assert found == pytest.approx([10 * t + 10 for t in seen], abs=3)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_of_all_clips_one_sentence_names_the_video_and_counts(holed, capfd, workers):
+    path, times = holed
+    clips = VideoClips(
+        [Recording(path, (0,)), Recording(path, (1,), seconds=(1.0, 1.5))],
+        8,
+        window=ClipWindow(10),
+        look=Look((16, 16)),
+        times={path: times},
+    )
+    for _ in range(2):
+        assert len(list(DataLoader(clips, num_workers=workers))) == 8
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("lean3d:")]
+    assert len(said) == 1
+    assert re.search(rf"{path.name}: 5 packet\(s\) could not be decoded", said[0])
+
+
+def test_a_whole_video_is_not_named(tmp_path, capfd):
+    path = film(tmp_path / "f.mp4", 20)
+    read_clip(path, range(10, 20), measure(path), Damage([path]))
+    assert "lean3d:" not in capfd.readouterr().err
+
+
+def test_what_h264_shows_in_part_is_named_too(tmp_path, capfd):
+    path = film(tmp_path / "f.mp4", 30, (64, 80), codec="libx264", encode={"g": "10", "bf": "0"})
+    import av
+
+    with av.open(str(path)) as container:
+        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    data, (at, size) = bytearray(path.read_bytes()), packets[10]
+    data[at + size // 3 : at + size] = bytes(size - size // 3)
+    path.write_bytes(data)
+    frames = read_clip(path, range(8, 24), measure(path), Damage([path]))
+    assert len(frames) == 16
+    assert re.search(r"f.mp4: .*(packet|part)", capfd.readouterr().err)
+
+
+def test_a_file_made_in_its_full_length_and_not_filled_is_truncated(tmp_path):
+    path = spoil(film(tmp_path / "f.mp4", 40, codec="libx264"), 20, 39, content=0)
+    with pytest.raises(DataError, match=r"f.mp4 is truncated: .* 40 frames and it holds \d+"):
+        measure(path)
+
+
+def test_a_video_of_which_nothing_can_be_decoded_is_refused_by_name(tmp_path):
+    path = film(tmp_path / "f.mp4", 20, encode=ALONE)
+    times = measure(path)
+    spoil(path, 0, 19, content=0)
+    with pytest.raises(DataError, match=r"f.mp4"):
+        read_clip(path, range(10, 20), times)
