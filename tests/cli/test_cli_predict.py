@@ -161,6 +161,32 @@ def test_a_damaged_scan_does_not_stop_the_others(lean3d, trained, cases, tmp_pat
     assert len(list((tmp_path / "masks").glob("*.nii.gz"))) == 2
 
 
+def test_a_folder_that_goes_on_counts_the_scans_there_are_now(lean3d, trained, cases, tmp_path):
+    image = cases / "images" / "case1.nii.gz"
+    content = image.read_bytes()
+    ask = "predict", cases / "images", "--run", trained, "--out", tmp_path / "masks"
+    assert lean3d(*ask)[0] == 0
+    # the scan is another one now, and damaged
+    image.write_bytes(b"no scan")
+    code, out, err = lean3d(*ask)
+    assert (code, err[:32]) == (2, "lean3d: 1 of 3 scans have no mas")
+    image.write_bytes(content)
+    code, out, err = lean3d(*ask)
+    assert (code, last_json(out)["cases"], last_json(out)["skipped"]) == (0, 3, 2)
+    # of scans that are not there any more nothing is said
+    image.unlink()
+    code, out, err = lean3d(*ask)
+    assert (code, last_json(out)["cases"], last_json(out)["skipped"]) == (0, 2, 2)
+    assert "2 masks are in" in out
+
+
+def test_a_shared_run_segments_a_folder(lean3d, trained, cases, tmp_path):
+    shared = tmp_path / "shared"
+    assert lean3d("share", trained, "--out", shared, "--license", "mit")[0] == 0
+    code, out, err = lean3d("predict", cases / "images", "--run", shared, "--out", tmp_path / "m")
+    assert (code, last_json(out)["cases"]) == (0, 3), err
+
+
 def test_the_name_of_one_mask_is_no_folder_for_several(refused, trained, cases, tmp_path):
     ask = "predict", cases / "images", "--run", trained, "--out"
     assert "give the folder for their masks" in refused(*ask, tmp_path / "masks.nii.gz")

@@ -220,6 +220,26 @@ def test_packed_voxels_that_are_damaged_name_the_file(tmp_path, capfd, damage):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("suffix", ["mha", "mhd", "nrrd", "nhdr"])
+def test_packed_voxels_are_compared_with_their_sum_when_they_are_read(tmp_path, capfd, suffix):
+    X = np.random.default_rng(0).integers(0, 900, (20, 24, 28)).astype(np.int16)
+    path = tmp_path / f"x.{suffix}"
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(X), str(path), useCompression=True)
+    assert (load_volume(path).image[0].numpy() == X[:, ::-1, ::-1]).all()
+    packed = {"mhd": tmp_path / "x.zraw", "nhdr": tmp_path / "x.raw.gz"}.get(suffix, path)
+    content = packed.read_bytes()
+    for place in range(-20, -8):  # of the voxels; the sum is after them
+        packed.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        # the header is read alone, however many voxels there are
+        assert open_scan(path).grid.shape == X.shape
+        with pytest.raises(DataError, match=rf"x\.{suffix} cannot be read .*unpacked"):
+            load_volume(path)
+    packed.write_bytes(content[:-4])
+    with pytest.raises(DataError, match="cut short"):
+        load_volume(path)
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [

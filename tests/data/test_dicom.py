@@ -95,6 +95,15 @@ def test_a_damaged_or_lone_slice_is_refused_by_name(tmp_path):
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(DataError, match="IM007 cannot be read"):
         load_volume(folder)
+    # the last slice, without which the series is shorter; a file of another kind is no slice
+    for content in (b"", b"no DICOM" * 99):
+        folder = write_series(tmp_path / f"damaged{len(content)}")
+        (folder / "README.txt").write_text("how it was scanned")
+        (folder / "IM002").write_bytes(content)
+        with pytest.raises(DataError, match=r"IM002 is no DICOM file .* damaged"):
+            load_volume(folder)
+        (folder / "IM002").unlink()
+        assert load_volume(folder).image.shape[1] == 5
 
 
 def test_series_are_cases_of_a_folder_and_masks_land_on_them(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from made_runs import CASES, DICE, known_mask, made_cases, made_run
 
 from lean3d.data.formats.registry import stem
+from lean3d.data.stamp import stamp_of
 from lean3d.errors import RunError
 from lean3d.recipes import get_recipe
 from lean3d.recipes.cases import split_cases
@@ -151,6 +152,21 @@ def test_cases_that_were_scored_are_not_predicted_again(folder, predicted, monke
     # other settings, labels or weights are other scores
     evaluate(folder, settings=Settings(lesion_iou=0.1))
     assert len(predicted) == 8
+
+
+def test_a_scan_has_another_stamp_when_a_file_of_it_changes(tmp_path):
+    folder = tmp_path / "scan.zarr" / "c"
+    folder.mkdir(parents=True)
+    (folder / "0").write_bytes(b"1")
+    header, voxels = tmp_path / "scan.mhd", tmp_path / "scan.raw"
+    for path in (header, voxels):
+        path.write_bytes(b"1")
+    stamps = [stamp_of(folder.parent, header)]
+    for changed in (folder / "0", folder / "1", header, voxels):
+        changed.write_bytes(b"22")
+        stamps.append(stamp_of(folder.parent, header))
+    assert len(set(stamps)) == 5
+    assert stamp_of(folder.parent, header) == stamps[-1]
 
 
 def test_changed_labels_and_weights_are_scored_again(folder, predicted, tmp_path):

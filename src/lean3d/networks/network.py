@@ -242,7 +242,10 @@ def is_file(weights: str) -> bool:
 def weights_file(weights: str) -> Path:
     """Return the file; of a run folder that of its best weights."""
     path = Path(weights)
-    return path / "checkpoints" / "best.ckpt" if path.is_dir() else path
+    if not path.is_dir():
+        return path
+    best, shared = path / "checkpoints" / "best.ckpt", path / "model.safetensors"
+    return shared if shared.is_file() and not best.is_file() else best
 
 
 def _is_flat(model: nn.Module) -> bool:

@@ -8,9 +8,11 @@ from typing import Any
 
 from lean3d.data.folder import CHANNEL, ImagePath, scans_in
 from lean3d.data.formats.registry import check_endings, stem
+from lean3d.data.stamp import stamp_of
 from lean3d.errors import DataError, LeanError, RunError
 from lean3d.files import write_text, write_whole
 from lean3d.lock import held
+from lean3d.recipes.load import weights_of
 from lean3d.recipes.segment import Segmented, Segmenter
 
 __all__ = ["Batch", "find_scans", "segment_folder"]
@@ -23,8 +25,8 @@ class Batch:
     """What was done.
 
     Args:
-        done: Name -> voxels of each class, of every case that has a mask now.
-        skipped: Cases that had one before.
+        done: Name -> voxels of each class, of every scan of the folder that has a mask now.
+        skipped: Those of them that had one before.
         failed: Name -> why there is none.
     """
 
@@ -64,7 +66,7 @@ def segment_folder(
     probabilities: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> Batch:
-    """Segment every scan of a folder; cases that are done are skipped.
+    """Segment every scan of a folder; scans that are done, and as they were, are skipped.
 
     The folder gets NAME and each ending, NAME_probabilities.nii.gz if asked for, and
     predictions.json: what was asked, and the voxels of each class in every case. A case that
@@ -80,11 +82,15 @@ def segment_folder(
     asked = _asked(segmenter, endings, probabilities)
     with held(out):
         record = _record(out, asked, {n: _files(segmenter, out, n, endings) for n in scans})
-        batch = Batch(record["cases"], [], {})
+        batch, stamps = Batch({}, [], {}), record.setdefault("scans", {})
         for place, (name, image) in enumerate(scans.items(), 1):
             masks = [out / f"{name}{ending}" for ending in endings]
             files = _files(segmenter, out, name, endings)
-            if name in record["cases"] and all(file.exists() for file in files):
+            stamp, before = stamp_of(image), record["cases"].pop(name, None)
+            same = stamps.pop(name, stamp) == stamp  # older records have no stamps
+            if before is not None and same and all(file.exists() for file in files):
+                record["cases"][name] = batch.done[name] = before
+                stamps[name] = stamp
                 batch.skipped.append(name)
                 continue
             scores = out / f"{name}_probabilities.nii.gz" if probabilities else None
@@ -92,9 +98,12 @@ def segment_folder(
                 found = segmenter.segment(image, masks, scores)
             except LeanError as error:
                 batch.failed[name] = str(error)
+                if before is not None:
+                    write_text(out / RECORD, json.dumps(record, indent=1) + "\n")
                 _tell(say, f"{place}/{len(scans)} {name}: {error}")
                 continue
-            record["cases"][name] = found.counts
+            record["cases"][name] = batch.done[name] = found.counts
+            stamps[name] = stamp
             write_text(out / RECORD, json.dumps(record, indent=1) + "\n")
             _tell(say, _line(place, len(scans), name, found))
     return batch
@@ -114,7 +123,7 @@ def _asked(segmenter: Segmenter, endings: Sequence[str], probabilities: bool) ->
     runs = [Path(run) for run in segmenter.runs]
     return {
         "runs": [str(run.resolve()) for run in runs],
-        "trained": [(run / "checkpoints" / "best.ckpt").stat().st_mtime_ns for run in runs],
+        "trained": [weights_of(run).stat().st_mtime_ns for run in runs],
         "overlap": segmenter.overlap,
         "largest": segmenter.largest,
         "fill": segmenter.fill,

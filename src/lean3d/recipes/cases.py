@@ -7,10 +7,10 @@ from typing import Any
 
 from lean3d.data import Volume, brain_slabs, load_volume, mni152
 from lean3d.data.folder import ImagePath
-from lean3d.data.formats.registry import split
 from lean3d.data.layouts.registry import Found, Item, find_items
 from lean3d.data.load import Spacing, check_label, resampled
 from lean3d.data.slabs import cut_slabs, split_slabs
+from lean3d.data.stamp import stamp_of
 from lean3d.errors import DataError, RunError
 from lean3d.recipes.segmentation import SegmentationRecipe
 
@@ -47,11 +47,7 @@ class Case:
         """Names, sizes and dates of the files: another stamp, other data."""
         if self.part_of is not None:
             return self.part_of.stamp
-        both = (one if isinstance(one, tuple) else (one,) for one in (self.image, self.label))
-        files = [path for paths in both for path in paths if path is not None]
-        # file.npz:voxel is in a file
-        facts = [(path, split(path)[0].resolve().stat()) for path in files]
-        return "; ".join(f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in facts)
+        return stamp_of(self.image, self.label)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
-from pathlib import Path
 
 from torch import Tensor
 
@@ -11,6 +10,7 @@ from lean3d.data import Volume, load_volume, normalise
 from lean3d.data.intensity import HOUNSFIELD, is_ct
 from lean3d.data.layouts.registry import Found, Item, find_items
 from lean3d.data.load import resampled
+from lean3d.data.stamp import stamp_of
 from lean3d.data.volume_classes import fit_size
 from lean3d.errors import RunError
 from lean3d.recipes.intensity import scales
@@ -189,7 +189,5 @@ def _case(item: Item, recipe: VolumeClassificationRecipe) -> ClassCase:
         volume = load_volume(item.image) if item.read is None else item.read()
         return replace(volume, name=item.name)
 
-    images = item.image if isinstance(item.image, tuple) else (item.image,)
-    stats = [(path, path.stat()) for path in map(Path, images) if path.exists()]
-    stamp = "; ".join(f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats)
-    return ClassCase(item.name, item.target[0], item.split, read, f"{stamp} {item.target[0]}")
+    stamp = f"{stamp_of(item.image)} {item.target[0]}"
+    return ClassCase(item.name, item.target[0], item.split, read, stamp)

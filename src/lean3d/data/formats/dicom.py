@@ -3,6 +3,7 @@
 Axes: D along the normal of the slices, H rows, W columns; then turned to superior, anterior, right.
 """
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,12 @@ def read_headers(path: Path) -> list[Any]:
     """Return the headers of all DICOM images of a folder, or of one file."""
     pydicom = require("pydicom", extra="volume")
     files = sorted(p for p in path.glob("*") if p.is_file()) if path.is_dir() else [path]
-    headers = []
+    headers, others = [], []
     for file in files:
         if not file.is_file():
             raise DataError(f"{file} does not exist or is not a file; check the path")
         if path.is_dir() and not _starts(file):
+            others.append(file)
             continue
         try:
             header = pydicom.dcmread(file, stop_before_pixels=True)
@@ -83,9 +85,22 @@ def read_headers(path: Path) -> list[Any]:
         header.filename = str(file)
         if "Rows" in header and "Columns" in header:
             headers.append(header)
+    known = {_pattern(Path(header.filename)) for header in headers}
+    for file in others:
+        # without it, the series would have a slice less
+        if _pattern(file) in known:
+            raise DataError(
+                f"{file} is no DICOM file and is called as one of them; it is damaged: copy it "
+                "again, or move it away"
+            )
     if not headers:
         raise DataError(f"{path} holds no DICOM image; give the folder of one series")
     return headers
+
+
+def _pattern(file: Path) -> str:
+    """The name of a file without its numbers."""
+    return re.sub(r"\d+", "0", file.name)
 
 
 def _choose(headers: list[Any], path: Path, inside: str | None) -> list[Any]:

@@ -1,12 +1,14 @@
 """NRRD and MetaImage, through SimpleITK."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lean3d.data.formats.meta_image import check_meta_image
+from lean3d.data.formats.nrrd import check_nrrd
 from lean3d.data.formats.registry import Scan, register_reader, register_writer
 from lean3d.data.grid import Grid
 from lean3d.errors import DataError
@@ -32,7 +34,9 @@ def open_itk(path: Path, inside: str | None = None) -> Scan:
     with path.open("rb") as start:
         first = start.read(16)
     if path.suffix.lower() in (".mha", ".mhd") or (_is_itk(first) and first[:4] != b"NRRD"):
-        check_meta_image(path)
+        check = check_meta_image(path)
+    else:
+        check = check_nrrd(path)
     itk.ProcessObject.SetGlobalWarningDisplay(False)
     file = itk.ImageFileReader()
     file.SetFileName(str(path))
@@ -49,7 +53,13 @@ def open_itk(path: Path, inside: str | None = None) -> Scan:
     grid = Grid.at(_affine(file, len(sizes)), sizes[:3])
     dtype = _dtype(itk.GetPixelIDValueAsString(file.GetPixelID()))
 
+    @cache
+    def check_voxels() -> None:
+        if check is not None:
+            check()
+
     def load(planes: slice) -> np.ndarray:
+        check_voxels()
         try:
             stored = itk.GetArrayFromImage(file.Execute())
         except RuntimeError as error:

@@ -5,9 +5,10 @@ process's stderr.
 """
 
 import math
-import zlib
+from collections.abc import Callable
 from pathlib import Path
 
+from lean3d.data.formats.packed import unpacked_size
 from lean3d.errors import DataError
 
 __all__ = ["check_meta_image"]
@@ -16,14 +17,17 @@ __all__ = ["check_meta_image"]
 SIZES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
 SIZES |= {f"U{name}": size for name, size in SIZES.items() if name not in ("FLOAT", "DOUBLE")}
 NEEDED = "NDims", "DimSize", "ElementType", "ElementDataFile"
-# bytes read at a time, and the most that a header has
-PART, HEADER = 1 << 22, 1 << 16
+# the most bytes that a header has
+HEADER = 1 << 16
 
 
-def check_meta_image(path: Path) -> None:
-    """Refuse a file whose header is incomplete, or whose voxels are cut short or damaged.
+def check_meta_image(path: Path) -> Callable[[], None] | None:
+    """Refuse a file whose header is incomplete, or whose voxels are cut short.
 
     Files whose voxels are text, or in several files, are left to ITK.
+
+    Returns:
+        If the voxels are packed, a function that unpacks them all, to refuse damaged ones.
 
     Raises:
         DataError: says which, and what is missing.
@@ -34,7 +38,7 @@ def check_meta_image(path: Path) -> None:
         raise _damaged(path, f"its header has no {missing[0]}")
     place = header["ElementDataFile"]
     if "%" in place or place.startswith("LIST") or not _true(header.get("BinaryData", "True")):
-        return
+        return None
     try:
         sizes = [int(word) for word in header["DimSize"].split()]
         channels = int(header.get("ElementNumberOfChannels", 1))
@@ -47,10 +51,21 @@ def check_meta_image(path: Path) -> None:
         raise _damaged(path, f"there is no file {voxels.name} beside it")
     promised = math.prod(sizes) * channels * value
     start = end if place == "LOCAL" else max(0, skipped)
-    if _true(header.get("CompressedData", "False")):
-        found = _unpacked(path, voxels, start)
-    else:
-        found = voxels.stat().st_size - start
+    if not _true(header.get("CompressedData", "False")):
+        _check_size(path, promised, voxels.stat().st_size - start)
+        return None
+
+    def check() -> None:
+        try:
+            found = unpacked_size(voxels, start)
+        except ValueError as error:
+            raise _damaged(path, f"its voxels cannot be unpacked: {error}") from error
+        _check_size(path, promised, found)
+
+    return check
+
+
+def _check_size(path: Path, promised: int, found: int) -> None:
     if found < promised:
         raise _damaged(
             path, f"it promises {promised:,} bytes of voxels and holds {max(0, found):,}"
@@ -67,19 +82,6 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
             if name.strip() == "ElementDataFile":
                 break
         return found, file.tell()
-
-
-def _unpacked(path: Path, voxels: Path, start: int) -> int:
-    """Return how many bytes of voxels are packed in a file."""
-    unpack, found = zlib.decompressobj(47), 0
-    try:
-        with voxels.open("rb") as file:
-            file.seek(start)
-            while not unpack.eof and (packed := file.read(PART)):
-                found += len(unpack.decompress(packed))
-    except zlib.error as error:
-        raise _damaged(path, f"its voxels cannot be unpacked: {error}") from error
-    return found
 
 
 def _true(word: str) -> bool:

@@ -44,7 +44,11 @@ def open_zarr(path: Path, inside: str | None = None) -> Scan:
             text = f"{path} has no array {inside}; there are: {there[:200]}"
             raise DataError(text) from error
         what = f"{path}:{inside}" if inside else str(path)
-        raise DataError(f"{what} cannot be read as Zarr ({error}); check the path") from error
+        why = " ".join(str(error).split())[:160] or type(error).__name__
+        raise DataError(
+            f"{what} cannot be read as Zarr ({why}); it is damaged, or no array: copy or write it "
+            "again"
+        ) from error
     image, sides, channel = None, None, None
     scales: tuple[str, ...] = ()
     if isinstance(node, zarr.Group):
