@@ -8,7 +8,9 @@ from scans import blobs, noise, write
 
 from lean3d.data import load_volume
 from lean3d.data.layouts.registry import find_items, list_layouts
-from lean3d.errors import DataError, RunError
+from lean3d.data.people_sets import load_people
+from lean3d.data.video_sets import load_videos
+from lean3d.errors import DataError
 
 
 def decathlon(folder, labels=None, channels=2):
@@ -78,16 +80,27 @@ def test_a_damaged_dataset_json_is_one_sentence(tmp_path, text):
 
 
 def test_an_unknown_layout_suggests_the_nearest(tmp_path):
-    with pytest.raises(RunError, match="did you mean decathlon"):
+    with pytest.raises(DataError, match="did you mean decathlon"):
         find_items(f"decatlon:{tmp_path}")
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(DataError, match=r"there is no folder .*nowhere"):
         find_items(f"nnunet:{tmp_path}/nowhere")
 
 
-@pytest.mark.parametrize("data", ["lits:", "folder: ", ""])
-def test_no_folder_is_not_the_current_one(data):
-    with pytest.raises(DataError, match="names no folder"):
-        find_items(data)
+@pytest.mark.parametrize("load", [find_items, load_videos, load_people])
+@pytest.mark.parametrize("data", ["{}:", "folder: ", ""])
+def test_no_folder_is_not_the_current_one(load, data):
+    layout = {find_items: "lits", load_videos: "ucf101", load_people: "mars"}[load]
+    with pytest.raises(DataError, match=r"names no folder|data are LAYOUT:DIR"):
+        load(data.format(layout))
+
+
+@pytest.mark.parametrize("load", [find_items, load_videos, load_people])
+def test_a_path_that_exists_is_one_whatever_its_name(load, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    layout = {find_items: "lits", load_videos: "ucf101", load_people: "mars"}[load]
+    (tmp_path / f"{layout}:x").mkdir()
+    with pytest.raises(DataError, match=rf"{layout}:x"):
+        load(f"{layout}:x")
 
 
 def test_every_layout_says_what_it_is():

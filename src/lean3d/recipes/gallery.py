@@ -13,6 +13,7 @@ from torch import Tensor
 
 import lean3d
 from lean3d.data import Look, People, Tracklet, list_people_sets, load_people, open_frames
+from lean3d.data.named import split_name
 from lean3d.data.stills import list_images
 from lean3d.data.video_sets.files import walk
 from lean3d.errors import DataError, RunError
@@ -77,9 +78,8 @@ def known_videos(source: str, camera: str | None = None) -> People:
     Raises:
         DataError: there is none.
     """
-    name = source.partition(":")[0]
     path = Path(source).expanduser()
-    if name in list_people_sets() and not path.exists():
+    if split_name(source)[0] in list_people_sets():
         found = load_people(source, camera)
         return People(found.name, gallery=found.gallery or found.every, folder=found.folder)
     if not path.exists():

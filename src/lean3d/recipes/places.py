@@ -1,11 +1,11 @@
 """The places that a recipe names, as whole paths: a run is used from other folders than its own."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lean3d.data.formats.registry import split
+from lean3d.data.named import split_name
 from lean3d.errors import RunError
 from lean3d.networks.network import is_file
 from lean3d.networks.own import located
@@ -58,11 +58,8 @@ def check_there(recipe: Recipe, run: Path) -> None:
 
 def _parts(data: str) -> tuple[str, Path]:
     """Split NAME:DIR; a folder alone has no name."""
-    name, _, rest = data.partition(":")
-    path = Path(data).expanduser()
-    # C:\data and file.h5:raw are paths
-    named = rest and re.fullmatch(r"[\w-]{2,}", name)
-    return (name, Path(rest).expanduser()) if named and not path.exists() else ("", path)
+    name, place = split_name(data)
+    return (name, Path(place).expanduser()) if place else ("", Path(data).expanduser())
 
 
 def _resolved(data: str) -> tuple[str, str]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from lean3d.data.folder import ImagePath
+from lean3d.data.named import Layouts
 from lean3d.data.volume import Volume
 from lean3d.errors import DataError
-from lean3d.plugins import Registry
 
 __all__ = ["Found", "Item", "find_items", "list_layouts", "register_layout"]
 
@@ -61,7 +61,12 @@ class Found:
 
 Finder = TypeVar("Finder", bound=Callable[[Path], Found])
 
-_LAYOUTS: Registry[Callable[[Path], Found]] = Registry("layout of data", "lean3d.data.layouts")
+_LAYOUTS: Layouts[Callable[[Path], Found]] = Layouts(
+    "layout of data",
+    "lean3d.data.layouts",
+    plain="folder",
+    expected="a folder of cases, see docs/data.md",
+)
 
 
 def register_layout(function: Finder) -> Finder:
@@ -79,17 +84,9 @@ def find_items(data: str | Path) -> Found:
     """List the labelled scans of LAYOUT:DIR, or of a folder of cases.
 
     Raises:
-        RunError: no layout has that name.
-        DataError: there is no such folder, or it is not laid out so.
+        DataError: no layout has that name, there is no such folder, or it is not laid out so.
     """
-    name, colon, rest = str(data).partition(":")
-    if not colon or Path(data).exists() or len(name) == 1:  # C:\data
-        name, rest = "folder", str(data)
-    find, folder = _LAYOUTS.find(name), Path(rest).expanduser()
-    if not rest.strip():
-        raise DataError(f"{str(data)!r} names no folder; give the folder of the data")
-    if not folder.exists():
-        raise DataError(f"{folder} does not exist; give the folder of the data")
+    name, find, folder = _LAYOUTS.locate(data)
     found = find(folder)
     if not found.items:
         raise DataError(f"{folder} holds no case in the layout {name}; see docs/data.md")

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lean3d.data.named import Layouts
 from lean3d.data.tracklets import People
-from lean3d.errors import DataError, RunError
-from lean3d.plugins import Registry
+from lean3d.errors import DataError
 
 __all__ = ["PeopleSet", "list_people_sets", "load_people", "people_set"]
 
@@ -31,7 +31,12 @@ class PeopleSet:
     read: Reader
 
 
-_SETS: Registry[PeopleSet] = Registry("data set of persons", "lean3d.data.people_sets")
+_SETS: Layouts[PeopleSet] = Layouts(
+    "data set of persons",
+    "lean3d.data.people_sets",
+    plain="people",
+    expected="a folder with a folder of videos for each person",
+)
 
 
 def people_set(*names: str, what: str) -> Callable[[Reader], Reader]:
@@ -60,18 +65,9 @@ def load_people(data: str, camera: str | None = None) -> People:
     Raises:
         DataError: no such layout, folder or list; lists that contradict each other or the files.
     """
-    name, colon, place = data.partition(":")
-    if not colon or (name not in _SETS and Path(data).exists()):
-        name, place = "people", data
-    try:
-        found = _SETS.find(name)
-    except RunError as error:
-        raise DataError(f"{error}; data are NAME:DIR, or a folder a person") from error
-    if not place.strip():
-        raise DataError(f"{data!r} names no folder; give the folder of the data")
-    root = Path(place).expanduser()
+    _, found, root = _SETS.locate(data)
     if not root.is_dir():
-        raise DataError(f"there is no folder {root}; give one with a folder for each person")
+        raise DataError(f"{root} is a file; give {_SETS.expected}")
     people = replace(found.read(root), folder=root)
     if not people.every:
         raise DataError(f"{people.name} holds no video of a person")

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lean3d.data.listing import Listing
-from lean3d.errors import DataError, RunError
-from lean3d.plugins import Registry
+from lean3d.data.named import Layouts
+from lean3d.errors import DataError
 
 __all__ = ["VideoSet", "list_video_sets", "load_videos", "video_set"]
 
@@ -32,7 +32,12 @@ class VideoSet:
     splits: int = 1
 
 
-_SETS: Registry[VideoSet] = Registry("video data set", "lean3d.data.video_sets")
+_SETS: Layouts[VideoSet] = Layouts(
+    "video data set",
+    "lean3d.data.video_sets",
+    plain="folder",
+    expected="a folder with a folder of videos for each class",
+)
 
 
 def video_set(*names: str, what: str, splits: int = 1) -> Callable[[Reader], Reader]:
@@ -61,19 +66,8 @@ def load_videos(data: str, split: int = 1) -> Listing:
         DataError: no such layout, folder or list file; a label in no list of classes; an empty
             class.
     """
-    name, colon, place = data.partition(":")
-    if not colon or (name not in _SETS and Path(data).exists()):
-        name, place = "folder", data
-    try:
-        found = _SETS.find(name)
-    except RunError as error:
-        raise DataError(f"{error}; data are NAME:DIR, or a folder of videos a class") from error
-    if not place.strip():
-        raise DataError(f"{data!r} names no folder; give the folder of the data")
-    root = Path(place).expanduser()
+    name, found, root = _SETS.locate(data)
     if not 1 <= split <= found.splits:
         raise DataError(f"{name} has {found.splits} split(s), got split {split}")
-    if not root.exists():
-        raise DataError(f"there is no folder {root}; give one with a folder of videos a class")
     folder = root if root.is_dir() else root.parent
     return replace(found.read(root, split), folder=folder).check()
