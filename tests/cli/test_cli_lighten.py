@@ -53,3 +53,16 @@ def test_a_refusal_leaves_a_run_that_was_killed_early_as_it_is(refused, folder, 
     ask = "lighten", folder / "no", "--time", 0.5, "--out", record.parent, "--resume"
     assert "is no run folder" in refused(*ask)
     assert record.read_text() == '{"recipe": {}, "lightening": {}}'
+
+
+@pytest.mark.slow
+def test_half_of_a_stream_s_state(lean3d, tmp_path):
+    sizes = "--widths", 8, 8, 16, 16, "--train-samples", 4, "--val-samples", 2, "--batch-size", 2
+    run, light = tmp_path / "run", tmp_path / "light"
+    code, _, err = lean3d("train", "digits", *sizes, "--epochs", 1, "--out", run)
+    assert code == 0, err
+    more = "--cuts", "time", "channels", "--samples", 2, "--epochs", 1
+    code, out, err = lean3d("lighten", run, "--state", 0.5, *more, "--out", light)
+    assert code == 0, err
+    said = json.loads(out.splitlines()[-1])
+    assert (said["target"], said["measured"] <= 0.5 * said["before"]) == ("state", True)

@@ -132,7 +132,7 @@ def test_the_least_that_can_be_asked_for_can_be_asked_for(samples):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"macs": None}, "one of time, macs, params, memory as its target, got none"),
+        ({"macs": None}, "one of time, macs, params, memory, step, state as its target, got none"),
         ({"time": 0.5}, "got time and macs"),
         ({"macs": -1}, "macs is a share up to 1 of the network's own, or multiply-adds, got"),
         ({"macs": float("nan")}, "macs is a share"),

@@ -64,7 +64,7 @@ def main(argv: list[str]) -> None:
         {"network": str(asked.run), "cost": record["before"], score: before},
         {"network": str(out), "cost": record["measured"], score: after},
     ]
-    unit = {"time": "ms", "memory": "bytes"}.get(record["target"], record["target"])
+    unit = UNITS.get(record["target"], record["target"])
     print()
     show_table(rows, {"network": "run", "cost": unit, score: score})
     print(
@@ -79,6 +79,7 @@ def main(argv: list[str]) -> None:
     )
 
 
+UNITS = {"time": "ms", "memory": "bytes", "step": "ms a step", "state": "bytes of state"}
 LAYERS = {
     "path": "convolution",
     "after": "became",

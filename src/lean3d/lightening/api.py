@@ -23,6 +23,7 @@ from lean3d.lightening.samples import Samples, read_samples
 from lean3d.lightening.seen import Loss, look
 from lean3d.lightening.sites import Chain, find_chains
 from lean3d.lightening.solver import Arc, cheapest, choose
+from lean3d.lightening.steps import ByState, StepClock, find_live, in_steps
 from lean3d.lightening.target import Target, read_target
 from lean3d.lightening.times import Times, default_folder
 from lean3d.runtime import optimize
@@ -47,6 +48,8 @@ def lighten(
     macs: float | None = None,
     params: float | None = None,
     memory: float | None = None,
+    step: float | None = None,
+    state: float | None = None,
     data: Any = None,
     loss: Loss | None = None,
     cuts: Sequence[str] = tuple(CUTS),
@@ -70,6 +73,10 @@ def lighten(
             backend that `optimize` finds fastest for the network.
         macs, params, memory: In place of time: multiply-adds, parameters, or bytes of parameters
             and of activations at their peak; up to 1 a share of the network's own.
+        step, state: Of the network as a stream, causal or with a delay, on frames like those of
+            the example, a stream for each of its batch: the time of a step in milliseconds with
+            batch norms fused, or the bytes of the state; up to 1 a share. A causal network stays
+            causal.
         data: Real samples: a tensor (B, C, D, H, W), or batches of a loader, of tensors or of
             (tensor, target). Forms are fitted to them and compared on them. Without it the example
             is all there is, and batch norms keep their statistics.
@@ -79,7 +86,7 @@ def lighten(
             (STDCF), channels (fewer between two convolutions).
         criterion: How a form's error is judged: "fisher", "taylor", "output" or "kernel".
         backends: Names of `lean3d.runtime.BACKENDS` to time by; by default all that are quick to
-            prepare.
+            prepare. Not for the other targets.
         precision: What convolutions are computed in: "float32" or "bfloat16".
         budget_s: Seconds after which no further form is timed.
         table: Folder of the times that are known already; by default that of the user's cache,
@@ -91,15 +98,23 @@ def lighten(
     Raises:
         LeanError: the target cannot be met, there is nothing to replace, the samples do not fit.
     """
-    target = read_target(time=time, macs=macs, params=params, memory=memory)
+    given = dict(time=time, macs=macs, params=params, memory=memory, step=step, state=state)
+    target = read_target(**given)
     names = _check(model, example, cuts, criterion, budget_s, precision)
+    if target.streams and (backends is not None or precision != "float32"):
+        raise LeanError(
+            f"lighten: {target} is of steps in float32; leave out backends= and precision="
+        )
     copy = duplicate(model).eval()
     try:
         arguments = example_for(copy, example) or (example,)
     except ConversionError as error:
         raise LeanError(f"lighten: {error}") from error
     samples = read_samples(data, arguments, example.device)
-    chains = find_chains(copy, arguments)
+    chains: Sequence[Chain] = find_chains(copy, arguments)
+    live = find_live(copy, arguments, str(target)) if target.streams else None
+    if live is not None:
+        chains = in_steps(chains, live, arguments[0].shape[2])
     options = places_of(chains, names)
     if not any(option.place.cut.how or option.place.cut.inputs for option in options):
         raise LeanError(
@@ -108,21 +123,29 @@ def lighten(
         )
     sites = [site for chain in chains for site in chain.sites]
     shapes = [tuple(x.shape) for x in arguments]
-    # timing takes longest: first those are left out that are no better by multiply-adds
-    options = front(options, ByCount("macs", copy, shapes, sites).cost)
-    machine = ""
-    backend = ""
+    machine = backend = ""
     price: Price
-    if target.kind == "time":
-        backend = _backend(copy, arguments, backends, precision, budget_s)
+    if target.kind in ("time", "step"):
+        # timing takes longest: first those are left out that are no better by multiply-adds
+        options = front(options, ByCount("macs", copy, shapes, sites).cost)
         folder = default_folder() if table == "default" else None if table is None else Path(table)
-        times = Times(folder, backend, precision, example.device.type)
-        clock = Clock(backend, precision, example.device, times, budget_s)
+        if live is None:
+            backend = _backend(copy, arguments, backends, precision, budget_s)
+            times = Times(folder, backend, precision, example.device.type)
+            clock = Clock(backend, precision, example.device, times, budget_s)
+        else:
+            backend = f"fused step, {live.says}"
+            times = Times(folder, backend, precision, example.device.type)
+            clock = StepClock(backend, precision, example.device, times, budget_s, live=live)
+            arguments = (arguments[0][:, :, : live.chunk],)
         price, machine = ByTime(clock, copy, arguments, sites, options), times.machine
+    elif live is not None:
+        price = ByState(live, copy, shapes[0], sites)
     else:
+        options = front(options, ByCount("macs", copy, shapes, sites).cost)
         price = ByCount(target.kind, copy, shapes, sites)
     work = _Work(copy, chains, samples, price, target, criterion, loss)
-    limit = target.limit(price.before * (1e3 if target.kind == "time" else 1.0))
+    limit = target.limit(price.before * target.scale)
     result, record = work.run(front(options, price.cost), limit)
     record = record | dict(criterion=criterion, backend=backend, machine=machine)
     vars(result)["lightening"] = Lightening(**record)
@@ -184,7 +207,7 @@ class _Work:
         Args:
             limit: In the units of the record, ms for time.
         """
-        unit = 1e3 if self.target.kind == "time" else 1.0
+        unit = self.target.scale
         self._check_reach(options, limit / unit)
         batch, goal = self.samples.first(self._most())
         paths = [site.path for chain in self.chains for site in chain.sites]
@@ -230,7 +253,7 @@ class _Work:
         return restructure(duplicate(self.model), cuts).eval()
 
     def _refuse(self, least: float) -> LeanError:
-        unit = 1e3 if self.target.kind == "time" else 1.0
+        unit = self.target.scale
         who, before = type(self.model).__name__, self.price.before
         # rounded up, so that the number can be asked for
         share = math.ceil(1000 * least / before) / 1000

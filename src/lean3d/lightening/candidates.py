@@ -23,6 +23,7 @@ from lean3d.lightening.refit import refit
 from lean3d.lightening.seen import Seen
 from lean3d.lightening.sites import Chain, Site
 from lean3d.lightening.solver import Arc
+from lean3d.ops import CausalConv3d
 
 __all__ = [
     "Criterion",
@@ -112,6 +113,8 @@ def _joined(chain: Chain) -> Iterator[tuple[int, Place]]:
     """Yield runs of two convolutions as one operator, at all of their channels."""
     for index, (first, last) in enumerate(pairwise(chain.sites)):
         if chain.between[index] is None or not joins(first.conv, last.conv):
+            continue
+        if isinstance(last.conv, CausalConv3d):
             continue
         spans = first.conv.kernel_size[0] > 1 and max(first.conv.kernel_size[1:]) > 1
         if not spans:

@@ -14,6 +14,7 @@ from lean3d.cost.latency import finish
 from lean3d.lightening.cut import Cut, blank, kept_norm
 from lean3d.lightening.sites import Site
 from lean3d.lightening.times import Times
+from lean3d.ops import CausalConv3d
 from lean3d.ops.memory_layout import channels_last
 from lean3d.runtime.source import BACKENDS, Runner, Source, Unavailable
 from lean3d.streaming.export import quiet
@@ -70,6 +71,7 @@ class Place:
         after = "+".join(type(module).__name__ for module in self.site.after)
         ends = self.cut.outputs or self.site.conv.out_channels
         bias = "" if conv.bias is None else "bias"
+        bias += f" past {conv.past}" if isinstance(conv, CausalConv3d) else ""
         return f"{what} {self.shape}->{ends} {sizes} {conv.padding_mode} {bias} {after}".replace(
             "  ", " "
         )
@@ -100,6 +102,10 @@ class Clock:
         own = duplicate(module).eval().requires_grad_(False)
         with torch.no_grad(), quiet():
             return BACKENDS[self.backend].make(Source(own, arguments, self.precision))
+
+    def part(self, module: nn.Module, arguments: tuple[Tensor, ...]) -> Runner:
+        """Return the callable of a part of a network."""
+        return self.runner(module, arguments)
 
     @torch.no_grad()
     def shares(
@@ -146,7 +152,7 @@ class Clock:
         x = torch.randn(place.shape, device=self.device)
         x = x if self.backend in CONTIGUOUS else channels_last(x)
         try:
-            runner = self.runner(place.module().to(self.device), (x,))
+            runner = self.part(place.module().to(self.device), (x,))
             runner(x)
         except Unavailable:
             return None

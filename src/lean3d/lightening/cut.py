@@ -10,7 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.conversion.lean.base import Lean
-from lean3d.conversion.lean.dense import is_dense, own_padding, settings
+from lean3d.conversion.lean.dense import (
+    is_dense_or_causal,
+    own_padding,
+    resized,
+    settings,
+)
 from lean3d.conversion.lean.fit import fit
 from lean3d.conversion.methods import METHODS
 from lean3d.conversion.surgery.take_over import take_over
@@ -132,7 +137,9 @@ def restructure(model: nn.Module, cuts: Iterable[Cut]) -> nn.Module:
         LeanError: the network has no such module, or another one than the cut is made for.
     """
     modules = dict(model.named_modules())
-    before = {path: copy.copy(module) for path, module in modules.items() if is_dense(module)}
+    before = {
+        path: copy.copy(module) for path, module in modules.items() if is_dense_or_causal(module)
+    }
     for cut in cuts:
         if cut.path not in modules or (cut.first and cut.first not in before):
             raise LeanError(
@@ -152,13 +159,13 @@ def blank(module: Any, cut: Cut, first: Any = None) -> nn.Module:
     """
     if cut.gone:
         return nn.Identity()
-    if not is_dense(module):
+    if not is_dense_or_causal(module):
         return kept_norm(module, range(cut.outputs or 0))
     like: dict[str, Any] = dict(device=module.weight.device, dtype=module.weight.dtype)
     conv = _resized(first if first is not None else module, cut, module.out_channels)
     try:
         if cut.how is None:
-            return nn.Conv3d(**settings(conv), **like)
+            return resized(conv, conv.in_channels, conv.out_channels, **like)
         more: dict[str, Any] = {} if first is None else {"bias": True}
         if isinstance(cut.how, To3D):
             operator: nn.Module = cut.how.operator({**settings(conv), **like})
@@ -169,12 +176,12 @@ def blank(module: Any, cut: Cut, first: Any = None) -> nn.Module:
     return own_padding(conv, operator)
 
 
-def _resized(conv: nn.Conv3d, cut: Cut, outputs: int) -> nn.Conv3d:
+def _resized(conv: Any, cut: Cut, outputs: int) -> Any:
     """Return a convolution with the sizes of a cut, without weights of its own."""
     if cut.inputs is None and cut.outputs is None and outputs == conv.out_channels:
         return conv
-    sizes = dict(in_channels=cut.inputs or conv.in_channels, out_channels=cut.outputs or outputs)
-    return nn.Conv3d(**settings(conv) | sizes, device="meta", dtype=conv.weight.dtype)
+    sizes = cut.inputs or conv.in_channels, cut.outputs or outputs
+    return resized(conv, *sizes, device="meta", dtype=conv.weight.dtype)
 
 
 @torch.no_grad()
@@ -187,9 +194,7 @@ def narrow(conv: nn.Conv3d, inputs: Sequence[int] | None, outputs: Sequence[int]
     weight = weight if inputs is None else weight[:, list(inputs)]
     if inputs is None and outputs is None:
         return copy.deepcopy(conv)
-    sizes = dict(in_channels=weight.shape[1], out_channels=weight.shape[0])
-    like: dict[str, Any] = dict(device="meta", dtype=weight.dtype)
-    made = nn.Conv3d(**settings(conv) | sizes, **like)
+    made = resized(conv, weight.shape[1], weight.shape[0], device="meta", dtype=weight.dtype)
     made.weight = nn.Parameter(weight.clone())
     made.bias = None if bias is None else nn.Parameter(bias.detach().clone())
     return made

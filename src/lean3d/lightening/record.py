@@ -9,7 +9,14 @@ from lean3d.report import format_table
 
 __all__ = ["UNITS", "Layer", "Lightening", "shown"]
 
-UNITS = {"time": "ms", "macs": "multiply-adds", "params": "parameters", "memory": "bytes"}
+UNITS = {
+    "time": "ms",
+    "macs": "multiply-adds",
+    "params": "parameters",
+    "memory": "bytes",
+    "step": "ms",
+    "state": "bytes",
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class Lightening:
     """The record of `lean3d.lighten`; `str()` is a table.
 
     Args:
-        target: What was limited: time, macs, params or memory.
+        target: What was limited: time, macs, params, memory, step or state.
         wanted: The limit, in ms, multiply-adds, parameters or bytes.
         before: The same of the network that was given.
         predicted: Of the result, from its parts before it was built.

@@ -20,12 +20,14 @@ from lean3d.conversion.to3d.base import To3D
 from lean3d.lightening.cut import Form
 from lean3d.ops.inflated import InflatedConv3d, PaddedConv3d
 from lean3d.ops.kernel import KernelConv3d
+from lean3d.ops.padding import pad_or_crop
 
 __all__ = ["refit"]
 
 ROWS, NUMBERS = 4096, 1 << 24
 HELD_OUT = 4  # one position of that many is to check the fit
 RIDGE = 1e-3
+NONE = (0, 0)
 
 
 class _Stage(NamedTuple):
@@ -124,8 +126,7 @@ def _layouts(conv: Any, how: Form | None, like: Tensor) -> Iterator[tuple[Tensor
 
 def _patches(conv: Any, x: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     """Return taps (G, N, C / G, V) under the kernel and outputs (G, N, O / G) at some positions."""
-    mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
-    padded = F.pad(x, conv._reversed_padding_repeated_twice, mode=mode).movedim(1, -1)
+    padded = _padded(conv, x).movedim(1, -1)
     taps = [d * torch.arange(k) for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
     numbers = padded.shape[-1] * len(taps[0]) * len(taps[1]) * len(taps[2])
     sizes = wanted.shape[2:]
@@ -147,6 +148,14 @@ def _patches(conv: Any, x: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     rows = rows.unflatten(1, (conv.groups, -1)).transpose(0, 1)
     targets = wanted[batch, :, d, h, w].unflatten(1, (conv.groups, -1)).transpose(0, 1)
     return rows, targets
+
+
+def _padded(conv: Any, x: Tensor) -> Tensor:
+    if isinstance(conv, ops.CausalConv3d):
+        front, plane = ((conv.past, 0), NONE, NONE), (NONE, *conv.pads[1:])
+        return pad_or_crop(pad_or_crop(x, front, conv.first), plane, conv.padding_mode)
+    mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
+    return F.pad(x, conv._reversed_padding_repeated_twice, mode=mode)
 
 
 def _solve(

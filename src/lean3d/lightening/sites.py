@@ -1,4 +1,4 @@
-"""Where a network can be lighter: its dense 3D convolutions, in chains.
+"""Where a network can be lighter: its dense and its causal 3D convolutions, in chains.
 
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
@@ -10,8 +10,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lean3d.conversion.lean.dense import is_dense, refusal
+from lean3d.conversion.lean.dense import is_dense_or_causal, refusal
 from lean3d.conversion.trace.graph import Flow, trace
+from lean3d.ops import CausalConv3d
 from lean3d.torch_functions import Trait
 
 __all__ = ["Chain", "Site", "find_chains"]
@@ -65,10 +66,11 @@ class Chain:
 def find_chains(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[Chain]:
     """Return all dense 3D convolutions that can be replaced; the model is in eval mode."""
     flow = trace(model, arguments)
-    owners = Counter(id(m.weight) for m in model.modules() if is_dense(m))
+    owners = Counter(id(m.weight) for m in model.modules() if is_dense_or_causal(m))
 
     def fits(module: Any) -> bool:
-        return is_dense(module) and not refusal(module) and owners[id(module.weight)] == 1
+        dense = is_dense_or_causal(module) and not refusal(module)
+        return dense and owners[id(module.weight)] == 1
 
     chains = []
     for numbers in flow.runs(fits):
@@ -108,7 +110,8 @@ def _between(flow: Flow, first: int, last: int) -> tuple[str, ...] | None:
     calls = Counter(call.path for call in flow.calls)
     number = flow.calls[first].users[0]
     kernels: list[Any] = [flow.calls[number].module for number in (first, last)]
-    if any(conv.groups != 1 or type(conv) is not nn.Conv3d for conv in kernels):
+    plain = nn.Conv3d, CausalConv3d
+    if any(conv.groups != 1 or type(conv) not in plain for conv in kernels):
         return None
     while number != last:
         call = flow.calls[number]

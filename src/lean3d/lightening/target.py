@@ -7,7 +7,14 @@ from lean3d.typed import fits, shortened
 
 __all__ = ["Target", "read_target"]
 
-KINDS = {"time": "milliseconds", "macs": "multiply-adds", "params": "parameters", "memory": "bytes"}
+KINDS = {
+    "time": "milliseconds",
+    "macs": "multiply-adds",
+    "params": "parameters",
+    "memory": "bytes",
+    "step": "milliseconds",
+    "state": "bytes",
+}
 
 
 @dataclass(frozen=True)
@@ -15,7 +22,7 @@ class Target:
     """A limit.
 
     Args:
-        kind: time, macs, params or memory.
+        kind: time, macs, params or memory; of a stream, step or state.
         value: Up to 1 a share of the given network's; above it, in ms, multiply-adds, parameters or
             bytes.
     """
@@ -26,6 +33,16 @@ class Target:
     def limit(self, before: float) -> float:
         """Return the limit itself, for a network that costs `before`."""
         return self.value * before if self.value <= 1 else self.value
+
+    @property
+    def streams(self) -> bool:
+        """Whether it is a cost of the network as a stream."""
+        return self.kind in ("step", "state")
+
+    @property
+    def scale(self) -> float:
+        """Its unit as a multiple of what is measured: times are measured in seconds."""
+        return 1e3 if self.kind in ("time", "step") else 1.0
 
     def __str__(self) -> str:
         return f"{self.kind}={self.value:g}"

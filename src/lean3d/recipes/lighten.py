@@ -38,6 +38,8 @@ class Lighter:
         macs: In place of time, multiply-adds; up to 1 a share.
         params: In place of time, parameters; up to 1 a share.
         memory: In place of time, bytes of parameters and activations; up to 1 a share.
+        step: In place of time, that of a step of the network as a stream; as time.
+        state: In place of time, bytes of a stream's state; up to 1 a share.
         cuts: Families of cuts to choose from.
         criterion: How the error of a form is judged.
         batch: Samples of a pass.
@@ -55,6 +57,8 @@ class Lighter:
     macs: float | None = None
     params: float | None = None
     memory: float | None = None
+    step: float | None = None
+    state: float | None = None
     cuts: tuple[str, ...] = tuple(CUTS)
     criterion: Criterion = "fisher"
     batch: int = 1
@@ -160,6 +164,8 @@ def lighten_run(
         macs=how.macs,
         params=how.params,
         memory=how.memory,
+        step=how.step,
+        state=how.state,
         cuts=how.cuts,
         criterion=how.criterion,
         backends=how.backends,

@@ -23,7 +23,7 @@ from lean3d.streaming import Stream
 from lean3d.streaming import stream as to_stream
 from lean3d.streaming.state import State
 
-__all__ = ["OptimizedStream", "optimize_step"]
+__all__ = ["OptimizedStream", "fused", "optimize_step"]
 
 WAYS = ("eager", "fused", "cuda_graph")
 # steps that are compared and, at most, timed
@@ -91,8 +91,8 @@ def optimize_step(
     start = time.monotonic()
     makers: dict[str, Callable[[], OptimizedStream]] = {
         "eager": lambda: OptimizedStream(live, "eager"),
-        "fused": lambda: OptimizedStream(_fused(live), "fused"),
-        "cuda_graph": lambda: OptimizedStream(_fused(live), "cuda_graph"),
+        "fused": lambda: OptimizedStream(fused(live), "fused"),
+        "cuda_graph": lambda: OptimizedStream(fused(live), "cuda_graph"),
     }
     if frame.device.type != "cuda":
         del makers["cuda_graph"]
@@ -131,7 +131,8 @@ def optimize_step(
     return fastest
 
 
-def _fused(live: Stream) -> Stream:
+def fused(live: Stream) -> Stream:
+    """Return a stream whose network has its batch norms fused, with the same states."""
     channels, height, width = live.found.frame
     frames = live.chunk * -(-FRAMES // live.chunk)
     clip = torch.randn(1, channels, frames, height, width).to(live._like)

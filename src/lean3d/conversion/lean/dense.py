@@ -1,4 +1,4 @@
-"""Dense 3D convolutions: which modules are one, their arguments, and their own explicit padding.
+"""Dense 3D convolutions: which modules are one, their arguments, and their own padding.
 
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
@@ -8,23 +8,41 @@ from typing import Any
 from torch import nn
 from torch.nn.utils import parametrize
 
+from lean3d.conversion.lean.causal import made_causal
 from lean3d.errors import ConversionError
+from lean3d.ops import CausalConv3d
 from lean3d.ops.base import Conv3dLike
 from lean3d.ops.inflated import InflatedConv3d, PaddedConv3d
 
-__all__ = ["check_dense", "is_dense", "own_padding", "refusal", "settings"]
+__all__ = [
+    "check_dense",
+    "is_dense",
+    "is_dense_or_causal",
+    "own_padding",
+    "refusal",
+    "resized",
+    "settings",
+]
 
 
 def own_padding(conv: nn.Conv3d, operator: nn.Module) -> nn.Module:
-    """Return the operator after the explicit padding that `conv` does by itself, if any."""
+    """Return the operator with the padding that `conv` does by itself, if any: explicit or causal.
+
+    Raises:
+        ConversionError: the operator has no causal form, and `conv` is causal.
+    """
+    if isinstance(conv, CausalConv3d):
+        return made_causal(operator, conv)
     if not isinstance(conv, InflatedConv3d):
         return operator
     return PaddedConv3d(operator, conv.pads, conv.pad, conv.plane_mode)
 
 
 def settings(conv: nn.Conv3d) -> dict[str, Any]:
-    """Return the arguments with which an operator replaces `conv`, except its explicit padding."""
+    """Return the arguments with which an operator replaces `conv`, except its own padding."""
     padding: Any = conv.padding
+    if isinstance(conv, CausalConv3d) and not isinstance(padding, str):
+        padding = (0, *padding[1:])
     return dict(
         in_channels=conv.in_channels,
         out_channels=conv.out_channels,
@@ -47,7 +65,7 @@ def refusal(conv: nn.Conv3d) -> str:
             "make the weight plain first"
         )
     plain = kind.forward is nn.Conv3d.forward and kind._conv_forward is nn.Conv3d._conv_forward
-    if not plain and kind is not InflatedConv3d:
+    if not plain and kind not in (InflatedConv3d, CausalConv3d):
         return "its forward is its own; leave it out with where="
     return ""
 
@@ -55,6 +73,24 @@ def refusal(conv: nn.Conv3d) -> str:
 def is_dense(module: object) -> bool:
     """Whether it is a dense 3D convolution, and not one of our operators."""
     return isinstance(module, nn.Conv3d) and not isinstance(module, Conv3dLike)
+
+
+def is_dense_or_causal(module: object) -> bool:
+    """Whether it convolves with one kernel that no other operator made."""
+    return is_dense(module) or type(module) is CausalConv3d
+
+
+def resized(conv: Any, in_channels: int, out_channels: int, **like: Any) -> Any:
+    """Return a convolution of the same kind with other channels, its weights not filled.
+
+    Args:
+        like: device and dtype.
+    """
+    given = settings(conv) | dict(in_channels=in_channels, out_channels=out_channels)
+    if not isinstance(conv, CausalConv3d):
+        return nn.Conv3d(**given, **like)
+    past = None if conv.padding == "same" else conv.past
+    return CausalConv3d(**given, **like, past=past, first=conv.first)
 
 
 def check_dense(conv: Any) -> None:
