@@ -6,6 +6,8 @@ cluster through `lean3d.infer.dask_executor`.
 """
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import (
     BrokenExecutor,
@@ -96,7 +98,7 @@ def processes(workers: int, executor: Executor | None = None) -> Iterator[Execut
         raise RunError(f"blocks need 1 worker or more, got {workers}")
     # spawned: a fork of a process with threads may wait for ever
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_single)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin)
     try:
         yield pool
     except BaseException:
@@ -108,6 +110,15 @@ def processes(workers: int, executor: Executor | None = None) -> Iterator[Execut
         pool.shutdown(cancel_futures=True)
 
 
-def _single() -> None:
-    """Let processes that run beside each other use one core each."""
+def _begin() -> None:
+    """Use one core, as the processes beside it do, and end with the process that started it."""
     torch.set_num_threads(1)
+    # one that is killed cannot tell its workers, which would wait for work for ever
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
