@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from cli_cases import save
 
+from lean3d.cli import optimize as command
 from lean3d.cli.main import main
-from lean3d.runtime import first_call, optimize
+from lean3d.runtime import BACKENDS, first_call, optimize, register_backend
 
 
 @pytest.fixture
@@ -43,6 +44,24 @@ def refused(lean3d):
 def few_backends(monkeypatch):
     """`--optimize` measures what takes no time to build."""
     monkeypatch.setattr(first_call, "optimize", partial(optimize, backends=["channels_last"]))
+
+
+@pytest.fixture
+def few_bits(monkeypatch):
+    """int8 is what rounds the inputs, in steps of the range that they have in calibration."""
+    ranges = []
+
+    @register_backend("few bits", "int8")
+    def make(source):
+        ranges.append(max(float(x.abs().max()) for (x,) in source.calibration))
+        step = ranges[-1] / 127
+        return lambda x: source.model((x / step).round() * step)
+
+    measured = partial(optimize, backends=["few bits"])
+    monkeypatch.setattr(first_call, "optimize", measured)
+    monkeypatch.setattr(command, "optimize", lambda *a, backends, **more: measured(*a, **more))
+    yield ranges
+    del BACKENDS.parts["few bits"]
 
 
 @pytest.fixture

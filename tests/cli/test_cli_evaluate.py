@@ -127,3 +127,41 @@ def test_a_run_is_evaluated_from_any_folder_and_after_its_data_moved(
     assert "there is no folder" in refused(*more)
     assert lean3d(*more, "--data", "moved")[0] == 0
     assert lean3d(*more, "--epochs", 3)[0] == 0
+
+
+def test_int8_is_compared_with_the_run_itself(lean3d, trained, few_bits, tmp_path):
+    ask = "--optimize", "--precision", "int8", "--device", "cpu", "--out", tmp_path / "out"
+    code, out, err = lean3d("evaluate", trained, *ask, "--against", trained)
+    assert code == 0
+    assert len(few_bits) == 1
+    assert "few bits (int8)" in err
+    assert "apart" in err
+    assert abs(last_json(out)["comparison"][0]["difference"]) < 0.2
+    # scores in float32 are kept apart
+    code, _, err = lean3d("evaluate", trained, "--device", "cpu", "--out", tmp_path / "out")
+    assert "scored before" not in err
+
+
+@pytest.mark.slow
+def test_int8_of_openvino_keeps_the_score(lean3d, trained, tmp_path):
+    pytest.importorskip("nncf")
+    ask = "--optimize", "--precision", "int8", "--device", "cpu", "--out", tmp_path / "out"
+    code, out, err = lean3d("evaluate", trained, *ask, "--against", trained)
+    assert code == 0
+    assert "(int8)" in err
+    assert abs(last_json(out)["comparison"][0]["difference"]) < 0.1
+
+
+def test_int8_of_a_run_is_measured_on_its_own_samples(lean3d, trained, few_bits, refused):
+    ask = "optimize", trained, "--device", "cpu", "--precision", "int8", "--samples", 3
+    code, out, _ = lean3d(*ask)
+    assert code == 0
+    assert "calibrated on 2 samples of the run's data" in out
+    row = next(row for row in last_json(out)["candidates"] if row["backend"] == "few bits")
+    assert 0 < row["rms"] < 0.1
+    assert 0.9 < row["same"] <= 1
+    code, out, _ = lean3d(*ask, "--input", "2,1,4,12,8")
+    assert last_json(out)["input"] == [2, 1, 4, 12, 8]
+    assert "not like the run's" in refused(*ask, "--input", "1,1,8,8")
+    assert "--samples is 1 or more" in refused(*ask[:-1], 0)
+    assert "precision is for optimize alone" in refused("evaluate", trained, *ask[4:6])

@@ -23,6 +23,7 @@ def classify_scans(
     out: Path,
     device: torch.device,
     optimize: bool = False,
+    precision: str = "float32",
 ) -> None:
     """Write a line for each scan: its most probable class, and the probabilities of all.
 
@@ -37,7 +38,7 @@ def classify_scans(
         raise RunError(f"classes are written as .csv, got --out {out}")
     files = [path for run in runs for path in run_files(run)]
     check_outputs({"--out": out}, {"run's own file": files})
-    classifier = Classifier(runs, device, optimize)
+    classifier = Classifier(runs, device, optimize, precision)
     rows: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
     for name, image in scans.items():

@@ -61,6 +61,9 @@ class Evaluate:
         nodes: Machines; each starts the command by torchrun or srun.
         optimize: Run the network by the fastest backend; the first time every one is measured, for
             a minute or two, and the choice is kept in the run (optimized.json).
+        precision: With --optimize: what convolutions are computed in. int8 is calibrated on
+            training samples of the run; --against the run itself says what it costs, as the run
+            that is compared with is in float32.
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -94,6 +97,7 @@ class Evaluate:
     devices: int | None = None
     nodes: int | None = None
     optimize: bool = False
+    precision: Literal["float32", "bfloat16", "int8"] = "float32"
 
 
 def main(argv: list[str]) -> None:
@@ -118,6 +122,7 @@ def main(argv: list[str]) -> None:
         average=asked.average,
         mirror=asked.mirror,
         optimize=asked.optimize,
+        precision=asked.precision,
     )
     run, out, data = _run(asked)
     result = evaluate(

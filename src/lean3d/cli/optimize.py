@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 
+from lean3d.cli.calibration import SAMPLES, calibration_of
 from lean3d.cli.device import find_device
 from lean3d.cli.fits import check_fits
 from lean3d.cli.model import NetworkFlags
@@ -31,7 +32,10 @@ class Optimize:
         input: Sizes with commas, batch and channels first; the input of its paper by default.
             With --stream a frame: batch, channels, height, width.
         conv: Operator of a 3D model of lean3d, by name; the model's own by default.
-        precision: What convolutions are computed in.
+        precision: What convolutions are computed in. int8 is calibrated on training samples of a
+            run; without one on noise, which shows the time but not the error.
+        data: Of int8: data to calibrate on in place of the run's, of the same kind.
+        samples: Of int8: inputs to calibrate on.
         backends: The ways to measure, by name; all that are installed by default.
         stream: Measure a step of its stream, frame by frame.
         wait: Stream a non-causal network unchanged, with delayed outputs.
@@ -45,7 +49,9 @@ class Optimize:
     network: NetworkFlags
     input: str | None = None
     conv: str | None = None
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "int8"] = "float32"
+    data: str | None = None
+    samples: int = SAMPLES
     backends: tuple[str, ...] | None = None
     stream: bool = False
     wait: bool = False
@@ -60,6 +66,10 @@ def main(argv: list[str]) -> None:
     if not asked.budget_s > 0:
         raise RunError(f"--budget-s is seconds above 0, got {asked.budget_s}")
     check_outputs({"--json": asked.json, "--choices": asked.choices})
+    if asked.samples < 1:
+        raise RunError(f"--samples is 1 or more, got {asked.samples}")
+    if asked.data is not None and (asked.precision != "int8" or asked.network.run is None):
+        raise RunError("--data is for --precision int8 of a run; leave it out")
     if asked.wait and not asked.stream:
         raise RunError("--wait is for --stream")
     device, sizes = find_device(asked.device), asked.network.sizes(asked.input)
@@ -77,6 +87,10 @@ def main(argv: list[str]) -> None:
     options: dict[str, Any] = dict(precision=asked.precision, budget_s=asked.budget_s)
     options |= dict(choices=asked.choices)
     x = torch.randn(sizes, device=device)
+    if asked.precision == "int8" and not asked.stream:
+        found = calibration_of(asked.network, sizes, samples=asked.samples, data=asked.data)
+        options["calibration"] = [part.to(device) for part in found]
+        x = options["calibration"][0].expand_as(x).clone()
     fast = optimize(model.to(device), x, backends=asked.backends, **options)
     record = {
         "model": asked.network.model,
@@ -93,4 +107,9 @@ def main(argv: list[str]) -> None:
     shape = "x".join(map(str, sizes))
     where = f"{record['threads']} threads" if device.type == "cpu" else str(device)
     print(f"fastest: {fast.backend}, input {shape}, {where}")
+    if asked.precision == "int8":
+        what = "samples of the run's data"
+        if asked.network.run is None:
+            what = "inputs of noise, so that its times hold and its errors do not"
+        print(f"int8: calibrated on {len(options['calibration'])} {what}")
     show_json(record)

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -44,6 +44,8 @@ class Predict:
         mirror: Axes (0 d, 1 h, 2 w) along which windows are mirrored as well; outputs are averaged.
         optimize: Run the network by the fastest backend; the first time every one is measured, for
             a minute or two, and the choice is kept in the run (optimized.json).
+        precision: With --optimize: what convolutions are computed in. int8 is calibrated on
+            training samples of the run; lean3d evaluate says what it costs.
         probabilities: Also write the probabilities of the classes, as NAME_probabilities.nii.gz.
     """
 
@@ -58,6 +60,7 @@ class Predict:
     fill: bool = False
     mirror: tuple[int, ...] = ()
     optimize: bool = False
+    precision: Literal["float32", "bfloat16", "int8"] = "float32"
     probabilities: bool = False
 
 
@@ -68,6 +71,8 @@ def main(argv: list[str]) -> None:
     if not asked.run:
         raise RunError("required: --run, the folder of a trained run; see lean3d predict --help")
     check_endings(asked.ending)
+    if asked.precision != "float32" and not asked.optimize:
+        raise RunError(f"--precision {asked.precision} is for --optimize; give both")
     if _classifies(asked.run[0]):
         _classes(asked)
     elif len(asked.image) == 1 and _is_folder(asked.image[0]):
@@ -167,14 +172,15 @@ def _classes(asked: Predict) -> None:
         scans = find_scans(asked.image[0])
     else:
         scans = {stem(asked.image[0]): _one(asked.image)}
-    classify_scans(scans, asked.run, asked.out, find_device(asked.device), asked.optimize)
+    device, speed = find_device(asked.device), (asked.optimize, asked.precision)
+    classify_scans(scans, asked.run, asked.out, device, *speed)
 
 
 def _segmenter(asked: Predict) -> Any:
     device = find_device(asked.device)
     from lean3d.recipes.segment import Segmenter
 
-    names = "overlap", "batch_size", "largest", "fill", "mirror", "optimize"
+    names = "overlap", "batch_size", "largest", "fill", "mirror", "optimize", "precision"
     return Segmenter(asked.run, device=device, **{name: getattr(asked, name) for name in names})
 
 

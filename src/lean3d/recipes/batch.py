@@ -121,7 +121,8 @@ def _tell(say: Callable[[str], None] | None, line: str) -> None:
 def _asked(segmenter: Segmenter, endings: Sequence[str], probabilities: bool) -> dict[str, Any]:
     """Everything that decides what is in the masks."""
     runs = [Path(run) for run in segmenter.runs]
-    return {
+    single = segmenter.precision == "float32"
+    return ({} if single else {"precision": segmenter.precision}) | {
         "runs": [str(run.resolve()) for run in runs],
         "trained": [weights_of(run).stat().st_mtime_ns for run in runs],
         "overlap": segmenter.overlap,

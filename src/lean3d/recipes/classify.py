@@ -38,6 +38,7 @@ class Classifier:
     Args:
         runs: Folders of runs; their probabilities are averaged.
         optimize: Run the networks by the fastest backend, which is found at the first volume.
+        precision: What convolutions are computed in then.
 
     Raises:
         RunError: a run classifies no volumes, or they know other classes.
@@ -48,6 +49,7 @@ class Classifier:
         runs: Sequence[str | Path],
         device: torch.device | str | None = None,
         optimize: bool = False,
+        precision: str = "float32",
     ):
         self.device = device
         self.members: list[tuple[nn.Module, VolumeClassificationRecipe]] = []
@@ -57,7 +59,8 @@ class Classifier:
                 raise RunError(f"{run} learnt {recipe.task} and does not classify volumes")
             if self.members and recipe.names != self.names:
                 raise RunError(f"{run} and {runs[0]} cannot be averaged: they know other classes")
-            self.members.append((fast_network(model, run) if optimize else model, recipe))
+            model = fast_network(model, run, precision) if optimize else model
+            self.members.append((model, recipe))
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -72,6 +72,7 @@ class Segmenter:
             files beside the mask. What is free by default. An eighth, and 256 MB at least, is for
             probabilities; with less of it more windows are computed twice.
         optimize: Run the networks by the fastest backend, which is found at the first window.
+        precision: What convolutions are computed in then.
         members: The networks of the runs with their recipes, if they are loaded already.
 
     Raises:
@@ -88,6 +89,7 @@ class Segmenter:
     mirror: Sequence[int] = ()
     memory: int | None = None
     optimize: bool = False
+    precision: str = "float32"
     members: Sequence[tuple[nn.Module, SegmentationRecipe]] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
@@ -108,7 +110,7 @@ class Segmenter:
         if not isinstance(recipe, SegmentationRecipe):
             instead = INSTEAD.get(recipe.task, "score it by lean3d evaluate")
             raise RunError(f"{run} learnt {recipe.task} and does not segment; {instead}")
-        return fast_network(model, run) if self.optimize else model, recipe
+        return fast_network(model, run, self.precision) if self.optimize else model, recipe
 
     @property
     def recipe(self) -> SegmentationRecipe:

@@ -11,7 +11,7 @@ from torch import nn
 from lean3d.report import format_table
 from lean3d.runtime.source import Runner
 
-__all__ = ["NAMES", "Candidate", "Optimized", "places", "ranked"]
+__all__ = ["Candidate", "Optimized", "headings", "places", "ranked"]
 
 # column -> its heading
 NAMES = {
@@ -19,6 +19,8 @@ NAMES = {
     "ms": "median ms",
     "ratio": "time / eager",
     "error": "error",
+    "rms": "rms error",
+    "same": "same class",
     "peak_mib": "peak MiB",
     "note": "note",
 }
@@ -33,6 +35,9 @@ class Candidate:
         ms: Median time of a call, NaN if it was not timed.
         error: Largest difference to the model's output, relative to its largest value.
         peak_mib: Peak memory of a call, above what is held.
+        rms: Of int8, on the calibration set: root mean square of the differences to the model's
+            outputs, over that of the outputs.
+        same: Likewise, the share of samples or voxels whose largest channel is the model's.
         note: Why it was not timed.
     """
 
@@ -40,6 +45,8 @@ class Candidate:
     ms: float = float("nan")
     error: float = float("nan")
     peak_mib: float = float("nan")
+    rms: float = float("nan")
+    same: float = float("nan")
     note: str = ""
 
     def timed(self, seconds: Sequence[float], peak_mib: float) -> "Candidate":
@@ -66,6 +73,7 @@ class Optimized(nn.Module):
         backend: Its name.
         table: All candidates.
         precision: What convolutions are computed in.
+        inputs: Of the example: shape, dtype and device of each argument, as plain values.
     """
 
     def __init__(
@@ -75,12 +83,14 @@ class Optimized(nn.Module):
         backend: str,
         table: tuple[Candidate, ...],
         precision: str,
+        inputs: Sequence[dict[str, Any]] = (),
     ):
         super().__init__()
         self.model = model
         # a list, so that a runner that is a module is not registered
         self._runner: list[Runner] = [runner]
         self.backend, self.table, self.precision = backend, table, precision
+        self.inputs = list(inputs)
 
     @property
     def runner(self) -> Runner:
@@ -103,7 +113,7 @@ class Optimized(nn.Module):
         before = places(self.model)
         super()._apply(fn, recurse)
         if places(self.model) != before:
-            self._runner, self.backend = [self.model], "eager"
+            self._runner, self.backend, self.inputs = [self.model], "eager", []
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -116,7 +126,13 @@ class Optimized(nn.Module):
 
     def report(self, width: int | None = None) -> str:
         """Return the candidates as a table of at most `width` characters a line."""
-        return format_table(self.rows(), NAMES, width=width)
+        return format_table(self.rows(), headings(self.table), width=width)
+
+
+def headings(table: Sequence[Candidate]) -> dict[str, str]:
+    """Return the columns of a table; what int8 costs is shown where it was measured."""
+    costs = any(row.rms == row.rms for row in table)
+    return {key: name for key, name in NAMES.items() if costs or key not in ("rms", "same")}
 
 
 def ranked(table: Sequence[Candidate]) -> list[dict[str, Any]]:

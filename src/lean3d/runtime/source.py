@@ -6,6 +6,7 @@ A backend is one file with one decorator; `optimize` measures all of them.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 Runner = Callable[..., Any]
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
 
 
 class Unavailable(Exception):  # noqa: N818
@@ -40,16 +41,27 @@ class Source:
     Args:
         model: A copy of the network, without gradients.
         arguments: The example, a tuple of tensors.
-        precision: "float32" or "bfloat16".
+        precision: "float32", "bfloat16" or "int8".
+        calibration: For int8, samples of what the network meets, each like `arguments`.
     """
 
     model: nn.Module
     arguments: tuple[Tensor, ...]
     precision: str
+    calibration: tuple[tuple[Tensor, ...], ...] = ()
 
     @property
     def dtype(self) -> torch.dtype:
         return PRECISIONS[self.precision]
+
+    @classmethod
+    def of_graph(
+        cls, network: nn.Module, graph: ExportedGraph, arguments: tuple[Tensor, ...], precision: str
+    ) -> "Source":
+        """Return that of a graph that was loaded, whose batch norms are fused already."""
+        source = cls(network, arguments, precision)
+        vars(source).update(fused=network, graph=graph)
+        return source
 
     @cached_property
     def fused(self) -> nn.Module:
@@ -63,6 +75,8 @@ class Source:
 
 
 Make = Callable[[Source], Runner]
+Save = Callable[[Runner, Source, Path], None]
+Load = Callable[[Path, Source], Runner]
 
 
 @dataclass(frozen=True)
@@ -73,26 +87,39 @@ class Backend:
         make: Makes a runner of a network, or raises Unavailable.
         precisions: Those it computes in.
         compiles: It takes many seconds to make, and is tried last.
+        save: Writes files of a runner into a folder.
+        load: Makes a runner of them; without these two it is made of the exported graph.
     """
 
     make: Make
     precisions: tuple[str, ...]
     compiles: bool
+    save: Save | None = None
+    load: Load | None = None
 
 
 BACKENDS: Registry[Backend] = Registry("backend", "lean3d.runtime.backends")
 
 
-def register_backend(name: str, *precisions: str, compiles: bool = False) -> Callable[[Make], Make]:
+def register_backend(
+    name: str,
+    *precisions: str,
+    compiles: bool = False,
+    save: Save | None = None,
+    load: Load | None = None,
+) -> Callable[[Make], Make]:
     """Register a function that makes a runner, for the precisions it computes in.
 
     Args:
         precisions: "float32" by default.
         compiles: It takes many seconds to make, and is tried last.
+        save: Called with a runner, its source and a folder to write its files into.
+        load: Called with that folder and the source; without the two a saved network is made again
+            of its exported graph.
     """
 
     def register(make: Make) -> Make:
-        BACKENDS.add(name, Backend(make, precisions or ("float32",), compiles))
+        BACKENDS.add(name, Backend(make, precisions or ("float32",), compiles, save, load))
         return make
 
     return register

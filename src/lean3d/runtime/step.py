@@ -18,7 +18,7 @@ from lean3d.cost.latency import interleaved, peak_mib
 from lean3d.errors import LeanError
 from lean3d.report import format_table
 from lean3d.runtime.captured import Captured
-from lean3d.runtime.optimized import NAMES, Candidate, ranked
+from lean3d.runtime.optimized import Candidate, headings, ranked
 from lean3d.streaming import Stream
 from lean3d.streaming import stream as to_stream
 from lean3d.streaming.state import State
@@ -73,7 +73,7 @@ class OptimizedStream(Stream):
 
     def report(self, width: int | None = None) -> str:
         """Return the candidates as a table of at most `width` characters a line."""
-        return format_table(self.rows(), NAMES, width=width)
+        return format_table(self.rows(), headings(self.table), width=width)
 
 
 @torch.no_grad()

@@ -30,8 +30,8 @@ __all__ = [
 ]
 
 Row = dict[str, Any]
-# settings that every task uses; none of them is meant to change a score
-OF_ALL = ("batch_size", "device", "optimize")
+# settings that every task uses; only the precision is meant to change a score
+OF_ALL = ("batch_size", "device", "optimize", "precision")
 
 
 class Named(Protocol):
@@ -96,7 +96,7 @@ class Evaluation(ABC):
             raise RunError(f"{folder}: --{flag} is not for this run, whose task does not use it")
         self.folder, self.settings = folder, settings
         model, recipe = load_run(folder)
-        self.model = fast_network(model, folder) if settings.optimize else model
+        self.model = fast_network(model, folder, settings.precision) if settings.optimize else model
         self.recipe: Any = recipe
         self.record = read_record(folder)
 

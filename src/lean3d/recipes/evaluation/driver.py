@@ -112,7 +112,8 @@ def _evaluate(
         settings = replace(settings, device=f"cuda:{own.local}")
     opened = settings
     first = in_turn(lambda: open_run(run, opened))
-    second = None if against is None else in_turn(lambda: open_run(against, opened))
+    other = replace(opened, precision="float32")
+    second = None if against is None else in_turn(lambda: open_run(against, other))
     if second is not None:
         _check_pair(first, second)
     out = Path(out) if out is not None else first.folder / "evaluation"

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from lean3d.errors import RunError
+from lean3d.runtime.source import PRECISIONS
 
 __all__ = ["Settings"]
 
@@ -35,6 +36,7 @@ class Settings:
         others_only: Search among the videos that are no queries themselves.
         mirror: Axes (0 d, 1 h, 2 w) along which windows are mirrored as well; outputs are averaged.
         optimize: Run the network by the fastest backend, which is found at the first call.
+        precision: What convolutions are computed in then. A run to compare with is in float32.
     """
 
     batch_size: int | None = None
@@ -53,6 +55,7 @@ class Settings:
     others_only: bool = False
     mirror: tuple[int, ...] = ()
     optimize: bool = False
+    precision: Literal["float32", "bfloat16", "int8"] = "float32"
 
     def check(self) -> None:
         """Refuse values that mean nothing, before the work.
@@ -74,6 +77,8 @@ class Settings:
             "overlap is a share from 0 up to, not including, 1": not 0 <= self.overlap < 1,
             "lesion_iou is a share from 0 up to, not including, 1": not 0 <= self.lesion_iou < 1,
             "mirror has axes among 0, 1 and 2": not set(self.mirror) <= {0, 1, 2},
+            "precision is for optimize alone": self.precision != "float32" and not self.optimize,
+            "precision is float32, bfloat16 or int8": self.precision not in PRECISIONS,
             "tolerance_mm is 0 or more": not 0 <= (self.tolerance_mm or 0) < np.inf,
         }
         for what, failed in wrong.items():

@@ -32,7 +32,8 @@ class Store:
         weights = weights_of(evaluation.folder).read_bytes()
         settings = asdict(evaluation.settings)
         for name in OF_ALL:
-            del settings[name]
+            if name != "precision" or settings[name] == "float32":
+                del settings[name]
         recipe = evaluation.recipe.to_dict()
         self.key = _digest(
             weights, json.dumps([settings, recipe, __version__], sort_keys=True).encode()

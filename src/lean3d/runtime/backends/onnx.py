@@ -1,6 +1,7 @@
 """Backend that runs the exported graph in onnxruntime, if it is installed."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,34 +10,62 @@ from torch.utils._pytree import tree_unflatten
 
 from lean3d.errors import MissingExtraError
 from lean3d.optional import require
+from lean3d.runtime.int8 import quantised_onnx
 from lean3d.runtime.source import Runner, Source, Unavailable, register_backend
 
 __all__ = ["onnxruntime"]
 
+FILE = "network.onnx"
 
-@register_backend("onnxruntime")
+
+class Session:
+    """A model of ONNX in onnxruntime, on as many threads as torch uses."""
+
+    def __init__(self, model: bytes, source: Source):
+        self.model, self.spec = model, source.graph.program.call_spec.out_spec
+        runtime = _runtime(source)
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        providers = ["CPUExecutionProvider"]
+        self.session = runtime.InferenceSession(model, options, providers=providers)
+        self.names = [given.name for given in self.session.get_inputs()]
+
+    def __call__(self, *inputs: Tensor) -> object:
+        given = {n: x.contiguous().numpy() for n, x in zip(self.names, inputs, strict=True)}
+        found = [torch.from_numpy(y) for y in self.session.run(None, given)]
+        return tree_unflatten(found, self.spec)
+
+
+def save(runner: Any, source: Source, folder: Path) -> None:
+    (folder / FILE).write_bytes(runner.model)
+
+
+def load(folder: Path, source: Source) -> Runner:
+    return Session((folder / FILE).read_bytes(), source)
+
+
+@register_backend("onnxruntime", "float32", "int8", save=save, load=load)
 def onnxruntime(source: Source) -> Runner:
-    """The graph as ONNX in onnxruntime on as many threads as torch uses; only on a CPU."""
+    """The graph as ONNX in onnxruntime; only on a CPU."""
+    _runtime(source)
     try:
-        runtime = require("onnxruntime", extra="export")
         require("onnxscript", extra="export")
     except MissingExtraError as error:
-        raise Unavailable("onnxruntime or onnxscript is not installed") from error
+        raise Unavailable("onnxscript is not installed") from error
+    file = io.BytesIO()
+    written: Any = torch.onnx.export(source.graph.program, dynamo=True, verbose=False)
+    written.save(file)
+    model = file.getvalue()
+    if source.precision == "int8":
+        model = quantised_onnx(model, source)
+    return Session(model, source)
+
+
+def _runtime(source: Source) -> Any:
+    try:
+        runtime = require("onnxruntime", extra="export")
+    except MissingExtraError as error:
+        raise Unavailable("onnxruntime is not installed") from error
     if any(x.device.type != "cpu" for x in source.arguments):
         raise Unavailable("onnxruntime runs here on a CPU only")
-    program = source.graph.program
-    file = io.BytesIO()
-    written: Any = torch.onnx.export(program, dynamo=True, verbose=False)
-    written.save(file)
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    providers = ["CPUExecutionProvider"]
-    session = runtime.InferenceSession(file.getvalue(), options, providers=providers)
-    names = [given.name for given in session.get_inputs()]
-    spec = program.call_spec.out_spec
-
-    def run(*inputs: Tensor) -> object:
-        given = {name: x.contiguous().numpy() for name, x in zip(names, inputs, strict=True)}
-        return tree_unflatten([torch.from_numpy(y) for y in session.run(None, given)], spec)
-
-    return run
+    return runtime

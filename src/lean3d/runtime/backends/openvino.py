@@ -1,43 +1,68 @@
 """Backend that runs the exported graph in OpenVINO, if it is installed."""
 
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_unflatten
 
 from lean3d.errors import MissingExtraError
 from lean3d.optional import require
+from lean3d.runtime.int8 import quantised_openvino
 from lean3d.runtime.source import Runner, Source, Unavailable, register_backend
 
 __all__ = ["openvino"]
 
-PRECISION = {"float32": "f32", "bfloat16": "bf16"}
+# what int8 does not cover is computed in single precision
+PRECISION = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
+FILE = "openvino.xml"
 
 
-@register_backend("openvino", "float32", "bfloat16")
+class Compiled:
+    """A model of OpenVINO, compiled for this machine on as many threads as torch uses."""
+
+    def __init__(self, model: Any, source: Source):
+        self.model, self.spec = model, source.graph.program.call_spec.out_spec
+        settings = {
+            "INFERENCE_PRECISION_HINT": PRECISION[source.precision],
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        compiled = _runtime(source).Core().compile_model(model, "CPU", settings)
+        self.request = compiled.create_infer_request
+
+    def __call__(self, *inputs: Tensor) -> object:
+        given = [x.contiguous().numpy() for x in inputs]
+        # a request of its own for each call, so that threads do not share its outputs
+        results = self.request().infer(given, share_inputs=True)
+        found = [torch.from_numpy(results[i]) for i in range(len(results))]
+        return tree_unflatten(found, self.spec)
+
+
+def save(runner: Any, source: Source, folder: Path) -> None:
+    """Write openvino.xml and openvino.bin, the model before it is compiled, in its precision."""
+    _runtime(source).save_model(runner.model, folder / FILE, compress_to_fp16=False)
+
+
+def load(folder: Path, source: Source) -> Runner:
+    return Compiled(_runtime(source).Core().read_model(folder / FILE), source)
+
+
+@register_backend("openvino", "float32", "bfloat16", "int8", save=save, load=load)
 def openvino(source: Source) -> Runner:
-    """The graph in OpenVINO on as many threads as torch uses; only on a CPU."""
+    """The graph in OpenVINO; only on a CPU."""
+    model = _runtime(source).convert_model(source.graph.program)
+    if source.precision == "int8":
+        model = quantised_openvino(model, source)
+    return Compiled(model, source)
+
+
+def _runtime(source: Source) -> Any:
     try:
         runtime = require("openvino", extra="runtimes")
     except MissingExtraError as error:
         raise Unavailable("openvino is not installed") from error
     if any(x.device.type != "cpu" for x in source.arguments):
         raise Unavailable("OpenVINO runs here on a CPU only")
-    program = source.graph.program
-    core = runtime.Core()
-    settings = {
-        "INFERENCE_PRECISION_HINT": PRECISION[source.precision],
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    compiled = core.compile_model(runtime.convert_model(program), "CPU", settings)
-    spec = program.call_spec.out_spec
-    request = compiled.create_infer_request
-
-    def run(*inputs: Tensor) -> object:
-        given = [x.contiguous().numpy() for x in inputs]
-        # a request of its own for each call, so that threads do not share its outputs
-        results = request().infer(given, share_inputs=True)
-        found = [torch.from_numpy(results[i]) for i in range(len(results))]
-        return tree_unflatten(found, spec)
-
-    return run
+    return runtime
