@@ -1,5 +1,8 @@
 import pytest
+import torch
 from cli_cases import last_json
+
+from lean3d.runtime import load_optimized
 
 NARROW = ["--widths", "8", "8", "16", "16", "--num-classes", "5", "--options", "window=4"]
 
@@ -23,3 +26,22 @@ def test_a_conventional_model_is_exported_by_waiting(lean3d, refused, tmp_path):
     code, said, _ = lean3d(*model, "--size", 32, "--wait")
     assert code == 0
     assert last_json(said)["delay"] > 0
+
+
+def test_the_fastest_network_is_written_into_a_folder(lean3d, refused, tmp_path):
+    out = tmp_path / "fast"
+    net = "export", "unet3d", "--widths", 4, 6, "--input", "1,1,8,8,8", "--out", out
+    code, said, _ = lean3d(*net, "--optimized", "--backends", "onednn")
+    assert code == 0
+    record = last_json(said)
+    assert (record["backend"], set(record["files"])) == (
+        "onednn",
+        {"network.pt2", "optimized.json"},
+    )
+    loaded = load_optimized(out)
+    assert loaded.backend == "onednn"
+    assert loaded(torch.randn(2, 1, 8, 12, 8)).shape[2:] == (8, 12, 8)
+    assert "exists; give the name of a new folder" in refused(*net, "--optimized")
+    assert "--what step" in refused(*net, "--optimized", "--what", "step")
+    assert "--precision is for --optimized" in refused(*net, "--precision", "int8")
+    assert "--budget-s is for --optimized" in refused(*net, "--budget-s", 3)

@@ -3,17 +3,19 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
+from lean3d.cli.calibration import calibration_of
 from lean3d.cli.fits import check_fits
 from lean3d.cli.live_model import LiveFlags, load_live
 from lean3d.cli.parse import parse
-from lean3d.cli.show import show_json
+from lean3d.cli.show import show_json, width
 from lean3d.errors import RunError
 from lean3d.files import check_outputs, write_whole
 from lean3d.infer.export import export_network
+from lean3d.runtime import Optimized, optimize, save_optimized
 from lean3d.streaming.export import SUFFIXES, compare_export, export_step
 
 __all__ = ["main"]
@@ -32,16 +34,32 @@ class Export(LiveFlags):
             whole for the others.
         input: Of a whole network: sizes with commas, batch and channels first, that the file must
             take; those of the run by default.
-        out: Where to write: .onnx for ONNX, .pt2 for torch.export.
+        out: Where to write: .onnx for ONNX, .pt2 for torch.export; with --optimized a new folder.
+        optimized: Measure every way to run the whole network here, as lean3d optimize does, and
+            write the fastest into a folder, which lean3d.runtime.load_optimized runs at once.
+        precision: Of --optimized: what convolutions are computed in. int8 is calibrated on
+            training samples of the run.
+        backends: Of --optimized: the ways to measure, by name; all that are installed by default.
+        budget_s: Of --optimized: seconds after which no further way is prepared.
     """
 
     what: Literal["whole", "step"] | None = None
     input: str | None = None
     out: Path | None = None
+    optimized: bool = False
+    precision: Literal["float32", "bfloat16", "int8"] = "float32"
+    backends: tuple[str, ...] | None = None
+    budget_s: float = 60.0
 
 
 def main(argv: list[str]) -> None:
     asked = parse(Export, "export", argv)
+    if asked.optimized:
+        _export_optimized(asked)
+        return
+    for name in ("precision", "backends", "budget_s"):
+        if getattr(asked, name) != getattr(Export, name):
+            raise RunError(f"--{name.replace('_', '-')} is for --optimized; leave it out")
     whole = asked.what == "whole" or (asked.what is None and _is_whole(asked))
     out = asked.out or Path("network.onnx" if whole else "step.onnx")
     if out.suffix not in SUFFIXES:
@@ -51,6 +69,42 @@ def main(argv: list[str]) -> None:
         _export_whole(asked, out)
     else:
         _export_step(asked, out)
+
+
+def _export_optimized(asked: Export) -> None:
+    if asked.what == "step":
+        raise RunError("--optimized writes a whole network; leave out --what step")
+    if not asked.budget_s > 0:
+        raise RunError(f"--budget-s is seconds above 0, got {asked.budget_s}")
+    out = asked.out or Path("optimized")
+    if out.exists():
+        raise RunError(f"--out {out} exists; give the name of a new folder")
+    check_outputs({"--out": out}, asked.read())
+    sizes = asked.sizes(asked.input)
+    model = asked.build(in_channels=sizes[1]).eval()
+    check_fits(model, sizes, training=False)
+    x = torch.randn(sizes)
+    options: dict[str, Any] = dict(precision=asked.precision, budget_s=asked.budget_s)
+    if asked.precision == "int8":
+        options["calibration"] = calibration_of(asked, sizes)
+        x = options["calibration"][0].expand_as(x).clone()
+    fast = optimize(model, x, backends=asked.backends, **options)
+    assert isinstance(fast, Optimized)
+    save_optimized(fast, out)
+    print(fast.report(width()))
+    files = sorted(out.iterdir())
+    print(f"{out}: {asked.model} by {fast.backend}, input {' x '.join(map(str, sizes))}")
+    show_json(
+        {
+            "model": asked.model,
+            "out": str(out),
+            "files": {path.name: path.stat().st_size for path in files},
+            "input": list(sizes),
+            "precision": asked.precision,
+            "backend": fast.backend,
+            "candidates": fast.rows(),
+        }
+    )
 
 
 def _is_whole(asked: Export) -> bool:
