@@ -200,6 +200,28 @@ def test_slices_that_are_missing_double_or_odd_are_named(tmp_path):
         load_volume(folder)
 
 
+def test_slices_differ_in_one_number_of_their_names(tmp_path):
+    for number, page in zip((1, 2, 9, 10, 3), STACK, strict=True):
+        Image.fromarray(page).save(tmp_path / f"em2_z{number}_8bit.png")
+    with pytest.raises(DataError, match=r"after em2_z3_8bit\.png comes em2_z9_8bit\.png"):
+        load_volume(tmp_path)
+    for number in (4, 5, 6, 7, 8):
+        Image.fromarray(STACK[0]).save(tmp_path / f"em2_z{number}_8bit.png")
+    found = load_volume(tmp_path).image[0].numpy()
+    assert (found[[0, 1, 8, 9, 2]] == STACK).all()
+    Image.fromarray(STACK[0]).save(tmp_path / "em3_z11_8bit.png")
+    with pytest.raises(DataError, match="images whose names differ in one number alone"):
+        load_volume(tmp_path)
+
+
+def test_slices_of_two_types_are_refused(tmp_path):
+    """The later ones would be cut to the bits of the first."""
+    folder = stack(tmp_path / "a", ending="tif")
+    tifffile.imwrite(folder / "s3.tif", STACK[0].astype(np.int32))
+    with pytest.raises(DataError, match=r"s3\.tif holds int32 values where s0\.tif holds uint8"):
+        load_volume(folder)
+
+
 def test_a_folder_of_whole_stacks_is_no_volume(tmp_path):
     for case in range(2):
         imagej(tmp_path / f"case{case}.tif", STACK)

@@ -14,29 +14,38 @@ from lean3d.optional import require
 __all__ = ["open_slices"]
 
 IMAGES = ".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg"
-NUMBER = re.compile(r"(\d+)(?!.*\d)")
+NUMBER = re.compile(r"(\d+)")
 
 
-def _slices(folder: Path) -> list[Path]:
-    """Images of a folder by the last number in their names."""
+def _slices(folder: Path) -> list[tuple[int, Path]]:
+    """Images of a folder with their numbers, in this order; none if they are no stack.
+
+    Slices share a name but for one number: a case of a folder of stacks is no slice.
+    """
     files = [p for p in folder.glob("*") if p.suffix.lower() in IMAGES and p.name[0] != "."]
-    return sorted(files, key=lambda path: (_number(path), path.name))
-
-
-def _number(path: Path) -> int:
-    found = NUMBER.search(path.stem)
-    return int(found[1]) if found else -1
+    # text and numbers in turn
+    words = [NUMBER.split(path.stem) for path in files]
+    if len({tuple(word[::2]) for word in words}) != 1:
+        return []
+    numbers = np.array([[int(number) for number in word[1::2]] for word in words], object)
+    if numbers.shape[1] == 0:
+        return []
+    places = np.flatnonzero((numbers != numbers[0]).any(0))
+    if len(places) > 1:
+        return []
+    # of names that differ in their ending only it is the last one
+    place = places[0] if len(places) else -1
+    found = zip(numbers[:, place].tolist(), files, strict=True)
+    return sorted(found, key=lambda one: (one[0], one[1].name))
 
 
 def _is_stack(folder: Path) -> bool:
     slices = _slices(folder)
-    numbers = [_number(path) for path in slices]
     alone = not any(p.is_dir() for p in folder.iterdir() if p.name[0] != ".")
-    # a case of a folder of stacks is no slice: its slices share a name but for the number
-    names = {NUMBER.sub("", path.stem) for path in slices}
-    if not alone or len(slices) < 2 or min(numbers) < 0 or len(names) != 1:
+    if not alone or len(slices) < 2:
         return False
-    return slices[0].suffix.lower() not in (".tif", ".tiff") or _is_page(slices[0])
+    first = slices[0][1]
+    return first.suffix.lower() not in (".tif", ".tiff") or _is_page(first)
 
 
 def _is_page(path: Path) -> bool:
@@ -54,12 +63,14 @@ def open_slices(path: Path, inside: str | None = None) -> Scan:
     """Open numbered images; the first is D = 0. Colours are channels.
 
     Raises:
-        DataError: a number is missing or double, the images differ in size, or a part is named.
+        DataError: a number is missing or double, the images differ in size or in the type of their
+            values, or a part is named.
     """
     if inside:
         raise DataError(f"{path} holds one volume and nothing called {inside}; give {path.name}")
-    slices = _slices(path)
-    _check_numbers(slices)
+    numbered = _slices(path)
+    slices = [file for _, file in numbered]
+    _check_numbers([number for number, _ in numbered], slices)
     first = _pixels(slices[0])
     channels = 1 if first.ndim == 2 else first.shape[-1]
     grid = Grid.stack((len(slices), *first.shape[:2]), None)
@@ -73,14 +84,18 @@ def open_slices(path: Path, inside: str | None = None) -> Scan:
                     f"{file} has {_size(page)} pixels where {slices[0].name} has {_size(first)}; "
                     "give all slices one size"
                 )
+            if page.dtype != first.dtype:
+                raise DataError(
+                    f"{file} holds {page.dtype} values where {slices[0].name} holds {first.dtype}; "
+                    "save all slices alike"
+                )
             pages.append(page.reshape(*page.shape[:2], channels))
         return np.stack(pages).transpose(3, 0, 1, 2)
 
     return Scan(grid, channels, first.dtype, load)
 
 
-def _check_numbers(slices: list[Path]) -> None:
-    numbers = [_number(path) for path in slices]
+def _check_numbers(numbers: list[int], slices: list[Path]) -> None:
     steps = np.diff(numbers)
     if 0 in steps:
         place = int(np.flatnonzero(steps == 0)[0])
