@@ -141,6 +141,89 @@ def test_an_attribute_of_zarr_is_its_size_in_nanometres(tmp_path, name):
     assert same(tmp_path / "a.zarr")
 
 
+STEPS = {"z": 40.0, "y": 4.0, "x": 4.0}
+MOVES = {"z": 80.0, "y": 12.0, "x": 8.0}
+
+
+def ome(folder, version, axes="zyx", moves=MOVES, above=False):
+    """An image of two scales, with steps and places on each of them, or above both."""
+    group = zarr.open_group(folder, mode="w", zarr_format=version)
+    named = [{"name": a, "type": "space", "unit": "nanometer"} for a in axes]
+    named = [a if a["name"] in STEPS else {"name": a["name"]} for a in named]
+    levels = []
+    for level, factor in ((0, 1), (1, 2)):
+        x = X_DHW[:, ::factor, ::factor][(None,) * (len(axes) - 3)]
+        rest = [a for a in axes if a not in STEPS]
+        x = x.transpose([(rest + list("zyx")).index(a) for a in axes])
+        group.create_array(str(level), data=np.ascontiguousarray(x))
+        wide = {"z": 1, "y": factor, "x": factor}
+        half = {a: STEPS.get(a, 1) * (wide.get(a, 1) - 1) / 2 for a in axes}
+        steps = [wide.get(a, 1) * (1 if above else STEPS.get(a, 1)) for a in axes]
+        told = [{"type": "scale", "scale": steps}]
+        if not above:
+            place = [moves.get(a, 0) + half[a] for a in axes]
+            told.append({"type": "translation", "translation": place})
+        levels.append({"path": str(level), "coordinateTransformations": told})
+    image = {"axes": named, "datasets": levels}
+    if above:
+        image["coordinateTransformations"] = [
+            {"type": "scale", "scale": [STEPS.get(a, 1) for a in axes]},
+            {"type": "translation", "translation": [moves.get(a, 0) for a in axes]},
+        ]
+    group.attrs.update(
+        {"multiscales": [image]} if version == 2 else {"ome": {"multiscales": [image]}}
+    )
+    return folder
+
+
+@pytest.mark.parametrize("above", [False, True])
+@pytest.mark.parametrize(("version", "axes"), [(2, "zyx"), (3, "xyz"), (2, "tczyx"), (3, "cxzy")])
+def test_transformations_and_axes_of_ome_zarr_are_followed(tmp_path, version, axes, above):
+    path = ome(tmp_path / "a.zarr", version, axes, above=above)
+    assert same(path)
+    # of voxels as large as 40 x 4 x 4 nm, and as 40 x 8 x 8
+    assert open_scan(path).first == (2, 3, 2)
+    coarse = open_scan(Path(f"{path}:1"))
+    np.testing.assert_array_equal(coarse.load(slice(None))[0], X_DHW[:, ::2, ::2])
+    assert coarse.grid.spacing == pytest.approx((40e-6, 8e-6, 8e-6))
+    assert coarse.first == (2, 2, 1)
+
+
+def test_images_of_a_zarr_are_arrays_of_it_with_their_scales(tmp_path):
+    for group in ("em.zarr", "em.zarr/labels"):
+        zarr.open_group(tmp_path / group, mode="a", zarr_format=2)
+    ome(tmp_path / "em.zarr" / "raw", 2)
+    ome(tmp_path / "em.zarr" / "labels" / "cells", 2)
+    for name in ("em.zarr", "em.zarr:raw", "em.zarr:raw/0", "em.zarr:labels/cells/0"):
+        assert same(f"{tmp_path}/{name}")
+    coarse = open_scan(Path(f"{tmp_path}/em.zarr:labels/cells/1"))
+    assert coarse.grid.spacing == pytest.approx((40e-6, 8e-6, 8e-6))
+    # labels inside an image are not the image
+    zarr.open_group(tmp_path / "em.zarr/raw/labels", mode="a", zarr_format=2)
+    ome(tmp_path / "em.zarr" / "raw" / "labels" / "cells", 2)
+    assert open_scan(tmp_path / "em.zarr" / "raw").scales == ("1",)
+    with pytest.raises(DataError, match=r"no array raw/7; there are: labels/cells/0, labels/"):
+        open_scan(Path(f"{tmp_path}/em.zarr:raw/7"))
+
+
+def test_an_image_without_a_place_says_none(tmp_path):
+    assert open_scan(ome(tmp_path / "a.zarr", 3, moves={}, above=False)).first == (0, 0, 0)
+    zarr.create_array(tmp_path / "b.zarr", data=X_DHW).attrs["offset"] = [np.nan, 0, 0]
+    assert open_scan(tmp_path / "b.zarr").first is None
+    assert open_scan(n5(tmp_path / "a.n5")).first is None
+    assert open_scan(precomputed(tmp_path / "a.precomputed")).first == (0, 0, 0)
+
+
+def test_one_section_of_ome_zarr_is_a_volume_of_depth_1(tmp_path):
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=3)
+    group.create_array("0", data=X_DHW[:2])
+    image = {"axes": [{"name": a} for a in "cyx"], "datasets": [{"path": "0"}]}
+    group.attrs["ome"] = {"multiscales": [image]}
+    scan = open_scan(tmp_path / "a.zarr")
+    assert (scan.channels, scan.grid.shape) == (2, (1, 6, 7))
+    np.testing.assert_array_equal(scan.load(slice(None)), X_DHW[:2, None])
+
+
 def stored(path, x, **how):
     tifffile.imwrite(path, x, **how)
     return path

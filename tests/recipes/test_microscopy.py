@@ -12,8 +12,9 @@ from lean3d.errors import LeanError
 from lean3d.recipes import get_recipe
 from lean3d.recipes.affinity_tiles import fragments_of
 from lean3d.recipes.datasets import datasets
+from lean3d.recipes.em_files import read_instances
 from lean3d.recipes.load import load_run
-from lean3d.recipes.microscopy import em_volumes, read_instances, split_sections, with_scaling
+from lean3d.recipes.microscopy import em_volumes, split_sections, with_scaling
 from lean3d.recipes.resolve import resolve
 from lean3d.recipes.runs import run
 
@@ -69,10 +70,10 @@ def test_volumes_that_are_too_large_are_read_crop_by_crop(stack, kind, monkeypat
         more = dict(labels=str(stack / "membranes.tif"), membranes=True, channels=("y1", "x1"))
     own = replace(recipe(stack), **more)
     expected, settings = datasets(resolve(own)), resolve(own)
-    monkeypatch.setattr("lean3d.recipes.microscopy.free_memory", lambda: 1)
+    monkeypatch.setattr("lean3d.recipes.em_files.free_memory", lambda: 1)
     said = []
     assert resolve(own, say=said.append) == settings
-    assert "crops are read from the files" in said[-1]
+    assert any("crops are read from the files" in line for line in said)
     found = datasets(settings)
     assert isinstance(found[0].samples, FileCrops)
     channels = read_channels(settings.channels)
@@ -211,11 +212,125 @@ def test_labels_with_an_offset_are_those_of_a_part_of_the_image(tmp_path):
     (volume,) = em_volumes(cremi)
     np.testing.assert_array_equal(volume.image[0].numpy(), raw[2:7, 3:9, 2:9])
     np.testing.assert_array_equal(volume.label.numpy(), ids)
-    for name, offset in (("b.h5", None), ("c.h5", (160.0, 12.0, 8.0)), ("d.h5", (-40.0, 0.0, 0.0))):
-        _, cremi = padded(tmp_path / name, ids, offset)
-        with pytest.raises(LeanError, match="no attribute `offset` says") as caught:
+    _, cremi = padded(tmp_path / "corner.h5", ids, (0.0, 0.0, 0.0))
+    np.testing.assert_array_equal(em_volumes(cremi)[0].image[0].numpy(), raw[:5, :6, :7])
+    elsewhere = {
+        "no attribute `offset` says": None,
+        "begin at voxel 4, 3, 2": (160.0, 12.0, 8.0),
+        "begin at voxel -1, 0, 0": (-40.0, 0.0, 0.0),
+    }
+    for number, (message, offset) in enumerate(elsewhere.items()):
+        _, cremi = padded(tmp_path / f"{number}.h5", ids, offset)
+        with pytest.raises(LeanError, match=message) as caught:
             em_volumes(cremi)
         assert len(str(caught.value)) <= 400
+
+
+def both(path, *, image=None, labels=None, sides=(40.0, 4.0, 4.0)):
+    """An image and labels of one shape with these offsets, the labels of voxels of these sizes."""
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path, "w") as file:
+        file["raw"] = np.random.default_rng(0).integers(0, 255, (8, 10, 12)).astype(np.uint8)
+        file["ids"] = np.arange(960).reshape(8, 10, 12)
+        for name, offset, size in (("raw", image, (40.0, 4.0, 4.0)), ("ids", labels, sides)):
+            file[name].attrs["resolution"] = size
+            if offset is not None:
+                file[name].attrs["offset"] = offset
+    return replace(get_recipe("em_affinities"), data=f"{path}:raw", labels=f"{path}:ids")
+
+
+def test_labels_of_another_place_are_refused_though_their_shape_is_that_of_the_image(tmp_path):
+    here, there = (40.0, 0.0, 0.0), (80.0, 0.0, 0.0)
+    for number, places in enumerate([(here, here), (here, None), (None, here)]):
+        own = both(tmp_path / f"{number}.h5", image=places[0], labels=places[1])
+        assert em_volumes(own)[0].label.shape == (8, 10, 12)
+    with pytest.raises(LeanError, match="begin at voxel 1, 0, 0 of it; crop or pad"):
+        em_volumes(both(tmp_path / "other.h5", image=here, labels=there))
+
+
+def test_labels_of_other_voxels_are_refused(tmp_path):
+    other = both(tmp_path / "a.h5", sides=(40.0, 8.0, 8.0))
+    with pytest.raises(LeanError, match=r"40 x 8 x 8 nm and those of the image .* 40 x 4 x 4 nm"):
+        em_volumes(other)
+    assert em_volumes(replace(other, voxel_nm=(40.0, 4.0, 4.0)))
+    # nothing says which of the arrays the labels are
+    for labels in (f"{tmp_path}/a.h5", f"{tmp_path}/a.h5:raw"):
+        with pytest.raises(LeanError, match=r"or their name, such as .*neuron_ids"):
+            em_volumes(replace(other, labels=labels))
+
+
+def test_volumes_of_two_folders_are_paired_by_name(tmp_path, stack):
+    for name in ("a", "b"):
+        both(tmp_path / f"{name}.h5")
+    own = replace(get_recipe("em_affinities"), data=f"{tmp_path}:raw", labels=f"{tmp_path}:ids")
+    assert [volume.name for volume in em_volumes(own)] == ["a", "b"]
+    assert [volume.label.max() for volume in em_volumes(own)] == [959, 959]
+    (tmp_path / "ids").mkdir()
+    tifffile.imwrite(tmp_path / "ids" / "a_seg.tif", np.arange(960).reshape(8, 10, 12))
+    with pytest.raises(LeanError, match=r"has a volume b and .* has none of that name"):
+        em_volumes(replace(own, labels=str(tmp_path / "ids")))
+    (tmp_path / "b.h5").unlink()
+    assert em_volumes(replace(own, labels=str(tmp_path / "ids")))[0].name == "a"
+    with pytest.raises(LeanError, match="give two folders, or two files"):
+        em_volumes(replace(own, labels=str(tmp_path / "ids" / "a_seg.tif")))
+    for data in (f"{tmp_path}:raw", f"{tmp_path}/a.h5:raw", f"{tmp_path}/a.h5", "gone"):
+        with pytest.raises(LeanError, match="needs the labels of"):
+            em_volumes(replace(own, data=data, labels=None))
+
+
+@pytest.mark.parametrize("in_files", [False, True])
+def test_labels_of_which_nothing_is_learnt_are_refused(stack, tmp_path, monkeypatch, in_files):
+    if in_files:
+        monkeypatch.setattr("lean3d.recipes.em_files.free_memory", lambda: 1)
+    ids = tifffile.imread(stack / "ids.tif").astype(np.int64)
+    for part, message in (
+        (slice(0, 8), "no instance in the sections to train on"),
+        (slice(8, 10), "no labelled voxel in the last sections"),
+    ):
+        unknown = ids.copy()
+        unknown[part] = -1
+        tifffile.imwrite(tmp_path / "unknown.tif", unknown)
+        with pytest.raises(LeanError, match=message):
+            resolve(replace(recipe(stack), labels=str(tmp_path / "unknown.tif")))
+
+
+def test_membranes_that_are_taken_for_one_instance_are_said(stack):
+    said = []
+    resolve(recipe(stack, labels="membranes.tif"), say=said.append)
+    assert "need --membranes" in " ".join(" ".join(said).split())
+
+
+def test_one_channel_is_enough(stack, tmp_path):
+    results = run(
+        recipe(stack, labels="membranes.tif", membranes=True, channels=("boundary",)),
+        tmp_path / "run",
+        progress=False,
+    )
+    assert "val_dice_boundary" in results["epochs"][0]
+    assert load_run(tmp_path / "run")[0](torch.zeros(1, 1, 4, 16, 16)).shape[1] == 1
+
+
+def test_a_converted_network_of_ones_own_leaves_thick_sections_alone(stack, tmp_path):
+    (tmp_path / "net.py").write_text(TWO_POOLS)
+    own = recipe(stack, voxel_nm=(50.0, 4.0, 4.0), widths=None, options=())
+    own = replace(own, model=f"{tmp_path}/net.py:Net", convert="inflate")
+    # of the three that the sizes ask for it has two
+    assert resolve(own).keep_depth == 2
+    assert resolve(replace(own, voxel_nm=(8.0, 4.0, 4.0))).keep_depth == 1
+    assert resolve(replace(own, keep_depth=0)).keep_depth == 0
+
+
+TWO_POOLS = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, in_channels=1, num_classes=3):
+        super().__init__(
+            nn.Conv2d(in_channels, 4, 3, padding=1), nn.MaxPool2d(2),
+            nn.Conv2d(4, 4, 3, padding=1), nn.MaxPool2d(2),
+            nn.ConvTranspose2d(4, 4, 2, 2), nn.ConvTranspose2d(4, num_classes, 2, 2),
+        )
+"""
 
 
 def test_drawn_neurites_need_no_file():

@@ -14,7 +14,7 @@ from pathlib import Path
 from lean3d.data.formats.registry import is_scan, stem
 from lean3d.errors import DataError
 
-__all__ = ["CHANNEL", "ImagePath", "Pair", "find_pairs", "scans_in"]
+__all__ = ["CHANNEL", "ImagePath", "Pair", "by_stem", "find_pairs", "scans_in"]
 
 ImagePath = Path | tuple[Path, ...]
 Pair = tuple[ImagePath, Path, str]
@@ -53,14 +53,14 @@ def _files(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
         if (folder / images).is_dir() and (
             (folder / labels).is_dir() or not (folder / "masks").is_dir()
         ):
-            cases = _by_stem(scans_in(folder / images))
-            found = cases, _by_stem(scans_in(folder / labels), keep=set(cases))
+            cases = by_stem(scans_in(folder / images))
+            found = cases, by_stem(scans_in(folder / labels), keep=set(cases))
             break
     else:
         scans = scans_in(folder)
         beside = [path for path in scans if SUFFIX.search(stem(path))]
-        cases = _by_stem([path for path in scans if path not in beside])
-        found = cases, _by_stem(beside, keep=set())
+        cases = by_stem([path for path in scans if path not in beside])
+        found = cases, by_stem(beside, keep=set())
     if not found[0]:
         raise DataError(f"{folder} holds no image of a known format; {LAYOUTS}")
     return found
@@ -74,7 +74,7 @@ def scans_in(folder: Path) -> list[Path]:
     return sorted(path for path in scans if path.suffix != ".img" or path not in apart)
 
 
-def _by_stem(paths: list[Path], keep: set[str] | None = None) -> dict[str, Path]:
+def by_stem(paths: list[Path], keep: set[str] | None = None) -> dict[str, Path]:
     """Index files by case; labels (`keep` given) lose their suffix unless the case has it too."""
     found: dict[str, Path] = {}
     for path in paths:

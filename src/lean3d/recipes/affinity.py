@@ -42,6 +42,8 @@ class AffinityRecipe(Recipe):
     task: ClassVar[str] = "affinities"
     sample: ClassVar[str] = "crops"
     measured: ClassVar[tuple[str, ...]] = ("num_classes", "in_channels")
+    # a channel has a sigmoid of its own
+    fewest: ClassVar[int] = 1
 
     patch: tuple[int, ...]
     channels: tuple[str, ...] = ("z1", "y1", "x1")

@@ -94,6 +94,8 @@ class Recipe:
     new_parts: ClassVar[tuple[str, ...]] = ()
     # fields that are 0 until they are read from the data
     measured: ClassVar[tuple[str, ...]] = ()
+    # classes of a network
+    fewest: ClassVar[int] = 2
 
     name: str
     data: str
@@ -175,8 +177,9 @@ class Recipe:
         for name in ("train_samples", "val_samples"):
             if getattr(self, name) > MOST_SAMPLES:
                 self.refuse(name, f"must be at most {MOST_SAMPLES:,}")
-        if self.num_classes < 2 and (self.num_classes or "num_classes" not in self.measured):
-            self.refuse("num_classes", "must be 2 or more")
+        fewest = self.fewest
+        if self.num_classes < fewest and (self.num_classes or "num_classes" not in self.measured):
+            self.refuse("num_classes", f"must be {fewest} or more")
         if self.weights is not None and self.start_from is not None:
             self.refuse("weights", "is given beside start_from; a model starts with one of them")
         for name in ("weights_part", "format"):

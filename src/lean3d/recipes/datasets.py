@@ -41,16 +41,14 @@ from lean3d.recipes.cases import Case, split_cases
 from lean3d.recipes.class_cases import sample_of, split_classes
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.clips import clips
+from lean3d.recipes.em_files import EmFiles, em_files, stay_in_files
 from lean3d.recipes.features import feature_clips
 from lean3d.recipes.identity import IdentityRecipe
 from lean3d.recipes.microscopy import (
-    EmFiles,
-    em_files,
     em_volumes,
     first_held_out,
     scale_em,
     split_sections,
-    stay_in_files,
 )
 from lean3d.recipes.prepared import prepared
 from lean3d.recipes.recurrence import RecurrenceRecipe

@@ -29,9 +29,10 @@ from lean3d.infer.label_store import Form, form_of
 from lean3d.lock import held
 from lean3d.recipes.affinity import AffinityRecipe
 from lean3d.recipes.affinity_tiles import fragments_of, least, tiling, window_affinities
+from lean3d.recipes.em_files import NM, check_same_voxels, label_window
 from lean3d.recipes.fast import fast_network
 from lean3d.recipes.load import WEIGHTS, load_run
-from lean3d.recipes.microscopy import DRAWN_NM, NM, label_window
+from lean3d.recipes.microscopy import DRAWN_NM
 from lean3d.shape import Triple
 
 __all__ = ["SegmentSettings", "segment_volume"]
@@ -134,7 +135,7 @@ def segment_volume(
     plan = _planned(recipe, model, run, Path(volume).absolute(), settings, form_of(out))
     truth = None
     if labels is not None:
-        truth = _Truth.of(Path(labels).absolute(), recipe.membranes, plan.volume)
+        truth = _Truth.of(Path(labels).absolute(), recipe.membranes, plan.volume, settings)
     work = out.parent / f"{out.name}.work"
     _check_work(work)
     with held(work), processes(workers, executor) as pool:
@@ -359,15 +360,17 @@ class _Truth:
     first: Triple
 
     @classmethod
-    def of(cls, path: Path, membranes: bool, volume: Path) -> "_Truth":
+    def of(cls, path: Path, membranes: bool, volume: Path, settings: SegmentSettings) -> "_Truth":
         """Refuse labels of another shape or kind."""
-        scan = open_scan(path)
+        scan, image = open_scan(path), open_scan(volume)
         if scan.channels != 1 or scan.dtype.kind not in "iub":
             raise DataError(
                 f"the labels {path} have {scan.channels} channel(s) of {scan.dtype}; give one "
                 "whole number for each voxel"
             )
-        window = label_window(open_scan(volume), volume, scan, path)
+        window = label_window(image, volume, scan, path)
+        if settings.voxel_nm is None:
+            check_same_voxels(image, volume, scan, path)
         first = (0, 0, 0) if window is None else [part.start for part in window]
         return cls(path, membranes, (first[0], first[1], first[2]))
 

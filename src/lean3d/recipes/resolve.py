@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import singledispatch
 from typing import Any
@@ -13,12 +14,13 @@ from lean3d.data.intensity import Scale
 from lean3d.data.layouts.registry import Found, find_items
 from lean3d.data.read import grey_values, said_values
 from lean3d.data.survey import Survey, survey
-from lean3d.errors import RunError
+from lean3d.errors import ConversionError, RunError
 from lean3d.networks import Network
 from lean3d.networks.network import SOURCES
 from lean3d.recipes import plan
 from lean3d.recipes.affinity import AffinityRecipe
 from lean3d.recipes.base import Recipe
+from lean3d.recipes.build import build_model
 from lean3d.recipes.cases import is_generated, split_cases
 from lean3d.recipes.class_cases import (
     ClassCase,
@@ -29,15 +31,10 @@ from lean3d.recipes.class_cases import (
 )
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.clips import listing
+from lean3d.recipes.em_files import EmFiles, em_files, stay_in_files
 from lean3d.recipes.identity import IdentityRecipe
 from lean3d.recipes.intensity import scales
-from lean3d.recipes.microscopy import (
-    EmFiles,
-    em_files,
-    em_volumes,
-    stay_in_files,
-    with_scaling,
-)
+from lean3d.recipes.microscopy import check_labelled, em_volumes, with_scaling
 from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.recipes.tracklets import open_people, person_parts
 from lean3d.recipes.volume_classification import VolumeClassificationRecipe
@@ -205,6 +202,7 @@ def _(
     else:
         volumes = em_volumes(recipe)
     recipe = with_scaling(recipe, volumes)
+    check_labelled(recipe, volumes)
     tell = _lines(say)
     for volume in volumes:
         nm = _by([round(1e6 * side, 3) for side in volume.spacing])
@@ -215,12 +213,16 @@ def _(
             depth, height, width = volume.label.shape
             shape, instances = (depth, height, width), int(volume.label.max())
         tell(f"{volume.name}: {_by(shape)} voxels of {nm} nm, {instances:,} instances")
+        if instances == 1:
+            tell("labels that are 0 on membranes and one number inside cells need --membranes")
     if any(isinstance(volume, EmFiles) for volume in volumes):
         tell("too large for the memory that is free: crops are read from the files")
     if recipe.keep_depth == "auto":
         pools = len(recipe.widths) - 1 if recipe.widths else 3
-        kept = min(plan.keep_depth(volumes[0].spacing), pools)
-        recipe = replace(recipe, keep_depth=kept if _downsamples_as_known(recipe) else 0)
+        kept = _kept(recipe, min(plan.keep_depth(volumes[0].spacing), pools))
+        recipe = replace(recipe, keep_depth=kept)
+        if kept:
+            tell(f"thick sections: {kept} downsampling(s) leave depth alone (--keep-depth)")
     recipe.check()
     return recipe
 
@@ -355,12 +357,26 @@ def _depth(
     kept = min(plan.keep_depth(sides_mm), pools)
     coarse = f"depth is {sides_mm[0] / max(sides_mm[1:]):.1f} times as coarse as a slice"
     if recipe.keep_depth == "auto":
-        recipe = replace(recipe, keep_depth=kept if _downsamples_as_known(recipe) else 0)
+        recipe = replace(recipe, keep_depth=_kept(recipe, kept))
     if kept and recipe.keep_depth:
         tell(f"{coarse}: the first {recipe.keep_depth} downsamplings leave it alone (--keep-depth)")
     elif kept:
         tell(f"{coarse}; --keep-depth {kept} suits it, of unet3d or a network with --convert")
     return recipe
+
+
+def _kept(recipe: Recipe, wanted: int) -> int:
+    """Return how many of the wanted downsamplings can leave depth alone in the recipe's network."""
+    if _downsamples_as_known(recipe):
+        return wanted
+    if not Network(recipe.model, convert=recipe.convert).keeps_depth:
+        return 0
+    # how often one's own network downsamples is known when it is converted
+    for kept in range(wanted, 0, -1):
+        with suppress(ConversionError):
+            build_model(replace(recipe, keep_depth=kept))
+            return kept
+    return 0
 
 
 def _downsamples_as_known(recipe: Recipe) -> bool:

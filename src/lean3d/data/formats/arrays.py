@@ -28,7 +28,7 @@ def array_scan(
     read: Callable[[tuple[slice, ...]], np.ndarray],
     spacing_mm: Sequence[float] | None,
     channel_axis: int | None = None,
-    first: tuple[int, int, int] = (0, 0, 0),
+    first: tuple[int, int, int] | None = None,
 ) -> Scan:
     """The scan of an array (D, H, W), or of four axes, the shorter end of which is channels.
 
@@ -80,11 +80,13 @@ def spacing_of(attributes: Mapping[str, Any], *, reverse: bool = False) -> list[
 
 def first_of(
     attributes: Mapping[str, Any], spacing_mm: Sequence[float] | None, *, reverse: bool = False
-) -> tuple[int, int, int]:
+) -> tuple[int, int, int] | None:
     """Return the place of the first voxel (D, H, W) from an attribute `offset` in nanometres."""
     offset = np.ravel(attributes.get("offset", ()))
     if spacing_mm is None or len(offset) != 3 or offset.dtype.kind not in "iuf":
-        return (0, 0, 0)
+        return None
+    if not np.isfinite(offset).all():
+        return None
     places = np.rint(1e-6 * (offset[::-1] if reverse else offset) / np.array(spacing_mm))
     depth, height, width = places.astype(int).tolist()
     return depth, height, width

@@ -1,13 +1,14 @@
 """Zarr 2 and 3, and OME-Zarr with its scales, through zarr: `store.zarr:path/in/it`."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lean3d.data.formats.arrays import array_scan, first_of, only, spacing_of
+from lean3d.data.formats.ome_scales import OmeScale, coarser, ome_scale
 from lean3d.data.formats.registry import Scan, register_reader, register_writer
 from lean3d.data.grid import Grid
 from lean3d.errors import DataError
@@ -15,9 +16,6 @@ from lean3d.optional import require
 
 __all__ = ["open_zarr", "write_zarr"]
 
-# millimetres in a unit of OME-Zarr
-UNITS = {"nanometer": 1e-6, "micrometer": 1e-3, "millimeter": 1.0, "centimeter": 10.0, "meter": 1e3}
-UNITS |= {"angstrom": 1e-7, "nanometers": 1e-6, "micrometers": 1e-3, "um": 1e-3, "nm": 1e-6}
 # sides of a chunk of a mask
 CHUNK = 64
 META = "zarr.json", ".zarray", ".zgroup"
@@ -40,7 +38,7 @@ def open_zarr(path: Path, inside: str | None = None) -> Scan:
             node = whole[inside]
     except Exception as error:
         if inside and isinstance(error, KeyError):
-            there = ", ".join(name for name, _ in _arrays(whole)) or "none"
+            there = ", ".join(name for name, _ in _arrays(whole, images=False)) or "none"
             text = f"{path} has no array {inside}; there are: {there[:200]}"
             raise DataError(text) from error
         what = f"{path}:{inside}" if inside else str(path)
@@ -49,36 +47,28 @@ def open_zarr(path: Path, inside: str | None = None) -> Scan:
             f"{what} cannot be read as Zarr ({why}); it is damaged, or no array: copy or write it "
             "again"
         ) from error
-    image, sides, channel = None, None, None
-    scales: tuple[str, ...] = ()
-    if isinstance(node, zarr.Group):
-        image, sides, channel = _ome(node, path)
-        scales = () if inside else _coarser(node)
-    elif inside and "/" not in inside and isinstance(whole, zarr.Group):
-        image, sides, channel = _ome(whole, path, inside)
-    array = image if image is not None else node
-    if isinstance(array, zarr.Group):
-        array = only(path, _arrays(array))
-    if sides is None:
-        sides = spacing_of(dict(array.attrs))
-    shape = tuple(array.shape)
-    # time, of length 1, and other axes of OME-Zarr in front
-    lead = max(0, len(shape) - 3 - (channel is not None))
-    if len(shape) == 5 and channel is None:
-        lead = 1
-    if any(size != 1 for size in shape[:lead]) and len(shape) > 4:
-        raise DataError(
-            f"{path} has {len(shape)} axes ({' x '.join(map(str, shape))}); save one time point"
-        )
-    lead = lead if len(shape) > 4 or (channel is not None and shape[0] == 1) else 0
+    group = isinstance(node, zarr.Group)
+    scales = coarser(node.attrs) if group and not inside else ()
+    image = _image(node) if group else _named(whole, inside, node)
+    found = image or only(path, _arrays(node, images=True))
+    array, scale = found.array, found.scale or OmeScale()
+    sides = scale.spacing_mm or spacing_of(dict(array.attrs))
+    first = scale.first or first_of(dict(array.attrs), sides)
+    order, channel = _order(path, array.shape, scale)
+    kept = sorted(axis for axis in order if axis is not None)
+    turned = [kept.index(axis) for axis in order if axis is not None]
+    flat = order.index(None) if None in order else None
 
     def read(part: tuple[slice, ...]) -> np.ndarray:
-        return np.asarray(array[(0,) * lead + part])
+        index: list[slice | int] = [0] * array.ndim
+        for axis, one in zip(order, part, strict=True):
+            if axis is not None:
+                index[axis] = one
+        x = np.asarray(array[tuple(index)]).transpose(turned)
+        return x if flat is None else np.expand_dims(x, flat)[(slice(None),) * flat + (part[flat],)]
 
-    place = None if channel is None else channel - lead
-    first = first_of(dict(array.attrs), sides)
-    dtype = np.dtype(array.dtype)
-    scan = array_scan(path, shape[lead:], dtype, read, sides, place, first)
+    shape = [1 if axis is None else array.shape[axis] for axis in order]
+    scan = array_scan(path, shape, np.dtype(array.dtype), read, sides, channel, first)
     return replace(scan, scales=scales)
 
 
@@ -111,42 +101,73 @@ def write_zarr(
         group.attrs["classes"] = list(names)
 
 
-def _ome(
-    group: Any, path: Path, level: str | None = None
-) -> tuple[Any, list[float] | None, int | None]:
-    """The array of a scale, its spacing along D, H, W, and the place of its channels."""
-    about = group.attrs.get("ome", group.attrs).get("multiscales")
-    if not about:
-        return None, None, None
-    axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in about[0].get("axes", ())]
-    axes = axes or [{"name": name} for name in "tczyx"]
-    names = [str(axis.get("name")) for axis in axes]
-    scales = {str(one["path"]): one for one in about[0]["datasets"]}
-    one = scales.get(level or next(iter(scales)))
-    if one is None:
-        return None, None, None
-    array = group[one["path"]]
-    steps = next(
-        (t["scale"] for t in one.get("coordinateTransformations", ()) if "scale" in t), None
-    )
-    sides = None
-    if steps is not None and {"z", "y", "x"} <= set(names):
-        units = [UNITS.get(str(axes[names.index(n)].get("unit")), 0.0) for n in "zyx"]
-        sides = [steps[names.index(n)] * unit for n, unit in zip("zyx", units, strict=True)]
-        sides = sides if min(sides) > 0 else None
-    return array, sides, names.index("c") if "c" in names else None
+@dataclass(frozen=True)
+class _Found:
+    """An array, and what the OME-Zarr image that it is a scale of says of it."""
+
+    array: Any
+    scale: OmeScale | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.array.shape)
 
 
-def _coarser(group: Any) -> tuple[str, ...]:
-    """Return the paths of all scales but the first, of those that can be named."""
-    about = group.attrs.get("ome", group.attrs).get("multiscales")
-    paths = [str(one["path"]) for one in about[0]["datasets"]] if about else []
-    return tuple(path for path in paths[1:] if "/" not in path)
+def _named(whole: Any, inside: str | None, array: Any) -> _Found:
+    """Find the image of an array in the groups around it, the nearest first."""
+    parts = [part for part in (inside or "").split("/") if part]
+    for depth in range(len(parts))[::-1]:
+        group = whole["/".join(parts[:depth])] if depth else whole
+        scale = ome_scale(group.attrs, "/".join(parts[depth:]))
+        if scale is not None:
+            return _Found(array, scale)
+    return _Found(array, None)
 
 
-def _arrays(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+def _image(group: Any) -> _Found | None:
+    """Return the finest scale of the image that a group is, if it is one."""
+    scale = ome_scale(group.attrs)
+    return None if scale is None else _Found(group[scale.path], scale)
+
+
+def _arrays(group: Any, *, images: bool, above: str = "") -> Iterator[tuple[str, _Found]]:
+    """Yield the arrays of three axes or more by their path.
+
+    Args:
+        images: An image is one array, its finest.
+    """
     for name, one in sorted(group.members()):
-        if hasattr(one, "members"):
-            yield from _arrays(one, f"{above}{name}/")
-        elif one.ndim >= 3:
-            yield above + name, one
+        path = above + name
+        if not hasattr(one, "members"):
+            if one.ndim >= 3:
+                yield path, _Found(one, None)
+        elif images and (image := _image(one)) is not None:
+            yield path, image
+        else:
+            yield from _arrays(one, images=images, above=f"{path}/")
+
+
+def _order(
+    path: Path, shape: Sequence[int], scale: OmeScale
+) -> tuple[list[int | None], int | None]:
+    """Return the axes of an array that are channels, if any, then D, H, W; and that of channels.
+
+    Of an image without sections depth is no axis, None, or time.
+    """
+    names = scale.axes if len(scale.axes) == len(shape) else ()
+    order: list[int | None]
+    if {"y", "x"} <= set(names):
+        steps = [axis for axis in ("z", "t") if axis in names and shape[names.index(axis)] > 1]
+        depth = next((axis for axis in ("z", *steps) if axis in names), None)
+        order = [names.index("c")] if "c" in names else []
+        order += [None if depth is None else names.index(depth), names.index("y"), names.index("x")]
+        channel = 0 if "c" in names else None
+    else:
+        # without names time, of length 1, is in front
+        lead = len(shape) - 4 if len(shape) > 4 else 0
+        order, channel = list(range(lead, len(shape))), None
+    if any(size != 1 for axis, size in enumerate(shape) if axis not in order):
+        raise DataError(
+            f"{path} has {len(shape)} axes ({' x '.join(map(str, shape))}); save one time point"
+        )
+    return order, channel

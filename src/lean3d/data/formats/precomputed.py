@@ -34,5 +34,7 @@ def open_precomputed(path: Path, inside: str | None = None) -> Scan:
     if inside and inside not in scales:
         raise DataError(f"{path} has no scale {inside}; there are: {', '.join(scales)[:200]}")
     scale = {"scale_index": scales.index(inside) if inside else 0}
-    scan = store_scan(path, open_store(path, "neuroglancer_precomputed", scale), None)
+    store = open_store(path, "neuroglancer_precomputed", scale)
+    width, height, depth = store.domain.inclusive_min[:3]
+    scan = store_scan(path, store, None, (depth, height, width))
     return scan if inside else replace(scan, scales=tuple(scales[1:]))

@@ -45,8 +45,8 @@ class Scan:
         load: Called with a slice along D; returns (C, d, H, W) as stored, values scaled.
         part: Called with slices along D, H, W; returns (C, d, h, w), and reads no more than that.
             Formats that are read by whole slices have none.
-        first: Place (D, H, W) of the first voxel in a larger volume, where the file says that it is
-            a part of one: CREMI's labels are of the middle of their image.
+        first: Place (D, H, W) of the first voxel in a larger volume, where the file says it:
+            CREMI's labels are of the middle of their image. None where it does not.
         scales: Names of coarser scales that the file also holds, `file:name`.
         step: Smallest difference between two values of a file that scales integers, or 0.
         names: Of the channels, if the file has any.
@@ -63,7 +63,7 @@ class Scan:
     modality: str | None = None
     source: Any = None
     part: Callable[[Window], np.ndarray] | None = None
-    first: tuple[int, int, int] = (0, 0, 0)
+    first: tuple[int, int, int] | None = None
     scales: tuple[str, ...] = ()
 
     def window(self, window: Window) -> np.ndarray:
@@ -177,7 +177,7 @@ def find_reader(path: Path) -> Opener:
                 return one.open
         raise DataError(
             f"{path} is a folder that holds no scan; expected the slices of one DICOM series, "
-            "numbered images, Zarr, N5 or neuroglancer precomputed"
+            "images whose names differ in one number alone, Zarr, N5 or neuroglancer precomputed"
         )
     for one in _READERS.values():
         if end in one.suffixes and end:

@@ -49,7 +49,7 @@ def store_scan(
 
     Args:
         spacing_mm: Along D, H, W, if the array has no units of length itself.
-        first: As `Scan` has it; that of the array's domain by default.
+        first: As `Scan` has it.
     """
     labels = [str(label) for label in store.domain.labels]
     order = _order(labels)
@@ -64,11 +64,8 @@ def store_scan(
 
     channel = next((place for place, a in enumerate(order) if labels[a] in CHANNELS), None)
     sides = _sides([store.dimension_units[axis] for axis in order[-3:]]) or spacing_mm
-    begin = [store.domain.inclusive_min[axis] for axis in order[-3:]]
-    if first is None and len(begin) == 3:
-        first = (begin[0], begin[1], begin[2])
     dtype = store.dtype.numpy_dtype
-    return array_scan(path, turned.shape, dtype, read, sides, channel, first or (0, 0, 0))
+    return array_scan(path, turned.shape, dtype, read, sides, channel, first)
 
 
 def _order(labels: Sequence[str]) -> list[int]:

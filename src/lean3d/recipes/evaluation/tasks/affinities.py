@@ -15,6 +15,7 @@ from lean3d.infer.fragment_graph import Contacts, FragmentGraph, contacts
 from lean3d.infer.merging import agglomerate_graph
 from lean3d.metrics import OverlapTable, overlap_table
 from lean3d.recipes.affinity_tiles import fragments_of, offsets_of, volume_affinities
+from lean3d.recipes.em_files import NM
 from lean3d.recipes.evaluation.base import (
     Evaluation,
     Row,
@@ -22,7 +23,7 @@ from lean3d.recipes.evaluation.base import (
     Scored,
     register_evaluation,
 )
-from lean3d.recipes.microscopy import NM, em_volumes
+from lean3d.recipes.microscopy import em_volumes
 from lean3d.recipes.places import same_data
 from lean3d.report import Picture, Section, draw_instances, draw_split_merge
 
