@@ -29,6 +29,7 @@ def with_whole_paths(recipe: Recipe) -> Recipe:
     if (cache := getattr(recipe, "cache", None)) is not None:
         files["cache"] = _whole(cache)
     alone = isinstance(recipe, AffinityRecipe) and recipe.labels is not None
+    alone = alone and recipe.data not in DRAWN
     data = _whole_file(recipe.data) if alone else _whole_data(recipe.data)
     return replace(recipe, model=located(recipe.model), data=data, **files)
 
