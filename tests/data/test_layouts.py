@@ -229,6 +229,17 @@ def test_a_table_names_scans_and_classes(tmp_path):
     found = find_items(f"csv:{tmp_path}")
     assert found.class_names == ("2", "10")
     assert [item.target for item in found.items] == [(0,), (1,)]
+    # a folder for each patient, with files of one name
+    for patient in "pq":
+        (tmp_path / patient).mkdir()
+        shutil.copy(tmp_path / "a.npy", tmp_path / patient / "t1.npy")
+    table(tmp_path / "labels.csv", [["file", "x"], ["p/t1.npy", 1], ["q/t1.npy", 0], ["a.npy", 0]])
+    found = find_items(f"csv:{tmp_path}")
+    assert [(item.name, item.target) for item in found.items] == [
+        ("a", (0,)),
+        ("p_t1", (1,)),
+        ("q_t1", (0,)),
+    ]
 
 
 BAD_TABLES = {
@@ -238,7 +249,7 @@ BAD_TABLES = {
     "row 1 of .* has more values than its header": [["file", "label"], ["a.npy", 1, 2]],
     "has no column of classes": [["file"], ["a.npy"]],
     "has an empty class": [["file", "label"], ["a.npy", ""]],
-    "names a twice": [["file", "label"], ["a.npy", 1], ["a.npy", 0]],
+    "names a.npy twice": [["file", "label"], ["a.npy", 1], ["a.npy", 0]],
     "split is train, val or test, got 'dev'": [["file", "label", "split"], ["a.npy", 1, "dev"]],
 }
 
@@ -260,6 +271,8 @@ def test_a_table_that_does_not_fit_is_refused(tmp_path, sentence):
         (dict(train_labels=np.full((4, 1), 0.5)), "of float64, not one class number"),
         (dict(val_images=np.zeros((4, 5, 5), np.uint8)), r"not \(N, D, H, W\)"),
         (dict(val_images=np.zeros((0, 5, 5, 5), np.uint8)), r"not \(N, D, H, W\)"),
+        (dict(val_images=np.full((4, 5, 5, 5), np.nan)), "holds NaN or infinity"),
+        (dict(val_images=np.full((4, 5, 5, 5), "x")), "holds <U1"),
     ],
 )
 def test_a_damaged_medmnist_is_refused(tmp_path, change, sentence):

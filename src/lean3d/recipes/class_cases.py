@@ -187,6 +187,8 @@ def _case(item: Item, recipe: VolumeClassificationRecipe) -> ClassCase:
 
     def read() -> Volume:
         volume = load_volume(item.image) if item.read is None else item.read()
+        if not volume.image.isfinite().all():
+            raise RunError(f"{item.name} of {recipe.data} holds NaN or infinity; replace them")
         return replace(volume, name=item.name)
 
     stamp = f"{stamp_of(item.image)} {item.target[0]}"

@@ -1,5 +1,8 @@
 """Scans with classes in a table, for classification."""
 
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +25,28 @@ def csv(folder: Path) -> Found:
     if not answers:
         raise DataError(f"{path} has no column of classes beside file; add one, such as label")
     classes = _classes(path, rows, answers)
-    items = tuple(_item(path, row, answers, classes) for row in rows)
-    names = [item.name for item in items]
-    if double := {name for name in names if names.count(name) > 1}:
-        raise DataError(f"{path} names {min(double)} twice; leave one of the rows out")
+    if double := _double(row["file"] for row in rows):
+        raise DataError(f"{path} names {double} twice; leave one of the rows out")
+    items = _told_apart([_item(path, row, answers, classes) for row in rows], rows)
+    if double := _double(item.name for item in items):
+        raise DataError(f"{path}: two scans are called {double}; rename one of them")
     return Found(tuple(sorted(items, key=lambda item: item.name)), classes)
+
+
+def _double(names: Iterable[str]) -> str | None:
+    return min((name for name, times in Counter(names).items() if times > 1), default=None)
+
+
+def _told_apart(items: list[Item], rows: list[dict[str, str]]) -> tuple[Item, ...]:
+    """Give scans of one name in several folders the names of these as well."""
+    names = Counter(item.name for item in items)
+    if max(names.values()) == 1:
+        return tuple(items)
+    folders = [Path(row["file"]).parent.parts for row in rows]
+    return tuple(
+        replace(item, name="_".join([*folder, item.name]) if names[item.name] > 1 else item.name)
+        for item, folder in zip(items, folders, strict=True)
+    )
 
 
 def _classes(path: Path, rows: list[dict[str, str]], answers: list[str]) -> tuple[str, ...] | None:

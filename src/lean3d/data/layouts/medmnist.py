@@ -40,6 +40,9 @@ def medmnist(folder: Path) -> Found:
         images, labels = (_array(path, f"{split}_{what}") for what in ("images", "labels"))
         if images.ndim != 4 or 0 in images.shape:
             raise DataError(f"{path}: {split}_images is {images.shape}, not (N, D, H, W)")
+        if images.dtype.kind not in "iufb" or not np.isfinite(images).all():
+            found = "NaN or infinity" if images.dtype.kind == "f" else f"{images.dtype}"
+            raise DataError(f"{path}: {split}_images holds {found}, not finite numbers; replace it")
         if labels.shape not in ((len(images),), (len(images), 1)) or labels.dtype.kind not in "iub":
             raise DataError(
                 f"{path}: {split}_labels is {labels.shape} of {labels.dtype}, not one class number "

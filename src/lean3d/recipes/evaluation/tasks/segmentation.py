@@ -206,7 +206,9 @@ class SegmentationEvaluation(Evaluation):
             "dice_global": globally.value,
             "dice_global_low": globally.low,
             "dice_global_high": globally.high,
-            "global_interval": f"{globally.low:.3f}-{globally.high:.3f}",
+            "global_interval": (
+                f"{globally.low:.3f}-{globally.high:.3f}" if len(occurs) > 1 else "-"
+            ),
             "lesions": lesions,
             "lesions_found": found,
             "lesions_added": extra,
