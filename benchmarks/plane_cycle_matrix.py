@@ -1,4 +1,4 @@
-"""Convert 2D networks by cycling planes; write results/plane_cycle_matrix.md and .csv.
+"""Convert 2D networks by cycling planes; write results/plane_cycle_matrix.md and .csv, and README.
 
     python benchmarks/plane_cycle_matrix.py [--zoo values smp torchvision timm-meta] [--only NAMES]
 
@@ -9,6 +9,7 @@
 
 A network a process, with a limit on its memory and its seconds of CPU. Every row is written as soon
 as it is known, and what the table holds is not run again; `--again refused` runs those rows anew.
+How many convert of how many, and what is refused, is written to README and docs/plane_cycle.md.
 """
 
 import argparse
@@ -30,8 +31,16 @@ from zoo import smp, timm, torchvision
 
 import lean3d
 from lean3d import PlaneCycle
+from lean3d.files import write_between
 
-RESULTS = Path(__file__).parent / "results"
+HOME = Path(__file__).parents[1]
+RESULTS = HOME / "benchmarks" / "results"
+TITLES = {
+    "values": "timm, the smallest of each attention family, by value",
+    "timm-meta": "timm, by size",
+    "torchvision": "torchvision, by size",
+    "smp": "segmentation_models_pytorch, by value",
+}
 FIELDS = "zoo", "model", "result", "blocks", "largest_error", "seconds", "reason"
 VALUES = words("""
     vit_tiny_patch16_224 deit_tiny_distilled_patch16_224 vit_small_patch14_dinov2
@@ -134,7 +143,48 @@ def main() -> None:
             done[zoo, name] = row = run(zoo, name, given.gigabytes, given.limit)
             print(*row.values(), flush=True)
             write(given.table, list(done.values()))
-    write(given.table, [done[key] for key in sorted(done)])
+    rows = [done[key] for key in sorted(done)]
+    write(given.table, rows)
+    if given.table.parent == RESULTS:
+        write_between(HOME / "README.md", "plane cycle", sentence(rows))
+        write_between(HOME / "docs" / "plane_cycle.md", "totals", totals(rows))
+
+
+def tried(rows: list[dict[str, str]], zoo: str) -> tuple[int, int, int]:
+    """Return how many networks convert, of how many that were tried, of how many there are."""
+    of = [row for row in rows if row["zoo"] == zoo]
+    converted = sum(row["result"] in ("cycled", "sizes") for row in of)
+    return converted, len(of), len(names(zoo))
+
+
+def sentence(rows: list[dict[str, str]]) -> str:
+    """Return what README says."""
+    parts = []
+    for zoo, title in TITLES.items():
+        converted, count, whole = tried(rows, zoo)
+        parts.append(f"{converted} of {count} tried, of {whole:,} ({title})")
+    refused = [row["model"] for row in rows if row["result"] not in ("cycled", "sizes")]
+    reasons = "docs/plane_cycle.md#what-converts"
+    return (
+        f"Networks that convert by `PlaneCycle()`: {'; '.join(parts)}. Not converted: "
+        f"{', '.join(refused) or 'none'} ([why]({reasons}))."
+    )
+
+
+def totals(rows: list[dict[str, str]]) -> str:
+    """Return the tables of the page: how many convert, and why others do not."""
+    lines = ["| zoo | convert | tried | there are |", "|---|---:|---:|---:|"]
+    for zoo, title in TITLES.items():
+        lines.append("| " + " | ".join((title, *(f"{n:,}" for n in tried(rows, zoo)))) + " |")
+    lines += ["", "| not converted | why |", "|---|---|"]
+    for row in rows:
+        if row["result"] not in ("cycled", "sizes"):
+            lines.append(f"| {row['model']} | {shown(row['reason'])} |")
+    return "\n".join(lines)
+
+
+def shown(reason: str) -> str:
+    return "`" + reason.replace("|", "/").replace("`", "'")[:300] + "`"
 
 
 def write(table: Path, rows: list[dict[str, str]]) -> None:

@@ -5,11 +5,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lean3d.conversion.cycle.modules import Resampler, Unit, entries
 from lean3d.conversion.cycle.other_sizes import Settings, settings_for_other_sizes
-from lean3d.conversion.cycle.parts import Block, Network, Resampling
+from lean3d.conversion.cycle.parts import TOKENS, Block, Leaf, Network, Resampling
 from lean3d.conversion.cycle.plan import Plan
 from lean3d.conversion.cycle.proof import Checked, check
 from lean3d.conversion.cycle.run import NEAR
@@ -78,24 +78,38 @@ def _finish(model: nn.Module, plan: Plan, done: Checked) -> nn.Module:
 
 def _survey(flat: Flat) -> Survey:
     """Survey the network on images of two sizes; what differs between them is not known."""
-    found = _surveyed(flat, flat.light_sample.arguments)
+    # batches that no other axis is likely to be as long as, where a run takes no time
+    batches = (5, 7) if flat.meta is not None else (2, 3)
+    found = _surveyed(flat, flat.light_sample.arguments, batches[0])
     other = None
     with suppress(Exception):  # the model may require one size
         taller = (flat.sample.depth, flat.sample.size[1])
-        other = _surveyed(flat, flat.light_sample.make(taller))
+        other = _surveyed(flat, flat.light_sample.make(taller), batches[1])
     if other is None:
         return found
     for path, calls in found.calls.items():
         for one, two in zip(calls, other.calls.get(path, ()), strict=False):
-            if (one.given, one.returned) != (two.given, two.returned):
-                one.given = tuple(
-                    a if a == b else replace(a, kind="unknown")
-                    for a, b in zip(one.given, two.given, strict=False)
-                )
+            one.given = _agreed(one.given, two.given)
+            one.returned = _agreed(one.returned, two.returned)
     return found
 
 
-def _surveyed(flat: Flat, arguments: tuple[Any, ...]) -> Survey:
+def _agreed(one: tuple[Leaf, ...], two: tuple[Leaf, ...]) -> tuple[Leaf, ...]:
+    return tuple(
+        a if a == b else b if b.kind == "asked" else replace(a, kind="unknown")
+        for a, b in zip(one, two, strict=False)
+    )
+
+
+def _surveyed(flat: Flat, arguments: tuple[Any, ...], batch: int) -> Survey:
+    before = next(x for x in arguments if is_image(x)).shape[0]
+
+    def repeated(x: object) -> object:
+        if not isinstance(x, Tensor) or not x.ndim or x.shape[0] != before:
+            return x
+        return x.repeat(-(-batch // before), *[1] * (x.ndim - 1))[:batch]
+
+    arguments = tuple(map(repeated, arguments))
     image = next(x for x in arguments if is_image(x))
     return survey(flat.light, image, lambda: run_lightly(flat.light, arguments))
 
@@ -108,13 +122,14 @@ def _plans(
     shrinks = {path: _ratio(call.sizes_in[0], call.sizes_out[0]) for path, call in rows.items()}
     height = found.size[0]
     changed = [call.sizes_in[0][0] for path, call in rows.items() if shrinks[path] > 1]
+    changed += [height for _ in found.tilings]
     kept = _kept(how, changed, height)
     entry = [path for path in rows if path in found.reads and shrinks[path] > 1]
     given = how.depth_stride
     result: list[Plan] = []
-    at_entry = {shrinks[path] for path in entry}
+    at_entry = {shrinks[path] for path in entry} or {tile for tile, _ in found.tilings}
     strides = [given] if given is not None else [1]
-    if given is None and how.keep_depth == 0 and len(at_entry) == 1 and entry:
+    if given is None and how.keep_depth == 0 and len(at_entry) == 1:
         strides = [*at_entry, 1]
     for stride in strides:
         for functions in sorted({bool(parts.functions), True}):
@@ -127,6 +142,8 @@ def _plans(
                 _pitch(found, parts),
                 max((leaf.prefix for leaf in _leaves(found, parts)), default=0),
                 functions,
+                found.calls[""][0].returned,
+                tuple(sorted(found.tilings)),
             )
             whole = {
                 path: Resampling(
@@ -134,12 +151,22 @@ def _plans(
                     max(1, shrinks[path]),
                     _is_kept(call.sizes_in[0][0], kept, height)
                     or (path in entry and (given is not None or stride > 1)),
-                    any(leaf.kind == "last" for leaf in call.given),
+                    *_kind(call.given),
+                    call.sizes_in[0],
+                    call.sizes_out[0],
                 )
                 for path, call in rows.items()
             }
             result.append(Plan(how, settings, network, {**whole, **_blocks(how, found, parts)}))
     return result
+
+
+def _kind(given: tuple[Leaf, ...]) -> tuple[str, int]:
+    """Return how the first map or tokens of some arguments hold slices, and their prefix."""
+    if any(leaf.kind == "last" for leaf in given):
+        return "last", 0
+    leaf = next((leaf for leaf in given if leaf.kind in ("map", *TOKENS)), Leaf("map"))
+    return leaf.kind, leaf.prefix
 
 
 def _blocks(how: PlaneCycle, found: Survey, parts: Parts) -> dict[str, Block]:
@@ -165,13 +192,14 @@ def _leaves(found: Survey, parts: Parts) -> list[Any]:
     return [leaf for path in parts.blocks for leaf in found.calls[path][0].given]
 
 
-def _pitch(found: Survey, parts: Parts) -> int:
-    """Return how many rows of the image make one of the map that blocks get with tables."""
+def _pitch(found: Survey, parts: Parts) -> tuple[int, int]:
+    """Return how many rows, and columns, of the image make one of the map that has tables."""
     for path in parts.blocks:
         call = found.calls[path][0]
         if any(leaf.kind == "asked" for leaf in call.given):
-            return round(found.size[0] / call.sizes_in[0][0])
-    return 1
+            (height, width), (rows, columns) = found.size, call.sizes_in[0]
+            return round(height / rows), round(width / columns)
+    return 1, 1
 
 
 def _ratio(before: tuple[int, int], after: tuple[int, int]) -> int:

@@ -15,10 +15,10 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from lean3d.conversion.cycle.follow import Functions, grown
-from lean3d.conversion.cycle.parts import Block, Network, Resampling
+from lean3d.conversion.cycle.parts import TOKENS, Block, Leaf, Network, Resampling
 from lean3d.conversion.cycle.planes import averaged, letters
 from lean3d.conversion.cycle.run import Cycle, current, inside
 from lean3d.conversion.surgery.subclass import Mixed
@@ -95,7 +95,9 @@ class Resampler(Mixed):
         cycle = _running(self, _first(args, kwargs))  # type: ignore[arg-type]
         if cycle is None or isinstance(cycle, Asking):
             return own(*args, **kwargs)
-        place = 1 if how.last else 2
+        if how.kind in TOKENS:
+            return self._of_tokens(own, cycle, args, kwargs)
+        place = 1 if how.kind == "last" else 2
 
         def shrink(x: object) -> object:
             if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[0] % cycle.batch:
@@ -112,6 +114,42 @@ class Resampler(Mixed):
             result = own(*args, **kwargs)
         return mapped(result, lambda y: grown(cycle, y, place, how.shrink == 1 and not how.kept))
 
+    def _of_tokens(self, own: Any, cycle: Cycle, args: Args, kwargs: Kwargs) -> Any:
+        """Average the slices of tokens, and note how many rows and columns are left."""
+        how, stride = self._cycle, 1 if self._cycle.kept else max(1, self._cycle.shrink)
+        axis = 1 if how.kind == "first" else 0
+
+        def shrink(x: object) -> object:
+            if not isinstance(x, Tensor) or x.ndim != 3 or x.shape[axis] % cycle.batch:
+                return x
+            slices = x.shape[axis] // cycle.batch
+            moved = averaged(x.transpose(0, axis), slices, stride)
+            return moved.transpose(0, axis).contiguous() if stride > 1 else x
+
+        x = _first(args, kwargs)
+        grid = cycle.grid_of(x.shape[TOKENS[how.kind]] - how.prefix)
+        args, kwargs = mapped((args, kwargs), shrink)
+        with inside(None):
+            result = own(*args, **kwargs)
+        y = _first((result,), {})
+        if grid is not None and y is not None and y.ndim == 3:
+            count = y.shape[TOKENS[how.kind]] - how.prefix
+            ways = (
+                (rows, columns)
+                for rows in _shares(grid[0], how.before[0], how.after[0])
+                for columns in _shares(grid[1], how.before[1], how.after[1])
+            )
+            left = next((way for way in ways if way[0] * way[1] == count), None)
+            if left is not None:
+                cycle.note(*left, y.shape[axis] // cycle.batch)
+        return result
+
+
+def _shares(size: int, before: int, after: int) -> tuple[int, int]:
+    """Return how many are left of `size` where `after` were of `before`, rounded up or down."""
+    stride = max(1, round(before / after))
+    return -(-size // stride), max(1, size // stride)
+
 
 def _first(args: object, kwargs: object) -> Any:
     return next((x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)), None)
@@ -123,10 +161,17 @@ class Entry(Mixed):
     _cycle: Network
 
     def forward(self, *args: object, **kwargs: object) -> Any:
-        return _enter(self._cycle, super().forward, args, kwargs)  # type: ignore[misc]
+        returned = self._cycle.returned
+        return _enter(self._cycle, super().forward, args, kwargs, returned)  # type: ignore[misc]
 
 
-def _enter(network: Network, own: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+def _enter(
+    network: Network,
+    own: Callable[..., Any],
+    args: Args,
+    kwargs: Kwargs,
+    returned: tuple[Leaf, ...] = (),
+) -> Any:
     volume = next(
         (x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor) and x.ndim == 5), None
     )
@@ -141,7 +186,12 @@ def _enter(network: Network, own: Callable[..., Any], args: Args, kwargs: Kwargs
     mode = Functions(cycle) if network.functions else nullcontext()
     with inside(cycle), mode:
         result = own(*folded[0], **folded[1])
-    return mapped(result, cycle.leave)
+    leaves, nest = tree_flatten(result)
+    if len(leaves) != len(returned):
+        return mapped(result, cycle.leave)
+    known = [leaf if leaf.kind != "unknown" else None for leaf in returned]
+    left = [cycle.leave(x, leaf) for x, leaf in zip(leaves, known, strict=True)]
+    return tree_unflatten(left, nest)
 
 
 def _ask_all(cycle: Cycle, own: Callable[..., Any], args: Args, kwargs: Kwargs) -> None:
@@ -149,9 +199,12 @@ def _ask_all(cycle: Cycle, own: Callable[..., Any], args: Args, kwargs: Kwargs) 
     network = cycle.network
     order = letters(network.order[0])
     slices = -(-cycle.size[0] // network.depth_stride)
-    of = dict(zip(order, (slices * network.pitch, *cycle.size[1:]), strict=True))
+    down, along = network.pitch
+    of = dict(
+        zip(order, zip((slices, *cycle.size[1:]), (1, down, along), strict=True), strict=True)
+    )
     for plane in dict.fromkeys(network.order[1:]):
-        rows, columns = of[plane[0]], of[plane[1]]
+        rows, columns = _pixels(*of[plane[0]], down), _pixels(*of[plane[1]], along)
 
         def image(x: object, rows: int = rows, columns: int = columns) -> object:
             if not isinstance(x, Tensor) or x.ndim != 5:
@@ -163,6 +216,11 @@ def _ask_all(cycle: Cycle, own: Callable[..., Any], args: Args, kwargs: Kwargs) 
         with inside(asking):
             own(*args_2d, **kwargs_2d)
         cycle.asked[plane] = asking.given
+
+
+def _pixels(size: int, pitch: int, wanted: int) -> int:
+    """Return the size of an image with as many patches of another size."""
+    return size if pitch == wanted else size // pitch * wanted
 
 
 # other methods by which features are read; a class of each is added where the network has one

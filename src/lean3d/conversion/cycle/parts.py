@@ -1,11 +1,14 @@
 """What is known of the parts of a network that runs on planes in turn.
 
-Axes: N slices, R rows, S columns, C channels.
+Axes: N slices, R rows, S columns, C channels, G tokens without a position.
 """
 
 from dataclasses import dataclass
 
-__all__ = ["Block", "Leaf", "Network", "Resampling"]
+__all__ = ["TOKENS", "Block", "Leaf", "Network", "Resampling"]
+
+# the axis of the tokens: (N, G + R * S, C), (G + R * S, N, C) or (N, C, G + R * S)
+TOKENS = {"tokens": 1, "first": 0, "channels": 2}
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,11 @@ class Leaf:
 
     @property
     def holds_slices(self) -> bool:
-        return self.kind in ("map", "last", "tokens", "whole")
+        return self.kind in ("map", "last", "whole", *TOKENS)
+
+    @property
+    def batch_axis(self) -> int:
+        return 1 if self.kind == "first" else 0
 
 
 @dataclass(frozen=True)
@@ -52,13 +59,19 @@ class Resampling:
     Args:
         shrink: Rows that become one; 1 if it enlarges the plane.
         kept: It leaves depth alone.
-        last: Its maps are (N, R, S, C).
+        kind: How its first argument holds slices.
+        prefix: Tokens of that without a position.
+        before: Rows and columns that it was given in the survey.
+        after: Those that it returned.
     """
 
     path: str
     shrink: int
     kept: bool
-    last: bool = False
+    kind: str = "map"
+    prefix: int = 0
+    before: tuple[int, int] = (1, 1)
+    after: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -70,8 +83,10 @@ class Network:
         depth_stride: Slices averaged into one at the entry.
         kept: Rows of the input a row of the smallest map that keeps depth.
         asks: Blocks get tables for the size of the slices; their pitch is the rows of the input a
-            row of these.
+            row of these, and the columns a column.
         functions: Forwards that resample by functions, or hold on to the size of a batch.
+        returned: What the outputs of its forward are.
+        tilings: Rows and columns of patches that are cut without a module.
     """
 
     order: tuple[str, ...]
@@ -79,6 +94,8 @@ class Network:
     depth_stride: int
     kept: int
     asks: bool
-    pitch: int
+    pitch: tuple[int, int]
     prefix: int
     functions: bool
+    returned: tuple[Leaf, ...] = ()
+    tilings: tuple[tuple[int, int], ...] = ()

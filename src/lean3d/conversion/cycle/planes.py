@@ -13,11 +13,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["PLANES", "Kind", "across", "averaged", "letters", "resized", "turn_of", "turned"]
+__all__ = [
+    "PLANES",
+    "SWAPPED",
+    "Kind",
+    "across",
+    "averaged",
+    "letters",
+    "resized",
+    "turn_of",
+    "turned",
+]
 
 PLANES = ("HW", "WH", "DW", "WD", "DH", "HD")
-# how a tensor holds slices: (N, C, R, S), (N, R, S, C), (N, G + R * S, C), or no positions at all
-Kind = Literal["map", "last", "tokens", "whole"]
+# how a tensor holds slices: (N, C, R, S), (N, R, S, C), (N, G + R * S, C), (G + R * S, N, C),
+# (N, C, G + R * S), or no positions at all
+Kind = Literal["map", "last", "tokens", "first", "channels", "whole"]
+SWAPPED = {"first": (0, 1), "channels": (1, 2)}
 Sizes = tuple[int, int, int]
 
 
@@ -47,6 +59,9 @@ def turned(
     """
     slices, rows, columns = sizes
     new = (sizes[turn[0]], sizes[turn[1]], sizes[turn[2]])
+    if kind in SWAPPED:
+        moved = turned(x.transpose(*SWAPPED[kind]), "tokens", turn, sizes, prefix, tokens)[0]
+        return moved.transpose(*SWAPPED[kind]).contiguous(), new
     if kind == "whole":
         return across(x.unflatten(0, (-1, slices)), new[0], tokens).flatten(0, 1), new
     if kind == "map":

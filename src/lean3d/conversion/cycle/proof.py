@@ -4,6 +4,8 @@
 (p) every block, on its own plane, gives the 2D output of that block on an image of that size;
 (c) a volume of one slice gives the output of the image;
 (s) the converted network runs on a volume of which D, H and W differ, if images of those sizes do.
+
+Before them, `check_order` checks that the tokens of the first block are those of its map, in order.
 """
 
 import math
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from lean3d.conversion.cycle.order import check_order
 from lean3d.conversion.cycle.parts import Block, Resampling
 from lean3d.conversion.cycle.plan import Plan, Rewrite
 from lean3d.conversion.cycle.planes import letters, turn_of, turned
@@ -60,6 +63,7 @@ def check(flat: Flat, plan: Plan, rewritten: Rewrite, *, checked: bool) -> Check
     checks = [sizes]
     for answer in flat.answers:
         with with_values(answer.values):
+            check_order(flat, plan)
             checks.append(_alone(flat, answer, plan, rewritten))
             checks += _on_planes(flat, answer, plan, rewritten)
             checks.append(_one_slice(flat, answer, plan, rewritten))
@@ -77,7 +81,7 @@ def _volume_that_fits(flat: Flat, plan: Plan, deep: nn.Module) -> tuple[tuple[in
         volume = _volume(flat.light_sample.arguments, plan, depth)
         try:
             result = run_lightly(deep, volume)
-            _check_outputs(flat, result)
+            _check_outputs(flat, plan, result)
         except ConversionError:
             raise
         except Exception as error:  # a user's forward may raise anything
@@ -91,16 +95,29 @@ def _volume_that_fits(flat: Flat, plan: Plan, deep: nn.Module) -> tuple[tuple[in
     )
 
 
-def _check_outputs(flat: Flat, result: object) -> None:
+# axes of an output of an image that one of a volume has too, from the first or the last on
+SAME = {"map": (0, 1), "last": (0, -1), "tokens": (0, -1), "first": (1, 2), "channels": (0, 1)}
+
+
+def _check_outputs(flat: Flat, plan: Plan, result: object) -> None:
     """Raise if the outputs are not those of the 2D network, with one axis more or none."""
-    expected = run_lightly(flat.light, flat.light_sample.arguments)
-    pairs = tensors(expected), tensors(result)
-    shapes = [[tuple(x.shape) for x in group] for group in pairs]
-    fits = len(shapes[0]) == len(shapes[1]) and all(
-        len(deep) in (len(one), len(one) + 1) for one, deep in zip(*shapes, strict=True)
-    )
+    wanted = tensors(run_lightly(flat.light, flat.light_sample.arguments))
+    found = tensors(result)
+    known = [leaf.kind for leaf in plan.network.returned if leaf.kind != "other"]
+    kinds = known if len(known) == len(wanted) else [""] * len(wanted)
+    fits = len(wanted) == len(found) and all(map(_fits, kinds, wanted, found))
     if not fits:
-        raise ValueError(f"outputs of {shapes[1]} where an image gives {shapes[0]}")
+        shapes = [[tuple(x.shape) for x in group] for group in (found, wanted)]
+        raise ValueError(f"outputs of {shapes[0]} where an image gives {shapes[1]}")
+
+
+def _fits(kind: str, wanted: Tensor, found: Tensor) -> bool:
+    if kind == "whole":
+        return found.shape == wanted.shape
+    deeper = found.ndim - wanted.ndim
+    if deeper not in ((1,) if kind in ("map", "last") else (0, 1)):
+        return False
+    return all(found.shape[axis] == wanted.shape[axis] for axis in SAME.get(kind, ()))
 
 
 def _volume(arguments: tuple[Any, ...], plan: Plan, slices: int) -> tuple[Any, ...]:
@@ -149,7 +166,8 @@ def _deep(x: object) -> TypeGuard[Tensor]:
 
 def _slices_differ(flats: list[Tensor], deep: Tensor, first: str) -> float:
     """Compare the first sample of a 3D output with the 2D outputs of its slices."""
-    deep = deep[:1]
+    tokens_first = flats[0].ndim == 3 and flats[0].shape[1] == 1 < flats[0].shape[0]
+    deep = deep[:, :1] if tokens_first else deep[:1]
     if deep.ndim == flats[0].ndim == 4 or deep.ndim == 2:
         return largest(torch.stack(flats).mean(0), deep)
     if deep.ndim == 5:
@@ -161,11 +179,25 @@ def _slices_differ(flats: list[Tensor], deep: Tensor, first: str) -> float:
         if maps.shape[3:] == (1, 1):
             ways.append(maps.mean(2, keepdim=True))
         return min(largest(way, deep) for way in ways)
-    if deep.ndim == 3 and flats[0].ndim == 3:
-        count = sum(x.shape[1] for x in flats)
-        prefix = (count - deep.shape[1]) // (len(flats) - 1) if len(flats) > 1 else 0
-        return largest(torch.stack(flats).mean(0)[:, :prefix], deep[:, :prefix])
+    if deep.ndim == flats[0].ndim == 3:
+        return _tokens_differ(flats, deep, first)
     return 0.0
+
+
+def _tokens_differ(flats: list[Tensor], deep: Tensor, first: str) -> float:
+    """Compare tokens: those without a position with their means, the others one by one."""
+    mean = torch.stack(flats).mean(0)
+    axes = [axis for axis in range(3) if deep.shape[axis] != mean.shape[axis]]
+    if len(axes) != 1:
+        return largest(mean, deep)
+    axis, slices = axes[0], len(flats)
+    one, whole = mean.shape[axis], deep.shape[axis]
+    prefix = (slices * one - whole) // (slices - 1)
+    # the others are in the order of depth, height and width
+    in_order = letters(first) == "DHW"
+    placed = [x.narrow(axis, prefix, one - prefix) for x in flats] if in_order else []
+    wanted = torch.cat([mean.narrow(axis, 0, prefix), *placed], axis)
+    return largest(wanted, deep if in_order else deep.narrow(axis, 0, prefix))
 
 
 def _one_slice(flat: Flat, answer: Answer, plan: Plan, rewritten: Rewrite) -> Check:
@@ -175,18 +207,26 @@ def _one_slice(flat: Flat, answer: Answer, plan: Plan, rewritten: Rewrite) -> Ch
     found = run_lightly(deep, volume)
     axis = 2 + "DHW".index(letters(plan.how.order[0])[0])
 
-    def flatten(x: object) -> object:
-        return x.squeeze(axis) if isinstance(x, Tensor) and x.ndim == 5 else x
-
-    pairs = zip(tensors(answer.expected), tensors(mapped(found, flatten)), strict=True)
-    error = max((_flat_differ(a, b) for a, b in pairs), default=0.0)
+    pairs = zip(tensors(answer.expected), tensors(found), strict=True)
+    error = max((_flat_differ(a, b, axis) for a, b in pairs), default=0.0)
     return _verdict(flat, answer, ONE_SLICE, error, volume, "the network")
 
 
-def _flat_differ(wanted: Tensor, got: Tensor) -> float:
-    if wanted.shape != got.shape and wanted.ndim == got.ndim == 4:
-        got = got.transpose(2, 3)  # a first plane such as WH
-    return largest(wanted, got)
+def _flat_differ(wanted: Tensor, got: Tensor, axis: int) -> float:
+    """Compare an output of an image with that of a volume of one slice."""
+    if got.ndim != 5:
+        error = largest(wanted, got)
+        if got.ndim == 3 and wanted.shape == got.shape:  # tokens in the order of another plane
+            error = min(
+                error, *(largest(wanted.sort(n).values, got.sort(n).values) for n in (0, 1))
+            )
+        return error
+    rows = 2
+    if got.shape[axis] != 1 or got.squeeze(axis).shape[1] != wanted.shape[1]:
+        rows, axis = 1, axis - 1  # channels come last
+    got = got.squeeze(axis)
+    turned = got.transpose(rows, rows + 1)  # a first plane such as WH
+    return min(largest(wanted, got), largest(wanted, turned))
 
 
 class _Calls(Watch):
@@ -235,7 +275,9 @@ def _block_differs(
     back = (turn.index(0), turn.index(1), turn.index(2))
     leaves, nest = tree_flatten(given)
     batch = next(
-        x.shape[0] for x, leaf in zip(leaves, block.given, strict=True) if leaf.holds_slices
+        x.shape[leaf.batch_axis]
+        for x, leaf in zip(leaves, block.given, strict=True)
+        if leaf.holds_slices
     )
     new = (SLICES, *block.grid)  # slices, rows, columns of the plane
     sizes = (new[back[0]], new[back[1]], new[back[2]])
@@ -245,7 +287,7 @@ def _block_differs(
     for x, leaf in zip(leaves, block.given, strict=True):
         if leaf.holds_slices:
             kind: Any = leaf.kind
-            many = x.repeat_interleave(SLICES, 0)
+            many = x.repeat_interleave(SLICES, leaf.batch_axis)
             x = turned(many, kind, back, new, leaf.prefix, "mean")[0]
         elif leaf.kind in ("rows", "columns"):
             x = sizes[1 if leaf.kind == "rows" else 2]
@@ -264,7 +306,7 @@ def _block_differs(
             continue
         out: Any = leaf.kind
         got = turned(y, out, turn, sizes, leaf.prefix, "mean")[0]
-        error = max(error, largest(want.repeat_interleave(SLICES, 0), got))
+        error = max(error, largest(want.repeat_interleave(SLICES, leaf.batch_axis), got))
     return error
 
 

@@ -7,14 +7,16 @@ plane, G tokens without a position.
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from lean3d.conversion.cycle.parts import Block, Leaf, Network
+from lean3d.conversion.cycle.parts import TOKENS, Block, Leaf, Network
 from lean3d.conversion.cycle.planes import (
+    SWAPPED,
     Sizes,
     averaged,
     letters,
@@ -25,7 +27,7 @@ from lean3d.conversion.cycle.planes import (
 from lean3d.errors import LeanError, ShapeError
 from lean3d.tracer import Args, Kwargs
 
-__all__ = ["NEAR", "Cycle", "current", "inside"]
+__all__ = ["NEAR", "Cycle", "current", "inside", "told"]
 
 _LOCAL = threading.local()
 NEAR = 1.3  # sizes that differ by less are one resolution
@@ -41,7 +43,12 @@ class Cycle:
 
     def __init__(self, network: Network, batch: int, size: Sizes):
         self.network, self.batch, self.size = network, batch, size
-        self.maps: list[Sizes] = [size]  # of all maps so far, latest last
+        tiles = (-(-size[0] // network.depth_stride), *size[1:])
+        # of all maps so far, latest last
+        self.maps: list[Sizes] = [
+            *((tiles[0], size[1] // rows, size[2] // columns) for rows, columns in network.tilings),
+            size,
+        ]
         self.asked: dict[str, dict[str, list[Any]]] = {}
         self.batches: list[int] = []  # before depth shrank
 
@@ -78,16 +85,32 @@ class Cycle:
         count = slices.shape[1]
         return averaged(slices.flatten(0, 1), count, self.network.depth_stride)
 
-    def leave(self, x: object) -> Any:
-        if not isinstance(x, Tensor) or x.ndim == 0 or x.shape[0] % self.batch:
+    def leave(self, x: object, known: Leaf | None = None) -> Any:
+        """Return an output of the network as one of a volume.
+
+        Args:
+            known: What it is, if that is known; by its size else.
+        """
+        kind = known.kind if known is not None else ""
+        if not isinstance(x, Tensor) or x.ndim == 0 or kind in ("asked", "other"):
+            return x
+        if kind in SWAPPED:
+            tokens = x.transpose(*SWAPPED[kind])
+            return self.leave(tokens, replace(known, kind="tokens")).transpose(*SWAPPED[kind])  # type: ignore[type-var]
+        if x.shape[0] % self.batch:
             return x
         slices = x.shape[0] // self.batch
         volume = x.unflatten(0, (self.batch, slices))
-        if x.ndim == 4 and (self._is_map(x.shape[2:]) or not self._is_map(x.shape[1:3])):
+        if x.ndim == 4 and not kind:
+            is_map = self._is_map(x.shape[2:]) or not self._is_map(x.shape[1:3])
+            kind = "map" if is_map else "last"
+        if x.ndim == 4 and kind != "last":
             return self._leave_map(x, slices)
         if x.ndim == 4:
             return volume.permute(0, *(1 + place for place in self._back()), 4)
         prefix, grid = self.network.prefix, None
+        if kind == "tokens" and known is not None:
+            prefix = known.prefix
         if x.ndim == 3:
             grid = self.grid_of(x.shape[1] - prefix)
         if x.ndim == 3 and grid is None:  # patches alone
@@ -156,22 +179,24 @@ class Cycle:
         return tree_unflatten(outputs, nest)
 
     def _sizes_in(self, block: Block, leaves: list[Any]) -> Sizes:
+        given = told(block.given, leaves)
         for x, leaf in zip(leaves, block.given, strict=True):
             if leaf.kind == "map":
                 rows, columns = x.shape[2:]
             elif leaf.kind == "last":
                 rows, columns = x.shape[1:3]
-            elif leaf.kind == "tokens":
-                grid = self.grid_of(x.shape[1] - leaf.prefix)
-                if grid is None:
+            elif leaf.kind in TOKENS:
+                count = x.shape[TOKENS[leaf.kind]]
+                grid = given if given is not None else self.grid_of(count - leaf.prefix)
+                if grid is None or grid[0] * grid[1] != count - leaf.prefix:
                     raise ShapeError(
-                        f"{block.path!r} gets {x.shape[1]} tokens, which are no slice of the "
+                        f"{block.path!r} gets {count} tokens, which are no slice of the "
                         "volume; patches must not be dropped"
                     )
                 rows, columns = grid
             else:
                 continue
-            slices = x.shape[0] // self.batch
+            slices = x.shape[leaf.batch_axis] // self.batch
             self.note(rows, columns, slices)
             return slices, rows, columns
         raise AssertionError(f"{block.path} has no map")
@@ -193,6 +218,14 @@ class Cycle:
         for place, leaf in enumerate(block.given):
             if leaf.kind == "asked":
                 leaves[place] = given[place]
+
+
+def told(kinds: tuple[Leaf, ...], leaves: list[Any]) -> tuple[int, int] | None:
+    """Return the rows and columns that a module is given, or returns, as numbers."""
+    of = {leaf.kind: x for x, leaf in zip(leaves, kinds, strict=False)}
+    if "rows" in of and "columns" in of:
+        return of["rows"], of["columns"]
+    return (of["size"][0], of["size"][1]) if "size" in of else None
 
 
 def current() -> Any:

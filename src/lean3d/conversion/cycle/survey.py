@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Size, Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from lean3d.conversion.cycle.parts import Leaf
+from lean3d.conversion.cycle.parts import TOKENS, Leaf
 from lean3d.torch_functions import Trait, having
 from lean3d.tracer import Args, Function, Kwargs, Watch
 
@@ -21,6 +21,7 @@ __all__ = ["Called", "Survey", "survey"]
 MOST_PREFIX = 64  # class, register and distillation tokens
 ATTENDING = {F.scaled_dot_product_attention, F.softmax, torch.softmax, Tensor.softmax}
 MATMULS = {torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, torch.einsum}
+MOST_CUT = 2  # tokens without a position beside patches that are cut without a module
 WINDOWS, RESAMPLING = having(Trait.WINDOW), having(Trait.RESAMPLES)
 OF_PLANE = RESAMPLING - having(Trait.MIXES_CHANNELS) - {F.pad, Tensor.__getitem__}
 ATTENTION = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
@@ -72,9 +73,11 @@ class Survey:
         resamples: Modules whose own forward changes the size of the plane by a function.
         reads: Modules that read the image itself and change its size.
         size: Of the image.
+        tilings: Rows and columns of patches that are cut without a module.
     """
 
     size: Pair
+    tilings: set[Pair] = field(default_factory=set)
     calls: dict[str, list[Called]] = field(default_factory=dict)
     mixes: set[str] = field(default_factory=set)
     attends: set[str] = field(default_factory=set)
@@ -139,35 +142,91 @@ class _Calls(Watch):
             if attends:
                 self.found.attends.add(path)
             mixes = attends or (function in WINDOWS) or function in (F.unfold, torch.roll)
+            mixes = mixes or (function is F.linear and self._is_of_tokens(args[0]))
         if mixes:
             self.found.mixes.update(self.stack)
         x = next(iter(args), None)
+        if function is F.unfold:
+            self._note_patches(*args, **kwargs)
         if function not in OF_PLANE or not isinstance(x, Tensor) or not isinstance(result, Tensor):
             return
         if x.ndim == result.ndim == 4 and x.shape[2:] != result.shape[2:]:
             self.found.resamples.add(path)
             self._note([result])
 
+    def _note_patches(
+        self,
+        input: Tensor,
+        kernel_size: Any,
+        dilation: Any = 1,
+        padding: Any = 0,
+        stride: Any = 1,
+    ) -> None:
+        """Note the grid of patches beside each other, those of F.unfold."""
+        kernel, gap, pad, step = (
+            (x, x) if isinstance(x, int) else tuple(x)
+            for x in (kernel_size, dilation, padding, stride)
+        )
+        if tuple(input.shape[2:]) == self.found.size and (gap, pad, step) == (
+            (1, 1),
+            (0, 0),
+            kernel,
+        ):
+            self.grids.append((input.shape[2] // step[0], input.shape[3] // step[1]))
+            self.found.tilings.add((step[0], step[1]))
+
     def _note(self, values: list[Any]) -> None:
         for y in values:
             if isinstance(y, Tensor) and y.ndim == 4 and y.shape[0] == self.batch:
                 self.grids.append((y.shape[2], y.shape[3]))
 
+    def _is_of_tokens(self, x: object) -> bool:
+        """Whether the last axis of a tensor is that of tokens, which a linear layer mixes."""
+        if not isinstance(x, Tensor) or x.ndim != 3 or x.shape[0] != self.batch:
+            return False
+        counts = {rows * columns for rows, columns in self.grids if rows * columns > 1}
+        return x.shape[2] in counts and x.shape[1] not in counts
+
     def _read(self, x: object) -> tuple[Leaf, Pair | None]:
         """Return what a tensor is, and the rows and columns of its map."""
         if not isinstance(x, Tensor):
             return Leaf("other"), None
+        if x.ndim == 3 and self.batch in x.shape[:2]:
+            return self._read_tokens(x.shape)
         if x.ndim < 2 or x.shape[0] != self.batch:
             return Leaf("asked" if x.numel() > 1 else "other"), None
         if x.ndim == 4:
             return self._read_map(x.shape)
-        if x.ndim == 3:
-            for rows, columns in reversed(self.grids):
-                prefix = x.shape[1] - rows * columns
-                if 0 <= prefix <= MOST_PREFIX and rows * columns > 1:
-                    return Leaf("tokens", prefix), (rows, columns)
-            return Leaf("whole"), None
         return Leaf("whole" if x.ndim == 2 else "unknown"), None
+
+    def _read_tokens(self, shape: Size) -> tuple[Leaf, Pair | None]:
+        kinds = ["tokens", "channels"] if shape[0] == self.batch else ["first"]
+        ways = []
+        for kind in kinds:
+            for place, (rows, columns) in enumerate(reversed(self.grids)):
+                prefix = shape[TOKENS[kind]] - rows * columns
+                if 0 <= prefix <= MOST_PREFIX and rows * columns > 1:
+                    ways.append((kind == "channels", place, Leaf(kind, prefix), (rows, columns)))
+        exact = [way for way in ways if way[2].prefix == 0]
+        ways = [way for way in ways if not way[0]] or exact
+        if exact and ways[0][2].prefix:  # channels that are nearly as many as tokens
+            ways = [way for way in exact if way[0]] or ways
+        if ways:
+            return ways[0][2], ways[0][3]
+        return self._read_cut(kinds[0], shape)
+
+    def _read_cut(self, kind: str, shape: Size) -> tuple[Leaf, Pair | None]:
+        """Recognise patches that a forward cuts by shapes alone: as many as tile the image."""
+        height, width = self.found.size
+        count = shape[TOKENS[kind]]
+        for tile in range(2, min(height, width) // 2 + 1):
+            rows, columns = height // tile, width // tile
+            exact = height % tile == width % tile == 0
+            if exact and 0 <= count - rows * columns <= MOST_CUT:
+                self.grids.append((rows, columns))
+                self.found.tilings.add((tile, tile))
+                return Leaf(kind, count - rows * columns), (rows, columns)
+        return Leaf("whole" if kind == "tokens" else "asked"), None
 
     def _read_map(self, shape: Size) -> tuple[Leaf, Pair | None]:
         first, last = (shape[2], shape[3]), (shape[1], shape[2])

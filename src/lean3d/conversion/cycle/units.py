@@ -58,6 +58,8 @@ def find_parts(model: nn.Module, found: Survey, where: Where | None, layers: boo
     strange = next((p for p in keeping if not all(c.knows for c in found.calls[p])), None)
     if strange is not None:
         raise ConversionError(_strange(strange, modules[strange], found))
+    if not keeping and (path := _hindered(modules, found)):
+        raise ConversionError(_strange(path, modules[path], found))
     if not keeping:
         raise ConversionError(
             f"{type(model).__name__}: nothing in it that is repeated or convolves keeps the size "
@@ -67,6 +69,16 @@ def find_parts(model: nn.Module, found: Survey, where: Where | None, layers: boo
     resamplers, functions = _resamplers(modules, found, [*keeping, *changing])
     outside = [p for p in changing if any(call.changes_size for call in found.calls[p])]
     return Parts(tuple(keeping), (*outside, *resamplers), functions, what)
+
+
+def _hindered(modules: Mapping[str, nn.Module], found: Survey) -> str:
+    """Return the first module that would be a block, were it not for what it is given."""
+    kinds: dict[type, list[str]] = defaultdict(list)
+    for path, calls in found.calls.items():
+        unknown = all(call.keeps_size and not call.knows for call in calls)
+        if path in found.mixes and unknown and _own(modules, path):
+            kinds[own_class(modules[path])].append(path)
+    return next((paths[0] for paths in kinds.values() if len(paths) > 1), "")
 
 
 def _strange(path: str, module: nn.Module, found: Survey) -> str:
@@ -106,6 +118,11 @@ def _repeated(modules: Mapping[str, nn.Module], found: Survey) -> list[str]:
         )
     }
     wanted = {path for paths in whole.values() for path in paths}
+    # one that changes the size gives way to those in it that keep theirs
+    keeping = [path for path in wanted if _keeps(found, path)]
+    wanted -= {path for path in wanted if any(_is_inside(other, [path]) for other in keeping)} - {
+        *keeping
+    }
     return _outermost(path for path in found.calls if path in wanted)
 
 
