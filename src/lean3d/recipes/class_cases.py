@@ -13,7 +13,7 @@ from lean3d.data.load import resampled
 from lean3d.data.stamp import stamp_of
 from lean3d.data.volume_classes import fit_size
 from lean3d.errors import RunError
-from lean3d.recipes.intensity import scales
+from lean3d.recipes.intensity import check_channels, scales
 from lean3d.recipes.volume_classification import VolumeClassificationRecipe
 from lean3d.shape import Triple, triple
 
@@ -148,12 +148,7 @@ def prepared(recipe: VolumeClassificationRecipe, volume: Volume) -> Volume:
     """Return a volume at the spacing of the run, with its intensities scaled."""
     if recipe.spacing_mm is not None:
         volume = resampled(volume, recipe.spacing_mm)
-    found = len(volume.image)
-    if recipe.in_channels not in (0, found):
-        raise RunError(
-            f"{volume.name} has {found} channels and the run was trained on {recipe.in_channels}; "
-            "give the images of all channels in order"
-        )
+    check_channels(recipe, volume.name, len(volume.image))
     if recipe.intensity == "none" and recipe.scaling is None:
         return volume
     return normalise(volume, scales(recipe))

@@ -23,15 +23,23 @@ def scaled(recipe: SegmentationRecipe, volume: Volume) -> Volume:
     Raises:
         RunError: it has other channels than the run.
     """
-    check_channels(recipe, volume)
+    check_channels(recipe, volume.name, len(volume.image))
     return normalise(volume, scales(recipe))
 
 
-def check_channels(recipe: SegmentationRecipe, volume: Volume) -> None:
-    """Refuse a volume of other channels than the run's."""
-    found = len(volume.image)
+def check_channels(
+    recipe: SegmentationRecipe | VolumeClassificationRecipe, name: str, found: int
+) -> None:
+    """Refuse a volume of other channels than the run's.
+
+    Args:
+        found: How many channels the volume has.
+
+    Raises:
+        RunError: names the volume, and how many channels the run was trained on.
+    """
     if recipe.in_channels not in (0, found):
         raise RunError(
-            f"{volume.name} has {found} channels and the run was trained on {recipe.in_channels}; "
-            "give the images of all channels in order"
+            f"{name} has {found} channels and the run was trained on {recipe.in_channels}; give "
+            "the images of all channels in order"
         )

@@ -22,7 +22,7 @@ from lean3d.recipes.datasets import loaders
 from lean3d.recipes.load import load_run, read_record
 from lean3d.recipes.recurrence import RecurrenceRecipe
 from lean3d.recipes.runs import run as train
-from lean3d.train.folder import check_places, last_checkpoint
+from lean3d.train.folder import check_places, is_begun
 
 __all__ = ["RECORD", "Lighter", "best_score", "lighten_run"]
 
@@ -138,9 +138,7 @@ def lighten_run(
     if out.resolve() == run.resolve():
         raise RunError(f"--out is the run itself, {run}; give another folder")
     check_places(out)
-    begun = last_checkpoint(out).exists()
-    if begun and not resume:
-        raise RunError(f"{out} holds a run already; pass --resume to go on, or another --out")
+    begun = is_begun(out, resume)
     settings: Any = dict(accelerator=accelerator, progress=progress)
     if begun:
         record = read_record(out)

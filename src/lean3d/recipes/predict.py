@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from lean3d.data import Masks, Volume
 from lean3d.data.folder import ImagePath
 from lean3d.data.mask import on_grid_of
-from lean3d.errors import RunError
 from lean3d.infer import predict_slices, predict_volume
+from lean3d.recipes.intensity import check_channels
 from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.shape import triple
 
@@ -34,12 +34,7 @@ def predict(
         batch_size: Windows at a time; the recipe's by default.
         mirror: Axes of the volume along which windows, or slices, are mirrored as well.
     """
-    found = volume.image.shape[0]
-    if found != recipe.in_channels:
-        raise RunError(
-            f"{volume.name} has {found} channels and the run was trained on {recipe.in_channels}; "
-            "give the images of all channels in order"
-        )
+    check_channels(recipe, volume.name, len(volume.image))
     settings: dict[str, Any] = dict(overlap=overlap, batch_size=batch_size, device=device)
     return predict_image(model, recipe, volume.image, mirror=mirror, **settings)
 

@@ -24,7 +24,7 @@ from lean3d.recipes.resolve import adopt, resolve
 from lean3d.tasks.distillation import distil
 from lean3d.tasks.learner import Learner
 from lean3d.train.fit import check_settings, fit
-from lean3d.train.folder import check_places, last_checkpoint, run_folder
+from lean3d.train.folder import check_places, is_begun, last_checkpoint, run_folder
 from lean3d.train.loggers import LoggerName, check_logger
 from lean3d.train.many import Strategy, check_strategy
 from lean3d.train.provenance import other_machine, provenance
@@ -213,10 +213,8 @@ def _start(folder: str) -> Start:
 def _begun(recipe: Recipe, out: Path, resume: bool) -> dict[str, Any]:
     """Return the record of the run to resume; empty for a new run."""
     check_places(out)
-    trained = last_checkpoint(out).exists()
+    trained = is_begun(out, resume)
     if not resume:
-        if trained:
-            raise RunError(f"{out} holds a run already; pass --resume to go on, or another --out")
         return {}
     if out.is_dir() and not trained and not (out / "recipe.json").exists():
         return {}  # killed before its first step

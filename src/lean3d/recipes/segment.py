@@ -215,7 +215,7 @@ class Segmenter:
                 folder = Path(place) / str(number)
                 folder.mkdir()
                 volume = load_on_disk(image, folder, self._sides(image), scales(recipe))
-                check_channels(recipe, volume)
+                check_channels(recipe, volume.name, len(volume.image))
                 images.append(volume.image)
             label = mapped(Path(place) / "label.u8", volume.image.shape[1:], np.uint8)
             self._labels(images, out=label)

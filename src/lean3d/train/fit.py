@@ -24,7 +24,7 @@ from lean3d.train.checkpoints import (
 )
 from lean3d.train.epochs import SeededEpochs
 from lean3d.train.estimate import Estimate
-from lean3d.train.folder import drop_leftovers, last_checkpoint, run_folder
+from lean3d.train.folder import drop_leftovers, is_begun, last_checkpoint, run_folder
 from lean3d.train.history import History
 from lean3d.train.loggers import LoggerName, LogRows, check_logger
 from lean3d.train.many import ShareStatistics, Strategy, check_strategy, many
@@ -89,26 +89,21 @@ def fit(
         check_logger(logger)
     check_settings(epochs, precision, accelerator, strategy)
     with run_folder(folder):
-        last = last_checkpoint(folder)
-        if last.exists() and not resume:
-            raise RunError(
-                f"{folder} holds a run already; pass --resume to go on, or another --out"
-            )
+        begun, last = is_begun(folder, resume), last_checkpoint(folder)
         history = History(folder, str(task.monitor))
         stop = StopEarly(history, patience)
-        if last.exists() and _is_done(last, history, stop, task, epochs):
+        if begun and _is_done(last, history, stop, task, epochs):
             drop_leftovers(folder)
             return history.write(finished=True)
         loader = SeededEpochs(train_loader, seed)
         calls = [lambda: drop_leftovers(folder), *([begin] if begin else []), history.begin]
         first = Begin(calls if place().first else [])
-        shown = [Estimate(), progress_bar()] if progress and place().first else []
-        checks = [CheckRestored(last, history)] if last.exists() else []
-        # last.ckpt last: the checkpoint of an epoch contains the results of the other callbacks
         logged = logger is not None and place().first
         rows = [LogRows(logger, history, settings or {})] if logger and logged else []
+        shown = [Estimate(), progress_bar()] if progress and place().first else []
+        # a checkpoint contains the results of the callbacks before it
         callbacks = [
-            *checks,
+            *([CheckRestored(last, history)] if begun else []),
             first,
             CheckStopped(),
             ShareStatistics(),
@@ -118,8 +113,8 @@ def fit(
             *rows,
             stop,
             *shown,
+            KeepBestAndLast(last.parent, history),
         ]
-        callbacks += [KeepBestAndLast(last.parent, history)]
         bar = any(isinstance(one, ProgressBar) for one in shown)
         with quiet_trainer():
             trainer = _trainer(
@@ -132,7 +127,7 @@ def fit(
                 num_sanity_val_steps=0,
                 **_SILENT | many(strategy, sync_batchnorm) | {"enable_progress_bar": bar},
             )
-            _run(trainer, task, loader, val_loader, last if last.exists() else None, first)
+            _run(trainer, task, loader, val_loader, last if begun else None, first)
         if not first.begun:
             raise not_resumable(last, "its counts of epochs are not those of its metrics")
         return history.write(finished=True)

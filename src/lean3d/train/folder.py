@@ -11,7 +11,7 @@ from lean3d.files import write_whole
 from lean3d.lock import held
 from lean3d.processes import agreed, place
 
-__all__ = ["check_places", "drop_leftovers", "last_checkpoint", "run_folder"]
+__all__ = ["check_places", "drop_leftovers", "is_begun", "last_checkpoint", "run_folder"]
 
 RECORD = "recipe.json"
 FOLDERS = "checkpoints", "tensorboard", "wandb", "mlruns"
@@ -25,6 +25,18 @@ TEMPORARY = ".recipe.*", ".metrics.*", "checkpoints/.*.ckpt"
 def last_checkpoint(folder: Path) -> Path:
     """Return the file a run resumes from."""
     return folder / "checkpoints" / "last.ckpt"
+
+
+def is_begun(folder: Path, resume: bool) -> bool:
+    """Whether a run has trained in the folder; refuse that unless it is to go on.
+
+    Raises:
+        RunError: it has, and `resume` is False.
+    """
+    begun = last_checkpoint(folder).exists()
+    if begun and not resume:
+        raise RunError(f"{folder} holds a run already; pass --resume to go on, or another --out")
+    return begun
 
 
 @contextmanager

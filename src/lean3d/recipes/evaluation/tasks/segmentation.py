@@ -14,7 +14,6 @@ from torch import Tensor
 
 from lean3d.data import Volume, load_volume
 from lean3d.data.mask import write_masks
-from lean3d.errors import RunError
 from lean3d.files import write_whole
 from lean3d.metrics import bootstrap_interval, confusion_counts, score_mask, unit_of
 from lean3d.recipes.cases import Case, data_cases, split_cases
@@ -27,7 +26,7 @@ from lean3d.recipes.evaluation.base import (
     register_evaluation,
 )
 from lean3d.recipes.evaluation.overlays import case_sections
-from lean3d.recipes.intensity import scaled
+from lean3d.recipes.intensity import check_channels, scaled
 from lean3d.recipes.predict import predict, to_mask
 from lean3d.recipes.segment import Segmenter
 from lean3d.recipes.segmentation import SegmentationRecipe
@@ -83,11 +82,8 @@ class SegmentationEvaluation(Evaluation):
         return split.test or split.held_out
 
     def check(self, case: Case) -> None:
-        if case.check is not None and (found := case.check()) != self.recipe.in_channels:
-            raise RunError(
-                f"{case.name} has {found} channels and the run was trained on "
-                f"{self.recipe.in_channels}; give the images of all channels in order"
-            )
+        if case.check is not None:
+            check_channels(self.recipe, case.name, case.check())
 
     def score(self, case: Case, kept: Path) -> Scored:
         settings: dict[str, Any] = dict(
