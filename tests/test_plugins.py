@@ -104,6 +104,8 @@ print(lean3d.load_checkpoint(model, sys.argv[1]))
 
 from lean3d.data.layouts import find_items
 print("items", [item.name for item in find_items("pairs:" + sys.argv[2]).items])
+listing = lean3d.data.load_videos("by_prefix:" + sys.argv[2])
+print("videos", listing.classes, {part: len(own) for part, own in listing.parts.items()})
 """
 
 
@@ -113,6 +115,8 @@ def said(plugin, tmp_path_factory):
     file /= "mine.pth"
     for name in ("b_ct", "b_seg", "a_ct", "a_seg"):
         (cases / f"{name}.nii.gz").touch()
+    for name in ("bow_1", "bow_2", "bow_10", "wave_1", "wave_20"):
+        (cases / f"{name}.mp4").touch()
     state = lean3d.create_model("unet3d", widths=(4, 8)).state_dict()
     torch.save({f"my_{key}": value for key, value in state.items()}, file)
     return output(PARTS, plugin, arguments=[str(file), str(cases), str(plugin / "folding.pt")])
@@ -168,6 +172,10 @@ def test_a_recipe_of_a_plugin_is_listed(said):
 
 def test_a_layout_of_a_plugin_lists_its_cases(said):
     assert "\nitems ['a', 'b']\n" in said
+
+
+def test_a_data_set_of_videos_of_a_plugin_is_found(said):
+    assert "\nvideos ('bow', 'wave') {'train': 3, 'val': 2}\n" in said
 
 
 def test_a_plugin_that_cannot_be_loaded_is_named_in_one_sentence(tmp_path):
