@@ -50,3 +50,12 @@ def test_the_first_screen_of_readme_is_an_example_and_its_output():
 def test_readme_counts_the_networks_there_are():
     said = f"{len(lean3d.list_models())} networks of the five papers"
     assert said in (ROOT / "README.md").read_text()
+
+
+def test_readme_lists_the_extras_of_users():
+    about = (ROOT / "pyproject.toml").read_text()
+    part = about.split("[project.optional-dependencies]")[1].split("\n[")[0]
+    extras = set(re.findall(r"^(\w+) = ", part, re.M)) - {"docs", "peers", "dev"}
+    readme = (ROOT / "README.md").read_text()
+    listed = re.search(r"^Extras: (.*?)\.$", readme, re.M | re.S)[1].split()
+    assert sorted(listed) == sorted(extras)
