@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.errors import RunError, ShapeError
-from lean3d.infer.sliding import check_mirror, evaluating, mirrored, mirrored_axes
+from lean3d.infer.sliding import check_mirror, check_windows, evaluating, mirrored, mirrored_axes
 from lean3d.optional import require
 from lean3d.shape import Triple, check_axes
 
@@ -244,9 +244,4 @@ def _check(models: Any, images: Any, window: Any, overlap: float, batch_size: in
             f"predict_labels takes models and one volume, or one for each; got {len(models)} "
             f"models and volumes of {', '.join(str(tuple(i.shape)) for i in images)}"
         )
-    if len(window) != 3 or min(window) < 1:
-        raise RunError(f"the window must have 3 positive sizes, got {tuple(window)}")
-    if not 0 <= overlap < 1:
-        raise RunError(f"the overlap is a share from 0 up to, not including, 1; got {overlap}")
-    if batch_size < 1:
-        raise RunError(f"the batch size must be 1 window or more, got {batch_size}")
+    check_windows(window, 3, overlap, batch_size)

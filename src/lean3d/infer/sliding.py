@@ -21,6 +21,7 @@ from lean3d.shape import Triple, check_axes
 __all__ = [
     "Activation",
     "check_mirror",
+    "check_windows",
     "evaluating",
     "mirrored",
     "mirrored_axes",
@@ -129,13 +130,22 @@ def mirrored(
     return total / len(flips) if len(flips) > 1 else total
 
 
-def _slide(model, x, window, *, overlap, batch_size, device, activation, mirror) -> Tensor:
-    if len(window) != x.ndim - 2 or min(window) < 1:
-        raise RunError(f"the window must have {x.ndim - 2} positive sizes, got {tuple(window)}")
+def check_windows(window: Sequence[int], axes: int, overlap: float, batch_size: int) -> None:
+    """Refuse windows that cannot be slid along `axes` axes.
+
+    Raises:
+        RunError: a size below 1 or too few sizes, an overlap outside 0 to 1, or an empty batch.
+    """
+    if len(window) != axes or min(window) < 1:
+        raise RunError(f"the window must have {axes} positive sizes, got {tuple(window)}")
     if not 0 <= overlap < 1:
         raise RunError(f"the overlap is a share from 0 up to, not including, 1; got {overlap}")
     if batch_size < 1:
         raise RunError(f"the batch size must be 1 window or more, got {batch_size}")
+
+
+def _slide(model, x, window, *, overlap, batch_size, device, activation, mirror) -> Tensor:
+    check_windows(window, x.ndim - 2, overlap, batch_size)
     if activation not in ACTIVATIONS:
         raise RunError(f"no activation called {activation!r}; there are {', '.join(ACTIVATIONS)}")
     activate = ACTIVATIONS[activation]
