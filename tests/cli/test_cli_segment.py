@@ -287,6 +287,94 @@ def test_leaves_a_folder_alone_that_is_in_the_way(home, tmp_path):
     assert (tmp_path / "seg.work" / "thesis.txt").read_text() == "mine"
 
 
+def test_a_kept_folder_gives_the_segmentation_again_and_again(home, tmp_path):
+    """The voxels were moved away, and the marks of their blocks stayed: all voxels were 0."""
+    first, expected = segmented(home, tmp_path / "a", keep=True)
+    (tmp_path / "a").rename(tmp_path / "b")
+    again, labels = segmented(home, tmp_path / "a", keep=True)
+    np.testing.assert_array_equal(labels, expected)
+    assert (again, labels.max()) == (first, first.instances)
+    (tmp_path / "a").rename(tmp_path / "c")
+    # merges of another threshold need nothing but the graph
+    other, labels = segmented(home, tmp_path / "a", settings=replace(SETTINGS, thresholds=(0.6,)))
+    assert labels.max() == other.instances < first.instances
+
+
+def test_other_labels_are_counted_again(home, tmp_path):
+    tifffile.imwrite(tmp_path / "ids.tif", np.arange(12 * 40 * 44).reshape(SHAPE) // 3000)
+    expected, _ = segmented(home, tmp_path / "whole", labels=tmp_path / "ids.tif")
+    for labels in (home / "ids.tif", tmp_path / "ids.tif"):
+        found, _ = segmented(home, tmp_path / "seg", labels=labels, keep=True)
+        (tmp_path / "seg").rename(tmp_path / labels.parent.name)
+    assert found == expected
+    # stopped in the middle of the segmentation
+    (tmp_path / "seg.work" / "segmentation").mkdir()
+    found, _ = segmented(home, tmp_path / "seg", labels=home / "ids.tif")
+    assert found.scores.keys() == expected.scores.keys()
+    assert found != expected
+
+
+@pytest.mark.parametrize("ending", ["zarr", "n5", "precomputed"])
+def test_a_segmentation_is_at_the_place_of_its_volume(home, tmp_path, ending):
+    raw = tifffile.imread(home / "raw.tif")
+    with h5py.File(tmp_path / "em.h5", "w") as file:
+        file["raw"], file["ids"] = raw, tifffile.imread(home / "ids.tif")[2:7, 3:, :30]
+        for name, offset in (("raw", (80, 40, 30)), ("ids", (120, 52, 30))):
+            file[name].attrs.update(resolution=(20, 4, 5), offset=offset)
+    out = tmp_path / f"seg.{ending}"
+    volume, labels = f"{tmp_path}/em.h5:raw", f"{tmp_path}/em.h5:ids"
+    settings = replace(SETTINGS, block=(5, 16, 20))
+    found = segment_volume(home / "run", volume, out, settings, labels=labels)
+    scan = open_scan(out)
+    assert scan.first == (4, 10, 6)
+    assert scan.grid.spacing == pytest.approx((20e-6, 4e-6, 5e-6))
+    assert scan.load(slice(None)).max() == found.instances
+    # so that it can be the labels of that volume, or of a part of it
+    own = segment_volume(home / "run", volume, tmp_path / "again", settings, labels=out)
+    assert min(score.vi for score in own.scores.values()) < 1e-9
+
+
+def test_what_is_damaged_in_the_folder_of_the_work_is_one_sentence(home, tmp_path):
+    work = tmp_path / "seg.work"
+    segmented(home, tmp_path / "seg", keep=True)
+    (tmp_path / "seg").rename(tmp_path / "whole")
+    for name in ("numbering.npz", "done/fragments/0"):
+        (work / name).unlink()
+    (chunk,) = (work / "affinities" / "c").rglob("0/0/0/0")
+    chunk.write_bytes(b"nonsense")
+    with pytest.raises(LeanError, match=r"affinities cannot be read .*delete the folder") as caught:
+        segmented(home, tmp_path / "seg")
+    assert len(str(caught.value)) <= 400
+    (work / "done" / "fragments" / "0").touch()
+    (work / "fragments" / "0.npz").write_bytes(b"")
+    with pytest.raises(LeanError, match=r"fragments/0\.npz cannot be read .*delete the folder"):
+        segmented(home, tmp_path / "seg")
+    (work / "settings.json").write_text("{")
+    with pytest.raises(LeanError, match=r"settings\.json is damaged"):
+        segmented(home, tmp_path / "seg")
+
+
+def test_a_volume_that_changed_is_another(home, tmp_path):
+    tifffile.imwrite(tmp_path / "raw.tif", tifffile.imread(home / "raw.tif"))
+    segment_volume(home / "run", tmp_path / "raw.tif", tmp_path / "seg", SETTINGS, keep=True)
+    (tmp_path / "seg").rename(tmp_path / "whole")
+    tifffile.imwrite(tmp_path / "raw.tif", np.flip(tifffile.imread(home / "raw.tif"), 0))
+    with pytest.raises(LeanError, match="begun with another volume"):
+        segment_volume(home / "run", tmp_path / "raw.tif", tmp_path / "seg", SETTINGS)
+
+
+def test_a_full_disk_between_the_blocks_is_one_sentence(home, tmp_path, monkeypatch):
+    def full(*given, **named):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lean3d.infer.segment_blocks.save_table", full)
+    monkeypatch.setattr("lean3d.infer.segment_blocks._save_numbers", lambda *given: None)
+    monkeypatch.setattr("lean3d.infer.segment_blocks._links", lambda *given: None)
+    monkeypatch.setattr("lean3d.infer.segment_blocks.load_table", lambda *given: [np.zeros(0)] * 2)
+    with pytest.raises(LeanError, match=r"cannot write .*No space left on device; .* goes on"):
+        segmented(home, tmp_path / "seg")
+
+
 @contextmanager
 def files_of_at_most(size):
     """A disk on which no file becomes larger: writes fail as on a full one."""

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from lean3d.data import Neurites
+from lean3d.errors import LeanError
 from lean3d.metrics import instance_scores
 from lean3d.recipes import get_recipe
-from lean3d.recipes.evaluation import evaluate
+from lean3d.recipes.evaluation import Settings, evaluate
 from lean3d.recipes.runs import run
 
 tifffile = pytest.importorskip("tifffile")
@@ -35,7 +36,8 @@ def home(tmp_path_factory):
 
 
 def test_scores_the_held_out_sections_at_every_threshold(home):
-    result = evaluate(home / "run", against=home / "other")
+    said = []
+    result = evaluate(home / "run", against=home / "other", tell=said.append)
     assert [row["threshold"] for row in result.summary] == [f"0.{n}" for n in range(1, 10)]
     ((name, scored),) = result.scored.items()
     assert name == "raw.tif"
@@ -51,3 +53,22 @@ def test_scores_the_held_out_sections_at_every_threshold(home):
     assert "VI split" in page
     assert "The worst merges" in page or "The worst splits" in page
     assert result.comparison
+    # as it is in the table, though a lower one is better
+    assert f"raw.tif  VI {best['vi']:.3f}  (" in said[1]
+
+
+def test_labels_are_those_of_other_data(home, tmp_path):
+    for name, cut in (("raw", slice(0, 6)), ("ids", slice(0, 6))):
+        tifffile.imwrite(tmp_path / f"{name}.tif", tifffile.imread(home / f"{name}.tif")[cut])
+    raw, ids = str(tmp_path / "raw.tif"), str(tmp_path / "ids.tif")
+    out = tmp_path / "out"
+    result = evaluate(home / "run", data=raw, out=out, settings=Settings(labels=ids))
+    (scored,) = result.scored.values()
+    best = min(scored.rows, key=lambda row: row["vi"])
+    with np.load(out / "predictions" / "raw.tif.npz") as stored:
+        expected = instance_scores(stored["label"], tifffile.imread(ids))
+    assert best["vi"] == pytest.approx(expected.vi)
+    with pytest.raises(LeanError, match=r"needs the labels of .*; pass --labels"):
+        evaluate(home / "run", data=raw)
+    with pytest.raises(LeanError, match="--labels are those of --data"):
+        evaluate(home / "run", settings=Settings(labels=ids))

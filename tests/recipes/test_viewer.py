@@ -96,6 +96,19 @@ def test_a_browser_gets_the_stored_scales(tmp_path, form, monkeypatch):
     np.testing.assert_array_equal(part, stored[-1].T[::2, ::2, ::2])
 
 
+def test_layers_lie_where_their_files_say(home):
+    store = LabelStore(home / "part.precomputed", "precomputed", (40.0, 4.0, 8.0), (3, 2, 1))
+    store.make((2, 3, 4), (2, 3, 4))
+    viewer = open_viewer({"raw": store.folder}, {"seg": home / "seg.n5", "part": store.folder})
+    layers = {one["name"]: one["source"][0] for one in viewer.state.to_json()["layers"]}
+    for name in ("raw", "part"):
+        matrix = np.array(layers[name]["transform"]["matrix"])
+        np.testing.assert_array_equal(matrix, [[1, 0, 0, 1], [0, 1, 0, 2], [0, 0, 1, 3]])
+    assert "transform" not in layers["seg"]
+    window = (slice(0, 4), slice(0, 3), slice(0, 2))
+    assert asked(viewer, "part", window)[1].shape == (4, 3, 2)
+
+
 def test_floats_and_labels_of_64_bits_are_shown(home):
     tifffile.imwrite(home / "ids.tif", LABELS.astype(np.int64) + 2**40)
     viewer = open_viewer({"raw": home / "floats.tif"}, {"seg": home / "ids.tif"})

@@ -35,6 +35,7 @@ class Evaluate:
         std: Likewise.
         data: Labelled data to evaluate on; by default the cases that the run held out, or those
             that the data's authors test on.
+        labels: The labels of `data`, where these are volumes of neurons, as for training.
         against: Another run, evaluated on the same cases and compared in pairs.
         out: Folder for report.html, scores.csv, summary.json and the predictions; RUN/evaluation
             by default, runs/NETWORK for published weights, which are kept there as a run.
@@ -77,6 +78,7 @@ class Evaluate:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     data: str | None = None
+    labels: str | None = None
     against: Path | None = None
     out: Path | None = None
     overlap: float = 0.5
@@ -108,6 +110,7 @@ def main(argv: list[str]) -> None:
     settings = Settings(
         batch_size=asked.batch_size,
         device=find_device(asked.device),
+        labels=asked.labels,
         overlap=asked.overlap,
         tolerance_mm=asked.tolerance_mm,
         lesion_iou=asked.lesion_iou,

@@ -81,7 +81,8 @@ def _finished(futures: list[Future]) -> Iterator[int]:
     except BrokenExecutor as error:
         raise RunError(
             "a worker ended in the middle of a block, as when memory is full; run the same command "
-            "again with fewer workers, it goes on from there"
+            "again with fewer workers, it goes on from there (a script that starts workers does it "
+            'under `if __name__ == "__main__":`)'
         ) from error
     finally:
         for future in futures:

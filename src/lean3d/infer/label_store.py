@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lean3d.files import write_text
-from lean3d.infer.chunks import make_array, open_array, write_ome
+from lean3d.infer.chunks import make_array, open_array, read_part, write_ome
 from lean3d.infer.scales import coarser_scales, most_frequent
 from lean3d.optional import require
 from lean3d.shape import Triple
@@ -39,11 +39,13 @@ class LabelStore:
 
     Args:
         voxel_nm: Size of a voxel (D, H, W) in nanometres.
+        first: Place (D, H, W) of the first voxel in a larger volume, in voxels.
     """
 
     folder: Path
     form: Form = "zarr"
     voxel_nm: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    first: Triple = (0, 0, 0)
 
     def coarser(self, shape: Triple) -> list[tuple[Triple, Triple]]:
         """Return the shape of each coarser scale, and its step from the one before it."""
@@ -74,7 +76,8 @@ class LabelStore:
             depth, height, width = (min(COARSE, n) for n in sides)
             self._make(scale, sides, (depth, height, width), factor)
         if self.form == "zarr":
-            write_ome(self.folder, self.voxel_nm, self.folder.name, [(1, 1, 1), *factors])
+            scales = [(1, 1, 1), *factors]
+            write_ome(self.folder, self.voxel_nm, self.folder.name, scales, self.first)
 
     def write(self, window: Window, labels: np.ndarray, scale: int = 0) -> None:
         """Write a block."""
@@ -89,7 +92,7 @@ class LabelStore:
     def read(self, window: Window, scale: int = 0) -> np.ndarray:
         """Read a window (d, h, w)."""
         if self.form == "zarr":
-            return open_array(self.folder / str(scale))[window]
+            return read_part(self.folder / str(scale), window)
         return np.asarray(self._turned(scale)[window].read().result())
 
     def shrink(self, scale: int, step: Triple, window: Window) -> None:
@@ -116,10 +119,15 @@ class LabelStore:
             more |= {"axes": list("xyz"), "downsamplingFactors": list(factor)[::-1]}
             # coarser scales have the size of the folder around them, times the factors
             more |= self._n5_units() if scale == 0 else {}
+            if any(self.first):
+                place = [side * n for side, n in zip(self.voxel_nm, self.first, strict=True)]
+                more |= {"offset": place[::-1]}
             self._open(scale, metadata=more, create=True)
             return
         about: dict[str, Any] = {"key": "_".join(f"{side:g}" for side in sides)}
         about |= {"size": sizes, "chunk_size": chunk_xyz, "resolution": sides}
+        # in whole voxels of the scale
+        about |= {"voxel_offset": [n // f for n, f in zip(self.first, factor, strict=True)][::-1]}
         about |= {"encoding": "compressed_segmentation", "compressed_segmentation_block_size": CUBE}
         volume = {"type": "segmentation", "data_type": "uint32", "num_channels": 1}
         # by its key: the scale has no index yet
@@ -129,8 +137,8 @@ class LabelStore:
         return {"units": ["nm"] * 3, "resolution": list(self.voxel_nm)[::-1]}
 
     def _turned(self, scale: int) -> Any:
-        """Return the array with axes z, y, x; precomputed volumes have channels too."""
-        store = self._open(scale).T
+        """Return the array with axes z, y, x from 0; precomputed volumes have channels too."""
+        store = self._open(scale).translate_to[0].T
         return store[0] if store.rank == 4 else store
 
     def _open(self, scale: int | None, **more: Any) -> Any:

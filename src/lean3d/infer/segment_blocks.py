@@ -7,19 +7,20 @@ Memory holds one block with its halo for each worker, and the graph of the fragm
 Axes: K channels, D depth, H height, W width.
 """
 
+import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from lean3d.errors import RunError
 from lean3d.infer.block_components import block_components, check_components, crossings
 from lean3d.infer.block_jobs import processes, run_blocks
-from lean3d.infer.chunks import make_array, open_array, save_table
+from lean3d.infer.chunks import load_table, make_array, open_array, read_part, save_table
 from lean3d.infer.fragment_graph import Contacts, FragmentGraph, contacts
 from lean3d.infer.grid import Block, blocks_of
 from lean3d.infer.label_store import Form, LabelStore
@@ -77,6 +78,7 @@ class BlockSegmentation:
         smallest: Instances of fewer voxels become background.
         form: Of the segmentation: "zarr" (OME-Zarr), "n5" or "precomputed" (neuroglancer's).
         voxel_nm: Size of a voxel (D, H, W) that the segmentation says, in nanometres.
+        first: Place (D, H, W) of its first voxel in a larger volume that it says, in voxels.
     """
 
     folder: Path
@@ -87,6 +89,7 @@ class BlockSegmentation:
     smallest: int = 0
     form: Form = "zarr"
     voxel_nm: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    first: Triple = (0, 0, 0)
 
     def run(
         self,
@@ -149,6 +152,8 @@ class BlockSegmentation:
             best = min(scores, key=lambda t: scores[t].vi)
         else:
             best = list(lookups)[len(lookups) // 2]
+        if not self.store.folder.exists():
+            self._forget()
         instances = self._keep(lookups[best], blocks)
         self.store.make(shape, self.block)
         stage("segmentation", partial(_write, self))
@@ -186,7 +191,7 @@ class BlockSegmentation:
     @property
     def store(self) -> LabelStore:
         """The segmentation on disk."""
-        return LabelStore(self.folder / "segmentation", self.form, self.voxel_nm)
+        return LabelStore(self.folder / "segmentation", self.form, self.voxel_nm, self.first)
 
     @property
     def reach(self) -> Triple:
@@ -196,12 +201,11 @@ class BlockSegmentation:
 
     def affinities(self, window: tuple[slice, slice, slice]) -> np.ndarray:
         """Read a window (K, d, h, w)."""
-        return open_array(self.folder / "affinities")[(slice(None), *window)]
+        return read_part(self.folder / "affinities", (slice(None), *window))
 
     def numbering(self) -> Numbering:
         """Read the labels of all fragments."""
-        with np.load(self.folder / "numbering.npz") as table:
-            return Numbering(table["numbers"], table["labels"])
+        return Numbering(*load_table(self.folder / "numbering.npz", "numbers", "labels"))
 
     def table(self, kind: str, block: Block) -> Path:
         """The file of a block's results."""
@@ -217,15 +221,15 @@ class BlockSegmentation:
         path = self.folder / "threshold.npz"
         if not path.exists():
             save_table(path, threshold=np.array(threshold))
-        elif _load(path, "threshold")[0] != threshold:
+        elif load_table(path, "threshold")[0] != threshold:
             raise RunError(OTHER.format(self.folder))
 
     def _number(self, blocks: Sequence[Block]) -> None:
         path = self.folder / "numbering.npz"
         if path.exists():
             return
-        found = [_load(self.table("fragments", b), "numbers")[0] for b in blocks]
-        links = [_load(self.table("links", b), "names", "targets") for b in blocks]
+        found = [load_table(self.table("fragments", b), "numbers")[0] for b in blocks]
+        links = [load_table(self.table("links", b), "names", "targets") for b in blocks]
         join = number_components if self.method == "components" else number_fragments
         numbering = join(found, [(a, b) for a, b in links])
         save_table(path, numbers=numbering.numbers, labels=numbering.labels)
@@ -235,7 +239,7 @@ class BlockSegmentation:
         parts: list[list[Contacts]] = []
         for kind in ("near", "far"):
             names = [f"{kind}_{column}" for column in columns]
-            parts.append([Contacts(*_load(self.table("contacts", b), *names)) for b in blocks])
+            parts.append([Contacts(*load_table(self.table("contacts", b), *names)) for b in blocks])
         near, far = (Contacts.added(part) for part in parts)
         return FragmentGraph(self.numbering().count, near, far)
 
@@ -256,13 +260,20 @@ class BlockSegmentation:
         self, blocks: Sequence[Block], lookups: dict[float | None, np.ndarray]
     ) -> dict[float | None, InstanceScores]:
         columns = ("segment", "truth", "voxels")
-        tables = [OverlapTable(*_load(self.table("overlaps", b), *columns)) for b in blocks]
+        tables = [OverlapTable(*load_table(self.table("overlaps", b), *columns)) for b in blocks]
         total = OverlapTable.total(tables)
         found = {}
         for threshold, lookup in lookups.items():
             kept = self._without_small(lookup, blocks)
             found[threshold] = total.merged(kept).scores()
         return found
+
+    def _forget(self) -> None:
+        """Drop the marks of a segmentation that is not here: it was moved when it was whole."""
+        (self.folder / "lookup.npz").unlink(missing_ok=True)
+        for name in ("segmentation", "scale_*"):
+            for marks in (self.folder / "done").glob(name):
+                shutil.rmtree(marks)
 
     def _keep(self, lookup: np.ndarray, blocks: Sequence[Block]) -> int:
         """Store the segment of each fragment, numbered from 1, for the last stage."""
@@ -273,7 +284,7 @@ class BlockSegmentation:
         path = self.folder / "lookup.npz"
         if not path.exists():
             save_table(path, lookup=final)
-        elif not np.array_equal(_load(path, "lookup")[0], final):
+        elif not np.array_equal(load_table(path, "lookup")[0], final):
             raise RunError(OTHER.format(self.folder))
         return len(found)
 
@@ -282,15 +293,10 @@ class BlockSegmentation:
             return lookup
         numbering, sizes = self.numbering(), np.zeros(len(lookup), np.int64)
         for block in blocks:
-            numbers, voxels = _load(self.table("fragments", block), "numbers", "voxels")
+            numbers, voxels = load_table(self.table("fragments", block), "numbers", "voxels")
             np.add.at(sizes, numbering.apply(numbers).astype(np.int64), voxels)
         whole = np.bincount(lookup.astype(np.int64), sizes, minlength=int(lookup.max()) + 1)
         return np.where(whole[lookup] >= self.smallest, lookup, 0)
-
-
-def _load(path: Path, *names: str) -> list[Any]:
-    with np.load(path) as table:
-        return [table[name] for name in names]
 
 
 def _fragments(job: BlockSegmentation, block: Block) -> None:
@@ -311,21 +317,21 @@ def _save_numbers(job: BlockSegmentation, block: Block, numbers: np.ndarray) -> 
 
 
 def _links(job: BlockSegmentation, block: Block) -> None:
-    window = open_array(job.folder / "numbers")[block.window(ONE)]
+    window = read_part(job.folder / "numbers", block.window(ONE))
     names, targets = exits(window, block, ONE)
     save_table(job.table("links", block), names=names, targets=targets)
 
 
 def _crossings(job: BlockSegmentation, threshold: float, block: Block) -> None:
     window = block.window(ONE)
-    numbers, affinity = open_array(job.folder / "numbers")[window], job.affinities(window)
+    numbers, affinity = read_part(job.folder / "numbers", window), job.affinities(window)
     names, targets = crossings(numbers, affinity, block, job.watershed.offsets, threshold)
     save_table(job.table("links", block), names=names, targets=targets)
 
 
 def _contacts(job: BlockSegmentation, block: Block) -> None:
     window = block.window(job.reach)
-    labels = job.numbering().apply(open_array(job.folder / "numbers")[window])
+    labels = job.numbering().apply(read_part(job.folder / "numbers", window))
     offsets = job.watershed.offsets
     near, far = contacts(labels, job.affinities(window), offsets, block.inside(job.reach))
     columns = {
@@ -337,7 +343,7 @@ def _contacts(job: BlockSegmentation, block: Block) -> None:
 
 
 def _overlaps(job: BlockSegmentation, truth: Truth, block: Block) -> None:
-    labels = job.numbering().apply(open_array(job.folder / "numbers")[block.core])
+    labels = job.numbering().apply(read_part(job.folder / "numbers", block.core))
     if job.bare:
         labels[_boundary(job, block)] = 0
     table = overlap_table(labels, truth(block.core))
@@ -346,8 +352,8 @@ def _overlaps(job: BlockSegmentation, truth: Truth, block: Block) -> None:
 
 
 def _write(job: BlockSegmentation, block: Block) -> None:
-    (lookup,) = _load(job.folder / "lookup.npz", "lookup")
-    labels = job.numbering().apply(open_array(job.folder / "numbers")[block.core])
+    (lookup,) = load_table(job.folder / "lookup.npz", "lookup")
+    labels = job.numbering().apply(read_part(job.folder / "numbers", block.core))
     segment = lookup[labels]
     if job.bare:
         segment[_boundary(job, block)] = 0

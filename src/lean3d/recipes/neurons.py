@@ -5,8 +5,9 @@ Axes: C channels, K channels of affinities, D depth, H height, W width.
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -17,13 +18,14 @@ import torch
 from torch import nn
 
 from lean3d.data import instances_of_membranes
-from lean3d.data.formats.registry import Scan
+from lean3d.data.formats.registry import Scan, split
 from lean3d.data.read import open_scan
+from lean3d.data.stamp import stamp_of
 from lean3d.errors import DataError, RunError
 from lean3d.files import write_text
 from lean3d.infer import BlockSegmentation, Segmented
 from lean3d.infer.block_jobs import processes, run_blocks
-from lean3d.infer.chunks import make_array, open_array
+from lean3d.infer.chunks import make_array, open_array, read_part
 from lean3d.infer.grid import Block, blocks_of
 from lean3d.infer.label_store import Form, form_of
 from lean3d.lock import held
@@ -138,8 +140,10 @@ def segment_volume(
         truth = _Truth.of(Path(labels).absolute(), recipe.membranes, plan.volume, settings)
     work = out.parent / f"{out.name}.work"
     _check_work(work)
-    with held(work), processes(workers, executor) as pool:
+    with _written(work), held(work), processes(workers, executor) as pool:
         _begin(work, plan)
+        if labels is not None:
+            _begin_scores(work, Path(labels).absolute())
         # one GPU serves one process
         alone = executor is None and torch.device(_device(device)).type != "cpu"
         _predict(work, plan, None if alone else pool, str(device), optimize, say)
@@ -170,11 +174,12 @@ class _Plan:
         weights = (best if best.exists() else self.run / WEIGHTS).stat()
         job = self.job
         return {
-            "volume": str(self.volume),
+            "volume": _stamp(self.volume),
             "run": str(self.run),
             "weights": [weights.st_size, weights.st_mtime_ns],
             "shape": list(self.shape),
             "voxel_nm": list(self.voxel_nm),
+            "first": list(job.first),
             "tile": list(self.tile),
             "context": list(self.context),
             "block": list(job.block),
@@ -223,6 +228,7 @@ def _planned(
         smallest=settings.smallest,
         form=form,
         voxel_nm=(depth, height, width),
+        first=scan.first or (0, 0, 0),
     )
     thresholds = _thresholds(settings)
     job.check(thresholds)
@@ -279,10 +285,42 @@ def _check_work(work: Path) -> None:
         raise RunError(f"{work} is in the way; choose another --out, or move it away")
 
 
+@contextmanager
+def _written(work: Path) -> Iterator[None]:
+    """Say what a full disk stopped, wherever that was."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"cannot write {work}: {error.strerror or error}; mend that and run the same command "
+            "again, it goes on from there"
+        ) from error
+
+
+def _begin_scores(work: Path, labels: Path) -> None:
+    """Forget the counts, and the choice, that an earlier command made with other labels."""
+    path, stamp = work / "labels.txt", _stamp(labels)
+    if path.exists() and path.read_text() != stamp:
+        for name in ("done/overlaps", "overlaps", "segmentation"):
+            if (work / name).exists():
+                shutil.rmtree(work / name)
+    write_text(path, stamp)
+
+
+def _stamp(path: Path) -> str:
+    """Return what changes with a file; a folder of chunks is its name, as it may hold millions."""
+    return stamp_of(path) if split(path)[0].is_file() else str(path)
+
+
 def _begin(work: Path, plan: _Plan) -> None:
     record, path = plan.record(), work / SETTINGS
     if path.exists():
-        before = json.loads(path.read_text())
+        try:
+            before = json.loads(path.read_text())
+        except ValueError as error:
+            raise RunError(
+                f"{path} is damaged ({error}); delete the folder {work} and begin again"
+            ) from error
         other = [name for name in record if record[name] != before.get(name)]
         if other:
             raise RunError(
@@ -338,7 +376,7 @@ def _affinities(work: Path, plan: _Plan, device: str, optimize: bool, block: Blo
     model, recipe = _network(plan.run, device, optimize)
     window = block.window(plan.context)
     if (work / "raw").exists():
-        raw = open_array(work / "raw")[(slice(None), *window)]
+        raw = read_part(work / "raw", (slice(None), *window))
     else:
         raw = open_scan(plan.volume).window(window)
     if raw.dtype.kind == "f" and not np.isfinite(raw).all():

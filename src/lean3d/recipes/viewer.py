@@ -60,15 +60,26 @@ def open_viewer(
         for name, volume in found.items():
             low, high = volume.contrast()
             state.layers[name] = neuroglancer.ImageLayer(
-                source=_source(volume, "image"),
+                source=_placed(volume, "image"),
                 shader=SHADER,
                 shader_controls={"normalized": {"range": [low, high]}},
             )
         for name, volume in labels.items():
             state.layers[name] = neuroglancer.SegmentationLayer(
-                source=_source(volume, "segmentation")
+                source=_placed(volume, "segmentation")
             )
     return viewer
+
+
+def _placed(volume: "_Lazy", kind: str) -> Any:
+    """Return the source of a volume at its place in a larger one."""
+    neuroglancer, source = require("neuroglancer", extra="view"), _source(volume, kind)
+    if not any(volume.first):
+        return source
+    rank = len(volume.first)
+    moved = np.concatenate([np.eye(rank), np.array(volume.first)[:, None]], 1)
+    move = neuroglancer.CoordinateSpaceTransform(output_dimensions=source.dimensions, matrix=moved)
+    return neuroglancer.LayerDataSource(url=source, transform=move)
 
 
 def _source(volume: "_Lazy", kind: str) -> Any:
@@ -122,6 +133,7 @@ class _Lazy:
         channels = () if self.scan.channels == 1 else (self.scan.channels,)
         self.shape = (width, height, depth, *channels)
         spacing = self.scan.grid.spacing if self.scan.grid.known else (NM, NM, NM)
+        self.first = [*(self.scan.first or (0, 0, 0))[::-1], *([0] * len(channels))]
         self.scales = [side / NM for side in spacing[::-1]] + [1] * len(channels)
 
     def coarser(self) -> list[tuple[np.ndarray, "_Lazy"]]:

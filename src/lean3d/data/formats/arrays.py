@@ -51,7 +51,8 @@ def array_scan(
     grid = Grid.stack(sides, spacing_mm)
 
     def part(window: Window) -> np.ndarray:
-        slices = list(window)
+        # within the array, as tensorstore wants them
+        slices = [slice(*one.indices(size)) for one, size in zip(window, sides, strict=True)]
         if channel_axis is not None:
             slices.insert(channel_axis, slice(None))
         x = np.asarray(read(tuple(slices)))

@@ -187,6 +187,10 @@ class Evaluation(ABC):
         """Return the scores of a case, means over its groups; NaN where no group has one."""
         return {key: _mean([_number(row.get(key)) for row in scored.rows]) for key in self.scores}
 
+    def main_score(self, scored: Scored) -> float:
+        """Return the main score of a case, as it is told; NaN if it has none."""
+        return self.rank(scored)
+
     def rank(self, scored: Scored) -> float:
         """Return the main score of a case, the higher the better; NaN if it has none."""
         return self.mean_row(scored)[self.main]

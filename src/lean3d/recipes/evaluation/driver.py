@@ -202,7 +202,7 @@ def _score_each(
         else:
             took = "scored before"
         scored[case.name] = found
-        title, value = evaluation.scores[evaluation.main].title, evaluation.rank(found)
+        title, value = evaluation.scores[evaluation.main].title, evaluation.main_score(found)
         tell(f"{number}/{len(cases)}  {case.name}  {title} {value:.3f}  ({took})")
     return scored
 

@@ -79,7 +79,10 @@ def _comparison(
     columns |= {"difference": "difference", "interval": "95 % interval", "p": "p"}
     columns |= {"better": "better", "worse": "worse", "cases": "cases"}
     parts: list[Part] = [intro, Table(result.comparison, columns)]
-    pairs = [(first.rank(one), first.rank(others[name])) for name, one in result.scored.items()]
+    pairs = [
+        (first.main_score(one), first.main_score(others[name]))
+        for name, one in result.scored.items()
+    ]
     title = first.scores[first.main].title
     figure = draw_pairs(pairs, f"{title}, {first.folder.name}", f"{title}, {second.folder.name}")
     parts.append(Picture(figure, "A dot is a case; below the line, this run has the higher score."))

@@ -19,6 +19,7 @@ class Settings:
     Attributes:
         batch_size: Samples, or windows, at a time; the recipe's by default.
         device: Where to compute.
+        labels: File or folder of the labels of `data`, where these are volumes of neurons.
         overlap: Overlapping share of consecutive windows.
         tolerance_mm: Distance within which surfaces agree (surface Dice); one voxel by default,
             along the axis of the largest spacing.
@@ -41,6 +42,7 @@ class Settings:
 
     batch_size: int | None = None
     device: torch.device | str | None = None
+    labels: str | None = None
     overlap: float = 0.5
     tolerance_mm: float | None = None
     lesion_iou: float = 0.0

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lean3d.data import Volume
+from lean3d.errors import RunError
 from lean3d.files import write_whole
 from lean3d.infer.fragment_graph import Contacts, FragmentGraph, contacts
 from lean3d.infer.merging import agglomerate_graph
@@ -56,6 +57,7 @@ class AffinityEvaluation(Evaluation):
 
     main = "vi"
     group = "threshold"
+    uses = ("labels",)
 
     @property
     def scores(self) -> Mapping[str, Score]:
@@ -69,8 +71,13 @@ class AffinityEvaluation(Evaluation):
         }
 
     def cases(self, data: str | None) -> Sequence[_Case]:
+        labels = self.settings.labels
+        if labels is not None and data is None:
+            raise RunError("--labels are those of --data; give both")
         self.held_out = data is None or same_data(data, self.recipe.data)
-        recipe = self.recipe if self.held_out else replace(self.recipe, data=data, labels=None)
+        if labels is not None and self.held_out:
+            self.held_out = same_data(labels, self.recipe.labels or "")
+        recipe = self.recipe if self.held_out else replace(self.recipe, data=data, labels=labels)
         volumes = em_volumes(recipe, held_out=self.held_out)
         return [_Case(volume, _stamp(volume)) for volume in volumes]
 
@@ -99,6 +106,9 @@ class AffinityEvaluation(Evaluation):
     def _row(self, threshold: float, table: OverlapTable) -> Row:
         found = table.scores()
         return {"threshold": f"{threshold:g}", **{key: getattr(found, key) for key in self.scores}}
+
+    def main_score(self, scored: Scored) -> float:
+        return -self.rank(scored)
 
     def summary(self, scored: Mapping[str, Scored]) -> list[Row]:
         # a mean over thresholds says nothing
