@@ -48,3 +48,16 @@ def test_the_optimizer_is_chosen(learning, kind, values):
     optimizer = Segmentation(nn.Conv2d(1, 2, 1), 2, **learning).configure_optimizers()
     assert type(optimizer) is kind
     assert {name: optimizer.defaults[name] for name in values} == values
+
+
+def test_convolutions_are_those_of_fast_gradients_while_it_is_fitted():
+    layers = nn.Conv3d(2, 2, 3, padding=1, groups=2), nn.Conv3d(2, 2, 1), nn.Conv3d(2, 2, 3)
+    task = Segmentation(nn.Sequential(*layers), 2)
+    task.on_fit_start()
+    assert [type(part).__name__ for part in task.model] == [
+        "DepthwiseConv3d",
+        "Conv3d",
+        "Conv3d",
+    ]
+    task.on_fit_end()
+    assert all(type(part) is nn.Conv3d for part in task.model)

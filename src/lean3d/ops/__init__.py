@@ -13,6 +13,7 @@ from lean3d.ops.causal_pools import (
     WithPrevious,
 )
 from lean3d.ops.channel import ChannelSeparatedConv3d
+from lean3d.ops.fast_gradients import with_fast_gradients_
 from lean3d.ops.heads import EmbeddingHead, MeanHead, RecurrentHead, WindowHead
 from lean3d.ops.memory import carry, past
 from lean3d.ops.parallel import ParallelSeparableConv3d
@@ -53,4 +54,5 @@ __all__ = [
     "WithPrevious",
     "carry",
     "past",
+    "with_fast_gradients_",
 ]

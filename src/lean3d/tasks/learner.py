@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.errors import RunError
+from lean3d.ops.fast_gradients import ordinary_, with_fast_gradients_
 from lean3d.ops.memory_layout import channels_last, channels_last_
 from lean3d.processes import total
 from lean3d.tasks.parts import check_parts, is_part, part_scale
@@ -86,6 +87,12 @@ class Learner(pl.LightningModule):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         return batch if self.prepare is None else (self.prepare(batch[0]), *batch[1:])
+
+    def on_fit_start(self) -> None:
+        with_fast_gradients_(self.model)
+
+    def on_fit_end(self) -> None:
+        ordinary_(self.model)
 
     def freeze_parts(self) -> None:
         """Keep the parameters of `freeze` from training."""
