@@ -16,6 +16,8 @@ pytest.importorskip("safetensors")
 TRAIN = "train", "folder", "--patch", 8, 8, 8, *FLAGS
 UNET = "--model", "unet2d", "--convert", "acs", "--widths", 4, 6, "--conv", "None"
 
+HUB = "https://hub.example.org"
+
 
 @pytest.fixture
 def run(lean3d, cases, tmp_path):
@@ -71,6 +73,8 @@ def test_a_shared_run_goes_to_the_hub_and_comes_back(lean3d, run, tmp_path, monk
     class Api:
         def create_repo(self, repo_id, private, exist_ok):
             sent["repo"] = repo_id, private
+            # of the Hub that HF_ENDPOINT names
+            return huggingface_hub.RepoUrl(f"{HUB}/{repo_id}", endpoint=HUB)
 
         def upload_folder(self, repo_id, folder_path, allow_patterns):
             sent["files"] = {p.name for p in folder_path.iterdir()} & set(allow_patterns)
@@ -80,11 +84,15 @@ def test_a_shared_run_goes_to_the_hub_and_comes_back(lean3d, run, tmp_path, monk
     flags = "--license", "mit", "--push", "me/net", "--private"
     code, said, err = lean3d("share", run, "--out", out, *flags)
     assert code == 0, err
-    assert last_json(said)["address"] == "https://huggingface.co/me/net"
+    assert last_json(said)["address"] == f"{HUB}/me/net"
     assert sent["repo"] == ("me/net", True)
     assert sent["files"] == {"README.md", "recipe.json", "model.safetensors"}
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(out))
     assert from_hub("me/net") == out
+    monkeypatch.delattr(huggingface_hub, "snapshot_download")
+    # a folder is used where it is
+    assert from_hub(out) == from_hub(str(out)) == out
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(out))
     record = json.loads((out / "recipe.json").read_text())
     record["recipe"]["model"] = f"{own_networks.__file__}:Pixels"
     (out / "recipe.json").write_text(json.dumps(record))

@@ -119,7 +119,8 @@ def test_writes_cases_worst_first_and_a_page_of_one_file(folder, predicted):
     assert "Confusion" in page
     assert "Training" in page
     assert not re.search(r'(src|href)="(?!data:)', page)
-    assert page.count('class="wide"') == 3
+    # three cases, and the two plots of training
+    assert page.count('class="wide"') == 4
 
 
 def test_the_mask_of_each_case_is_on_the_grid_of_its_file(folder, predicted):
@@ -212,7 +213,13 @@ def test_another_run_is_compared_in_pairs_with_a_page(
     assert mean["this"] == pytest.approx((32 + 8) / 2 * VOXEL / 4)
     # the smaller error is the better one
     assert volume["better"] == 2
-    assert "Comparison" in (found.out / "report.html").read_text()
+    page = (found.out / "report.html").read_text()
+    assert "Comparison" in page
+    # a table for each score
+    heads = [f"<p>{row['score']}:</p>" for row in found.comparison]
+    assert [page.count(head) for head in heads] == [1] * len(heads)
+    # no settings of other tasks
+    assert ("lesion_iou" in page, "crops: 1" in page) == (True, False)
     assert "against_dice" in (found.out / "scores.csv").read_text()
 
 

@@ -73,33 +73,37 @@ def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = False) -> s
     hub = require("huggingface_hub", extra="hub")
     try:
         api = hub.HfApi()
-        api.create_repo(repo_id, private=private, exist_ok=True)
+        # on the Hub that HF_ENDPOINT names
+        address = str(api.create_repo(repo_id, private=private, exist_ok=True))
         api.upload_folder(
             repo_id=repo_id, folder_path=folder, allow_patterns=[CARD, RECORD, WEIGHTS]
         )
     except Exception as error:  # the network, a token, or a name that is not allowed
         raise RunError(f"cannot push {folder} to {repo_id}: {_line(error)}") from error
-    return f"https://huggingface.co/{repo_id}"
+    return address
 
 
-def from_hub(repo_id: str, *, revision: str | None = None) -> Path:
+def from_hub(repo_id: str | Path, *, revision: str | None = None) -> Path:
     """Download a shared run, and return its folder, for `load_run` and for every command.
 
     Args:
+        repo_id: "user/name", or a folder that `save_pretrained` wrote, which is used as it is.
         revision: A branch, tag or commit.
 
     Raises:
         DataError: there is none, or the Hub cannot be reached.
         RunError: its network is a function, which would be code to run.
     """
-    hub = require("huggingface_hub", extra="hub")
-    try:
-        found = hub.snapshot_download(
-            repo_id, revision=revision, allow_patterns=[CARD, RECORD, WEIGHTS]
-        )
-    except Exception as error:
-        raise DataError(f"cannot get {repo_id} from the Hub: {_line(error)}") from error
-    folder = Path(found)
+    folder = Path(repo_id)
+    if not folder.is_dir():
+        hub = require("huggingface_hub", extra="hub")
+        try:
+            found = hub.snapshot_download(
+                repo_id, revision=revision, allow_patterns=[CARD, RECORD, WEIGHTS]
+            )
+        except Exception as error:
+            raise DataError(f"cannot get {repo_id} from the Hub: {_line(error)}") from error
+        folder = Path(found)
     recipe = read_recipe(folder)
     if is_code(recipe.model):
         raise RunError(

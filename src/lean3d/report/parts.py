@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Code", "Part", "Picture", "Table", "part_html"]
 
+# inches of a figure that is scrolled on a phone
+WIDE = 7
+
 
 @dataclass(frozen=True)
 class Table:
@@ -92,7 +95,8 @@ def _picture(picture: Picture) -> str:
     uri = svg_uri(picture.figure) if picture.kind == "svg" else png_uri(picture.figure)
     caption = escape(picture.caption)
     under = f"<figcaption>{caption}</figcaption>" if caption else ""
-    # three planes beside each other are scrolled, not shrunk, on a phone
-    wide = ' class="wide"' if picture.kind == "png" else ""
+    # three planes, or two plots, beside each other are scrolled, not shrunk, on a phone
+    beside = picture.kind == "png" or picture.figure.get_figwidth() > WIDE
+    wide = ' class="wide"' if beside else ""
     shown = f'<div class="scroll"><img{wide} src="{uri}" alt="{caption or "figure"}"></div>'
     return f"<figure>{shown}{under}</figure>"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lean3d.recipes.evaluation.base import Evaluation, Row, Scored
+from lean3d.recipes.evaluation.base import OF_ALL, Evaluation, Row, Scored
 from lean3d.report import Picture, Section, Table, draw_curves, draw_pairs, draw_spread, write_page
 from lean3d.report.parts import Part
 
@@ -75,10 +75,10 @@ def _comparison(
         "bootstrap interval of their mean. Every row is a test of its own: of twenty, one gives "
         "p < 0.05 by chance."
     )
-    columns = {first.group: first.group, "score": "score", "this": "this", "other": "other"}
+    columns = {first.group: first.group, "this": "this", "other": "other"}
     columns |= {"difference": "difference", "interval": "95 % interval", "p": "p"}
     columns |= {"better": "better", "worse": "worse", "cases": "cases"}
-    parts: list[Part] = [intro, Table(result.comparison, columns)]
+    parts: list[Part] = [intro, *_compared(result.comparison, first.group, columns)]
     pairs = [
         (first.main_score(one), first.main_score(others[name]))
         for name, one in result.scored.items()
@@ -87,6 +87,17 @@ def _comparison(
     figure = draw_pairs(pairs, f"{title}, {first.folder.name}", f"{title}, {second.folder.name}")
     parts.append(Picture(figure, "A dot is a case; below the line, this run has the higher score."))
     return Section("Comparison", parts)
+
+
+def _compared(rows: list[Row], group: str, columns: dict[str, str]) -> list[Part]:
+    """Return a table for each score, with the digits that its size needs; or one of all scores."""
+    if len({row[group] for row in rows}) == 1:
+        first, *others = columns.items()
+        return [Table(rows, dict([first, ("score", "score"), *others]))]
+    tables: dict[str, list[Row]] = {}
+    for row in rows:
+        tables.setdefault(row["score"], []).append(row)
+    return [part for score, own in tables.items() for part in (f"{score}:", Table(own, columns))]
 
 
 def _cases(result: "Result", first: Evaluation) -> Section:
@@ -128,7 +139,11 @@ def _facts(first: Evaluation, second: Evaluation | None) -> dict[str, object]:
     return {
         "run": str(first.folder),
         "against": None if second is None else str(second.folder),
-        "settings": {k: v for k, v in vars(first.settings).items() if v is not None},
+        "settings": {
+            name: value
+            for name, value in vars(first.settings).items()
+            if value is not None and name in (*first.uses, *OF_ALL)
+        },
         "recipe": {k: v for k, v in first.recipe.to_dict().items() if v is not None},
         "trained by": sessions[-1],
     }
