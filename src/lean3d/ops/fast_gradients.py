@@ -1,7 +1,6 @@
 """Convolutions of torch that are trained faster on a CPU: depthwise ones.
 
-See `lean3d.ops.depthwise_gradients`. One step of an ir-CSN-26, (1, 3, 8, 112, 112), took 0.83 to
-0.86 of torch's time in contiguous memory and 0.82 in channels-last (processor time of one core).
+See `lean3d.ops.depthwise_gradients`; benchmarks/depthwise_gradients.py times a step of a network.
 Tried and left out: 1x1x1 ones of channels-last maps as a matrix product; single layers took 0.13 to
 0.74 of conv3d's time forward and backward, and the whole network no less.
 """
