@@ -23,8 +23,10 @@ __all__ = [
     "CausalAvgPool3d",
     "CausalMaxPool3d",
     "LastFrames",
+    "MaxSoFar",
     "MeanSoFar",
     "Past",
+    "RunningMax",
     "RunningMean",
     "WithPrevious",
 ]
@@ -175,6 +177,47 @@ class RunningMean(Leaf):
         if self.skip:
             mean_BCT = torch.where(counts_B1T, mean_BCT, x_BCT)
         return mean_BCT.to(x.dtype).reshape(*x.shape[:3], *[1] * (x.ndim - 3))
+
+
+class RunningMax(Leaf):
+    """Maximum over all frames up to each.
+
+    Shape: (B, F, T) -> the same.
+    State: (B, F), the maximum.
+    """
+
+    def forward(self, x_BFT: Tensor) -> Tensor:
+        least = torch.full_like(x_BFT[:, :, 0], -torch.inf)
+        max_BF, put_max = carry(self, "max", least)
+        max_BFT = torch.maximum(x_BFT.cummax(2).values, max_BF[:, :, None])
+        put_max(max_BFT[:, :, -1].clone())
+        return max_BFT
+
+
+class MaxSoFar(Leaf):
+    """Replaces a maximum over the whole clip by that of all frames so far.
+
+    Args:
+        within: Pools each frame.
+        last: For the last frame alone; otherwise for each.
+
+    Shape: (B, C, T, H, W) -> (B, C, 1, H', W'), or (B, C, T, H', W')
+    State: (B, C * H' * W'), the maximum.
+    """
+
+    def __init__(self, within: nn.Module, last: bool = True):
+        super().__init__()
+        self.within, self.max = within, RunningMax()
+        if last:
+            self.answers_for_the_last_frame = True
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        y = self.within(x_BCTHW)
+        max_BFT = self.max(y.transpose(1, 2).flatten(2).transpose(1, 2))
+        max_BTF = max_BFT.transpose(1, 2)
+        if hasattr(self, "answers_for_the_last_frame"):
+            max_BTF = max_BTF[:, -1:]
+        return max_BTF.unflatten(2, (y.shape[1], *y.shape[3:])).transpose(1, 2)
 
 
 class MeanSoFar(Leaf):

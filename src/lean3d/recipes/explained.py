@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from lean3d.data import load_volume
 from lean3d.data.damage import Damage
 from lean3d.data.folder import ImagePath
+from lean3d.data.frame_times import measure
 from lean3d.data.listing import Recording
-from lean3d.data.video_clips import read_clip, with_times
-from lean3d.errors import RunError
+from lean3d.data.video_clips import read_clip
+from lean3d.errors import DataError, RunError
 from lean3d.infer.attention import class_attention, feature_attention, find_layer
 from lean3d.recipes.class_cases import sample_of
 from lean3d.recipes.classification import ClassificationRecipe
@@ -168,7 +169,9 @@ def _overall(scores: Tensor) -> Tensor:
 def _clip(recipe: ClassificationRecipe, source: ImagePath) -> _Input:
     path = Path(source if not isinstance(source, tuple) else source[0])
     recording = Recording(path, (0,))
-    times = with_times([recording])[1][path]
+    if not path.exists():
+        raise DataError(f"there is no file {path}")
+    times = measure(path)
     seen = look(recipe)
     numbers = window(recipe).middle(window(recipe).places(recording, times))
     frames = read_clip(path, numbers, times, Damage([path]))

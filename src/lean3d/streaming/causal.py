@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from lean3d.ops import fast
 from lean3d.ops.memory import Memory, every_frame, remember
@@ -99,12 +99,16 @@ class Causal:
         """Return the outputs of a clip, one for each step: (B, T, ...)."""
         with every_frame():
             output = found.frames_second(self.model(clip_BCTHW))
-        if set(found.run_axes) != {None}:
+        if None not in found.run_axes:
             return output
         # the model gives an output for its last frame alone
         frames = range(found.chunk, clip_BCTHW.shape[2] + 1, found.chunk)
         answers = [self.model(clip_BCTHW[:, :, :t]) for t in frames]
-        return tree_map(lambda *last: torch.stack(last, dim=1), *answers)
+        leaves, tree = tree_flatten(output)
+        last = zip(*(tree_flatten(answer)[0] for answer in answers), strict=True)
+        each = zip(leaves, last, found.run_axes, strict=True)
+        every = [torch.stack(one, dim=1) if axis is None else y for y, one, axis in each]
+        return tree_unflatten(every, tree)
 
     def field(self, live: object) -> float:
         return receptive_field(live)

@@ -62,16 +62,28 @@ def all_frames(
     return y, frames_of(y)
 
 
-def extreme(function: Callable[..., Any]) -> Rule:
-    """Run torch.max and torch.min: of two maps, or with indices along an axis that is not time."""
+def total(step: Frames, x: Tensor, given: Timed) -> tuple[Tensor, float]:
+    """Return the mean times the frames of a step: a forward divides its sum by that number.
+
+    One that does not depends on how many frames there are, and the check of the stream refuses it.
+    """
+    y, field = mean(step, x, given)
+    return y * given.rate, field
+
+
+def extreme(function: Callable[..., Any], pool: Pool | None) -> Rule:
+    """Run torch.max and torch.min: of two maps, or along an axis; over time without indices."""
 
     def rule(step: Frames, x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
         frames: Any = frames_of(x)
         if isinstance(dim, Tensor):
             return step.join(function, (x, dim), {})
-        held = {frames.batch, frames.axis} if isinstance(frames, Timed) else {frames.batch}
-        if dim is None or dim % x.ndim in held:
+        time = frames.axis if isinstance(frames, Timed) else None
+        if dim is None or dim % x.ndim == frames.batch or (pool is None and dim % x.ndim == time):
             step.refuse(function, "returns indices along time or streams")
+        if dim % x.ndim == time:
+            values = reduced(torch.amax, pool)(step, x, dim, keepdim)
+            return torch.return_types.max((values, None))  # type: ignore[arg-type]
         at = dim % x.ndim
         where = lambda i: i if keepdim else i - (at < i)  # noqa: E731
         return marked(function(x, at, keepdim), placed(frames, where))
@@ -94,15 +106,30 @@ def adaptive(function: Callable[..., Tensor], pool: Pool) -> Rule:
     return rule
 
 
+def to_one(function: Callable[..., Tensor], pool: Pool) -> Rule:
+    """Run an adaptive pool of the last axis to one value."""
+
+    def rule(step: Frames, x: Tensor, output_size: Any, return_indices: bool = False) -> Tensor:
+        size = output_size if isinstance(output_size, int) else output_size[0]
+        if return_indices or size != 1:
+            step.refuse(function, f"makes {size} values of all, or returns indices")
+        y: Tensor = reduced(torch.mean if pool is mean else torch.amax, pool)(step, x, -1, True)
+        return y
+
+    return rule
+
+
 REDUCTIONS: dict[Any, Rule] = {
     **dict.fromkeys((torch.mean, Tensor.mean), reduced(torch.mean, mean)),
     **dict.fromkeys((torch.amax, Tensor.amax), reduced(torch.amax, maximum)),
     **dict.fromkeys((torch.amin, Tensor.amin), reduced(torch.amin, None)),
-    **dict.fromkeys((torch.sum, Tensor.sum), reduced(torch.sum, None)),
-    **dict.fromkeys((torch.max, Tensor.max), extreme(torch.max)),
-    **dict.fromkeys((torch.min, Tensor.min), extreme(torch.min)),
+    **dict.fromkeys((torch.sum, Tensor.sum), reduced(torch.sum, total)),
+    **dict.fromkeys((torch.max, Tensor.max), extreme(torch.max, maximum)),
+    **dict.fromkeys((torch.min, Tensor.min), extreme(torch.min, None)),
 }
 ADAPTIVE: dict[Any, Rule] = {
+    F.adaptive_avg_pool1d: to_one(F.adaptive_avg_pool1d, mean),
+    F.adaptive_max_pool1d: to_one(F.adaptive_max_pool1d, maximum),
     F.adaptive_avg_pool3d: adaptive(F.adaptive_avg_pool3d, mean),
     F.adaptive_max_pool3d: adaptive(F.adaptive_max_pool3d, maximum),
 }

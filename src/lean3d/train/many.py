@@ -29,7 +29,9 @@ def check_strategy(strategy: str, accelerator: str) -> None:
     if strategy not in ("ddp", "fsdp"):
         raise RunError(f"no strategy called {strategy!r}; there are ddp and fsdp")
     if strategy == "fsdp" and (accelerator == "cpu" or not torch.cuda.is_available()):
-        raise RunError("strategy fsdp needs GPUs; leave it out on the CPU")
+        raise RunError(
+            "strategy fsdp needs GPUs, where alone Lightning shards; leave it out on the CPU"
+        )
 
 
 def many(strategy: Strategy, sync_batchnorm: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lean3d.conversion.causal.functions import follow_frames, pad_within_frames
+from lean3d.conversion.causal.functions import Spots, follow_frames, stay_within
 from lean3d.conversion.causal.kernels import (
     LINKED,
     causal_form,
@@ -19,17 +19,20 @@ from lean3d.conversion.causal.kernels import (
 )
 from lean3d.conversion.causal.method import Dissect
 from lean3d.conversion.causal.pools import (
+    POOLS,
     WINDOWED,
+    Means,
     ends,
+    means,
     one_frame,
     pads_time,
     pool_over_clip,
     readers,
     spread_over_frames,
     stay_within_frames,
-    within,
 )
 from lean3d.conversion.causal.proof import compare_steps
+from lean3d.conversion.causal.recurrent import carry_on, reads_time
 from lean3d.conversion.lean.dense import refusal
 from lean3d.conversion.record import Conversion, Row
 from lean3d.conversion.surgery.copies import duplicate
@@ -58,17 +61,19 @@ class Plan:
     Args:
         depths: Temporal receptive field of each kernel, in frames.
         ends: The final pools over the clip.
-        owners: The modules whose own code averages the clip, and whether this is a final pool.
+        owners: The modules whose own code averages the clip, and how.
+        given: The axes of their inputs, where those are not a clip's.
         windows: Those of them that do so by a window.
-        padding: The modules whose own code pads the clip with frames.
+        padding: The modules whose own code pads the clip with frames, or pools some by a window.
         readers: The linear layers that read the outputs of the final pools.
     """
 
     depths: dict[str, int]
     ends: set[str]
-    owners: dict[str, bool]
+    owners: dict[str, Means]
+    given: dict[str, tuple[str, ...]]
     windows: set[str]
-    padding: set[str]
+    padding: dict[str, set[tuple[int, int, int]]]
     readers: dict[str, nn.Linear]
 
 
@@ -100,15 +105,16 @@ def make_causal(
         if where is None or where(path, module):
             row = _change(path, module, how, plan)
             rows += [row] if row else []
-    for path, is_end in sorted(plan.owners.items()):
+    for path, found in sorted(plan.owners.items()):
         owner = result.get_submodule(path)
         if where is None or where(path, owner):
-            changed = follow_frames(owner, how, is_end, path in plan.windows)
+            given = plan.given.get(path)
+            changed = follow_frames(owner, how, found, path in plan.windows, given)
             rows.append(Row(path, *changed, False, True))
-    for path in sorted(plan.padding):
+    for path, windows in sorted(plan.padding.items()):
         owner = result.get_submodule(path)
         if where is None or where(path, owner):
-            rows.append(Row(path, *pad_within_frames(owner), False, True))
+            rows.append(Row(path, *stay_within(owner, windows), False, True))
     check_tied(result, ties)
     checks = compare_steps(model, result, arguments) if where is None else ()
     note = "" if where is None else "self-check skipped: where= left modules as they were"
@@ -117,15 +123,16 @@ def make_causal(
 
 
 def _plan(model: nn.Module, how: Dissect, arguments: tuple[Tensor, ...]) -> Plan:
-    flow = trace(model, _longer(model, arguments))
+    looks = Spots()
+    flow = trace(model, _longer(model, arguments), looks)
     last = ends(flow)
     calls = [flow.calls[number] for number in last]
     pools = {call.path for call in calls if call.path}
-    owners = dict.fromkeys(within(flow), False)
-    owners |= {call.owner: True for call in calls if not call.path}
+    owners = means(flow, last)
     linear = readers(flow, last) if how.head == "window" else {}
-    windows = {call.owner for call in calls if Trait.CLIP_WINDOW in call.traits}
-    return Plan(depths(flow, how), pools, owners, windows, pads_time(flow), linear)
+    windows = {c.owner for c in flow.calls if c.seen == "mean" and Trait.CLIP_WINDOW in c.traits}
+    given = looks.given
+    return Plan(depths(flow, how), pools, owners, given, windows, pads_time(flow), linear)
 
 
 def _longer(model: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -143,13 +150,15 @@ def _change(path: str, module: Any, how: Dissect, plan: Plan) -> Row | None:
         return Row(path, before, f"{before} within a frame", False, True) if changed else None
     if isinstance(module, PADS):
         return _pad_within_frames(path, module)
-    if path in plan.ends or (isinstance(module, nn.AdaptiveAvgPool3d) and one_frame(module)):
+    if path in plan.ends or (isinstance(module, POOLS) and one_frame(module)):
         pool = pool_over_clip(module, how, path in plan.ends)
         take_over(module, pool)
         return Row(path, before, type(pool).__name__, False, True)
     if path in plan.readers:
         spread_over_frames(module, how.window)
         return Row(path, before, f"{before} over {how.window} frames", False, True)
+    if isinstance(module, nn.RNNBase) and reads_time(module, plan.given.get(path)):
+        return Row(path, *carry_on(path, module), False, True)
     enlarges = isinstance(module, nn.ConvTranspose3d) and not isinstance(module, Holds4d)
     if enlarges and module.stride[0] * module.kernel_size[0] > 1:
         raise refusal_at(path, module, "it makes frames of frames; make it (1, k, k)")

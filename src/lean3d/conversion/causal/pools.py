@@ -5,6 +5,7 @@ Axes: B batch, C channels, T time, H height, W width, K classes.
 
 import copy
 import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,21 +13,26 @@ from torch import nn
 
 from lean3d.conversion.causal.method import Dissect
 from lean3d.conversion.trace.graph import Call, Flow
-from lean3d.ops.causal_pools import LastFrames, MeanSoFar, RunningMean
+from lean3d.ops.causal_pools import LastFrames, MaxSoFar, MeanSoFar, RunningMean
 from lean3d.shape import triple
-from lean3d.torch_functions import Trait
 
 __all__ = [
+    "POOLS",
     "WINDOWED",
+    "Means",
     "ends",
+    "means",
     "pool_over_clip",
     "readers",
     "spread_over_frames",
     "stay_within_frames",
-    "within",
 ]
 
 WINDOWED = (nn.MaxPool3d, nn.AvgPool3d)
+POOLS = (nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool3d)
+KINDS = ("mean", "sum", "max")
+# functions that do away with axes
+READS = ("flatten", "view", "reshape", "squeeze", "__getitem__")
 
 
 def ends(flow: Flow) -> set[int]:
@@ -37,58 +43,73 @@ def ends(flow: Flow) -> set[int]:
     """
     found = set()
     for number, call in enumerate(flow.calls):
-        if isinstance(call.module, nn.AdaptiveAvgPool3d):
+        if isinstance(call.module, POOLS):
             if one_frame(call.module) and not meets_frames(flow, number):
                 found.add(number)
         elif covers_clip(call) and not meets_frames(flow, number):
             found.add(number)
-        elif windows := averages_time(call) and window_before(flow, call):
+        elif call.seen in KINDS and (windows := window_before(flow, call)):
             found |= windows
-        elif averages_all(flow, call) and not meets_frames(flow, number):
+        elif call.seen in KINDS and not meets_frames(flow, number):
             found.add(number)
     return found
 
 
-def within(flow: Flow) -> set[str]:
-    """Return modules whose own code averages the clip and combines the result with the frames.
+@dataclass(frozen=True)
+class Means:
+    """The means, sums and maxima over time in the code of a module, in order.
 
-    Or removes the axes of a pool that does, such as by `self.pool(x).view(b, c)`.
+    Args:
+        kinds: "mean", "sum" or "max".
+        ends: Whether it is a final pool; otherwise its output is used with every frame. None for a
+            mean of what a window has averaged.
+        reads: Whether the code does away with the axes of a pool for every frame, such as by
+            `self.pool(x).view(b, c)`.
     """
-    back = [call for n, call in enumerate(flow.calls) if meets_frames(flow, n)]
-    found = {call.owner for call in back if averages_all(flow, call)}
-    pools = (c for c in back if isinstance(c.module, nn.AdaptiveAvgPool3d) and one_frame(c.module))
-    readers = (flow.calls[user] for pool in pools for user in pool.users)
-    return found | {
-        c.owner for c in readers if Trait.RESHAPES in c.traits and not c.path and len(c.shape) == 2
-    }
+
+    kinds: tuple[str, ...] = ()
+    ends: tuple[bool | None, ...] = ()
+    reads: bool = False
 
 
-def pads_time(flow: Flow) -> set[str]:
-    """Return modules whose own code pads clips with frames."""
-    padded = (c for c in flow.calls if not c.path and c.name == "pad" and len(c.shape) == 5)
-    return {call.owner for call in padded if call.shape[2] > call.shapes[0][2]}
+def means(flow: Flow, last: set[int]) -> dict[str, Means]:
+    """Return those of every module whose own code has one, by path."""
+    found: dict[str, Means] = {}
+    for number, call in enumerate(flow.calls):
+        if call.seen in KINDS and not call.path:
+            old = found.get(call.owner, Means())
+            is_end = None if window_before(flow, call) else number in last
+            found[call.owner] = Means((*old.kinds, call.seen), (*old.ends, is_end))
+    for number, call in enumerate(flow.calls):
+        if isinstance(call.module, POOLS) and one_frame(call.module) and number not in last:
+            for user in (flow.calls[n] for n in call.users):
+                if not user.path and len(user.shape) < 5 and user.name in READS:
+                    old = found.get(user.owner, Means())
+                    found[user.owner] = replace(old, reads=True)
+    return {path: one for path, one in found.items() if one.reads or set(one.ends) != {None}}
+
+
+def pads_time(flow: Flow) -> dict[str, set[tuple[int, int, int]]]:
+    """Return modules whose own code pads clips with frames, or pools some by these windows."""
+    own = [call for call in flow.calls if not call.path and len(call.shape) == 5]
+    found: dict[str, set[tuple[int, int, int]]] = {}
+    for call in own:
+        if call.name == "pad" and call.shape[2] > call.shapes[0][2]:
+            found.setdefault(call.owner, set())
+        elif isinstance(call.seen, tuple):
+            found.setdefault(call.owner, set()).add(call.seen)
+    return found
 
 
 def meets_frames(flow: Flow, number: int) -> bool:
-    """Whether the output of a call is combined with a feature map again."""
-    return any(has_places(shape) for n in flow.after(number) for shape in flow.calls[n].shapes)
-
-
-def averages_all(flow: Flow, call: Call) -> bool:
-    """Whether a function in a forward averages the last places of maps.
-
-    The maps may have their frames merged into the batch, their places merged into one axis, or be
-    averaged over other axes before.
-    """
-    if Trait.AVERAGES not in call.traits or math.prod(call.shape[2:]) != 1:
-        return False
-    if not call.shapes or math.prod(call.shapes[0][2:]) == 1:
-        return False
-    while not has_places(call.shapes[0]) and call.sources[0] >= 0:
-        call = flow.calls[call.sources[0]]
-        if not (is_mean(call) or Trait.RESHAPES in call.traits):
-            return False
-    return has_places(call.shapes[0])
+    """Whether the output of a call is combined with a feature map that was not made of it."""
+    after = flow.after(number)
+    made = {number, *after}
+    return any(
+        has_places(shape) and source not in made
+        for n in after
+        for source, shape in zip(flow.calls[n].sources, flow.calls[n].shapes, strict=True)
+    )
 
 
 def covers_clip(call: Call) -> bool:
@@ -99,25 +120,13 @@ def covers_clip(call: Call) -> bool:
     return call.shape[2] == 1 and frames > 1 and triple(call.module.kernel_size)[0] == frames
 
 
-def one_frame(pool: nn.AdaptiveAvgPool3d) -> bool:
+def one_frame(pool: nn.Module) -> bool:
     size: Any = pool.output_size
     return (size if isinstance(size, int) else size[0]) == 1
 
 
-def is_mean(call: Call) -> bool:
-    """Whether a function averages, other than by a window."""
-    return Trait.AVERAGES in call.traits and Trait.CLIP_WINDOW not in call.traits
-
-
 def has_places(shape: tuple[int, ...]) -> bool:
     return len(shape) > 3 and math.prod(shape[2:]) > 1
-
-
-def averages_time(call: Call) -> bool:
-    """Whether a function pools over time by itself."""
-    if not is_mean(call) or not call.shapes or len(call.shapes[0]) != 5:
-        return False
-    return len(call.shape) < 4 or call.shape[2] == 1
 
 
 def window_before(flow: Flow, call: Call) -> set[int]:
@@ -158,6 +167,10 @@ def pool_over_clip(pool: Any, how: Dissect, is_end: bool) -> nn.Module:
     Args:
         is_end: It is a final pool; otherwise its output is used with every frame.
     """
+    if isinstance(pool, nn.AdaptiveMaxPool3d):
+        largest: Any = pool.output_size
+        plane = (largest, largest) if isinstance(largest, int) else largest[1:]
+        return MaxSoFar(nn.AdaptiveMaxPool3d((None, *plane)), last=is_end)
     if not is_end:
         return RunningMean()
     if isinstance(pool, nn.AdaptiveAvgPool3d):

@@ -98,6 +98,7 @@ def _of_maps(clip_BCTHW: Tensor, steps: list[Tensor | None]) -> float:
 
 def apart(clip: Tensor, step: Tensor) -> float:
     """Return the largest difference of the last frames, relative to the largest value."""
-    if clip.ndim == 5 and clip.shape[2] > step.shape[2]:
-        clip = clip[:, :, -step.shape[2] :]
+    for axis, (frames, last) in enumerate(zip(clip.shape, step.shape, strict=False)):
+        if clip.ndim == step.ndim and frames > last > 0:
+            clip = clip.narrow(axis, frames - last, last)
     return largest(clip, step)

@@ -1,168 +1,415 @@
-"""Follows the axes of a clip through a forward, so that a mean over time is found however written.
+"""Follows the axes of a clip through a forward: a mean over time is found however it is written.
 
 `x.mean((2, 3, 4))`, `x.mean(-1).mean(-1).mean(-1)`, `x.flatten(2).mean(2)`,
 `x.view(B, C, -1).mean(2)`, `F.avg_pool3d(x, x.shape[2:])`, `F.adaptive_avg_pool1d(x.flatten(2), 1)`
-are one number.
+and `x.permute(0, 2, 3, 4, 1).flatten(1, 3).mean(1)` are one number; `fc(x.mean((3, 4)).mT).mean(1)`
+is the same through a linear layer. Maxima are found too, and sums, for those that divide them.
 
 Axes: B batch, C channels, T time, H height, W width.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lean3d.shape import triple
 from lean3d.torch_functions import Trait, having
 
-__all__ = ["Axes", "Mean"]
+__all__ = ["MAXIMA", "Axes", "Reduced", "window_of"]
 
 MEANS, WINDOWS = having(Trait.AVERAGES), having(Trait.CLIP_WINDOW)
+AXES_MEANS = {torch.mean, Tensor.mean}
+SUMS, MAXIMA = {torch.sum, Tensor.sum}, {torch.max, Tensor.max}
+AMAX = {torch.amax, Tensor.amax, *MAXIMA}
+# they take axes away, as a mean does
+REDUCED = {*AXES_MEANS, *SUMS, *AMAX, torch.amin, Tensor.amin}
+MAX_POOLS = {F.adaptive_max_pool3d, F.adaptive_max_pool1d}
+POOLS = MEANS | MAX_POOLS
+KINDS: dict[Any, str] = {
+    **dict.fromkeys(MEANS, "mean"),
+    **dict.fromkeys(SUMS, "sum"),
+    **dict.fromkeys(AMAX | MAX_POOLS, "max"),
+}
 SQUEEZES = {torch.squeeze, Tensor.squeeze}
+UNSQUEEZES = {torch.unsqueeze, Tensor.unsqueeze}
 RESHAPES = having(Trait.RESHAPES) - SQUEEZES
-CLIP = ("T", "H", "W")
+SOFTMAXES = {torch.softmax, Tensor.softmax, F.softmax, F.log_softmax, torch.log_softmax}
+ALIKE = having(Trait.ONE_MAP) | having(Trait.JOINS) | {F.dropout, F.layer_norm} | SOFTMAXES
+CLIP = ("B", "C", "T", "H", "W")
 
 
 @dataclass(frozen=True)
-class Mean:
-    """A mean over time.
+class Reduced:
+    """A mean, a sum or a maximum over time.
 
     Args:
-        x: (B, C, T, H', W'), the clip averaged over its other axes.
-        shape: Of the result, without batch and channels.
+        kind: "mean", "sum" or "max".
+        x: (B, F, T), of what it is: already over all other axes, of which F are left.
+        shape: Of the result.
+        channels: The axis of the result with the channels.
+        time: The axis of the result where time was, if it stays as one of 1.
     """
 
+    kind: str
     x: Tensor
     shape: tuple[int, ...]
+    channels: int
+    time: int | None
+
+    def spread(self, mean_BFT: Tensor) -> Tensor:
+        """Return a mean for every frame, with the frames where time was."""
+        assert self.time is not None
+        sizes = [size for axis, size in enumerate(self.shape) if axis != self.time]
+        clips, _, frames = mean_BFT.shape
+        return mean_BFT.reshape(clips, *sizes[1:], frames).movedim(-1, self.time)
+
+    def rows(self, mean_BFT: Tensor) -> Tensor:
+        """Return the mean of every frame as a clip of its own, (B * T, ...)."""
+        return mean_BFT.transpose(1, 2).reshape(-1, *self.shape[1:])
+
+    def last(self, mean_BF: Tensor) -> Tensor:
+        """Return the result; it may have more channels."""
+        sizes = [-1 if axis == self.channels else size for axis, size in enumerate(self.shape)]
+        return mean_BF.reshape(mean_BF.shape[0], *sizes[1:])
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """The axes of a tensor after batch and channels, such as ("T", "HW"), and their sizes."""
+    """The axes of a tensor, such as ("B", "CT", "HW"), "" for one of 1; and their sizes."""
 
     axes: tuple[str, ...]
-    sizes: tuple[int, int, int]
+    sizes: dict[str, int]
+
+    def split(self) -> tuple[list[str], list[int]]:
+        """Return every axis of the clip on its own, in order."""
+        letters = list("".join(self.axes))
+        return letters, [self.sizes[letter] for letter in letters]
 
 
 class Axes:
     """The layout of every tensor of one forward that was made from a clip.
 
     Args:
-        windowed: A window over the plane averages the clip, whatever its frames.
+        windowed: A window over the plane averages the clip, whatever its frames; by default one
+            that has as many frames as the clip.
     """
 
-    def __init__(self, windowed: bool) -> None:
+    def __init__(self, windowed: bool | None = None) -> None:
         self.windowed = windowed
         # with the tensor: an id is valid while it lives
         self.known: dict[int, tuple[Tensor, _Layout]] = {}
 
-    def mean_over_time(self, function: object, args: tuple[Any, ...], kwargs: Any) -> Mean | None:
-        """Return what a call averages if it averages over time, from its arguments."""
-        if function not in MEANS or (function in WINDOWS and not self.windowed) or not args:
+    def over_time(self, function: Any, args: tuple[Any, ...], kwargs: Any) -> Reduced | None:
+        """Return what a call averages, sums or maximises over time, from its arguments."""
+        kind = KINDS.get(function)
+        if kind is None or not args or not self._covered(function, args, kwargs):
             return None
-        if (layout := self._of(args[0])) is None:
+        if (within := _within_frames(function, args, kwargs)) is not None:
+            reduce = torch.mean if kind == "mean" else torch.amax
+            return self.over_time(reduce, (within, 2, True), {})
+        if (layout := self._of(args[0])) is None or layout.axes[0] != "B":
             return None
-        x, places, keeps = args[0], *_averaged(function, args[0], args[1:], kwargs)
-        if not any("T" in layout.axes[place] for place in places):
+        x, (places, keeps) = args[0], _averaged(function, args[0], args[1:], kwargs)
+        gone = {letter for place in places for letter in layout.axes[place]}
+        if "T" not in gone or gone & {"B", "C"}:
             return None
-        letters = {letter for place in places for letter in layout.axes[place]}
-        over = [2 + CLIP.index(letter) for letter in letters - {"T"}]
-        whole = x.reshape(*x.shape[:2], *layout.sizes)
-        averaged = whole.mean(over, keepdim=True) if over else whole
-        sizes = [1 if n in places else size for n, size in enumerate(x.shape[2:])]
-        left = [size for n, size in enumerate(sizes) if keeps or n not in places]
-        return Mean(averaged, tuple(left))
+        letters, sizes = layout.split()
+        apart = x.reshape(sizes)
+        over = [axis for axis, letter in enumerate(letters) if letter in gone - {"T"}]
+        every: dict[str, Any] = {"mean": torch.mean, "sum": torch.sum, "max": torch.amax}
+        within_frames = every[kind]
+        averaged = within_frames(apart, over) if over else apart
+        left = [letter for letter in letters if letter not in gone or letter == "T"]
+        x_BFT = averaged.movedim(left.index("T"), -1).flatten(1, -2)
+        kept = [n for n in range(x.ndim) if keeps or n not in places]
+        shape = tuple(1 if n in places else x.shape[n] for n in kept)
+        named = [layout.axes[n] for n in kept]
+        channels = next((n for n, name in enumerate(named) if "C" in name), -1)
+        time = next((n for n, name in enumerate(named) if "T" in name), None)
+        return Reduced(kind, x_BFT, shape, channels, time) if channels > 0 else None
 
-    def note(self, function: object, args: tuple[Any, ...], kwargs: Any, answer: object) -> None:
+    def note(self, function: Any, args: tuple[Any, ...], kwargs: Any, answer: object) -> None:
         """Remember the layout of what a call made."""
-        if not args or not isinstance(answer, Tensor) or (layout := self._of(args[0])) is None:
+        if function is torch.stack and isinstance(answer, Tensor):
+            self._stacked(args, kwargs, answer)
             return
-        if function in MEANS:
-            places, keeps = _averaged(function, args[0], args[1:], kwargs)
-            letters = {letter for place in places for letter in layout.axes[place]}
-            sizes = [
-                1 if letter in letters else size
-                for letter, size in zip(CLIP, layout.sizes, strict=True)
-            ]
-            axes = [axis for n, axis in enumerate(layout.axes) if keeps or n not in places]
-            found = _Layout(tuple(axes), (sizes[0], sizes[1], sizes[2]))
-        elif function in RESHAPES and answer.shape[:2] == args[0].shape[:2]:
-            grouped = _grouped(layout.axes, args[0].shape[2:], answer.shape[2:])
-            if grouped is None:
-                return
-            found = _Layout(grouped, layout.sizes)
-        elif function in SQUEEZES and (place := _squeezed(args, kwargs)) is not None:
-            if "T" in layout.axes[place] or answer.ndim == args[0].ndim:
-                return
-            found = _Layout((*layout.axes[:place], *layout.axes[place + 1 :]), layout.sizes)
+        if not args or not isinstance(args[0], Tensor):
+            return
+        if isinstance(answer, tuple | list) and answer and isinstance(answer[0], Tensor):
+            self._several(function, args, kwargs, answer)
+            return
+        if not isinstance(answer, Tensor):
+            return
+        if function in ALIKE:
+            given = [x for x in args if isinstance(x, Tensor) and x.shape == answer.shape]
+            found = next((f for x in given if (f := self._told(x)) is not None), None)
+            along = function not in SOFTMAXES or found is None
+            if not along and (dim := _argument(args, kwargs, 1, "dim")) is not None:
+                along = "T" not in found.axes[dim]  # type: ignore[union-attr]
+            found = found if along else None
         else:
+            layout = self._of(args[0]) if self._covered(function, args, kwargs) else None
+            found = None if layout is None else _made(function, layout, args, kwargs, answer)
+        if found is not None and len(found.axes) == answer.ndim:
+            self.known[id(answer)] = answer, found
+
+    def begin(self, x: Tensor, axes: tuple[str, ...]) -> None:
+        """Remember the axes of what a forward is given."""
+        if x.ndim == len(axes) and all(len(name) == 1 for name in axes):
+            self.known[id(x)] = x, _Layout(axes, dict(zip(axes, x.shape, strict=True)))
+
+    def axes_of(self, x: object) -> tuple[str, ...] | None:
+        """Return the axes of a tensor, if they are known and not those of any clip."""
+        layout = self._told(x) if isinstance(x, Tensor) else None
+        return None if layout is None else layout.axes
+
+    def _several(self, function: Any, args: tuple[Any, ...], kwargs: Any, answer: Any) -> None:
+        """Remember the layout of frames on their own, and of the first output of an LSTM."""
+        if (layout := self._of(args[0])) is None:
             return
-        self.known[id(answer)] = answer, found
+        if function in UNBINDS:
+            place = _argument(args, kwargs, 1, "dim") or 0
+            rest = [name for n, name in enumerate(layout.axes) if n != place % len(layout.axes)]
+            for part in answer if layout.axes[place] == "T" else ():
+                self.known[id(part)] = part, replace(layout, axes=tuple(rest))
+            return
+        made = None
+        if function in RECURRENT:
+            made = _linear(layout, args, kwargs, answer[0])
+        elif function in MAXIMA:
+            made = _fewer(function, layout, args, kwargs)
+        if made is not None:
+            self.known[id(answer[0])] = answer[0], made
+
+    def _stacked(self, args: tuple[Any, ...], kwargs: Any, answer: Tensor) -> None:
+        """Remember the layout of what a forward made of every frame on its own."""
+        told = [self._told(x) for x in args[0]]
+        first = told[0] if told else None
+        if first is None or len(told) != first.sizes["T"] or "T" in "".join(first.axes):
+            return
+        axes = list(first.axes)
+        axes.insert((_argument(args, kwargs, 1, "dim") or 0) % answer.ndim, "T")
+        if all(layout is not None and layout.axes == first.axes for layout in told):
+            self.known[id(answer)] = answer, replace(first, axes=tuple(axes))
+
+    def _covered(self, function: object, args: tuple[Any, ...], kwargs: Any) -> bool:
+        """Whether it is no window, or one that may average the whole clip."""
+        if function not in WINDOWS or self.windowed:
+            return True
+        if self.windowed is False or not isinstance(args[0], Tensor):
+            return False
+        size = kwargs.get("kernel_size", args[1] if len(args) > 1 else 1)
+        return (size if isinstance(size, int) else size[0]) == args[0].shape[2]
+
+    def _told(self, x: Tensor) -> _Layout | None:
+        """Return a layout that is not that of any clip."""
+        return self.known[id(x)][1] if id(x) in self.known else None
 
     def _of(self, x: object) -> _Layout | None:
         if not isinstance(x, Tensor):
             return None
-        if id(x) in self.known:
-            return self.known[id(x)][1]
-        if x.ndim != 5:
+        if (known := self._told(x)) is not None:
+            return known
+        return _Layout(CLIP, dict(zip(CLIP, x.shape, strict=True))) if x.ndim == 5 else None
+
+
+Layouts = Callable[[_Layout, tuple[Any, ...], Any, Tensor], _Layout | None]
+
+
+def _made(
+    function: Any, layout: _Layout, args: tuple[Any, ...], kwargs: Any, answer: Tensor
+) -> _Layout | None:
+    """Return the layout of what a call makes of a tensor."""
+    if function in REDUCED or function in POOLS:
+        return _fewer(function, layout, args, kwargs)
+    if function in RESHAPES:
+        return _grouped(layout, answer.shape)
+    rule = RULES.get(function)
+    return None if rule is None else rule(layout, args, kwargs, answer)
+
+
+def _fewer(function: object, layout: _Layout, args: tuple[Any, ...], kwargs: Any) -> _Layout | None:
+    places, keeps = _averaged(function, args[0], args[1:], kwargs)
+    gone = {letter for place in places for letter in layout.axes[place]}
+    if gone & {"B", "C"} or not places:
+        return None
+    axes = list(layout.axes)
+    for place in places:
+        axes[place] = ""
+    axes = [name for place, name in enumerate(axes) if keeps or place not in places]
+    return replace(layout, axes=tuple(axes))
+
+
+def _reordered(layout: _Layout, args: Any, kwargs: Any, answer: Tensor) -> _Layout | None:
+    dims = kwargs.get("dims", args[1] if len(args) == 2 else args[1:])
+    if isinstance(dims, int):
+        dims = (dims,)
+    if len(dims) != len(layout.axes):
+        return None
+    return replace(layout, axes=tuple(layout.axes[dim] for dim in dims))
+
+
+def _swapped(
+    layout: _Layout, args: tuple[Any, ...], kwargs: dict[str, Any], answer: Tensor
+) -> _Layout | None:
+    axes = list(layout.axes)
+    one, two = (*args[1:], *kwargs.values())
+    axes[one], axes[two] = axes[two], axes[one]
+    return replace(layout, axes=tuple(axes))
+
+
+def _turned(layout: _Layout, args: Any, kwargs: Any, answer: Tensor) -> _Layout | None:
+    return _swapped(layout, (None, -2, -1), {}, answer)
+
+
+def _moved(
+    layout: _Layout, args: tuple[Any, ...], kwargs: dict[str, Any], answer: Tensor
+) -> _Layout | None:
+    source, destination = (*args[1:], *kwargs.values())
+    numbered = torch.empty([*range(len(layout.axes))], device="meta")
+    order = torch.movedim(numbered, source, destination).shape
+    return replace(layout, axes=tuple(layout.axes[place] for place in order))
+
+
+def _squeezed(layout: _Layout, args: Any, kwargs: Any, answer: Tensor) -> _Layout | None:
+    dims = _argument(args, kwargs, 1, "dim")
+    num = len(layout.axes)
+    asked = range(num) if dims is None else [dims] if isinstance(dims, int) else dims
+    gone = {dim % num for dim in asked if args[0].shape[dim] == 1}
+    kept = [n for n in range(num) if n not in gone]
+    # a step has one frame, and a clip may be alone
+    return replace(layout, axes=tuple(layout.axes[n] for n in kept))
+
+
+def _unsqueezed(layout: _Layout, args: Any, kwargs: Any, answer: Tensor) -> _Layout | None:
+    axes = list(layout.axes)
+    axes.insert(_argument(args, kwargs, 1, "dim") % answer.ndim, "")
+    return replace(layout, axes=tuple(axes))
+
+
+def _indexed(layout: _Layout, args: Any, kwargs: Any, answer: Tensor) -> _Layout | None:
+    key = args[1] if isinstance(args[1], tuple) else (args[1],)
+    plain = (isinstance(p, int) or p is None or p is Ellipsis or p == slice(None) for p in key)
+    if not all(plain):
+        return None
+    more = len(layout.axes) - sum(part is not None and part is not Ellipsis for part in key)
+    dots = next((n for n, part in enumerate(key) if part is Ellipsis), len(key))
+    parts = [*key[:dots], *[slice(None)] * more, *key[dots + 1 :]]
+    rest, axes = list(layout.axes), []
+    for part in parts:
+        if part is None:
+            axes.append("")
+            continue
+        name = rest.pop(0)
+        if not isinstance(part, int):
+            axes.append(name)
+        elif set(name) & {"B", "C"} or len(name) > 1:
             return None
-        frames, height, width = x.shape[2:]
-        return _Layout(CLIP, (frames, height, width))
+    return replace(layout, axes=tuple(axes))
+
+
+def _linear(layout: _Layout, args: Any, kwargs: Any, answer: Tensor) -> _Layout | None:
+    if layout.axes[-1] != "C":
+        return None
+    return _Layout(layout.axes, {**layout.sizes, "C": answer.shape[-1]})
+
+
+SLIDING = {F.avg_pool3d, F.max_pool3d}
+UNBINDS = {torch.unbind, Tensor.unbind}
+RECURRENT = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
+RULES: dict[Any, Layouts] = {
+    **dict.fromkeys((torch.permute, Tensor.permute), _reordered),
+    **dict.fromkeys((torch.transpose, Tensor.transpose), _swapped),
+    **dict.fromkeys((torch.swapaxes, Tensor.swapaxes), _swapped),
+    Tensor.mT.__get__: _turned,  # type: ignore[attr-defined]
+    **dict.fromkeys((torch.movedim, Tensor.movedim), _moved),
+    **dict.fromkeys(SQUEEZES, _squeezed),
+    **dict.fromkeys(UNSQUEEZES, _unsqueezed),
+    Tensor.__getitem__: _indexed,
+    F.linear: _linear,
+}
+
+
+def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], at: int, name: str) -> Any:
+    return kwargs.get(name, args[at] if len(args) > at else None)
+
+
+def window_of(function: Any, args: tuple[Any, ...], kwargs: Any) -> tuple[int, int, int] | None:
+    """Return the window of a pool that slides over time, if the call is of one."""
+    if function not in SLIDING or not args or getattr(args[0], "ndim", 0) != 5:
+        return None
+    size = triple(_argument(args, kwargs, 1, "kernel_size"))
+    return size if size[0] > 1 else None
 
 
 def _averaged(
     function: object, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[list[int], bool]:
-    """Return which axes after the channels a call averages whole, and whether they stay as 1."""
-    num = x.ndim - 2
-    if function in (torch.mean, Tensor.mean):
-        given = kwargs.get("dim", args[0] if args else None)
+    """Return which axes a call averages whole, and whether they stay as 1."""
+    if function in REDUCED:
+        given = kwargs.get("dim", kwargs.get("axis", args[0] if args else None))
         dims = [given] if isinstance(given, int) else list(given or ())
-        places = [dim % x.ndim - 2 for dim in dims]
         keeps = bool(kwargs.get("keepdim", args[1] if len(args) > 1 else False))
-        return (places if min(places, default=-1) >= 0 else []), keeps
+        return [dim % x.ndim for dim in dims], keeps
+    num = x.ndim - 2
     if function in WINDOWS:
         kernel = kwargs.get("kernel_size", args[0] if args else None)
         pad = kwargs.get("padding", args[2] if len(args) > 2 else 0)
         sizes = list(triple(tuple(kernel) if isinstance(kernel, Sequence) else kernel))[-num:]
         # a step has fewer frames than the window, a long clip more
         covers = sizes[1:] == list(x.shape[3:]) and _zero(pad)
-        return (list(range(num)) if covers else []), True
+        return (list(range(2, x.ndim)) if covers else []), True
     size = kwargs.get("output_size", args[0] if args else None)
     wanted = [size] * num if isinstance(size, int) else list(size or ())
     if len(wanted) != num or any(n not in (1, None) for n in wanted):
         return [], True
-    return [place for place, n in enumerate(wanted) if n == 1], True
+    return [2 + place for place, n in enumerate(wanted) if n == 1], True
 
 
-def _squeezed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
-    """Return the axis after the channels that a call takes away; None for any number of axes."""
-    dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
-    place = dim % args[0].ndim - 2 if isinstance(dim, int) else -1
-    return place if place >= 0 else None
+def _within_frames(function: Any, args: tuple[Any, ...], kwargs: Any) -> Tensor | None:
+    """Return each frame pooled, for a pool to one frame of several places."""
+    if function not in (F.adaptive_avg_pool3d, F.adaptive_max_pool3d) or args[0].ndim != 5:
+        return None
+    size = _argument(args, kwargs, 1, "output_size")
+    if isinstance(size, int) or size[0] != 1 or all(n in (1, None) for n in size):
+        return None
+    return function(args[0], (None, *size[1:]))
 
 
 def _zero(pad: object) -> bool:
     return not any(pad) if isinstance(pad, Sequence) else not pad
 
 
-def _grouped(
-    axes: tuple[str, ...], sizes: Sequence[int], made: Sequence[int]
-) -> tuple[str, ...] | None:
-    """Return the axes of a reshaped tensor, if each of them merges consecutive ones."""
-    rest, found = list(zip(axes, sizes, strict=True)), []
+def _grouped(layout: _Layout, made: Sequence[int]) -> _Layout | None:
+    """Return the layout of a reshaped tensor, if each of its axes merges consecutive ones."""
+    letters, sizes = layout.split()
+    rest, found = list(zip(letters, sizes, strict=True)), []
     for place, size in enumerate(made):
-        name, product = "", 1
-        last = place == len(made) - 1
-        while (
-            rest and (last or product * rest[0][1] <= size) and (last or product < size or not name)
-        ):
-            axis, num = rest.pop(0)
-            name, product = name + axis, product * num
+        name, product, last = "", 1, place == len(made) - 1
+        while rest and product * rest[0][1] <= size:
+            alone = product == size and (name or rest[0][1] != 1)
+            # axes of 1 go to the last, and those before the channels to the one before
+            if alone and not last and not _before_channels(rest, made[place + 1 :]):
+                break
+            if alone and rest[0][1] != 1:
+                break
+            letter, num = rest.pop(0)
+            name, product = name + letter, product * num
         if product != size:
             return None
         found.append(name)
-    return tuple(found) if not rest and math.prod(sizes) == math.prod(made) else None
+    return (
+        None if rest or math.prod(made) != math.prod(sizes) else replace(layout, axes=tuple(found))
+    )
+
+
+def _before_channels(rest: list[tuple[str, int]], made: Sequence[int]) -> bool:
+    """Whether an axis of 1 is followed by the channels, which then have an axis of their own."""
+    letters = [letter for letter, _ in rest]
+    ones = [size for _, size in rest][: letters.index("C")] if "C" in letters else [2]
+    return bool(ones) and set(ones) == {1} and bool(made) and made[0] == rest[len(ones)][1]

@@ -8,7 +8,7 @@ Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from lean3d.conversion.trace.tree import mapped
 from lean3d.torch_functions import NOTHING, TRAITS, Trait
 from lean3d.tracer import Args, Kwargs, Watch
 
-__all__ = ["Call", "Flow", "trace"]
+__all__ = ["Call", "Flow", "Look", "trace"]
 
 Function: TypeAlias = Callable[..., object]
 
@@ -42,6 +42,16 @@ CARRIERS: tuple[type[nn.Module], ...] = (
 )
 
 
+class Look:
+    """Is told of a run while it is recorded."""
+
+    def entered(self, path: str, args: Args) -> None:
+        """Take note of the arguments of a module."""
+
+    def called(self, function: Any, args: Args, kwargs: Kwargs, result: Any) -> object:
+        """Return what is to be kept with a call of a function."""
+
+
 @dataclass
 class Call:
     """One call.
@@ -54,6 +64,7 @@ class Call:
         shapes: Of its tensors, in the same order.
         owner: Path of the module whose own forward contains it.
         users: The calls that read its output.
+        seen: What the `Look` of `trace` returned for it.
     """
 
     path: str
@@ -65,6 +76,7 @@ class Call:
     owner: str = ""
     traits: Trait = NOTHING
     users: list[int] = field(default_factory=list)
+    seen: Any = None
 
     @property
     def carries(self) -> bool:
@@ -119,11 +131,15 @@ class Flow:
 
 
 class _Graph(Watch):
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, look: Look | None):
         super().__init__(model)
+        self.told = look or Look()
         self.nodes: list[Call] = []
         self.makers: dict[int, int] = {}
         self.alive: list[Tensor] = []
+
+    def entered(self, path: str, args: Args, kwargs: Kwargs) -> None:
+        self.told.entered(path, args)
 
     def left(self, path: str, args: Args, kwargs: Kwargs, output: object) -> None:
         module = self.modules[path]
@@ -140,15 +156,22 @@ class _Graph(Watch):
         before: object,
     ) -> None:
         made, taken = tensors(result), tensors(args)
+        seen = self.told.called(function, args, kwargs, result)
         if is_moving() and [x.numel() for x in made] == [x.numel() for x in taken]:
             # the same values in another layout, between a merged forward and its child modules
             self.makers |= {id(x): self.makers.get(id(taken[0]), -1) for x in made}
             self.alive += made
         elif self.modules[path]._modules:
-            self.note("", function, None, (args, kwargs), result)
+            self.note("", function, None, (args, kwargs), result, seen)
 
     def note(
-        self, path: str, function: Function, module: nn.Module | None, given: object, answer: object
+        self,
+        path: str,
+        function: Function,
+        module: nn.Module | None,
+        given: object,
+        answer: object,
+        seen: object = None,
     ) -> None:
         made, taken = tensors(answer), tensors(given)
         if not made:
@@ -160,16 +183,21 @@ class _Graph(Watch):
         shapes = [tuple(x.shape) for x in taken]
         shape, owner = tuple(made[0].shape), self.stack[-1] if self.stack else ""
         name, traits = getattr(function, "__name__", str(function)), TRAITS.get(function, NOTHING)
-        self.nodes.append(Call(path, name, module, sources, shapes, shape, owner, traits))
+        call = Call(path, name, module, sources, shapes, shape, owner, traits, seen=seen)
+        self.nodes.append(call)
         self.makers |= {id(x): number for x in made}
         # an id is valid while its tensor lives
         self.alive += [*made, *taken]
 
 
 @torch.no_grad()
-def trace(model: nn.Module, arguments: tuple[Tensor, ...]) -> Flow:
-    """Run the model once in eval mode and record its graph of calls."""
-    graph = _Graph(model)
+def trace(model: nn.Module, arguments: tuple[Tensor, ...], look: Look | None = None) -> Flow:
+    """Run the model once in eval mode and record its graph of calls.
+
+    Args:
+        look: Is told of every call of a function, also in modules without children.
+    """
+    graph = _Graph(model, look)
     with in_eval(model):
         graph.see(lambda: model(*mapped(arguments, lambda x: x)))
     return Flow(graph.nodes)
