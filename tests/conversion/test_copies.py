@@ -16,7 +16,7 @@ def test_a_rewriting_for_a_while_leaves_nothing_behind():
     model.stem.register_forward_hook(lambda module, x, y: seen.append(y.shape))
     before = model(x), model.state_dict().keys(), str(model)
     with for_a_while(model):
-        rewrite(model, Plan(Inflate()), still=0)
+        rewrite(model, Plan(Inflate()), constant_axis=0)
         assert model.stem.weight.ndim == 5
     assert torch.equal(model(x), before[0])
     assert (model.state_dict().keys(), str(model)) == before[1:]

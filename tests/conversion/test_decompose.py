@@ -23,7 +23,7 @@ from lean3d import (
     decompose,
 )
 from lean3d.conversion.lean.base import Lean
-from lean3d.conversion.lean.factor import Spectrum, unfold
+from lean3d.conversion.lean.factor import Spectrum, matricize
 
 FULL = {
     "2plus1d": SpaceTime(mid_channels="full"),
@@ -170,7 +170,7 @@ def test_a_sum_of_streams_is_no_worse_than_the_slices_of_the_hosvd():
 
 
 def test_svd_is_no_worse_than_another_basis():
-    matrices = unfold(conv3d().weight.detach().unflatten(0, (1, -1)), 0)
+    matrices = matricize(conv3d().weight.detach().unflatten(0, (1, -1)), 0)
     spectrum = Spectrum(matrices)
     left, right = spectrum.truncate(5)
     torch.testing.assert_close(

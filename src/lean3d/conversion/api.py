@@ -98,7 +98,7 @@ def convert(
         vars(result)["conversion"] = replace(record, ends=ends)
         keep_with_copies(result, "conversion")
         return result
-    accepted = accept or ("planar" if how.planar_will_do else "isotropic")
+    accepted = accept or ("planar" if how.planar_is_enough else "isotropic")
     with quietly():
         proof, why = proven(model, how, where, example, accepted)
         result = duplicate(model)

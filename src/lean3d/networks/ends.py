@@ -5,7 +5,7 @@ from torch import nn
 from lean3d.conversion.quiet import quietly
 from lean3d.conversion.to3d.io_channels import with_ends as with_2d_ends
 from lean3d.conversion.to3d.num_classes import find_heads
-from lean3d.conversion.to3d.proof.grade import prepare
+from lean3d.conversion.to3d.proof.reference import make_reference
 from lean3d.errors import ConversionError, RunError
 
 __all__ = ["with_ends"]
@@ -41,4 +41,4 @@ def with_ends(
 
 def _classes(model: nn.Module, num_classes: int) -> int:
     with quietly():
-        return find_heads(prepare(model, None), num_classes)[1]
+        return find_heads(make_reference(model, None), num_classes)[1]

@@ -230,7 +230,7 @@ class MeanSoFar(Leaf):
     State: (B, C * H' * W') in float32 or better, the mean; (B,) the number of frames.
     """
 
-    answers_for_the_last_frame = True
+    outputs_last_frame = True
 
     def __init__(self, within: nn.Module):
         super().__init__()
@@ -254,7 +254,7 @@ class LastFrames(Leaf):
     State: (B, C, frames - 1, H', W'), the past frames.
     """
 
-    answers_for_the_last_frame = True
+    outputs_last_frame = True
 
     def __init__(self, within: nn.Module, frames: int, first: First = "replicate"):
         super().__init__()

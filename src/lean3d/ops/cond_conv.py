@@ -49,6 +49,8 @@ class RoutedConv3d(LearntViews, Leaf):
 
     operator: nn.Module
     weight: Tensor
+    # in a self-check, the axis along which the volume is constant: 0 depth, 1 height, 2 width
+    constant_axis: int | None = None
 
     def __init__(
         self,
@@ -60,7 +62,6 @@ class RoutedConv3d(LearntViews, Leaf):
         super().__init__()
         vars(self)["operator"] = operator  # its parameters are not registered in this module
         self.how, self.kernel, self.same = how, kernel, same
-        self.still: int | None = None
 
     def forward(self, x_BCDHW: Tensor, routing_BE: Tensor) -> Tensor:
         check_axes(x_BCDHW, "B C D H W", self)
@@ -78,8 +79,8 @@ class RoutedConv3d(LearntViews, Leaf):
 
     def _padded(self, x_BCDHW: Tensor) -> Tensor:
         modes: list[str] = [self.how.depth_padding, "zeros", "zeros"]
-        if self.still is not None:
-            modes[self.still] = "replicate"
+        if self.constant_axis is not None:
+            modes[self.constant_axis] = "replicate"
         for axis, window in enumerate(zip(*self.same, strict=True) if self.same else ()):
             pads = [NONE, NONE, NONE]
             pads[axis] = same_padding(x_BCDHW.shape[2 + axis], *window)

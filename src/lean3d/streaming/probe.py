@@ -16,7 +16,7 @@ from lean3d.guesses import likely_channels, random_input
 from lean3d.ops.memory import ChunkError, every_frame
 from lean3d.streaming.plan import Plan
 
-__all__ = ["Survey", "one_line", "random_clip", "survey"]
+__all__ = ["Survey", "one_line", "probe", "random_clip"]
 
 SIDES = (32, 64, 112, 224)
 FRAMES = 16
@@ -63,7 +63,7 @@ def each(output: object, axes: Axes, change: Callable[[Tensor, int | None], Tens
 
 
 @torch.no_grad()
-def survey(
+def probe(
     model: nn.Module, frame: Sequence[int] | None, measure: Callable[[Tensor], Plan]
 ) -> Survey:
     """Run the model at a small size and record the results.

@@ -103,7 +103,7 @@ def have_frames_third(model: nn.Module, clip_BCTHW: Tensor, seen: list[Seen]) ->
 def is_last(call: Seen) -> bool:
     """Whether it gives an output for the last frame alone, by a head that declares so."""
     one = call.output.shape[2] == 1 < call.input.shape[2]
-    return one and any(hasattr(m, "answers_for_the_last_frame") for m in call.module.modules())
+    return one and any(hasattr(m, "outputs_last_frame") for m in call.module.modules())
 
 
 def check_steps_equal_clip(live: Any, clip_BCTHW: Tensor) -> None:

@@ -28,7 +28,7 @@ from lean3d.streaming.inputs import (
     check_size,
 )
 from lean3d.streaming.plan import Plan
-from lean3d.streaming.probe import Survey, one_line, random_clip, survey
+from lean3d.streaming.probe import Survey, one_line, probe, random_clip
 from lean3d.streaming.state import State, StateBytes, check_clock, chosen, reset, stack, unbind
 from lean3d.weights import check_model
 
@@ -70,7 +70,7 @@ def stream(
     check_options(wait, window, frame)
     check_model("stream", model)
     way = Waiting(model, window) if wait else Causal(model)
-    live = Stream(model, way, survey(model, frame, way.measure))
+    live = Stream(model, way, probe(model, frame, way.measure))
     if check and window is not None:
         # without a window the last output is that for the whole video, which can be compared
         stream(model, wait=True, frame=live.found.frame)

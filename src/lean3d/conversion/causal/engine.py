@@ -22,7 +22,7 @@ from lean3d.conversion.causal.pools import (
     POOLS,
     WINDOWED,
     Means,
-    ends,
+    final_pools,
     means,
     one_frame,
     pads_time,
@@ -60,7 +60,7 @@ class Plan:
 
     Args:
         depths: Temporal receptive field of each kernel, in frames.
-        ends: The final pools over the clip.
+        final_pools: The final pools over the clip.
         owners: The modules whose own code averages the clip, and how.
         given: The axes of their inputs, where those are not a clip's.
         windows: Those of them that do so by a window.
@@ -69,7 +69,7 @@ class Plan:
     """
 
     depths: dict[str, int]
-    ends: set[str]
+    final_pools: set[str]
     owners: dict[str, Means]
     given: dict[str, tuple[str, ...]]
     windows: set[str]
@@ -125,7 +125,7 @@ def make_causal(
 def _plan(model: nn.Module, how: Dissect, arguments: tuple[Tensor, ...]) -> Plan:
     looks = Spots()
     flow = trace(model, _longer(model, arguments), looks)
-    last = ends(flow)
+    last = final_pools(flow)
     calls = [flow.calls[number] for number in last]
     pools = {call.path for call in calls if call.path}
     owners = means(flow, last)
@@ -145,13 +145,13 @@ def _longer(model: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ..
 
 def _change(path: str, module: Any, how: Dissect, plan: Plan) -> Row | None:
     before = type(module).__name__
-    if isinstance(module, WINDOWED) and path not in plan.ends:
+    if isinstance(module, WINDOWED) and path not in plan.final_pools:
         changed = stay_within_frames(module)
         return Row(path, before, f"{before} within a frame", False, True) if changed else None
     if isinstance(module, PADS):
         return _pad_within_frames(path, module)
-    if path in plan.ends or (isinstance(module, POOLS) and one_frame(module)):
-        pool = pool_over_clip(module, how, path in plan.ends)
+    if path in plan.final_pools or (isinstance(module, POOLS) and one_frame(module)):
+        pool = pool_over_clip(module, how, path in plan.final_pools)
         take_over(module, pool)
         return Row(path, before, type(pool).__name__, False, True)
     if path in plan.readers:

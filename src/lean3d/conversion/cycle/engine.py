@@ -23,8 +23,7 @@ from lean3d.conversion.to3d.base import Site, refusal_at
 from lean3d.conversion.to3d.keep_depth import levels_of
 from lean3d.conversion.to3d.misfit import explain_sizes
 from lean3d.conversion.to3d.plane_cycle import PlaneCycle
-from lean3d.conversion.to3d.proof.grade import prepare
-from lean3d.conversion.to3d.proof.reference import Flat
+from lean3d.conversion.to3d.proof.reference import Reference2D, make_reference
 from lean3d.conversion.trace.inputs_2d import is_image
 from lean3d.conversion.trace.trial_run import run_lightly
 from lean3d.errors import ConversionError
@@ -50,7 +49,7 @@ def make_cycle(
     free = duplicate(model)
     for path, values in settings.items():
         vars(free.get_submodule(path)).update(values)
-    flat = prepare(free, example)
+    flat = make_reference(free, example)
     found = _survey(flat)
     parts = find_parts(flat.light, found, where, how.cycle == "layer")
     done, why = None, None
@@ -76,7 +75,7 @@ def _finish(model: nn.Module, plan: Plan, done: Checked) -> nn.Module:
     return result
 
 
-def _survey(flat: Flat) -> Survey:
+def _survey(flat: Reference2D) -> Survey:
     """Survey the network on images of two sizes; what differs between them is not known."""
     # batches that no other axis is likely to be as long as, where a run takes no time
     batches = (5, 7) if flat.meta is not None else (2, 3)
@@ -101,7 +100,7 @@ def _agreed(one: tuple[Leaf, ...], two: tuple[Leaf, ...]) -> tuple[Leaf, ...]:
     )
 
 
-def _surveyed(flat: Flat, arguments: tuple[Any, ...], batch: int) -> Survey:
+def _surveyed(flat: Reference2D, arguments: tuple[Any, ...], batch: int) -> Survey:
     before = next(x for x in arguments if is_image(x)).shape[0]
 
     def repeated(x: object) -> object:

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_flatten
 
 from lean3d.conversion.cycle.parts import TOKENS, Block, Leaf
 from lean3d.conversion.cycle.plan import Plan
-from lean3d.conversion.to3d.proof.reference import Flat
+from lean3d.conversion.to3d.proof.reference import Reference2D
 from lean3d.conversion.trace.inputs_2d import is_image
 from lean3d.conversion.trace.trial_run import run_lightly
 from lean3d.errors import ConversionError
@@ -24,7 +24,7 @@ from lean3d.tracer import Args, Kwargs, Watch
 __all__ = ["check_order"]
 
 
-def check_order(flat: Flat, plan: Plan) -> None:
+def check_order(flat: Reference2D, plan: Plan) -> None:
     """Raise ConversionError if the first block's tokens are not in order; names the block."""
     block = next((part for part in plan.parts.values() if isinstance(part, Block)), None)
     if block is None:
@@ -59,7 +59,7 @@ def check_order(flat: Flat, plan: Plan) -> None:
             raise _refusal(flat, block, "its tokens are not those of a map, row by row")
 
 
-def _refusal(flat: Flat, block: Block, why: str) -> ConversionError:
+def _refusal(flat: Reference2D, block: Block, why: str) -> ConversionError:
     kind = type(flat.model.get_submodule(block.path)).__name__
     return ConversionError(
         f"{kind} at {block.path!r} cannot run on planes: {why}; tokens without a position come "
@@ -92,7 +92,7 @@ class _SeenError(Exception):
     pass
 
 
-def _tokens(flat: Flat, arguments: Args, path: str, place: int, leaf: Leaf) -> Tensor:
+def _tokens(flat: Reference2D, arguments: Args, path: str, place: int, leaf: Leaf) -> Tensor:
     """Return (B, G + R * S, C): what a block is given."""
     watch = _First(flat.model, path)
     with suppress(_SeenError):

@@ -22,7 +22,7 @@ from lean3d.conversion.cycle.plan import Plan, Rewrite
 from lean3d.conversion.cycle.planes import letters, turn_of, turned
 from lean3d.conversion.cycle.run import Cycle, inside
 from lean3d.conversion.record import Check
-from lean3d.conversion.to3d.proof.reference import Answer, Flat, with_values
+from lean3d.conversion.to3d.proof.reference import Output2D, Reference2D, with_values
 from lean3d.conversion.tolerance import largest
 from lean3d.conversion.trace.compare import tensors
 from lean3d.conversion.trace.first_mismatch import why_it_stops
@@ -47,7 +47,7 @@ class Checked:
     note: str = ""
 
 
-def check(flat: Flat, plan: Plan, rewritten: Rewrite, *, checked: bool) -> Checked:
+def check(flat: Reference2D, plan: Plan, rewritten: Rewrite, *, checked: bool) -> Checked:
     """Run the self-check of a plan.
 
     Raises:
@@ -61,7 +61,7 @@ def check(flat: Flat, plan: Plan, rewritten: Rewrite, *, checked: bool) -> Check
     if any(x.is_meta for x in [*flat.model.parameters(), *flat.model.buffers()]):
         return Checked((), "weights on the meta device have no values")
     checks = [sizes]
-    for answer in flat.answers:
+    for answer in flat.outputs:
         with with_values(answer.values):
             check_order(flat, plan)
             checks.append(_alone(flat, answer, plan, rewritten))
@@ -70,7 +70,9 @@ def check(flat: Flat, plan: Plan, rewritten: Rewrite, *, checked: bool) -> Check
     return Checked((*checks[1:], checks[0]), note)
 
 
-def _volume_that_fits(flat: Flat, plan: Plan, deep: nn.Module) -> tuple[tuple[int, int, int], str]:
+def _volume_that_fits(
+    flat: Reference2D, plan: Plan, deep: nn.Module
+) -> tuple[tuple[int, int, int], str]:
     """Return (D, H, W) of a volume on which it runs, the sides different if possible."""
     height, width = flat.sample.size
     why = ""
@@ -99,7 +101,7 @@ def _volume_that_fits(flat: Flat, plan: Plan, deep: nn.Module) -> tuple[tuple[in
 SAME = {"map": (0, 1), "last": (0, -1), "tokens": (0, -1), "first": (1, 2), "channels": (0, 1)}
 
 
-def _check_outputs(flat: Flat, plan: Plan, result: object) -> None:
+def _check_outputs(flat: Reference2D, plan: Plan, result: object) -> None:
     """Raise if the outputs are not those of the 2D network, with one axis more or none."""
     wanted = tensors(run_lightly(flat.light, flat.light_sample.arguments))
     found = tensors(result)
@@ -134,7 +136,7 @@ def _volume(arguments: tuple[Any, ...], plan: Plan, slices: int) -> tuple[Any, .
     return tuple(map(deepen, arguments))
 
 
-def _alone(flat: Flat, answer: Answer, plan: Plan, rewritten: Rewrite) -> Check:
+def _alone(flat: Reference2D, answer: Output2D, plan: Plan, rewritten: Rewrite) -> Check:
     """Check (a)."""
     order = plan.how.order[:1]
     how = replace(plan.how, order=order, keep_depth=None, depth_stride=1)
@@ -200,7 +202,7 @@ def _tokens_differ(flats: list[Tensor], deep: Tensor, first: str) -> float:
     return largest(wanted, deep if in_order else deep.narrow(axis, 0, prefix))
 
 
-def _one_slice(flat: Flat, answer: Answer, plan: Plan, rewritten: Rewrite) -> Check:
+def _one_slice(flat: Reference2D, answer: Output2D, plan: Plan, rewritten: Rewrite) -> Check:
     """Check (c)."""
     deep = rewritten(flat.model, plan)
     volume = _volume(flat.sample.arguments, plan, 1)
@@ -248,7 +250,7 @@ def _copy(x: Tensor) -> Tensor:
     return x.detach().clone() if isinstance(x, Tensor) else x
 
 
-def _on_planes(flat: Flat, answer: Answer, plan: Plan, rewritten: Rewrite) -> list[Check]:
+def _on_planes(flat: Reference2D, answer: Output2D, plan: Plan, rewritten: Rewrite) -> list[Check]:
     """Check (p): a volume that holds a map on the block's plane, and repeats it across."""
     blocks = {path: part for path, part in plan.parts.items() if isinstance(part, Block)}
     first = plan.how.order[0]
@@ -311,8 +313,8 @@ def _block_differs(
 
 
 def _verdict(
-    flat: Flat,
-    answer: Answer,
+    flat: Reference2D,
+    answer: Output2D,
     name: str,
     error: float,
     volume: Args | None,

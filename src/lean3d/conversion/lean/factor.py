@@ -9,20 +9,20 @@ Axes: G groups, O outputs and I inputs of a group, then the kernel's depth, heig
 import torch
 from torch import Tensor
 
-__all__ = ["Spectrum", "as_pairs", "fold", "shared_atoms", "unfold"]
+__all__ = ["Spectrum", "as_pairs", "matricize", "shared_atoms", "tensorize"]
 
 NOTHING = 1e-12
 SWEEPS, GAIN = 100, 1e-12
 
 
-def unfold(kernel: Tensor, axis: int) -> Tensor:
+def matricize(kernel: Tensor, axis: int) -> Tensor:
     """Unfold (G, O, I, kd, kh, kw) into matrices whose rows are outputs and taps along `axis`."""
     rows = kernel.shape[1] * kernel.shape[3 + axis]
     return kernel.movedim(3 + axis, 2).reshape(len(kernel), rows, -1)
 
 
-def fold(matrices: Tensor, axis: int, shape: tuple[int, ...]) -> Tensor:
-    """Undo `unfold`; `shape` is the kernel's."""
+def tensorize(matrices: Tensor, axis: int, shape: tuple[int, ...]) -> Tensor:
+    """Undo `matricize`; `shape` is the kernel's."""
     moved = list(shape)
     moved.insert(2, moved.pop(3 + axis))
     return matrices.reshape(moved).movedim(2, 3 + axis)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lean3d.conversion.lean.factor import Spectrum, as_pairs, unfold
+from lean3d.conversion.lean.factor import Spectrum, as_pairs, matricize
 from lean3d.conversion.lean.runs import Run
 from lean3d.ops import ParallelSeparableConv3d
 
@@ -79,7 +79,7 @@ def _fill(
         kept = kept_next
     last = kernels[-1][outputs][:, kept]
     pair = 2 if operator.relu else 1
-    left, right = Spectrum(unfold(last[None], axis)).truncate(filters // pair)
+    left, right = Spectrum(matricize(last[None], axis)).truncate(filters // pair)
     if operator.relu:
         left, right = as_pairs(left, right, filters)
     plane_layer = layers[len(kernels) - 1]

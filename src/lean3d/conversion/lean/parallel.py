@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.conversion.lean.base import Lean, place
-from lean3d.conversion.lean.factor import Spectrum, as_pairs, fold, unfold
+from lean3d.conversion.lean.factor import Spectrum, as_pairs, matricize, tensorize
 from lean3d.conversion.lean.joined import fit_joined
 from lean3d.conversion.lean.ranks import ladder
 from lean3d.conversion.lean.runs import Run
@@ -105,7 +105,7 @@ class ParallelSeparable(Lean[ParallelSeparableConv3d]):
         parts = []
         for axis, (stream, (left, right)) in enumerate(zip(operator.streams, terms, strict=True)):
             shape = (*left.shape[:1], left.shape[1] // kernel.shape[3 + axis], *kernel.shape[2:])
-            parts.append(fold(left @ right, axis, shape))
+            parts.append(tensorize(left @ right, axis, shape))
             if self.relu:
                 left, right = as_pairs(left, right, rank)
             convs = [layer for layer in stream.modules() if isinstance(layer, nn.Conv3d)]
@@ -123,7 +123,7 @@ class ParallelSeparable(Lean[ParallelSeparableConv3d]):
         if self.join == "sum":
             return separable_sum(kernel, self.streams, rank)
         shares = kernel.split(operator.shares, dim=1)
-        return [Spectrum(unfold(s, axis)).truncate(rank) for axis, s in enumerate(shares)]
+        return [Spectrum(matricize(s, axis)).truncate(rank) for axis, s in enumerate(shares)]
 
     def _place_bias(self, operator: ParallelSeparableConv3d, bias: nn.Parameter | None) -> None:
         lines: Any = [stream[-1] for stream in operator.streams]  # type: ignore[index]
@@ -152,7 +152,7 @@ class ParallelSeparable(Lean[ParallelSeparableConv3d]):
         if self.join == "sum":
             return super().errors(conv, kernel, choices)
         shares = kernel.split(self.build(conv).shares, dim=1)
-        spectra = [Spectrum(unfold(share, axis)) for axis, share in enumerate(shares)]
+        spectra = [Spectrum(matricize(share, axis)) for axis, share in enumerate(shares)]
         ranks = [choice.filters // conv.groups // self._pair for choice in choices]
         return [sum(spectrum.lost(rank) for spectrum in spectra) for rank in ranks]
 
@@ -168,8 +168,8 @@ def separable_sum(kernel: Tensor, streams: int, rank: int) -> list[tuple[Tensor,
     for _ in range(SWEEPS):
         for axis in range(streams):
             left = kernel - torch.stack(parts).sum(0) + parts[axis]
-            terms[axis] = Spectrum(unfold(left, axis)).truncate(rank)
-            parts[axis] = fold(terms[axis][0] @ terms[axis][1], axis, kernel.shape)
+            terms[axis] = Spectrum(matricize(left, axis)).truncate(rank)
+            parts[axis] = tensorize(terms[axis][0] @ terms[axis][1], axis, kernel.shape)
         error = float((kernel - torch.stack(parts).sum(0)).norm())
         if error >= before * (1 - GAIN):
             break

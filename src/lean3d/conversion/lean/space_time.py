@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.conversion.lean.base import Lean, place
-from lean3d.conversion.lean.factor import Spectrum, as_pairs, fold, unfold
+from lean3d.conversion.lean.factor import Spectrum, as_pairs, matricize, tensorize
 from lean3d.conversion.lean.ranks import ladder
 from lean3d.conversion.methods import register_method
 from lean3d.errors import ConversionError
@@ -59,8 +59,8 @@ class SpaceTime(Lean[SpaceTimeConv3d]):
         bends = self.form == "2plus1d"
         rank = operator.mid_channels // operator.groups
         terms = rank // 2 if bends else rank
-        left, right = Spectrum(unfold(kernel, 0)).truncate(terms, unit=bends)
-        fitted = fold(left @ right, 0, kernel.shape)
+        left, right = Spectrum(matricize(kernel, 0)).truncate(terms, unit=bends)
+        fitted = tensorize(left @ right, 0, kernel.shape)
         if bends:
             left, right = as_pairs(left, right, rank)
             between: Any = operator.between
@@ -80,7 +80,7 @@ class SpaceTime(Lean[SpaceTimeConv3d]):
         return [replace(self, mid_channels=rank) for rank in ranks]
 
     def errors(self, conv: nn.Conv3d, kernel: Tensor, choices: list[Any]) -> list[float]:
-        spectrum = Spectrum(unfold(kernel, 0))
+        spectrum = Spectrum(matricize(kernel, 0))
         pair = 2 if self.form == "2plus1d" else 1
         return [spectrum.lost(choice.mid_channels // conv.groups // pair) for choice in choices]
 

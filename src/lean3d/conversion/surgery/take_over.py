@@ -6,7 +6,7 @@ The module stays the same object, so references to it (a second parent, a hook) 
 from torch import nn
 
 from lean3d.conversion.surgery.swap import STATE
-from lean3d.conversion.to3d.merged.modules import SAME, Crossing, cross
+from lean3d.conversion.to3d.merged.modules import SAME, Crossing, restore_depth
 
 __all__ = ["take_over"]
 
@@ -24,4 +24,4 @@ def take_over(module: nn.Module, operator: nn.Module) -> None:
     crosses = isinstance(module, Crossing)
     module.__class__ = type(operator)
     if crosses:
-        cross(module)
+        restore_depth(module)

@@ -22,7 +22,7 @@ from lean3d.conversion.surgery.swap import STATE
 from lean3d.conversion.to3d.base import Site, To3D
 from lean3d.conversion.to3d.engine import Plan, rewrite, would_change
 from lean3d.conversion.to3d.keep_depth import changes_resolution
-from lean3d.conversion.to3d.merged.modules import cross, is_folded
+from lean3d.conversion.to3d.merged.modules import merges_depth, restore_depth
 from lean3d.conversion.to3d.planning import proven
 from lean3d.conversion.to3d.rules.registry import computes_as
 from lean3d.conversion.trace.input_sizes import find_sample
@@ -78,9 +78,9 @@ def _registered(owner: nn.Module, name: str, module: nn.Module | None) -> None:
     for part in module.modules():
         if not belongs(part):
             vars(part)[PLACE] = replace(place, keep=keep and changes_resolution(part))
-    if change and (is_folded(owner) or isinstance(owner, (nn.ModuleList, nn.ModuleDict))):
+    if change and (merges_depth(owner) or isinstance(owner, (nn.ModuleList, nn.ModuleDict))):
         for called in _called(module):
-            cross(called)
+            restore_depth(called)
 
 
 register_module_module_registration_hook(_registered)
@@ -126,7 +126,7 @@ def _convert_code(
 ) -> bool:
     """Convert a module with a forward of its own, which is run and checked as by `convert`."""
     how = replace(place.how, keep_depth=None if place.keep else 0)
-    accepted: Any = "planar" if how.planar_will_do else "isotropic"
+    accepted: Any = "planar" if how.planar_is_enough else "isotropic"
     try:
         with quietly():
             if not flat:  # most have nothing to do with images, and may be large

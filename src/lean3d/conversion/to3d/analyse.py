@@ -23,7 +23,7 @@ from lean3d.shape import same_padding
 from lean3d.torch_functions import name_of
 from lean3d.tracer import Args, Kwargs, Watch
 
-__all__ = ["Need", "survey"]
+__all__ = ["Need", "analyse"]
 
 Function: TypeAlias = Callable[..., object]
 Shape: TypeAlias = tuple[int, ...]
@@ -92,7 +92,7 @@ class Need:
         return found
 
 
-def survey(model: nn.Module, ruled: Collection[str], run: Callable[[], object]) -> dict[str, Need]:
+def analyse(model: nn.Module, ruled: Collection[str], run: Callable[[], object]) -> dict[str, Need]:
     """Return the needs of every module's own forward, by path.
 
     Args:

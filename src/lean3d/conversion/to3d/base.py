@@ -31,7 +31,7 @@ class To3D(ABC):
 
     keep_depth: int | None = field(default=0, kw_only=True)
     # whether a result that only preserves the 2D output slice by slice is what the user asked for
-    planar_will_do: ClassVar[bool] = False
+    planar_is_enough: ClassVar[bool] = False
     # whether the parameters of a converted convolution are those of the 2D one
     keeps_kernels: ClassVar[bool] = True
 
@@ -170,7 +170,7 @@ class Folding:
         stack: Merge depth into the batch, because the forward uses neighbours; else into height.
         same: Which of its own windows, in order, are padded to give ceil(size / stride) outputs.
         keep: Which of its calls that may resample preserve depth, in order.
-        still: In a self-check, the axis along which the volume is constant.
+        constant_axis: In a self-check, the axis along which the volume is constant.
         plugins: The 3D rules of other packages that it needs; pickles import their modules.
         channels_last_in: It takes (B, H, W, C) in 2D.
         channels_last_out: It returns (B, H, W, C) in 2D.
@@ -181,7 +181,7 @@ class Folding:
     stack: bool
     same: tuple[bool, ...] = (False,)
     keep: tuple[bool, ...] = (False,)
-    still: int | None = None
+    constant_axis: int | None = None
     channels_last_in: bool = False
     channels_last_out: bool = False
     plugins: tuple[Callable[..., object], ...] = ()

@@ -15,7 +15,7 @@ from lean3d.conversion.trace.trial_run import run_lightly
 from lean3d.torch_functions import Trait, having
 from lean3d.tracer import Args, Kwargs, Watch
 
-__all__ = ["Mixing", "flow", "is_plain", "set_counts"]
+__all__ = ["Mixing", "channel_flow", "is_plain", "set_counts"]
 
 Sources = frozenset[str]  # paths of modules; "" for the image
 MIXING = having(Trait.MIXES_CHANNELS)
@@ -29,7 +29,7 @@ class Mixing:
     sources: Sources
 
 
-def flow(
+def channel_flow(
     model: nn.Module, arguments: tuple[Any, ...]
 ) -> tuple[list[Mixing], list[tuple[Tensor, Sources]]]:
     """Return the modules that mix channels, in order; and the outputs with their sources."""

@@ -13,9 +13,9 @@ from lean3d.conversion.surgery.ties import check_tied, tied
 from lean3d.conversion.to3d.analyse import Need
 from lean3d.conversion.to3d.base import Converted, Folding, Site, To3D
 from lean3d.conversion.to3d.merged.call import Same
-from lean3d.conversion.to3d.merged.modules import cross, fold
+from lean3d.conversion.to3d.merged.modules import merge_depth, restore_depth
 from lean3d.conversion.to3d.merged.slices import slice_by_slice
-from lean3d.conversion.to3d.proof.replicate_axis import hold_still
+from lean3d.conversion.to3d.proof.replicate_axis import replicate_along
 from lean3d.conversion.to3d.rules.registry import find_rule
 from lean3d.conversion.trace.ops_table import NATIVE, STACK
 from lean3d.errors import ConversionError
@@ -46,11 +46,11 @@ class Plan:
         return path in self.needs and self.needs[path].kind != NATIVE
 
 
-def rewrite(model: nn.Module, plan: Plan, still: int | None = None) -> list[Row]:
+def rewrite(model: nn.Module, plan: Plan, constant_axis: int | None = None) -> list[Row]:
     """Convert `model` in place; return what changed.
 
     Args:
-        still: In a self-check, the axis along which the volume is constant.
+        constant_axis: In a self-check, the axis along which the volume is constant.
     """
     rows: list[Row] = []
     made: dict[tuple[Any, ...], nn.Parameter] = {}
@@ -63,10 +63,10 @@ def rewrite(model: nn.Module, plan: Plan, still: int | None = None) -> list[Row]
             continue
         change = find_rule(module, site)
         if change is not None:
-            row = _apply(module, change(module, site), site, still)
+            row = _apply(module, change(module, site), site, constant_axis)
         else:
             kept = plan.kept.get(path, (False,))
-            row = _fold(module, site, plan.needs.get(path, Need()), still, kept)
+            row = _fold(module, site, plan.needs.get(path, Need()), constant_axis, kept)
         if row is not None:
             rows.append(row)
             changed.add(module)
@@ -104,19 +104,19 @@ def would_change(module: nn.Module, site: Site) -> bool:
         return True
 
 
-def _apply(module: nn.Module, result: Any, site: Site, still: int | None) -> Row | None:
+def _apply(module: nn.Module, result: Any, site: Site, constant_axis: int | None) -> Row | None:
     lifted = result if isinstance(result, Converted) else Converted(result)
     if lifted.module is module:
         return None
     before = type(module).__name__
     become(module, lifted.module, site)
-    if still is not None:
-        hold_still(module, still)
+    if constant_axis is not None:
+        replicate_along(module, constant_axis)
     return Row(site.path, before, type(module).__name__, lifted.exact, lifted.kept)
 
 
 def _fold(
-    module: nn.Module, site: Site, need: Need, still: int | None, kept: tuple[bool, ...]
+    module: nn.Module, site: Site, need: Need, constant_axis: int | None, kept: tuple[bool, ...]
 ) -> Row | None:
     """Run a forward that assumes 4-D input on volumes; convert its own parameters if possible."""
     if need.kind == NATIVE:
@@ -126,8 +126,8 @@ def _fold(
         _adopt(module, site, need)
     stack = need.kind == STACK
     same = tuple(map(bool, need.windows)) or (False,)
-    settings = (stack, same, kept, still, *need.channels_last, need.plugins, need.carries)
-    fold(module, Folding(site.how, *settings))
+    settings = (stack, same, kept, constant_axis, *need.channels_last, need.plugins, need.carries)
+    merge_depth(module, Folding(site.how, *settings))
     where = "batch" if stack else "height"
     return Row(site.path, before, f"{before}, depth in {where}", not stack, True)
 
@@ -168,7 +168,7 @@ def _cross(model: nn.Module, plan: Plan, changed: set[nn.Module], left: set[nn.M
     for path in set().union(*(need.callees for need in merged)):
         inside = set((module := model.get_submodule(path)).modules())
         if inside & changed:
-            cross(module, _same(path, merged, plan))
+            restore_depth(module, _same(path, merged, plan))
         elif inside & left:
             slice_by_slice(module)
 

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.conversion.surgery.copies import duplicate, for_a_while
-from lean3d.conversion.to3d.channel_flow import flow, is_plain, set_counts
-from lean3d.conversion.to3d.proof.grade import prepare
-from lean3d.conversion.to3d.proof.reference import Flat
+from lean3d.conversion.to3d.channel_flow import channel_flow, is_plain, set_counts
+from lean3d.conversion.to3d.proof.reference import Reference2D, make_reference
 from lean3d.conversion.tolerance import GRAY
 from lean3d.conversion.trace.compare import difference, tensors
 from lean3d.conversion.trace.inputs_2d import COLOURS, as_channels, is_image
@@ -33,11 +32,11 @@ def with_channels(model: nn.Module, channels: int, example: object) -> tuple[nn.
         example: An input of the copy.
     """
     who = f"in_channels={channels}"
-    flat = _prepare(model, channels, example)
-    before = next(x.shape[1] for x in flat.sample.arguments if is_image(x))
-    stems = _stems(flat, before, who)
-    shares = [_shares(flat.model, stems, before, channels, inner) for inner in (False, True)]
-    problems = [_problem(flat, share, before, channels) for share in shares]
+    reference = _prepare(model, channels, example)
+    before = next(x.shape[1] for x in reference.sample.arguments if is_image(x))
+    stems = _stems(reference, before, who)
+    shares = [_shares(reference.model, stems, before, channels, inner) for inner in (False, True)]
+    problems = [_problem(reference, share, before, channels) for share in shares]
     if all(problems):
         raise ConversionError(
             f"{who}: {type(model).__name__} does more with the channels of the image than convolve "
@@ -49,23 +48,25 @@ def with_channels(model: nn.Module, channels: int, example: object) -> tuple[nn.
     return result, f"{who}: {names} took {before}, whose filters were distributed"
 
 
-def _prepare(model: nn.Module, channels: int, example: object) -> Flat:
+def _prepare(model: nn.Module, channels: int, example: object) -> Reference2D:
     """Run the 2D model on images as the example's, but with the channels it takes."""
     counts = likely_channels(model, *COLOURS)
     for count in counts if example is not None else ():
         with suppress(ConversionError):
-            return prepare(model, as_channels(example, channels, count))
-    return prepare(model, example)
+            return make_reference(model, as_channels(example, channels, count))
+    return make_reference(model, example)
 
 
-def _stems(flat: Flat, before: int, who: str) -> list[str]:
+def _stems(reference: Reference2D, before: int, who: str) -> list[str]:
     """Return the convolutions whose input channels are those of the image."""
-    mixing, _ = flow(flat.light, flat.sample.arguments)
+    mixing, _ = channel_flow(reference.light, reference.sample.arguments)
     stems = sorted({each.path for each in mixing if "" in each.sources})
     if not stems:
-        raise ConversionError(f"{who}: nothing in {type(flat.model).__name__} convolves the image")
+        raise ConversionError(
+            f"{who}: nothing in {type(reference.model).__name__} convolves the image"
+        )
     for path in stems:
-        module: Any = flat.model.get_submodule(path)
+        module: Any = reference.model.get_submodule(path)
         if not is_plain(module, nn.Conv2d) or module.in_channels % before:
             raise ConversionError(
                 f"{who}: the {before} channels of the image go into {path!r}, {module}; only a "
@@ -91,14 +92,14 @@ def _shares(
     return shares
 
 
-def _problem(flat: Flat, shares: dict[str, Tensor], before: int, channels: int) -> str:
+def _problem(reference: Reference2D, shares: dict[str, Tensor], before: int, channels: int) -> str:
     """Return the reason an image with equal channels gives a different output."""
-    old, new = (_gray(flat.sample.arguments, before, count) for count in (before, channels))
-    expected = run_lightly(flat.model, old)
-    with for_a_while(flat.model):
-        _take(flat.model, shares, before, channels)
+    old, new = (_gray(reference.sample.arguments, before, count) for count in (before, channels))
+    expected = run_lightly(reference.model, old)
+    with for_a_while(reference.model):
+        _take(reference.model, shares, before, channels)
         try:
-            found = run_lightly(flat.model, new)
+            found = run_lightly(reference.model, new)
         except Exception as problem:  # a user's forward may raise anything
             return f"{type(problem).__name__}: {problem}".splitlines()[0]
     if any(x.is_meta for x in tensors(expected)):

@@ -39,7 +39,7 @@ class Inflate(To3D):
     depth: int | None = 3
     fill: Literal["mean", "center"] = "mean"
     pad: Literal["replicate", "zeros"] = "replicate"
-    planar_will_do: ClassVar[bool] = True
+    planar_is_enough: ClassVar[bool] = True
     keeps_kernels: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

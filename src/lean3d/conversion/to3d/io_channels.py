@@ -5,7 +5,7 @@ from torch import nn
 from lean3d.conversion.quiet import quietly
 from lean3d.conversion.to3d.in_channels import with_channels
 from lean3d.conversion.to3d.num_classes import find_heads, with_classes
-from lean3d.conversion.to3d.proof.grade import prepare
+from lean3d.conversion.to3d.proof.reference import make_reference
 from lean3d.errors import ConversionError
 
 __all__ = ["with_ends"]
@@ -29,7 +29,7 @@ def with_ends(
         ends.append(line)
     if num_classes is not None:
         with quietly():
-            heads = find_heads(prepare(model, example), num_classes)
+            heads = find_heads(make_reference(model, example), num_classes)
         model, line = with_classes(model, *heads, num_classes)  # from the caller's random state
         ends.append(line)
     return model, tuple(ends)

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from lean3d.conversion.surgery.copies import duplicate, for_a_while
-from lean3d.conversion.to3d.channel_flow import flow, is_plain, set_counts
-from lean3d.conversion.to3d.proof.reference import Flat
+from lean3d.conversion.to3d.channel_flow import channel_flow, is_plain, set_counts
+from lean3d.conversion.to3d.proof.reference import Reference2D
 from lean3d.conversion.trace.compare import tensors
 from lean3d.conversion.trace.trial_run import run_lightly
 from lean3d.errors import ConversionError
@@ -18,23 +18,25 @@ LARGE = (299, 299)
 COUNTS = ("out_features", "out_channels", "num_classes")
 
 
-def find_heads(flat: Flat, num_classes: int) -> tuple[list[str], int]:
+def find_heads(reference: Reference2D, num_classes: int) -> tuple[list[str], int]:
     """Return the layers whose outputs are the model's classes, and the number of classes.
 
     Raises:
         ConversionError: there is none, or it cannot be replaced.
     """
-    who, name = f"num_classes={num_classes}", type(flat.model).__name__
-    found, sources = _ends(flat)
+    who, name = f"num_classes={num_classes}", type(reference.model).__name__
+    found, sources = _ends(reference)
     if len(found) != 1:
         raise ConversionError(
             f"{who}: the outputs of {name} have {sorted(found)} channels; which of them are "
             "classes cannot be told, so replace the head of the 2D model before it is converted"
         )
     before = found.pop()
-    heads = [path for path in sorted(sources) if _outputs(flat.model.get_submodule(path)) == before]
+    heads = [
+        path for path in sorted(sources) if _outputs(reference.model.get_submodule(path)) == before
+    ]
     for path in heads:
-        if not is_plain(flat.model.get_submodule(path), nn.Linear, nn.Conv2d):
+        if not is_plain(reference.model.get_submodule(path), nn.Linear, nn.Conv2d):
             heads = []
     if not heads:
         raise ConversionError(
@@ -42,27 +44,27 @@ def find_heads(flat: Flat, num_classes: int) -> tuple[list[str], int]:
             "nn.Conv2d in one group, with a weight of its own; replace the head of the 2D model "
             "before it is converted"
         )
-    _check(flat, heads, before, num_classes, who)
+    _check(reference, heads, before, num_classes, who)
     return heads, before
 
 
-def _ends(flat: Flat) -> tuple[set[int], set[str]]:
+def _ends(reference: Reference2D) -> tuple[set[int], set[str]]:
     """Return the number of output channels, and the modules that made them, in training too."""
     counts: set[int] = set()
     sources: set[str] = set()
-    sample = flat.sample
-    larger = sample.make(LARGE) if flat.meta is not None else sample.arguments
+    sample = reference.sample
+    larger = sample.make(LARGE) if reference.meta is not None else sample.arguments
     for training, arguments in (
         (False, sample.arguments),
         (True, sample.arguments),
         (True, larger),
     ):
         try:
-            _, ends = flow(flat.light.train(training), arguments)
+            _, ends = channel_flow(reference.light.train(training), arguments)
         except Exception:  # training heads may need a large image
             continue
         finally:
-            flat.light.eval()
+            reference.light.eval()
         counts |= {x.shape[1] for x, _ in ends if x.ndim > 1}
         sources |= set().union(*(paths for _, paths in ends))
     return counts, sources - {""}
@@ -72,12 +74,14 @@ def _outputs(module: object) -> int | None:
     return getattr(module, "out_features", getattr(module, "out_channels", None))
 
 
-def _check(flat: Flat, heads: list[str], before: int, num_classes: int, who: str) -> None:
+def _check(
+    reference: Reference2D, heads: list[str], before: int, num_classes: int, who: str
+) -> None:
     why = ""
-    with for_a_while(flat.light):
-        _draw(flat.light, heads, before, num_classes)
+    with for_a_while(reference.light):
+        _draw(reference.light, heads, before, num_classes)
         try:
-            found = tensors(run_lightly(flat.light, flat.sample.arguments))
+            found = tensors(run_lightly(reference.light, reference.sample.arguments))
         except Exception as problem:  # a user's forward may raise anything
             why = f"{type(problem).__name__}: {problem}".splitlines()[0]
         else:
@@ -85,7 +89,7 @@ def _check(flat: Flat, heads: list[str], before: int, num_classes: int, who: str
             why = "" if counts == {num_classes} else f"the outputs then have {sorted(counts)}"
     if why:
         raise ConversionError(
-            f"{who}: {type(flat.model).__name__} needs the {before} outputs of "
+            f"{who}: {type(reference.model).__name__} needs the {before} outputs of "
             f"{', '.join(map(repr, heads))} ({why})"
         )
 

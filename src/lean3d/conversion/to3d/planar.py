@@ -30,7 +30,7 @@ class Planar(To3D):
     """
 
     axis: int = 0
-    planar_will_do: ClassVar[bool] = True
+    planar_is_enough: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

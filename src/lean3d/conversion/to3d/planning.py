@@ -6,12 +6,12 @@ from functools import partial
 from torch import nn
 
 from lean3d.conversion.record import Grade
-from lean3d.conversion.to3d.analyse import Need, survey
+from lean3d.conversion.to3d.analyse import Need, analyse
 from lean3d.conversion.to3d.base import Site, To3D
 from lean3d.conversion.to3d.engine import Plan, Where, flat_paths, refuse_what_has_no_rule
 from lean3d.conversion.to3d.keep_depth import kept_calls
-from lean3d.conversion.to3d.proof.grade import Proof, first_that_holds, prepare, prove, prove_sizes
-from lean3d.conversion.to3d.proof.reference import Flat
+from lean3d.conversion.to3d.proof.grade import Proof, first_that_holds, prove, prove_sizes
+from lean3d.conversion.to3d.proof.reference import Reference2D, make_reference
 from lean3d.conversion.to3d.rules.registry import find_rule
 from lean3d.conversion.trace.ops_table import NATIVE
 from lean3d.conversion.trace.trial_run import run_lightly
@@ -32,12 +32,12 @@ def proven(
     """
     plan = Plan(how, where)
     refuse_what_has_no_rule(model, plan)
-    flat = prepare(model, example)
-    needs, hidden = _survey(flat, plan)
+    reference = make_reference(model, example)
+    needs, hidden = _survey(reference, plan)
     native = hidden
     if how.keep_depth != 0:
-        run = partial(run_lightly, flat.light, flat.sample.arguments)
-        plan = replace(plan, kept=kept_calls(flat.light, how, run, plan.selects))
+        run = partial(run_lightly, reference.light, reference.sample.arguments)
+        plan = replace(plan, kept=kept_calls(reference.light, how, run, plan.selects))
         # functions that preserve depth use a different 3D rule
         hidden = hidden | {path: need for path, need in needs.items() if path in plan.kept}
     # try the forward unmodified first: it may be dimension-agnostic; one that resizes to the
@@ -46,19 +46,23 @@ def proven(
     tried = [hidden, *middle, needs] if middle or hidden.keys() != needs.keys() else [needs]
     plans = [replace(plan, needs=some) for some in tried]
     why = _why_unchecked(model, accepted, flat_paths(model, plans[-1]))
-    return _examine(flat, plans, accepted, why), why
+    return _examine(reference, plans, accepted, why), why
 
 
-def _examine(flat: Flat, plans: list[Plan], accepted: Grade, why_unchecked: str) -> Proof:
+def _examine(
+    reference: Reference2D, plans: list[Plan], accepted: Grade, why_unchecked: str
+) -> Proof:
     """Return the first plan that passes every check that can be run."""
     if not why_unchecked:
-        return first_that_holds(plans, partial(prove, flat, planar_will_do=accepted == "planar"))
+        return first_that_holds(
+            plans, partial(prove, reference, planar_is_enough=accepted == "planar")
+        )
     # without values, merging depth is the safer choice
-    insist = accepted != "unchecked" and _is_on_meta(flat.model)
-    return first_that_holds(plans[::-1], partial(prove_sizes, flat), insist=insist)
+    insist = accepted != "unchecked" and _is_on_meta(reference.model)
+    return first_that_holds(plans[::-1], partial(prove_sizes, reference), insist=insist)
 
 
-def _survey(found: Flat, plan: Plan) -> tuple[dict[str, Need], dict[str, Need]]:
+def _survey(found: Reference2D, plan: Plan) -> tuple[dict[str, Need], dict[str, Need]]:
     """Return the needs of forwards that assume 4-D input, and those that do so only in training."""
     flat, sample = found.light, found.sample
     ruled = [
@@ -66,13 +70,13 @@ def _survey(found: Flat, plan: Plan) -> tuple[dict[str, Need], dict[str, Need]]:
         for path, module in flat.named_modules()
         if plan.selects(path, module) and find_rule(module, Site(path, plan.how)) is not None
     ]
-    needs = survey(flat, ruled, lambda: run_lightly(flat, sample.arguments))
+    needs = analyse(flat, ruled, lambda: run_lightly(flat, sample.arguments))
     # compare even after every halving, as the first height was odd: size-dependent padding differs
     tall = sample.make((EVEN * (2 * sample.size[0] // EVEN + 1), sample.size[1]))
     seen: dict[str, Need] = {}
     for training in (False, True):
         try:
-            other = survey(flat.train(training), ruled, lambda: run_lightly(flat, tall))
+            other = analyse(flat.train(training), ruled, lambda: run_lightly(flat, tall))
         except Exception:  # the model may require one size, or a larger batch for training
             continue
         finally:

@@ -6,7 +6,7 @@ from lean3d.conversion.surgery.copies import duplicate
 from lean3d.conversion.surgery.fx import forget_in_copies
 from lean3d.conversion.surgery.swap import Was
 from lean3d.conversion.to3d.afterwards import PLACE
-from lean3d.conversion.to3d.merged.modules import unfold_class
+from lean3d.conversion.to3d.merged.modules import restore_class
 from lean3d.errors import ConversionError
 
 __all__ = ["unconvert"]
@@ -62,7 +62,7 @@ def _loses(module: nn.Module) -> bool:
 
 
 def _flatten(module: nn.Module, made: dict[int, nn.Parameter]) -> None:
-    unfold_class(module)
+    restore_class(module)
     vars(module).pop(PLACE, None)
     was = vars(module).pop("_was", None)
     if was is None:

@@ -12,13 +12,13 @@ from lean3d.conversion.trace.source_line import stopping_line
 from lean3d.conversion.trace.trial_run import run_lightly
 from lean3d.tracer import Args, Kwargs, Watch
 
-__all__ = ["Culprit", "Run", "find_culprit", "why_it_stops"]
+__all__ = ["Mismatch", "Run", "find_first_mismatch", "why_it_stops"]
 
 Run = tuple[nn.Module, tuple[Any, ...]]  # a model, and the arguments of its call
 
 
 @dataclass(frozen=True)
-class Culprit:
+class Mismatch:
     """The module whose own forward differs, and how.
 
     Args:
@@ -42,7 +42,7 @@ class _FoundError(Exception):
     """Ends the 3D run at the first tensor that differs."""
 
 
-def find_culprit(flat: list[Run], deep: Run, judge: Callable[..., float]) -> Culprit:
+def find_first_mismatch(flat: list[Run], deep: Run, judge: Callable[..., float]) -> Mismatch:
     """Run all models and compare every input and output of every module, in order.
 
     Args:
@@ -71,7 +71,7 @@ def find_culprit(flat: list[Run], deep: Run, judge: Callable[..., float]) -> Cul
         owner, error, why = found.args
     if error is None and not why:
         why = "it gives another output than in 2D, but not twice the same"
-    return Culprit(owner, type(deep[0].get_submodule(owner)).__name__, error, why)
+    return Mismatch(owner, type(deep[0].get_submodule(owner)).__name__, error, why)
 
 
 def why_it_stops(model: nn.Module, arguments: tuple[Any, ...]) -> str:

@@ -68,7 +68,7 @@ class Sample:
 
         return tuple(repeat(x, like) for x, like in zip(self.arguments, sizes, strict=True))
 
-    def even(self, *lengths: int) -> int:
+    def unused_length(self, *lengths: int) -> int:
         """Return the first of some lengths that no side of the image has."""
         return next(length for length in lengths if length not in self.size)
 

@@ -19,7 +19,7 @@ from lean3d.conversion.surgery.swap import become
 from lean3d.conversion.to3d.base import Converted, Folding, Site
 from lean3d.conversion.to3d.keep_depth import resamples
 from lean3d.conversion.to3d.merged.sides import along_depth, plain
-from lean3d.conversion.to3d.proof.replicate_axis import hold_still
+from lean3d.conversion.to3d.proof.replicate_axis import replicate_along
 from lean3d.conversion.to3d.rules.registry import find_rule
 from lean3d.conversion.trace.compare import tensors
 from lean3d.conversion.trace.ops_table import NEIGHBOURS
@@ -143,7 +143,7 @@ class Call:
         settings = (*args, *(item for pair in sorted(kwargs.items()) for item in pair))
         flat, deep = plain(settings), along_depth(settings)
         self.carried(deep, lambda: flat)
-        key = (kind, flat, deep, folding.how, self.keep, folding.still)
+        key = (kind, flat, deep, folding.how, self.keep, folding.constant_axis)
         made = getattr(_LOCAL, "made", None)
         if made is None:
             made = _LOCAL.made = {}
@@ -161,8 +161,8 @@ def _module_3d(module: nn.Module, folding: Folding, keep: bool) -> nn.Module:
     result = result.module if isinstance(result, Converted) else result
     if result is not module:
         become(module, result, site)
-    if folding.still is not None:
-        hold_still(module, folding.still)
+    if folding.constant_axis is not None:
+        replicate_along(module, folding.constant_axis)
     return module
 
 

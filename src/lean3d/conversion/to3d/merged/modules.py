@@ -39,13 +39,13 @@ __all__ = [
     "Crossing",
     "Spread",
     "Stack",
-    "cross",
-    "fold",
     "innermost",
     "inside",
-    "is_folded",
     "is_moving",
-    "unfold_class",
+    "merge_depth",
+    "merges_depth",
+    "restore_class",
+    "restore_depth",
     "volume",
 ]
 
@@ -206,7 +206,7 @@ class Stack:
         wanted = same_padding(depth, window.kernel, window.stride, window.dilation)
         if (front, back) == wanted:
             return x_BCDHW
-        if mode == "constant" and (self.folding.still == 0 or self.repeats):
+        if mode == "constant" and (self.folding.constant_axis == 0 or self.repeats):
             mode = "replicate"
         fill = {"value": pad.value} if mode == "constant" else {}
         return F.pad(x_BCDHW.narrow(2, front, depth), (0, 0, 0, 0, *wanted), mode, **fill)
@@ -332,18 +332,18 @@ class Folded(Crossing, LearntViews, Leaf):
             return mapped(result, state.leave)
 
 
-def fold(module: nn.Module, folding: Folding) -> None:
+def merge_depth(module: nn.Module, folding: Folding) -> None:
     """Run a module's own forward on volumes, with depth merged."""
     vars(module)["_folding"] = folding
     module.__class__ = mixed(Folded, type(module))
 
 
-def is_folded(module: nn.Module) -> bool:
+def merges_depth(module: nn.Module) -> bool:
     """Whether a module's own forward runs with depth merged."""
     return "_folding" in vars(module)
 
 
-def cross(module: nn.Module, same: Same | None = None) -> None:
+def restore_depth(module: nn.Module, same: Same | None = None) -> None:
     """Restore depth for a module that is called from a depth-merged forward.
 
     Args:
@@ -355,8 +355,8 @@ def cross(module: nn.Module, same: Same | None = None) -> None:
         module.__class__ = mixed(Crossing, type(module))
 
 
-def unfold_class(module: nn.Module) -> None:
-    """Undo `fold` and `cross`, and other ways to restore depth for a module."""
+def restore_class(module: nn.Module) -> None:
+    """Undo `merge_depth` and `restore_depth`, and other ways to restore depth for a module."""
     kind: Any = own_class(module)
     if isinstance(module, Mixed):
         module.__class__ = kind

@@ -1,14 +1,9 @@
 """Run the self-checks of a conversion, grade it, and refuse models that fail."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
-import torch
-from torch import nn
-
 from lean3d.conversion.record import Check, Grade
-from lean3d.conversion.surgery.copies import precise_copy, without_memory
 from lean3d.conversion.to3d.analyse import Need
 from lean3d.conversion.to3d.base import To3D
 from lean3d.conversion.to3d.engine import Plan
@@ -19,34 +14,13 @@ from lean3d.conversion.to3d.proof.planes import (
     compare_planes,
     compare_sizes,
 )
-from lean3d.conversion.to3d.proof.reference import Flat
-from lean3d.conversion.trace.first_mismatch import Culprit
-from lean3d.conversion.trace.input_sizes import find_sample
+from lean3d.conversion.to3d.proof.reference import Reference2D
+from lean3d.conversion.trace.first_mismatch import Mismatch
 from lean3d.errors import ConversionError
 
-__all__ = ["Proof", "first_that_holds", "prepare", "prove", "prove_sizes"]
+__all__ = ["Proof", "first_that_holds", "prove", "prove_sizes"]
 
 MOST_CHARACTERS = 400
-
-
-def prepare(model: nn.Module, example: object) -> Flat:
-    """Return the 2D model and a sample that runs, in double precision and on meta if possible."""
-    error: Exception | None = None
-    for dtype in (torch.float64, torch.float32):  # a forward may call .float()
-        flat = precise_copy(model, dtype)
-        for meta in (_without_memory(flat), None):
-            try:
-                return Flat(flat, find_sample(flat, meta, example), dtype, meta)
-            except ConversionError as why:
-                error = why
-    assert error is not None
-    raise error
-
-
-def _without_memory(model: nn.Module) -> nn.Module | None:
-    with suppress(Exception):  # a module may refuse the move
-        return without_memory(model)
-    return None
 
 
 @dataclass(frozen=True)
@@ -77,30 +51,30 @@ class Proof:
         raise ConversionError(_explain(check, blame(), self.plan, otherwise))
 
 
-def prove(flat: Flat, plan: Plan, planar_will_do: bool) -> Proof:
+def prove(reference: Reference2D, plan: Plan, planar_is_enough: bool) -> Proof:
     """Run the checks and grade the conversion; stop at the first unacceptable failure."""
-    sizes = prove_sizes(flat, plan)
+    sizes = prove_sizes(reference, plan)
     if sizes.failure is not None:  # found at no cost
         return sizes
     how: To3D = plan.how
-    results = compare_planes(flat, plan, ALONG_DEPTH)
+    results = compare_planes(reference, plan, ALONG_DEPTH)
     # modules that preserve depth cannot treat it as height; the rest of the model can
     alike = replace(plan, how=replace(how, keep_depth=0), kept={})
     note = ", no depth kept" if how.keep_depth != 0 else ""
     if (failed := _first_failure(results)) is not None:
         return Proof(plan, "unchecked", results, (failed, ""))
-    along_height = compare_planes(flat, alike, ALONG_HEIGHT)
+    along_height = compare_planes(reference, alike, ALONG_HEIGHT)
     results += [(replace(check, name=check.name + note), blame) for check, blame in along_height]
-    if (failed := _first_failure(results)) is not None and not note and not planar_will_do:
+    if (failed := _first_failure(results)) is not None and not note and not planar_is_enough:
         return Proof(plan, "planar", results, (failed, ', or accept="planar"'))
     isotropic = failed is None and how.keep_depth == 0
     grade: Grade = "isotropic" if isotropic else "planar"
     return Proof(plan, grade, [*results, *sizes.results])
 
 
-def prove_sizes(flat: Flat, plan: Plan) -> Proof:
+def prove_sizes(reference: Reference2D, plan: Plan) -> Proof:
     """Run the part of the self-check that needs no values."""
-    result = compare_sizes(flat, plan)
+    result = compare_sizes(reference, plan)
     return Proof(plan, "unchecked", [result], None if result[0].passed else (result, ""))
 
 
@@ -135,36 +109,36 @@ def _first_failure(results: list[Result]) -> Result | None:
     return next((result for result in results if not result[0].passed), None)
 
 
-def _explain(check: Check, culprit: Culprit, plan: Plan, otherwise: str) -> str:
+def _explain(check: Check, mismatch: Mismatch, plan: Plan, otherwise: str) -> str:
     """Return the true reason, the line of code if the sentence stays short, and what would help."""
-    where = f"at {culprit.path!r}" if culprit.path else "(the model itself)"
-    need = plan.needs.get(culprit.path, Need())
+    where = f"at {mismatch.path!r}" if mismatch.path else "(the model itself)"
+    need = plan.needs.get(mismatch.path, Need())
     name, line = next(iter(need.without_rule.items()), ("", need.line))
     file = ":".join(line.split(":")[:2])
     for at in (f" ({line})" if line else "", f" ({file})" if file else ""):
         if name:
             why = f"there is no 3D rule for {name}{at}, which its forward calls"
         else:
-            why = f"its forward treats the tensor as 2D{at}, because on a volume {_wrong(culprit)}"
-        text = f"{culprit.kind} {where} cannot be converted: {why}; self-check {check.name}. "
-        text += _remedy(culprit, bool(name), otherwise)
+            why = f"its forward treats the tensor as 2D{at}, because on a volume {_wrong(mismatch)}"
+        text = f"{mismatch.kind} {where} cannot be converted: {why}; self-check {check.name}. "
+        text += _remedy(mismatch, bool(name), otherwise)
         if len(text) <= MOST_CHARACTERS:
             break
     return text
 
 
-def _wrong(culprit: Culprit) -> str:
-    if culprit.error is None:
-        return culprit.why
-    return f"it gives another output than in 2D (error {culprit.error:.1e})"
+def _wrong(mismatch: Mismatch) -> str:
+    if mismatch.error is None:
+        return mismatch.why
+    return f"it gives another output than in 2D (error {mismatch.error:.1e})"
 
 
-def _remedy(culprit: Culprit, lacks_rule: bool, otherwise: str) -> str:
-    if culprit.kind in ("Flatten", "Linear"):
+def _remedy(mismatch: Mismatch, lacks_rule: bool, otherwise: str) -> str:
+    if mismatch.kind in ("Flatten", "Linear"):
         return (
             "What is flattened before a linear layer must not grow with depth: pool it to one "
             f"voxel first, as nn.AdaptiveAvgPool2d(1) does{otherwise}"
         )
     write = "Write one with function_rule" if lacks_rule else "Write it for (B, C, D, H, W)"
-    leave = ", leave it out with where= and put a 3D module in its place" if culprit.path else ""
+    leave = ", leave it out with where= and put a 3D module in its place" if mismatch.path else ""
     return f"{write}{leave}{otherwise}"

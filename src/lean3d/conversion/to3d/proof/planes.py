@@ -24,9 +24,9 @@ from lean3d.conversion.to3d.base import To3D
 from lean3d.conversion.to3d.engine import Plan, flat_paths, rewrite
 from lean3d.conversion.to3d.merged.modules import CARRIES
 from lean3d.conversion.to3d.planar import Planar
-from lean3d.conversion.to3d.proof.reference import Answer, Flat, with_values
+from lean3d.conversion.to3d.proof.reference import Output2D, Reference2D, with_values
 from lean3d.conversion.trace.compare import difference, same_sizes
-from lean3d.conversion.trace.first_mismatch import Culprit, Run, find_culprit
+from lean3d.conversion.trace.first_mismatch import Mismatch, Run, find_first_mismatch
 from lean3d.conversion.trace.input_sizes import Sample
 from lean3d.conversion.trace.trial_run import run_lightly
 
@@ -41,73 +41,73 @@ THIN = 8
 EVEN = 128
 SIZES = "(s) sizes of the converted model"
 
-Result = tuple[Check, Callable[[], Culprit]]  # a check, and its first mismatch
+Result = tuple[Check, Callable[[], Mismatch]]  # a check, and its first mismatch
 
 
-def _no_one() -> Culprit:
+def _no_one() -> Mismatch:
     raise AssertionError("the check passed")
 
 
-def compare_planes(flat: Flat, plan: Plan, axis: int) -> list[Result]:
+def compare_planes(reference: Reference2D, plan: Plan, axis: int) -> list[Result]:
     """Run check (a) or (c), with randomised zero-initialised parameters and with the own."""
     results: list[Result] = []
-    for answer in flat.answers:
-        results.append(_compare(flat, answer, plan, axis))
+    for output in reference.outputs:
+        results.append(_compare(reference, output, plan, axis))
         if not results[-1][0].passed:
             break
     return results
 
 
-def _compare(flat: Flat, answer: Answer, plan: Plan, axis: int) -> Result:
-    for length in _lengths(flat, plan, axis):
-        error = _error(flat, answer, plan, axis, length)
+def _compare(reference: Reference2D, output: Output2D, plan: Plan, axis: int) -> Result:
+    for length in _lengths(reference, plan, axis):
+        error = _error(reference, output, plan, axis, length)
         if math.isfinite(error):
             break
-    tolerance = flat.tolerance(answer, error)
+    tolerance = reference.tolerance(output, error)
     number = error if math.isfinite(error) else None
-    name, shape = NAMES[axis] + answer.note, flat.sample.shape(axis, length)
+    name, shape = NAMES[axis] + output.note, reference.sample.shape(axis, length)
     check = Check(name, error <= tolerance, number, tolerance, shape)
     if check.passed:
         return check, _no_one
-    return check, partial(_blame, flat, answer, plan, axis, length, tolerance)
+    return check, partial(_blame, reference, output, plan, axis, length, tolerance)
 
 
-def _lengths(flat: Flat, plan: Plan, axis: int) -> list[int]:
+def _lengths(reference: Reference2D, plan: Plan, axis: int) -> list[int]:
     """Return how often the image is repeated: the first length at which there is an output.
 
     It is long enough to be halved as often as height. A model of one fixed height, as with position
     tables, would need a cube of it, so thin volumes are tried first.
     """
-    sample = flat.sample
+    sample = reference.sample
     if plan.how.keep_depth != 0:
-        return [sample.even(16, 48, 80)]
+        return [sample.unused_length(16, 48, 80)]
     thin = [THIN] if axis == ALONG_DEPTH and sample.length == sample.size[0] else []
     return [*thin, sample.length]
 
 
-def _error(flat: Flat, answer: Answer, plan: Plan, axis: int, length: int) -> float:
-    volume = flat.sample.volume(axis, length)
-    with with_values(answer.values), _planes(flat.model, plan, axis), suppress(Exception):
+def _error(reference: Reference2D, output: Output2D, plan: Plan, axis: int, length: int) -> float:
+    volume = reference.sample.volume(axis, length)
+    with with_values(output.values), _planes(reference.model, plan, axis), suppress(Exception):
         # a user's forward may raise anything; the first mismatch names it
-        found = run_lightly(flat.model, volume)
-        _note_carried(flat.model, plan)
-        return difference(answer.expected, found, axis)
+        found = run_lightly(reference.model, volume)
+        _note_carried(reference.model, plan)
+        return difference(output.expected, found, axis)
     return math.inf
 
 
 def _blame(
-    flat: Flat, answer: Answer, plan: Plan, axis: int, length: int, tolerance: float
-) -> Culprit:
-    image, volume = flat.sample.arguments, flat.sample.volume(axis, length)
+    reference: Reference2D, output: Output2D, plan: Plan, axis: int, length: int, tolerance: float
+) -> Mismatch:
+    image, volume = reference.sample.arguments, reference.sample.volume(axis, length)
 
     def judge(one: list[Tensor], other: list[Tensor]) -> float:
         error = difference(one, other, axis)
         return error if error > tolerance else 0.0
 
-    with with_values(answer.values):
-        other = duplicate(flat.model)
+    with with_values(output.values):
+        other = duplicate(reference.model)
         with _planes(other, plan, axis):
-            return find_culprit([(flat.model, image)], (other, volume), judge)
+            return find_first_mismatch([(reference.model, image)], (other, volume), judge)
 
 
 def _note_carried(model: nn.Module, plan: Plan) -> None:
@@ -119,9 +119,9 @@ def _note_carried(model: nn.Module, plan: Plan) -> None:
 @contextmanager
 def _planes(model: nn.Module, plan: Plan, axis: int) -> Iterator[None]:
     """Prepare the 2D model as the reference of the check."""
-    still = axis - 2
+    twin = replace(plan, how=_planar_twin(plan.how, axis - 2))
     with for_a_while(model):
-        rewrite(model, replace(plan, how=_planar_twin(plan.how, still)), still=still)
+        rewrite(model, twin, constant_axis=axis - 2)
         yield
 
 
@@ -130,31 +130,31 @@ def _planar_twin(how: To3D, axis: int) -> To3D:
     return how.in_check(axis) or Planar(axis=axis, keep_depth=how.keep_depth)
 
 
-def compare_sizes(flat: Flat, plan: Plan) -> Result:
+def compare_sizes(reference: Reference2D, plan: Plan) -> Result:
     """Check (s)."""
     # modules left 2D do not shrink depth either
-    keeps = plan.how.keep_depth != 0 or bool(flat_paths(flat.light, plan))
-    results = [_sized(flat, plan, sample, keeps) for sample in _samples(flat, keeps)]
+    keeps = plan.how.keep_depth != 0 or bool(flat_paths(reference.light, plan))
+    results = [_sized(reference, plan, sample, keeps) for sample in _samples(reference, keeps)]
     return next((result for result in results if not result[0].passed), results[0])
 
 
-def _samples(flat: Flat, keeps: bool) -> list[Sample]:
+def _samples(reference: Reference2D, keeps: bool) -> list[Sample]:
     """Return the images whose sizes are compared.
 
     A second height, where depth is kept: halved and doubled, it comes out as it went in, so depth
     has to as well.
     """
-    sample = flat.light_sample
+    sample = reference.light_sample
     even = replace(sample, size=(EVEN, sample.size[1]))
     if keeps:
         with suppress(Exception):  # the model may require one size
-            run_lightly(flat.light, even.arguments)
+            run_lightly(reference.light, even.arguments)
             return [sample, even]
     return [sample]
 
 
-def _sized(flat: Flat, plan: Plan, sample: Sample, keeps: bool) -> Result:
-    model, depth = flat.light, _even_depth(flat, sample) if keeps else sample.depth
+def _sized(reference: Reference2D, plan: Plan, sample: Sample, keeps: bool) -> Result:
+    model, depth = reference.light, _even_depth(reference, sample) if keeps else sample.depth
     kept = (depth, sample.size[0]) if keeps else None
     flats = [(model, image) for image in (sample.arguments, sample.make((depth, sample.size[1])))]
     wide, tall = (run_lightly(*run) for run in flats)
@@ -166,21 +166,23 @@ def _sized(flat: Flat, plan: Plan, sample: Sample, keeps: bool) -> Result:
         _note_carried(model, plan)
         passed = fits(wide, tall, found)
     check = Check(SIZES, passed, None, 0.0, (depth, *sample.size))
-    return check, _no_one if passed else partial(_blame_sizes, flat, plan, flats, volume, fits)
+    return check, _no_one if passed else partial(_blame_sizes, reference, plan, flats, volume, fits)
 
 
-def _even_depth(flat: Flat, sample: Sample) -> int:
+def _even_depth(reference: Reference2D, sample: Sample) -> int:
     """Return a depth that is halved without a remainder, if the 2D model runs on such images."""
-    for depth in (sample.even(64, 32, 96), sample.even(224, 256)):
+    for depth in (sample.unused_length(64, 32, 96), sample.unused_length(224, 256)):
         with suppress(Exception):  # the model may require one size
-            run_lightly(flat.light, sample.make((depth, sample.size[1])))
+            run_lightly(reference.light, sample.make((depth, sample.size[1])))
             return depth
     return sample.depth
 
 
-def _blame_sizes(flat: Flat, plan: Plan, flats: list[Run], volume: Any, fits: Any) -> Culprit:
-    other = duplicate(flat.light)
+def _blame_sizes(
+    reference: Reference2D, plan: Plan, flats: list[Run], volume: Any, fits: Any
+) -> Mismatch:
+    other = duplicate(reference.light)
     rewrite(other, plan)
-    return find_culprit(
+    return find_first_mismatch(
         flats, (other, volume), lambda *outputs: 0.0 if fits(*outputs) else math.inf
     )

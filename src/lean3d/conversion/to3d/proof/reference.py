@@ -1,7 +1,7 @@
 """The 2D reference of the self-checks: double precision, randomised weights, and its outputs."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lean3d.conversion.surgery.copies import duplicate
+from lean3d.conversion.surgery.copies import duplicate, precise_copy, without_memory
 from lean3d.conversion.tolerance import ROUNDINGS, TO_3D
 from lean3d.conversion.trace.compare import difference, tensors
-from lean3d.conversion.trace.input_sizes import Sample
+from lean3d.conversion.trace.input_sizes import Sample, find_sample
 from lean3d.conversion.trace.trial_run import run_lightly
 from lean3d.errors import ConversionError
 
-__all__ = ["Answer", "Flat", "telling_gains", "with_values"]
+__all__ = ["Output2D", "Reference2D", "make_reference", "randomised_gains", "with_values"]
 
 TINY = 1e-2
 
@@ -24,7 +24,7 @@ Values = list[tuple[Tensor, Tensor]]  # parameters, and their temporary values
 
 
 @dataclass(frozen=True)
-class Answer:
+class Output2D:
     """The output of the 2D model on the sample.
 
     Args:
@@ -37,7 +37,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Flat:
+class Reference2D:
     """A copy of the 2D model in eval mode, and images it runs on.
 
     Args:
@@ -60,11 +60,11 @@ class Flat:
         return self.sample if self.meta is None else self.sample.on_meta
 
     @cached_property
-    def answers(self) -> list[Answer]:
+    def outputs(self) -> list[Output2D]:
         """Yield outputs with randomised zero-initialised parameters, and with own weights."""
-        gains = telling_gains(self.model)
+        gains = randomised_gains(self.model)
         trials = [(", zero gains made random", gains), ("", [])] if gains else [("", gains)]
-        found = [answer for trial in trials if (answer := self._answer(*trial)) is not None]
+        found = [output for trial in trials if (output := self._output(*trial)) is not None]
         if not found:
             raise ConversionError(
                 f"{type(self.model).__name__}: its 2D output is not finite, so nothing can be "
@@ -72,7 +72,7 @@ class Flat:
             )
         return found
 
-    def _answer(self, note: str, values: Values) -> Answer | None:
+    def _output(self, note: str, values: Values) -> Output2D | None:
         with with_values(values):
             expected = run_lightly(self.model, self.sample.arguments)
             if not tensors(expected):
@@ -83,9 +83,9 @@ class Flat:
                 )
             if not all(tensor.isfinite().all() for tensor in tensors(expected)):
                 return None
-            return Answer(note, values, expected)
+            return Output2D(note, values, expected)
 
-    def tolerance(self, answer: Answer, error: float) -> float:
+    def tolerance(self, output: Output2D, error: float) -> float:
         """Return the error tolerance, scaled by the sensitivity to a one-ulp input change."""
         least, most = TO_3D[self.dtype]
         if not least < error <= most:
@@ -99,9 +99,30 @@ class Flat:
                 return x
             return x * (1 + eps * torch.randn(x.shape, generator=draw).sign().to(x))
 
-        with with_values(answer.values):
+        with with_values(output.values):
             other = run_lightly(self.model, tuple(map(nudged, self.sample.arguments)))
-        return min(max(least, ROUNDINGS * difference(answer.expected, other, 2)), most)
+        return min(max(least, ROUNDINGS * difference(output.expected, other, 2)), most)
+
+
+def make_reference(model: nn.Module, example: object) -> Reference2D:
+    """Return the 2D model and a sample that runs, in double precision and on meta if possible."""
+    error: Exception | None = None
+    for dtype in (torch.float64, torch.float32):  # a forward may call .float()
+        model_2d = precise_copy(model, dtype)
+        for meta in (_without_memory(model_2d), None):
+            try:
+                sample = find_sample(model_2d, meta, example)
+                return Reference2D(model_2d, sample, dtype, meta)
+            except ConversionError as why:
+                error = why
+    assert error is not None
+    raise error
+
+
+def _without_memory(model: nn.Module) -> nn.Module | None:
+    with suppress(Exception):  # a module may refuse the move
+        return without_memory(model)
+    return None
 
 
 @contextmanager
@@ -117,20 +138,20 @@ def with_values(values: Values) -> Iterator[None]:
             parameter.copy_(own)
 
 
-def telling_gains(model: nn.Module) -> Values:
+def randomised_gains(model: nn.Module) -> Values:
     """Return random values for parameters that are zero or tiny, so that every branch contributes.
 
     A zero-initialised last norm or a layer scale of 1e-6 would hide all errors of its branch.
     """
     generator = torch.Generator().manual_seed(1)
     return [
-        (parameter, _telling(name, parameter, generator).to(parameter))
+        (parameter, _random_values(name, parameter, generator).to(parameter))
         for name, parameter in model.named_parameters()
         if parameter.is_floating_point() and parameter.numel() and parameter.abs().max() < TINY
     ]
 
 
-def _telling(name: str, like: Tensor, generator: torch.Generator) -> Tensor:
+def _random_values(name: str, like: Tensor, generator: torch.Generator) -> Tensor:
     if name.endswith("bias"):
         return 0.1 * torch.randn(like.shape, generator=generator)
     sides = [side for side in like.shape if side > 1]

@@ -16,16 +16,16 @@ from lean3d.ops.cond_conv import RoutedConv3d
 from lean3d.ops.padding import pad_or_crop
 from lean3d.shape import triple
 
-__all__ = ["hold_still"]
+__all__ = ["replicate_along"]
 
 Pair = tuple[int, int]
 
 
-def hold_still(module: nn.Module, axis: int) -> None:
+def replicate_along(module: nn.Module, axis: int) -> None:
     """Replace the module's zero padding along `axis` by replicate padding."""
     if isinstance(module, RoutedConv3d):
-        module.still = axis
-        return hold_still(module.operator, axis)
+        module.constant_axis = axis
+        return replicate_along(module.operator, axis)
     before, after = _take_padding(module, axis)
     if before or after:
         module.register_forward_pre_hook(_repeat(axis, (before, after)))
