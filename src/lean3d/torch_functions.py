@@ -12,10 +12,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["NOTHING", "TRAITS", "Trait", "having", "name_of"]
+__all__ = [
+    "CONCATENATES",
+    "NOTHING",
+    "RESHAPES",
+    "SIZES",
+    "TRAITS",
+    "Trait",
+    "having",
+    "name_of",
+]
 
 Function = Callable[..., object]
 PLACES = {"F": F, "torch": torch, "Tensor": Tensor, "torch._C._nn": torch._C._nn}
+
+
+# one function by its several names
+CONCATENATES = {torch.cat, torch.concat, torch.concatenate}
+RESHAPES = {torch.reshape, Tensor.reshape, Tensor.view}
+SIZES = {Tensor.shape.__get__, Tensor.size}  # type: ignore[attr-defined]
 
 
 class Trait(Flag):

@@ -15,6 +15,7 @@ from lean3d.errors import LeanError
 from lean3d.streaming.delayed_step import Frames, Rule, frames_of, marked
 from lean3d.streaming.layout import Length, number, placed, sized
 from lean3d.streaming.timing import Merged, Timed
+from lean3d.torch_functions import CONCATENATES
 
 __all__ = ["AXES", "moved"]
 
@@ -261,5 +262,5 @@ AXES: dict[Any, Rule] = {
     **dict.fromkeys((torch.unbind, Tensor.unbind), unbind),
     **dict.fromkeys((torch.chunk, Tensor.chunk), split(torch.chunk)),
     **dict.fromkeys((torch.split, Tensor.split), split(torch.split)),
-    **dict.fromkeys((torch.cat, torch.concat, torch.concatenate), cat),
+    **dict.fromkeys(CONCATENATES, cat),
 }

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from lean3d.errors import LeanError
 from lean3d.ops.memory import Memory
-from lean3d.streaming.framewise_ops import JOINS, SIZES, keeps_frames
+from lean3d.streaming.framewise_ops import JOINS, keeps_frames
 from lean3d.streaming.layout import apart, counted, over, plain, put_back, sized
 from lean3d.streaming.timing import (
     PLAIN,
@@ -26,6 +26,7 @@ from lean3d.streaming.timing import (
     latest,
     same_rate,
 )
+from lean3d.torch_functions import SIZES
 
 __all__ = ["Edge", "Frames", "Rule", "frames_of", "marked"]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from lean3d.streaming.timing import Timed
 from lean3d.torch_functions import Trait, having
 
-__all__ = ["CONDITIONS", "JOINS", "SAME_FRAMES", "SIZES", "keeps_frames"]
+__all__ = ["CONDITIONS", "JOINS", "SAME_FRAMES", "keeps_frames"]
 
 # (x, ...) -> the same axes; several input tensors must have the same frames
 SAME_FRAMES = {
@@ -24,7 +24,6 @@ SAME_FRAMES = {
     Tensor.data.__get__,  # type: ignore[attr-defined]
 }
 # functions that return the size of a tensor
-SIZES = {Tensor.shape.__get__, Tensor.size}  # type: ignore[attr-defined]
 # several input maps, one output
 JOINS = {*having(Trait.JOINS), operator.add, operator.mul}
 

@@ -18,6 +18,7 @@ from lean3d.streaming.delayed_step import Edge, Frames, Rule, frames_of, marked
 from lean3d.streaming.layout import apart, over, placed, put_back
 from lean3d.streaming.slices import ALL, from_end, in_time, spelt_out, walked
 from lean3d.streaming.timing import Timed, Window
+from lean3d.torch_functions import CONCATENATES
 
 __all__ = ["WRITES"]
 
@@ -128,5 +129,5 @@ def _put(y: Tensor, place_BT: Tensor, frames: Tensor, layout: Timed) -> Tensor:
 
 WRITES: dict[Any, Rule] = {
     Tensor.__setitem__: write,
-    **dict.fromkeys((torch.cat, torch.concat, torch.concatenate), cat),
+    **dict.fromkeys(CONCATENATES, cat),
 }

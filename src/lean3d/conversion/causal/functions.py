@@ -19,16 +19,15 @@ from lean3d.conversion.causal.pools import Means, pool_over_clip
 from lean3d.conversion.causal.spellings import MAXIMA, Axes, Reduced, window_of
 from lean3d.conversion.surgery.subclass import Mixed, mixed
 from lean3d.conversion.to3d.base import refusal_at
-from lean3d.conversion.to3d.merged.modules import innermost, volume
+from lean3d.conversion.to3d.merged.active import innermost, volume
 from lean3d.conversion.trace.graph import Look
 from lean3d.ops.causal_pools import RunningMax, RunningMean
 from lean3d.shape import triple
-from lean3d.torch_functions import Trait, having
+from lean3d.torch_functions import RESHAPES, Trait, having
 
 __all__ = ["follow_frames", "stay_within"]
 
 MEANS = having(Trait.AVERAGES) - having(Trait.CLIP_WINDOW)
-RESHAPES = {torch.reshape, Tensor.reshape, Tensor.view}
 SQUEEZES = {torch.squeeze, Tensor.squeeze}
 TO_ROWS = {*RESHAPES, *SQUEEZES, torch.flatten, Tensor.flatten, Tensor.__getitem__}
 
@@ -143,7 +142,7 @@ class _Follow(TorchFunctionMode):
         super().__init__()
         self.owner, self.axes, self.rows = owner, Axes(owner.windowed), Rows()
         # of the means over time that come, in order, which are final pools
-        self.ends = iter(owner.ends)
+        self.final = iter(owner.final)
 
     def __enter__(self) -> "_Follow":
         self.outer = getattr(_LOCAL, "running", None)
@@ -163,7 +162,7 @@ class _Follow(TorchFunctionMode):
         if self.rows.among(args, kwargs):
             return self.rows.call(function, args, kwargs)
         if (
-            (self.owner.reads or False in self.owner.ends)
+            (self.owner.reads or False in self.owner.final)
             and function in TO_ROWS
             and _loses_frames(function, args, kwargs)
         ):
@@ -183,7 +182,7 @@ class _Follow(TorchFunctionMode):
 
     def so_far(self, found: Reduced) -> Tensor | None:
         """Return a mean over time of the frames so far: for the last frame, or for each."""
-        is_end = next(self.ends, None)
+        is_end = next(self.final, None)
         if is_end is None:
             return None
         x_BFT = found.x
@@ -204,7 +203,7 @@ class _Follow(TorchFunctionMode):
         return self.rows.kept(found.rows(mean_BFT), mean_BFT.shape[2])
 
     def of_merged(self, x_BCTHW: Tensor, x: Tensor, answer: Tensor) -> Tensor:
-        is_end = next(self.ends, None)
+        is_end = next(self.final, None)
         if is_end is None or (not is_end and answer.ndim != x.ndim):
             return answer  # there is no axis for frames; the self-check will refuse it
         if is_end:
@@ -326,7 +325,7 @@ class Following(Mixed):
         frames_so_far: The final pool, or the running mean if there is none.
         frames_beside: The running mean for each frame, if there is a final pool too.
         peak_so_far: The running maximum, if there is one.
-        ends: Of each mean or maximum over time of the forward, whether it is a final pool.
+        final: Of each mean or maximum over time of the forward, whether it is a final pool.
         reads: Whether it does away with the axes of a pool for every frame.
         windowed: Whether a window is one of them.
         given: The axes of its input, if that is no clip.
@@ -336,7 +335,7 @@ class Following(Mixed):
     frames_beside: nn.Module
     peak_so_far: nn.Module
     reads: bool
-    ends: tuple[bool | None, ...]
+    final: tuple[bool | None, ...]
     windowed: bool
     given: tuple[str, ...] | None = None
 
@@ -370,7 +369,7 @@ def follow_frames(
     kind = type(module)
     if isinstance(module, GraphModule):
         raise refusal_at("", module, "its graph averages time; use nn.AdaptiveAvgPool3d")
-    kinds = set(zip(found.kinds, found.ends, strict=True))
+    kinds = set(zip(found.kinds, found.final, strict=True))
     final = any(kind != "max" and is_end for kind, is_end in kinds)
     if how.head == "window" and ("max", True) in kinds:
         raise refusal_at("", module, "its maximum over time has no window; use head='mean'")
@@ -381,7 +380,7 @@ def follow_frames(
         module.add_module("frames_beside", RunningMean().train(module.training))
     if "max" in found.kinds:
         module.add_module("peak_so_far", RunningMax().train(module.training))
-    more = dict(ends=found.ends, reads=found.reads, windowed=windowed, given=given)
+    more = dict(final=found.final, reads=found.reads, windowed=windowed, given=given)
     vars(module).update(more)
     module.__class__ = mixed(Following, kind)
     return kind.__name__, f"{kind.__name__}, its mean over the clip a {type(pool).__name__}"

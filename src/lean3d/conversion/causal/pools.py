@@ -61,14 +61,14 @@ class Means:
 
     Args:
         kinds: "mean", "sum" or "max".
-        final_pools: Whether it is a final pool; otherwise its output is used with every frame. None for a
+        final: Whether it is a final pool; otherwise its output is used with every frame. None for a
             mean of what a window has averaged.
         reads: Whether the code does away with the axes of a pool for every frame, such as by
             `self.pool(x).view(b, c)`.
     """
 
     kinds: tuple[str, ...] = ()
-    final_pools: tuple[bool | None, ...] = ()
+    final: tuple[bool | None, ...] = ()
     reads: bool = False
 
 
@@ -79,14 +79,14 @@ def means(flow: Flow, last: set[int]) -> dict[str, Means]:
         if call.seen in KINDS and not call.path:
             old = found.get(call.owner, Means())
             is_end = None if window_before(flow, call) else number in last
-            found[call.owner] = Means((*old.kinds, call.seen), (*old.final_pools, is_end))
+            found[call.owner] = Means((*old.kinds, call.seen), (*old.final, is_end))
     for number, call in enumerate(flow.calls):
         if isinstance(call.module, POOLS) and one_frame(call.module) and number not in last:
             for user in (flow.calls[n] for n in call.users):
                 if not user.path and len(user.shape) < 5 and user.name in READS:
                     old = found.get(user.owner, Means())
                     found[user.owner] = replace(old, reads=True)
-    return {path: one for path, one in found.items() if one.reads or set(one.final_pools) != {None}}
+    return {path: one for path, one in found.items() if one.reads or set(one.final) != {None}}
 
 
 def pads_time(flow: Flow) -> dict[str, set[tuple[int, int, int]]]:

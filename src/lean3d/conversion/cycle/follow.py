@@ -6,14 +6,13 @@ plane, G tokens without a position.
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from lean3d.conversion.cycle.planes import averaged, resized
 from lean3d.conversion.cycle.run import NEAR, Cycle, current, inside
-from lean3d.torch_functions import Trait, having
+from lean3d.torch_functions import RESHAPES, Trait, having
 from lean3d.tracer import Args, Function, Kwargs
 
 __all__ = ["Functions", "grown"]
@@ -21,7 +20,7 @@ __all__ = ["Functions", "grown"]
 INTERPOLATING = {F.interpolate, F.upsample}
 POOLING = having(Trait.WINDOW) - having(Trait.MIXES_CHANNELS)
 JOINING = having(Trait.JOINS) & having(Trait.POINTWISE)
-SHAPING = {Tensor.reshape, Tensor.view, torch.reshape, Tensor.expand}
+SHAPING = {*RESHAPES, Tensor.expand}
 
 
 def grown(cycle: Cycle, y: object, place: int, grows: bool, mode: str = "nearest") -> Any:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.conversion.surgery.copies import in_eval
-from lean3d.conversion.to3d.merged.modules import is_moving
+from lean3d.conversion.to3d.merged.active import is_moving
 from lean3d.conversion.trace.compare import tensors
 from lean3d.conversion.trace.tree import mapped
 from lean3d.torch_functions import NOTHING, TRAITS, Trait

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from lean3d.conversion.surgery.swap import become
@@ -25,18 +24,18 @@ from lean3d.conversion.trace.compare import tensors
 from lean3d.conversion.trace.ops_table import NEIGHBOURS
 from lean3d.conversion.trace.trial_run import in_trial
 from lean3d.errors import ShapeError
-from lean3d.torch_functions import Trait, having
+from lean3d.torch_functions import CONCATENATES, Trait, having
 from lean3d.tracer import Args, Function, Kwargs
 
 if TYPE_CHECKING:
-    from lean3d.conversion.to3d.merged.modules import Folded, Stack
+    from lean3d.conversion.to3d.merged.modules import Folded
+    from lean3d.conversion.to3d.merged.stack import Stack
 
 __all__ = ["FUNCTION_RULES", "WINDOWS", "Call", "Same", "function_rule", "static"]
 
 FunctionRule = Callable[["Call"], Any]
 FUNCTION_RULES: dict[Callable[..., Any], FunctionRule] = {}
 JOINING, WINDOWS = having(Trait.JOINS), having(Trait.WINDOW)
-JOINING_CHANNELS = {torch.cat, torch.concat, torch.concatenate}
 # of each thread: 3D modules without weights, by the 2D settings they were made from, most recent
 _LOCAL = threading.local()
 MOST = 256
@@ -110,7 +109,7 @@ class Call:
 
     def check_sizes(self) -> None:
         """Raise ShapeError if joined maps have different sizes."""
-        parts = self.function in JOINING_CHANNELS
+        parts = self.function in CONCATENATES
         if self.function not in JOINING and not (parts and self._axis_of_parts() == 1):
             return
         maps = [x for x in tensors(self.args) if x.ndim == 4 and x.shape[0] % self.stack.batch == 0]

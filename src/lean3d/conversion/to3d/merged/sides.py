@@ -19,7 +19,6 @@ from lean3d.conversion.trace.compare import tensors
 from lean3d.shape import sizes
 
 __all__ = [
-    "SIZES",
     "Ratio",
     "Side",
     "along_depth",
@@ -34,7 +33,6 @@ __all__ = [
 MARK = "_lean3d_merged"
 
 # functions that return the sizes of a tensor
-SIZES = {Tensor.shape.__get__, Tensor.size}  # type: ignore[attr-defined]
 
 
 class Carried:

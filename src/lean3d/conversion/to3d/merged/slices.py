@@ -8,7 +8,10 @@ from typing import Any
 from torch import nn
 
 from lean3d.conversion.surgery.subclass import mixed
-from lean3d.conversion.to3d.merged.modules import Crossing, Spread, Stack, innermost, inside
+from lean3d.conversion.to3d.merged.active import innermost, inside
+from lean3d.conversion.to3d.merged.modules import Crossing
+from lean3d.conversion.to3d.merged.spread import Spread
+from lean3d.conversion.to3d.merged.stack import Stack
 from lean3d.conversion.trace.tree import mapped
 
 __all__ = ["slice_by_slice"]
