@@ -213,12 +213,7 @@ def _kept(how: PlaneCycle, heights: list[int], height: int) -> int:
     """Return how many rows of the image are one of the smallest map whose downsampling is kept."""
     if how.keep_depth is None:
         return ALL
-    levels = levels_of(sorted(set(heights), reverse=True))
-    if how.keep_depth > len(levels):
-        raise ConversionError(
-            f"keep_depth={how.keep_depth}, but the model downsamples {len(levels)} times; give a "
-            "number up to that, or None for all"
-        )
+    levels = levels_of(heights, how.keep_depth)
     first = 1 if how.depth_stride is not None else 0
     count = max(how.keep_depth, min(first, len(levels)))
     return round(height / min(levels[count - 1])) if count else 0

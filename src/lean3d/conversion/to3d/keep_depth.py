@@ -5,7 +5,7 @@ from the same image size and are one downsampling. Upsamplings that end above th
 resolution undo kept downsamplings, so they preserve depth too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -65,12 +65,7 @@ def kept_calls(model: nn.Module, how: To3D, run: Callable[[], object], selects: 
     up = [call for call in calls if call.step > 0]
     smallest, floor = 0.0, 0.0
     if how.keep_depth is not None:
-        levels = levels_of(sorted({call.ends[0] for call in down}, reverse=True))
-        if how.keep_depth > len(levels):
-            raise ConversionError(
-                f"keep_depth={how.keep_depth}, but the model downsamples {len(levels)} times; "
-                "give a number up to that, or None for all"
-            )
+        levels = levels_of({call.ends[0] for call in down}, how.keep_depth)
         smallest = min(levels[how.keep_depth - 1])
         floor = SAME_LEVEL * min(call.ends[1] for call in down if call.ends[0] >= smallest)
         _check_jumps(up, floor)
@@ -193,12 +188,21 @@ def _enlarges(module: nn.Module) -> bool:
     return isinstance(module, (nn.Upsample, nn.PixelShuffle))
 
 
-def levels_of(sizes: list[int]) -> list[list[int]]:
-    """Return sizes, given from the largest on, by resolution: nearly equal ones are one."""
+def levels_of(sizes: Iterable[int], keep_depth: int) -> list[list[int]]:
+    """Return heights by resolution, from the largest on: nearly equal ones are one.
+
+    Raises:
+        ConversionError: there are fewer than `keep_depth`.
+    """
     levels: list[list[int]] = []
-    for size in sizes:
+    for size in sorted(set(sizes), reverse=True):
         if levels and size > SAME_LEVEL * levels[-1][0]:
             levels[-1].append(size)
         else:
             levels.append([size])
+    if keep_depth > len(levels):
+        raise ConversionError(
+            f"keep_depth={keep_depth}, but the model downsamples {len(levels)} times; give a "
+            "number up to that, or None for all"
+        )
     return levels
