@@ -67,7 +67,7 @@ def test_training_starts_from_a_2d_checkpoint_and_says_what_is_fresh(lean3d, cas
         (["--convert", "acs", "--weights", "no.pth"], "there is no file no.pth"),
         (["--convert", "acs", "--weights", "here"], "the function takes no weights"),
         (["--convert", "acs", "--widths", "3", "3"], "no argument of"),
-        (["--keep-depth", "2"], "keep_depth is of a conversion"),
+        (["--keep-depth", "2"], "keep_depth is for a conversion"),
         (["--convert", "acs", "--keep-depth", "-1"], "keep_depth must be 0 or more"),
         (["--model", "timm:"], "timm"),
         (["--weights", "pretrained", "--start-from", "runs/x"], "weights is given beside start"),

@@ -53,7 +53,7 @@ def test_a_recipe_of_another_version_is_refused():
 
 
 def test_a_recipe_of_an_unknown_task_is_refused():
-    with pytest.raises(RunError, match="no task 'knitting'"):
+    with pytest.raises(RunError, match="no task called 'knitting'"):
         Recipe.from_dict({"task": "knitting"})
 
 

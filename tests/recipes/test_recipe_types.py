@@ -51,7 +51,7 @@ def test_no_value_of_any_field_is_anything_but_taken_or_refused(kind):
         ("spacing_mm", 0, "spacing_mm is one number above 0, or three"),
         ("train_samples", 10**12, "train_samples must be at most 10,000,000"),
         ("workers", 10**6, "workers must be at most 512"),
-        ("task", {}, "no task {}"),
+        ("task", {}, "no task called {}"),
         ("batch_size", 0, "batch_size must be 1 or more"),
     ],
 )

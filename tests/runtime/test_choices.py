@@ -68,7 +68,7 @@ slow = pytest.mark.slow
         "input",
         pytest.param("precision", marks=slow),
         pytest.param("network", marks=slow),
-        "machine",
+        pytest.param("machine", marks=slow),
     ],
 )
 def test_another_case_is_measured_and_added(net, tmp_path, change):

@@ -404,6 +404,10 @@ OVER_TIME = {
         f: same(lambda b, x, f=f: f(x, x.mT) @ x / 100)
         for f in (torch.matmul, Tensor.matmul, Tensor.__matmul__)
     },
+    **{
+        f: same(lambda b, x, f=f: x + f(x.mean((3, 4)).mT, 1).mT[..., None, None])
+        for f in (F.adaptive_avg_pool1d, F.adaptive_max_pool1d)
+    },
     F.adaptive_avg_pool3d: adaptive(F.adaptive_avg_pool3d),
     F.adaptive_max_pool3d: adaptive(F.adaptive_max_pool3d),
     F.conv_transpose3d: grow,

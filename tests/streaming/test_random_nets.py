@@ -15,6 +15,7 @@ from lean3d.ops.causal_pools import (
     CausalAvgPool3d,
     CausalMaxPool3d,
     LastFrames,
+    MaxSoFar,
     MeanSoFar,
     Past,
     RunningMean,
@@ -240,6 +241,8 @@ CAUSAL_HEADS = {
     "MeanHead": lambda draw: nn.Sequential(Features(), MeanHead(4, 3)),
     "MeanSoFar": lambda draw: MeanSoFar(nn.AdaptiveAvgPool3d((None, 1, 1))),
     "LastFrames": lambda draw: LastFrames(nn.AvgPool3d((1, 6, 6)), 3, first(draw)),
+    "MaxSoFar": lambda draw: MaxSoFar(nn.AdaptiveMaxPool3d((None, 2, 1))),
+    "RunningMax": lambda draw: MaxSoFar(nn.AdaptiveMaxPool3d((None, 1, 1)), last=False),
     "RunningMean": lambda draw: RunningMean(),
 }
 

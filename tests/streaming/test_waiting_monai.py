@@ -71,7 +71,7 @@ REFUSED = {
     "instance_norm in .* may mix frames": lambda: nets.UNet(
         3, 1, 2, channels=(4, 8), strides=(2,), norm="instance"
     ),
-    "by align_corners=True": lambda: nets.BasicUNet(
+    "with align_corners=True": lambda: nets.BasicUNet(
         3, 1, 2, features=(4, 4, 4, 8, 8, 4), norm="batch", upsample="nontrainable"
     ),
 }

@@ -209,13 +209,13 @@ class MaxSoFar(Leaf):
         super().__init__()
         self.within, self.max = within, RunningMax()
         if last:
-            self.answers_for_the_last_frame = True
+            self.outputs_last_frame = True
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         y = self.within(x_BCTHW)
         max_BFT = self.max(y.transpose(1, 2).flatten(2).transpose(1, 2))
         max_BTF = max_BFT.transpose(1, 2)
-        if hasattr(self, "answers_for_the_last_frame"):
+        if hasattr(self, "outputs_last_frame"):
             max_BTF = max_BTF[:, -1:]
         return max_BTF.unflatten(2, (y.shape[1], *y.shape[3:])).transpose(1, 2)
 

@@ -24,6 +24,7 @@ from lean3d.conversion.trace.graph import Look
 from lean3d.ops.causal_pools import RunningMax, RunningMean
 from lean3d.shape import triple
 from lean3d.torch_functions import RESHAPES, Trait, having
+from lean3d.tracer import Args, Function, Kwargs
 
 __all__ = ["follow_frames", "stay_within"]
 
@@ -49,12 +50,10 @@ class Rows:
     def kept_as(self, x: Tensor, mean_BCT11: Tensor) -> Tensor:
         return self.kept(x, mean_BCT11.shape[2])
 
-    def among(self, args: Any, kwargs: Any) -> bool:
+    def among(self, args: Args, kwargs: Kwargs) -> bool:
         return bool(self.known) and any(id(x) in self.known for x in tree_leaves((args, kwargs)))
 
-    def call(
-        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def call(self, function: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
         given = tree_leaves((args, kwargs))
         own, frames = next(self.known[id(x)] for x in given if id(x) in self.known)
         maps = [x for x in given if isinstance(x, Tensor) and x.ndim == 5]
@@ -97,9 +96,7 @@ def _as_rows(x_BCTHW: Tensor) -> Tensor:
     return x_BCTHW.transpose(1, 2).flatten(0, 1).unsqueeze(2)
 
 
-def _loses_frames(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> bool:
+def _loses_frames(function: Callable[..., Any], args: Args, kwargs: Kwargs) -> bool:
     """Whether a mean (B, C, T, 1, 1) is to be (B, C), as that of the clip, (B, C, 1, 1, 1)."""
     x = args[0]
     if not isinstance(x, Tensor) or x.ndim != 5 or tuple(x.shape[3:]) != (1, 1):
@@ -154,7 +151,9 @@ class _Follow(TorchFunctionMode):
         _LOCAL.running = self.outer
         super().__exit__(*error)
 
-    def __torch_function__(self, function: Any, types: object, args: Any = (), kwargs: Any = None):
+    def __torch_function__(
+        self, function: Function, types: object, args: Args = (), kwargs: Kwargs | None = None
+    ):
         kwargs = kwargs or {}
         # a module inside has its own
         if _LOCAL.running is not self:
@@ -214,7 +213,7 @@ class _Follow(TorchFunctionMode):
         return innermost().fold(mean_BCT[..., None, None].expand_as(x_BCTHW))
 
 
-def _merged(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+def _merged(function: Function, args: Args, kwargs: Kwargs) -> Tensor | None:
     """Return the map that a call averages whole, if its frames are merged into another axis."""
     if function not in MEANS or not args or not whole(function, args[0], args[1:], kwargs):
         return None
@@ -229,12 +228,12 @@ class Spots(Look):
         self.axes = Axes()
         self.given: dict[str, tuple[str, ...]] = {}
 
-    def entered(self, path: str, args: tuple[Any, ...]) -> None:
+    def entered(self, path: str, args: Args) -> None:
         axes = self.axes.axes_of(args[0]) if args else None
         if axes is not None:
             self.given[path] = axes
 
-    def called(self, function: Any, args: tuple[Any, ...], kwargs: Any, result: Any) -> Any:
+    def called(self, function: Function, args: Args, kwargs: Kwargs, result: Any) -> Any:
         """Return "mean", "sum" or "max" over time, a window over some frames, or None."""
         found = self.axes.over_time(function, args, kwargs)
         merged = _merged(function, args, kwargs)
@@ -244,7 +243,7 @@ class Spots(Look):
         return window_of(function, args, kwargs) if merged is None else "mean"
 
 
-def whole(function: object, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def whole(function: object, x: Tensor, args: Args, kwargs: Kwargs) -> bool:
     """Whether it averages over every position of the maps (B, C, ...)."""
     if function in (torch.mean, Tensor.mean):
         axes = kwargs.get("dim", args[0] if args else None)
@@ -265,7 +264,9 @@ class _WithinFrames(TorchFunctionMode):
         super().__init__()
         self.windows = windows
 
-    def __torch_function__(self, function: Any, types: object, args: Any = (), kwargs: Any = None):
+    def __torch_function__(
+        self, function: Function, types: object, args: Args = (), kwargs: Kwargs | None = None
+    ):
         kwargs = dict(kwargs or {})
         if function is F.pad and args and args[0].ndim == 5:
             given = list(kwargs.pop("pad", args[1] if len(args) > 1 else ()))
@@ -278,7 +279,7 @@ class _WithinFrames(TorchFunctionMode):
 
 
 def _cut(
-    function: Any,
+    function: Function,
     x: Tensor,
     kernel_size: Any,
     stride: Any = None,

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lean3d.shape import triple
 from lean3d.torch_functions import Trait, having
+from lean3d.tracer import Args, Function, Kwargs
 
 __all__ = ["MAXIMA", "Axes", "Reduced", "window_of"]
 
@@ -104,7 +105,7 @@ class Axes:
         # with the tensor: an id is valid while it lives
         self.known: dict[int, tuple[Tensor, _Layout]] = {}
 
-    def over_time(self, function: Any, args: tuple[Any, ...], kwargs: Any) -> Reduced | None:
+    def over_time(self, function: Function, args: Args, kwargs: Kwargs) -> Reduced | None:
         """Return what a call averages, sums or maximises over time, from its arguments."""
         kind = KINDS.get(function)
         if kind is None or not args or not self._covered(function, args, kwargs):
@@ -133,7 +134,7 @@ class Axes:
         time = next((n for n, name in enumerate(named) if "T" in name), None)
         return Reduced(kind, x_BFT, shape, channels, time) if channels > 0 else None
 
-    def note(self, function: Any, args: tuple[Any, ...], kwargs: Any, answer: object) -> None:
+    def note(self, function: Function, args: Args, kwargs: Kwargs, answer: object) -> None:
         """Remember the layout of what a call made."""
         if function is torch.stack and isinstance(answer, Tensor):
             self._stacked(args, kwargs, answer)
@@ -168,7 +169,7 @@ class Axes:
         layout = self._told(x) if isinstance(x, Tensor) else None
         return None if layout is None else layout.axes
 
-    def _several(self, function: Any, args: tuple[Any, ...], kwargs: Any, answer: Any) -> None:
+    def _several(self, function: Function, args: Args, kwargs: Kwargs, answer: Any) -> None:
         """Remember the layout of frames on their own, and of the first output of an LSTM."""
         if (layout := self._of(args[0])) is None:
             return
@@ -186,7 +187,7 @@ class Axes:
         if made is not None:
             self.known[id(answer[0])] = answer[0], made
 
-    def _stacked(self, args: tuple[Any, ...], kwargs: Any, answer: Tensor) -> None:
+    def _stacked(self, args: Args, kwargs: Kwargs, answer: Tensor) -> None:
         """Remember the layout of what a forward made of every frame on its own."""
         told = [self._told(x) for x in args[0]]
         first = told[0] if told else None
@@ -197,13 +198,13 @@ class Axes:
         if all(layout is not None and layout.axes == first.axes for layout in told):
             self.known[id(answer)] = answer, replace(first, axes=tuple(axes))
 
-    def _covered(self, function: object, args: tuple[Any, ...], kwargs: Any) -> bool:
+    def _covered(self, function: object, args: Args, kwargs: Kwargs) -> bool:
         """Whether it is no window, or one that may average the whole clip."""
         if function not in WINDOWS or self.windowed:
             return True
         if self.windowed is False or not isinstance(args[0], Tensor):
             return False
-        size = kwargs.get("kernel_size", args[1] if len(args) > 1 else 1)
+        size: Any = kwargs.get("kernel_size", args[1] if len(args) > 1 else 1)
         return (size if isinstance(size, int) else size[0]) == args[0].shape[2]
 
     def _told(self, x: Tensor) -> _Layout | None:
@@ -218,11 +219,11 @@ class Axes:
         return _Layout(CLIP, dict(zip(CLIP, x.shape, strict=True))) if x.ndim == 5 else None
 
 
-Layouts = Callable[[_Layout, tuple[Any, ...], Any, Tensor], _Layout | None]
+Layouts = Callable[[_Layout, Args, Kwargs, Tensor], _Layout | None]
 
 
 def _made(
-    function: Any, layout: _Layout, args: tuple[Any, ...], kwargs: Any, answer: Tensor
+    function: Function, layout: _Layout, args: Args, kwargs: Kwargs, answer: Tensor
 ) -> _Layout | None:
     """Return the layout of what a call makes of a tensor."""
     if function in REDUCED or function in POOLS:
@@ -233,7 +234,7 @@ def _made(
     return None if rule is None else rule(layout, args, kwargs, answer)
 
 
-def _fewer(function: object, layout: _Layout, args: tuple[Any, ...], kwargs: Any) -> _Layout | None:
+def _fewer(function: object, layout: _Layout, args: Args, kwargs: Kwargs) -> _Layout | None:
     places, keeps = _averaged(function, args[0], args[1:], kwargs)
     gone = {letter for place in places for letter in layout.axes[place]}
     if gone & {"B", "C"} or not places:
@@ -245,8 +246,8 @@ def _fewer(function: object, layout: _Layout, args: tuple[Any, ...], kwargs: Any
     return replace(layout, axes=tuple(axes))
 
 
-def _reordered(layout: _Layout, args: Any, kwargs: Any, answer: Tensor) -> _Layout | None:
-    dims = kwargs.get("dims", args[1] if len(args) == 2 else args[1:])
+def _reordered(layout: _Layout, args: Args, kwargs: Kwargs, answer: Tensor) -> _Layout | None:
+    dims: Any = kwargs.get("dims", args[1] if len(args) == 2 else args[1:])
     if isinstance(dims, int):
         dims = (dims,)
     if len(dims) != len(layout.axes):
@@ -254,29 +255,25 @@ def _reordered(layout: _Layout, args: Any, kwargs: Any, answer: Tensor) -> _Layo
     return replace(layout, axes=tuple(layout.axes[dim] for dim in dims))
 
 
-def _swapped(
-    layout: _Layout, args: tuple[Any, ...], kwargs: dict[str, Any], answer: Tensor
-) -> _Layout | None:
+def _swapped(layout: _Layout, args: Args, kwargs: Kwargs, answer: Tensor) -> _Layout | None:
     axes = list(layout.axes)
     one, two = (*args[1:], *kwargs.values())
     axes[one], axes[two] = axes[two], axes[one]
     return replace(layout, axes=tuple(axes))
 
 
-def _turned(layout: _Layout, args: Any, kwargs: Any, answer: Tensor) -> _Layout | None:
+def _turned(layout: _Layout, args: Args, kwargs: Kwargs, answer: Tensor) -> _Layout | None:
     return _swapped(layout, (None, -2, -1), {}, answer)
 
 
-def _moved(
-    layout: _Layout, args: tuple[Any, ...], kwargs: dict[str, Any], answer: Tensor
-) -> _Layout | None:
+def _moved(layout: _Layout, args: Args, kwargs: Kwargs, answer: Tensor) -> _Layout | None:
     source, destination = (*args[1:], *kwargs.values())
     numbered = torch.empty([*range(len(layout.axes))], device="meta")
     order = torch.movedim(numbered, source, destination).shape
     return replace(layout, axes=tuple(layout.axes[place] for place in order))
 
 
-def _squeezed(layout: _Layout, args: Any, kwargs: Any, answer: Tensor) -> _Layout | None:
+def _squeezed(layout: _Layout, args: Args, kwargs: Kwargs, answer: Tensor) -> _Layout | None:
     dims = _argument(args, kwargs, 1, "dim")
     num = len(layout.axes)
     asked = range(num) if dims is None else [dims] if isinstance(dims, int) else dims
@@ -286,13 +283,13 @@ def _squeezed(layout: _Layout, args: Any, kwargs: Any, answer: Tensor) -> _Layou
     return replace(layout, axes=tuple(layout.axes[n] for n in kept))
 
 
-def _unsqueezed(layout: _Layout, args: Any, kwargs: Any, answer: Tensor) -> _Layout | None:
+def _unsqueezed(layout: _Layout, args: Args, kwargs: Kwargs, answer: Tensor) -> _Layout | None:
     axes = list(layout.axes)
     axes.insert(_argument(args, kwargs, 1, "dim") % answer.ndim, "")
     return replace(layout, axes=tuple(axes))
 
 
-def _indexed(layout: _Layout, args: Any, kwargs: Any, answer: Tensor) -> _Layout | None:
+def _indexed(layout: _Layout, args: Args, kwargs: Kwargs, answer: Tensor) -> _Layout | None:
     key = args[1] if isinstance(args[1], tuple) else (args[1],)
     plain = (isinstance(p, int) or p is None or p is Ellipsis or p == slice(None) for p in key)
     if not all(plain):
@@ -313,7 +310,7 @@ def _indexed(layout: _Layout, args: Any, kwargs: Any, answer: Tensor) -> _Layout
     return replace(layout, axes=tuple(axes))
 
 
-def _linear(layout: _Layout, args: Any, kwargs: Any, answer: Tensor) -> _Layout | None:
+def _linear(layout: _Layout, args: Args, kwargs: Kwargs, answer: Tensor) -> _Layout | None:
     if layout.axes[-1] != "C":
         return None
     return _Layout(layout.axes, {**layout.sizes, "C": answer.shape[-1]})
@@ -335,11 +332,11 @@ RULES: dict[Any, Layouts] = {
 }
 
 
-def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], at: int, name: str) -> Any:
+def _argument(args: Args, kwargs: Kwargs, at: int, name: str) -> Any:
     return kwargs.get(name, args[at] if len(args) > at else None)
 
 
-def window_of(function: Any, args: tuple[Any, ...], kwargs: Any) -> tuple[int, int, int] | None:
+def window_of(function: Function, args: Args, kwargs: Kwargs) -> tuple[int, int, int] | None:
     """Return the window of a pool that slides over time, if the call is of one."""
     if function not in SLIDING or not args or getattr(args[0], "ndim", 0) != 5:
         return None
@@ -347,9 +344,7 @@ def window_of(function: Any, args: tuple[Any, ...], kwargs: Any) -> tuple[int, i
     return size if size[0] > 1 else None
 
 
-def _averaged(
-    function: object, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[list[int], bool]:
+def _averaged(function: object, x: Tensor, args: Args, kwargs: Kwargs) -> tuple[list[int], bool]:
     """Return which axes a call averages whole, and whether they stay as 1."""
     if function in REDUCED:
         given = kwargs.get("dim", kwargs.get("axis", args[0] if args else None))
@@ -371,7 +366,7 @@ def _averaged(
     return [2 + place for place, n in enumerate(wanted) if n == 1], True
 
 
-def _within_frames(function: Any, args: tuple[Any, ...], kwargs: Any) -> Tensor | None:
+def _within_frames(function: Function, args: Args, kwargs: Kwargs) -> Tensor | None:
     """Return each frame pooled, for a pool to one frame of several places."""
     if function not in (F.adaptive_avg_pool3d, F.adaptive_max_pool3d) or args[0].ndim != 5:
         return None
