@@ -123,26 +123,25 @@ def lighten(
         )
     sites = [site for chain in chains for site in chain.sites]
     shapes = [tuple(x.shape) for x in arguments]
+    if target.kind != "state":
+        # timing takes longest: first those are left out that are no better by multiply-adds
+        options = front(options, ByCount("macs", copy, shapes, sites).cost)
     machine = backend = ""
     price: Price
     if target.kind in ("time", "step"):
-        # timing takes longest: first those are left out that are no better by multiply-adds
-        options = front(options, ByCount("macs", copy, shapes, sites).cost)
-        folder = default_folder() if table == "default" else None if table is None else Path(table)
         if live is None:
             backend = _backend(copy, arguments, backends, precision, budget_s)
-            times = Times(folder, backend, precision, example.device.type)
-            clock = Clock(backend, precision, example.device, times, budget_s)
         else:
             backend = f"fused step, {live.says}"
-            times = Times(folder, backend, precision, example.device.type)
-            clock = StepClock(backend, precision, example.device, times, budget_s, live=live)
             arguments = (arguments[0][:, :, : live.chunk],)
+        folder = default_folder() if table == "default" else None if table is None else Path(table)
+        times = Times(folder, backend, precision, example.device.type)
+        how = (backend, precision, example.device, times, budget_s)
+        clock = Clock(*how) if live is None else StepClock(*how, live=live)
         price, machine = ByTime(clock, copy, arguments, sites, options), times.machine
     elif live is not None:
         price = ByState(live, copy, shapes[0], sites)
     else:
-        options = front(options, ByCount("macs", copy, shapes, sites).cost)
         price = ByCount(target.kind, copy, shapes, sites)
     work = _Work(copy, chains, samples, price, target, criterion, loss)
     limit = target.limit(price.before * target.scale)
