@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from lean3d.conversion.causal.method import Dissect
 from lean3d.conversion.causal.pools import Means, pool_over_clip
-from lean3d.conversion.causal.spellings import MAXIMA, Axes, Reduced, window_of
+from lean3d.conversion.causal.spellings import MAXIMA, SQUEEZES, Axes, Reduced, window_of
 from lean3d.conversion.surgery.subclass import Mixed, mixed
 from lean3d.conversion.to3d.base import refusal_at
 from lean3d.conversion.to3d.merged.active import innermost, volume
@@ -29,7 +29,6 @@ from lean3d.tracer import Args, Function, Kwargs
 __all__ = ["follow_frames", "stay_within"]
 
 MEANS = having(Trait.AVERAGES) - having(Trait.CLIP_WINDOW)
-SQUEEZES = {torch.squeeze, Tensor.squeeze}
 TO_ROWS = {*RESHAPES, *SQUEEZES, torch.flatten, Tensor.flatten, Tensor.__getitem__}
 
 

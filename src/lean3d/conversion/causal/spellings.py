@@ -21,7 +21,7 @@ from lean3d.shape import triple
 from lean3d.torch_functions import Trait, having
 from lean3d.tracer import Args, Function, Kwargs
 
-__all__ = ["MAXIMA", "Axes", "Reduced", "window_of"]
+__all__ = ["MAXIMA", "SQUEEZES", "Axes", "Reduced", "window_of"]
 
 MEANS, WINDOWS = having(Trait.AVERAGES), having(Trait.CLIP_WINDOW)
 AXES_MEANS = {torch.mean, Tensor.mean}
