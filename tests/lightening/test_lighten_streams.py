@@ -8,6 +8,7 @@ import lean3d
 from lean3d.errors import LeanError
 from lean3d.lightening import restructure
 from lean3d.lightening.cut import fitted, read_cut
+from lean3d.lightening.steps import find_live
 from lean3d.ops import CausalConv3d
 
 FRAME = dict(height=16, width=16)
@@ -128,6 +129,7 @@ def test_a_step_of_a_d_resnet_takes_the_time_that_was_named():
     ("change", "why"),
     [
         ({"step": 0.5, "state": None, "backends": ["eager"]}, "leave out backends="),
+        ({"precision": "bfloat16"}, "steps in float32; leave out backends= and precision="),
         ({"state": 0}, "state is a share up to 1 of the network's own, or bytes"),
         ({"state": 1e-3, "cuts": ["channels"]}, "the least that can be asked for is state="),
         ({"model": nn.Sequential(nn.Conv3d(3, 4, 3), nn.GroupNorm(2, 4))}, "is of a stream, and"),
@@ -139,3 +141,22 @@ def test_bad_targets_get_one_sentence(change, why):
     with pytest.raises(LeanError, match=why) as refused:
         lean3d.lighten(**given)
     assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("form", ["ACS", "MeanACS", "Planar", "Planar axis=1", "Atoms"])
+def test_a_form_without_a_causal_one_is_refused(form):
+    with pytest.raises(LeanError, match="Conv3d has no causal form"):
+        restructure(video(), [read_cut(f"3 {form}")])
+
+
+@pytest.mark.parametrize("form", ["SpaceTime", "ParallelSeparable streams=2", "ChannelSeparated"])
+def test_every_other_form_is_causal(form):
+    model = restructure(video(), [read_cut(f"3 {form}")]).eval()
+    lean3d.stream(model)  # compares steps with the clip, and refuses what looks ahead
+    with torch.no_grad():
+        assert model(clip()).shape == video()(clip()).shape
+
+
+def test_a_stream_of_two_clips_is_refused():
+    with pytest.raises(LeanError, match="takes one clip"):
+        find_live(plain(), (clip(), clip()), "state=0.5")

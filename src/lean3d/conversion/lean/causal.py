@@ -24,10 +24,13 @@ def made_causal(operator: nn.Module, conv: CausalConv3d) -> nn.Module:
     """
     if isinstance(operator, CausalConv3d):
         return operator
+    # one of ours is an nn.Conv3d too, whose weight is no kernel over time
+    if isinstance(operator, KernelConv3d):
+        if operator.kernel_size[0] > 1 or operator.stride[0] > 1:
+            raise ConversionError(f"{type(operator).__name__} has no causal form")
+        return operator
     if isinstance(operator, nn.Conv3d):
         return _causal(operator, conv)
-    if isinstance(operator, KernelConv3d) and operator.kernel_size[0] > 1:
-        raise ConversionError(f"{type(operator).__name__} has no causal form")
     for name, child in list(operator.named_children()):
         setattr(operator, name, made_causal(child, conv))
     return operator
