@@ -2,10 +2,12 @@
 
 import ast
 import importlib
+import inspect
 import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,44 @@ def test_the_reference_names_everything_public_once():
     for package in (importlib.import_module(f"lean3d{part}") for part in PUBLIC):
         for name in set(package.__all__) - {"__version__", "ops"}:
             assert shown.count(id(getattr(package, name))) == 1, f"{package.__name__}.{name}"
+
+
+def raised_by(function):
+    """Whether its own body raises, not a function within it."""
+    if function.__code__.co_filename == "<string>":  # written by dataclass
+        return False
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    todo = list(tree.body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            return "NotImplementedError" not in ast.unparse(node)
+        todo += ast.iter_child_nodes(node)
+    return False
+
+
+def functions_with_words():
+    """Every documented function and method, with its docstring and that of its class."""
+    for name in documented():
+        thing = thing_at(name)
+        told = inspect.getdoc(thing) or ""
+        if inspect.isfunction(thing):
+            yield name, thing, told
+        elif inspect.isclass(thing):
+            for part, function in vars(thing).items():
+                if inspect.isfunction(function) and (part[0] != "_" or part == "__init__"):
+                    yield f"{name}.{part}", function, told + (function.__doc__ or "")
+
+
+def test_what_raises_says_when():
+    silent = [
+        name
+        for name, function, told in functions_with_words()
+        if not re.search(r"[Rr]aises?\b", told) and raised_by(function)
+    ]
+    assert not silent
 
 
 def hops(section):

@@ -19,7 +19,11 @@ Triple = tuple[int, int, int]
 
 
 def triple(value: Any, name: str = "value") -> Triple:
-    """Repeat an int as (depth, height, width); return a sequence of three as a tuple."""
+    """Repeat an int as (depth, height, width); return a sequence of three as a tuple.
+
+    Raises:
+        ShapeError: it is neither an int nor three of them.
+    """
     # fast path: torch.nn calls it at every call
     if type(value) is int:
         return (value, value, value)

@@ -118,7 +118,11 @@ def advising(folder: Path, record: str = "") -> Iterator[None]:
 
 
 def check_stopped() -> None:
-    """Raise `Stopped` if a signal has come, in case the exception was lost in a destructor."""
+    """Raise `Stopped` if a signal has come, in case the exception was lost in a destructor.
+
+    Raises:
+        Stopped: a signal has come.
+    """
     if _received.number is not None:
         raise Stopped(_received.number)
 

@@ -56,7 +56,11 @@ class Preprocessing:
     note: str = ""
 
     def normalise(self, clip_BCTHW: Tensor) -> Tensor:
-        """Preprocess clips with pixels from 0 to 255, such as uint8, as in training."""
+        """Preprocess clips with pixels from 0 to 255, such as uint8, as in training.
+
+        Raises:
+            ValueError: the weights are known without a mean and deviation.
+        """
         if self.mean is None or self.std is None:
             raise ValueError(f"these weights have no mean and std of their own: {self.note}")
         given: dict[str, Any] = dict(device=clip_BCTHW.device, dtype=torch.float32)

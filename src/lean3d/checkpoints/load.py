@@ -80,6 +80,9 @@ def open_checkpoint(
 
     Args:
         own: The names of the model that it is for: what wraps them in the file is removed.
+
+    Raises:
+        DataError: the file is missing or damaged, or of no known format.
     """
     check_kind("load_checkpoint", path, str | Path, "the path of a file")
     check_kind("load_checkpoint", format, str | None, "the name of a format such as 'lean3d'")

@@ -144,6 +144,9 @@ def shrink_labels(label: Tensor, steps: int, *, sections: bool = True) -> Tensor
         sections: Count along H and W only, as for thick sections; along all axes otherwise.
 
     Shape: (..., D, H, W) or (H, W) -> the same.
+
+    Raises:
+        DataError: `steps` is below 0.
     """
     if steps < 0:
         raise DataError(f"shrink_labels takes 0 steps or more, got {steps}")
@@ -175,6 +178,9 @@ def instances_of_membranes(inside: Tensor) -> Tensor:
     consecutive sections are one; numbers differ in all sections.
 
     Shape: (D, H, W), nonzero inside cells -> (D, H, W) int64, 0 on membranes.
+
+    Raises:
+        ShapeError: `inside` is not (D, H, W).
     """
     if inside.ndim != 3:
         raise ShapeError(f"instances_of_membranes takes (D, H, W), got {tuple(inside.shape)}")

@@ -19,6 +19,9 @@ def cut_blocks(
     Args:
         size: (depth, height, width) of a block, in voxels.
         min_foreground: Minimum share of a block that is not background.
+
+    Raises:
+        DataError: the volume has fewer than `num` such blocks.
     """
     if volume.label is None:
         raise DataError(f"cut_blocks needs labels, {volume.name} has none")

@@ -30,6 +30,9 @@ def mni152(spacing_mm: float = 1.0) -> Volume:
 
     The template equals its own mirror image: a split into left and right would test on the
     training data, use `brain_slabs`.
+
+    Raises:
+        DataError: `spacing_mm` is not a whole number from 1 to 20.
     """
     if not 1 <= spacing_mm <= COARSEST or spacing_mm != int(spacing_mm):
         raise DataError(f"mni152 comes at 1, 2, 3, ... {COARSEST} mm, got spacing_mm={spacing_mm}")
@@ -76,6 +79,9 @@ def brain_slabs(
 
     Returns:
         (train, held-out), each as deep and wide as the volume.
+
+    Raises:
+        DataError: there are no labels, or too few rows with labels for both slabs and the gap.
     """
     if volume.label is None:
         raise DataError(f"brain_slabs needs labels, {volume.name} has none")

@@ -39,6 +39,9 @@ class MovingDigits(Samples):
         size: Height and width.
 
     Shape: (3, clip, size, size) float32, as `normalise_pixels` gives, and the index in MOTIONS.
+
+    Raises:
+        DataError: a clip of one frame or longer than its video, or a size below 16.
     """
 
     def __init__(

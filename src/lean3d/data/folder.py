@@ -32,6 +32,10 @@ def find_pairs(folder: str | Path) -> list[Pair]:
     """List (image, label, name) for every case of a folder, sorted by name.
 
     The image is a path, or a tuple of paths in channel order if a case has several.
+
+    Raises:
+        DataError: the folder is laid out otherwise, an image or a label has no partner, or two
+            cases have one name.
     """
     folder = Path(folder)
     if not folder.is_dir():

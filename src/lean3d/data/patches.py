@@ -137,6 +137,9 @@ class PatchDataset(_Crops):
         oversample: Share of the crops around a voxel of a class, each class as often as any other.
 
     Shape: (C, d, h, w) float32 and (d, h, w) int64.
+
+    Raises:
+        DataError: `turns` with sides that differ.
     """
 
     def __init__(
@@ -201,6 +204,9 @@ class SliceDataset(_Crops):
         oversample: Share of the crops around a voxel of a class, each class as often as any other.
 
     Shape: (C, h, w) float32 and (h, w) int64.
+
+    Raises:
+        DataError: an axis is not 0, 1 or 2, or the size is below a pixel.
     """
 
     def __init__(

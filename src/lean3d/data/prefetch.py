@@ -46,7 +46,11 @@ class Prefetch:
             yield frame
 
     def take(self) -> Frame | None:
-        """Wait for the oldest frame; None at the end."""
+        """Wait for the oldest frame; None at the end.
+
+        Raises:
+            Exception: whatever the source raised, after the frames before it.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._ended)
             if self._queue:

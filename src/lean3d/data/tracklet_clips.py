@@ -39,6 +39,9 @@ class TrackletClips(Samples):
 
     Shape: (C, T, height, width) float32, and the numbers of person, camera and tracklet, (3,); the
         camera is -1 if it is not known.
+
+    Raises:
+        DataError: there is no tracklet.
     """
 
     def __init__(
@@ -101,6 +104,9 @@ class PersonSampler(Sampler[int]):
         length: Clips of an epoch; rounded down to whole batches, of which there is at least one.
         rank, size: Which of how many equal shares of each batch this one is; a share is of whole
             persons.
+
+    Raises:
+        DataError: there are fewer persons than a batch has, or they cannot be shared out whole.
     """
 
     def __init__(

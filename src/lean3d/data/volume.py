@@ -57,6 +57,9 @@ class Volume:
         """Keep voxels `start` to `stop` of a spatial axis (0 D, 1 H, 2 W); the affine is adjusted.
 
         The tensors are views of this volume's.
+
+        Raises:
+            ShapeError: the range is empty or reaches outside the volume.
         """
         if axis not in (0, 1, 2):
             raise ShapeError(f"Volume.crop takes axis 0 (D), 1 (H) or 2 (W), got {axis}")

@@ -50,6 +50,9 @@ def decode(
         Each threshold, None for mutex, with its labels (D, H, W) uint64; 0 is background.
 
     Shape: (K, D, H, W), float of 0 to 1 or uint8 of 0 to 255.
+
+    Raises:
+        RunError: there is no such method, or it does not take such offsets or options.
     """
     results: Iterator[tuple[float | None, np.ndarray]]
     if method == "watershed":

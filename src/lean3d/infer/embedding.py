@@ -29,6 +29,9 @@ class FrameEmbeddings(nn.Module):
     """The vectors of the frames of a network with an embedding head.
 
     Shape: (B, C, T, H, W) -> (B, E, T)
+
+    Raises:
+        LeanError: the model has no EmbeddingHead.
     """
 
     def __init__(self, model: nn.Module):
@@ -120,6 +123,9 @@ class Embedder:
 
         Args:
             frames: (C, H, W) each, in order.
+
+        Raises:
+            LeanError: the video has no frame.
         """
         if self.live is None:
             found = [self._clip(clip_CTHW) for clip_CTHW in self._windows(frames)]

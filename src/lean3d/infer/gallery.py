@@ -131,7 +131,11 @@ class Gallery:
         return Gallery(vectors_NE, self.entries + other.entries, self.about)
 
     def save(self, folder: str | Path) -> None:
-        """Write vectors.npy and gallery.json, each atomically."""
+        """Write vectors.npy and gallery.json, each atomically.
+
+        Raises:
+            DataError: the folder cannot be made or written.
+        """
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -90,6 +90,9 @@ def predict_slices(
         model: (B, C, h, w) -> logits (B, K, h, w).
         axes: Axes to cut across, 0 axial, 1 coronal, 2 sagittal; the outputs are averaged.
         activation, mirror: As `predict_volume` takes them; a slice is mirrored along its own axes.
+
+    Raises:
+        RunError: an axis is not 0, 1 or 2.
     """
     check_axes(image_CDHW, "C D H W", predict_slices)
     if not axes or not set(axes) <= {0, 1, 2}:

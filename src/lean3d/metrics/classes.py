@@ -26,6 +26,9 @@ def class_scores(prob_NK: Tensor, label_N: Tensor) -> dict[str, float]:
     The kappa has quadratic weights: it counts how far a class is off, for ordered classes.
 
     Shape: (N, K) and (N,).
+
+    Raises:
+        ShapeError: `prob_NK` and `label_N` do not belong together, or there is one class.
     """
     if prob_NK.ndim != 2 or label_N.shape != prob_NK.shape[:1] or prob_NK.shape[1] < 2:
         raise ShapeError(

@@ -70,6 +70,9 @@ def bootstrap_interval(
         values: One value a case; cases that are NaN are left out. With `pooled`, several sequences
             of one value a case, which are resampled together.
         statistic: Called with arrays whose last axis is that of the cases, and axis=-1.
+
+    Raises:
+        DataError: there is no case, or several kinds of values differ in their number.
     """
     columns = [np.asarray(column, dtype=float) for column in (values if pooled else [values])]
     if len({len(column) for column in columns}) > 1:

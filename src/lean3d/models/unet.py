@@ -48,6 +48,10 @@ class UNet(nn.Module):
             thick slices.
 
     Shape: (B, C, [D,] H, W) -> (B, K, [D,] H, W); any size.
+
+    Raises:
+        LeanError: fewer than two widths of two channels, `convs` below 1, no such `skip`, or
+            `keep_depth` above the number of pools or for images.
     """
 
     def __init__(

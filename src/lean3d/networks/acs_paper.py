@@ -207,6 +207,9 @@ def acs_network(
         form: "2.5d" (planar kernels), "3d" (3D kernels, re-initialised), "i3d" (2D kernels
             inflated), "acs".
         accept: As `convert` takes it: "unchecked" skips the self-check.
+
+    Raises:
+        RunError: no network or form is called so, or weights are asked for with form "3d".
     """
     if form not in FORMS:
         raise RunError(f"an ACS network has the form {', '.join(FORMS)}, got {form!r}")

@@ -67,6 +67,9 @@ class ACSConv3d(ViewsConv3d):
     Shape: (B, C, D, H, W) -> (B, C', D', H', W'), the sizes nn.Conv3d would give.
     Cost: C * C' * k * k / groups multiply-adds per output voxel, those of the 2D kernel; the
         dense path spends k times as many.
+
+    Raises:
+        LeanError: `split` does not sum to `out_channels`, or the kernel's depth is not its height.
     """
 
     def __init__(

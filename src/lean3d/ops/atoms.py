@@ -55,6 +55,9 @@ class AtomConv3d(KernelConv3d):
         dilation of the atoms.
     Cost: C*C'*k*k*k/groups multiply-adds per output voxel, and as many per step to mix the kernel;
         M*k*k + N*k + C*C'*M*N/groups parameters and the bias.
+
+    Raises:
+        LeanError: there is no spatial or no temporal atom, or no such path.
     """
 
     def __init__(
@@ -107,7 +110,11 @@ class AtomConv3d(KernelConv3d):
         return self.path in (None, "reconstruct")
 
     def dilate(self, *, space: int | None = None, time: int | None = None) -> "AtomConv3d":
-        """Dilate the atoms' taps (Sec 2.3); 1 restores them. The output size is unchanged."""
+        """Dilate the atoms' taps (Sec 2.3); 1 restores them. The output size is unchanged.
+
+        Raises:
+            LeanError: a factor is below 1.
+        """
         for name, factor in (("space", space), ("time", time)):
             if factor is None:
                 continue
@@ -124,6 +131,9 @@ class AtomConv3d(KernelConv3d):
         Args:
             spatial: (M, height, width)
             temporal: (N, time)
+
+        Raises:
+            LeanError: the number of atoms changes, or a tensor is no set of atoms.
         """
         for name, new in (("spatial_atoms", spatial), ("temporal_atoms", temporal)):
             old = getattr(self, name)

@@ -86,6 +86,9 @@ class RecurrentHead(Leaf):
 
     Shape: (B, F, T) -> (B, K)
     State: (B, layers, hidden), twice for an LSTM.
+
+    Raises:
+        LeanError: `kind` is neither "lstm" nor "gru".
     """
 
     def __init__(

@@ -48,6 +48,10 @@ class ParallelSeparableConv3d(Conv3dLike):
     Shape: (B, C, D, H, W) -> (B, C', D', H', W'), the sizes nn.Conv3d would give.
     Cost: m * (F*C*k*k + (n-1)*F*F*k*k) + F*C'*k multiply-adds per output voxel at stride 1, F the
         filters; "sum" spends m * F*C'*k on the lines.
+
+    Raises:
+        LeanError: `streams` is not 1, 2 or 3, `depth` is below 1, a group has fewer outputs than
+            streams, or the groups do not divide `filters`.
     """
 
     def __init__(
@@ -161,7 +165,11 @@ class ParallelSeparableConv3d(Conv3dLike):
         return torch.cat([share for group in grouped for share in group], dim=dim)
 
     def dense_weight(self) -> Tensor:
-        """The kernel (C', C/groups, k, k, k) this equals; only without ReLU and with depth 1."""
+        """The kernel (C', C/groups, k, k, k) this equals; only without ReLU and with depth 1.
+
+        Raises:
+            LeanError: with ReLU, or with `depth` above 1.
+        """
         if self.relu or self.depth > 1:
             raise LeanError(
                 "ParallelSeparableConv3d equals one kernel only with relu=False and depth=1, "

@@ -27,6 +27,9 @@ class PlanarConv3d(PlaneConv3d):
 
     Shape: (B, C, D, H, W) -> (B, C', D', H', W'), the sizes nn.Conv3d would give.
     Cost: C * C' * k * k / groups multiply-adds per output voxel.
+
+    Raises:
+        LeanError: `axis` is not 0, 1 or 2.
     """
 
     def __init__(

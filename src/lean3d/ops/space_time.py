@@ -40,6 +40,9 @@ class SpaceTimeConv3d(Conv3dLike):
     Shape: (B, C, D, H, W) -> (B, C', D', H', W'), the sizes nn.Conv3d would give.
     Cost: m*C*k*k per voxel after the spatial stride plus m*C'*k per output voxel, divided by
         groups; m the channels in between.
+
+    Raises:
+        LeanError: `form` is neither "2plus1d" nor "rank1".
     """
 
     def __init__(
@@ -109,7 +112,11 @@ class SpaceTimeConv3d(Conv3dLike):
                 module.reset_parameters()
 
     def dense_weight(self) -> Tensor:
-        """The kernel (C', C/groups, k, k, k) this equals; only the rank-1 form has one."""
+        """The kernel (C', C/groups, k, k, k) this equals; only the rank-1 form has one.
+
+        Raises:
+            LeanError: the form is "2plus1d".
+        """
         if self.form != "rank1":
             raise LeanError(f"SpaceTimeConv3d is one kernel only as 'rank1', got {self.form!r}")
         time = self.temporal.weight.unflatten(0, (self.groups, -1))

@@ -28,6 +28,9 @@ class PlanarConvTranspose3d(PlaneConvTranspose3d):
 
     Args:
         axis: The axis the kernel does not extend along: 0 depth, 1 height, 2 width.
+
+    Raises:
+        LeanError: `axis` is not 0, 1 or 2.
     """
 
     def __init__(
@@ -66,6 +69,9 @@ class ACSConvTranspose3d(PlaneConvTranspose3d):
 
     Args:
         split: Outputs per view, axial, coronal, sagittal, summing to out_channels; None for thirds.
+
+    Raises:
+        LeanError: `split` does not sum to `out_channels`.
     """
 
     def __init__(

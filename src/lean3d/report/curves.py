@@ -25,6 +25,9 @@ def draw_curves(runs: Mapping[str, Rows], score: str = "val_dice") -> "Figure":
         runs: Name of a run -> its rows, with epoch, train_loss, val_loss and the score; epochs
             where a value is missing or NaN are skipped.
         score: Key of the score.
+
+    Raises:
+        RunError: there is no run, or none has an epoch.
     """
     if not any(runs.values()):
         raise RunError("draw_curves needs at least one run with at least one epoch, got none")

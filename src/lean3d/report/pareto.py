@@ -34,7 +34,11 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 
 def draw_pareto(points: Sequence[Point], ylabel: str = "mean Dice", per: str = "input") -> "Figure":
-    """Multiply-adds on a log axis against Dice; the front is a line, points below it are hollow."""
+    """Multiply-adds on a log axis against Dice; the front is a line, points below it are hollow.
+
+    Raises:
+        RunError: no point has multiply-adds above 0 and a finite Dice.
+    """
     shown = [p for p in points if math.isfinite(p.dice) and math.isfinite(p.macs) and p.macs > 0]
     if not shown:
         raise RunError("draw_pareto needs a point with positive MACs and a finite Dice, got none")

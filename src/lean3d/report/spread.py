@@ -20,6 +20,9 @@ def draw_spread(values: Mapping[str, Sequence[float]], xlabel: str) -> "Figure":
 
     Args:
         values: Class -> the score of each case; those that are NaN are left out and counted.
+
+    Raises:
+        RunError: there is no class.
     """
     if not values:
         raise RunError("draw_spread needs at least one class, got none")

@@ -146,6 +146,9 @@ class Stream(nn.Module):
         """Mark streams (all by default) as ended after their last frame, or `after` frames later.
 
         The next `delay` steps return the outputs still due, whatever frames they are given.
+
+        Raises:
+            LeanError: the stream is causal, or `after` is below 0.
         """
         if not self.waits:
             raise LeanError("end is for stream(wait=True); a causal network has no outputs to come")

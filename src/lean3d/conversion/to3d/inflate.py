@@ -85,6 +85,11 @@ class Inflate(To3D):
         return Converted(template.plain(), exact)
 
     def transposed(self, conv: nn.ConvTranspose2d, site: Site) -> Converted:
+        """Return the transposed convolution with depth taps; see `To3D.transposed`.
+
+        Raises:
+            ConversionError: the taps leave gaps along depth at this stride.
+        """
         kernel, stride, _, dilation = along = like_height(conv, site)
         phases = [tap * dilation % stride for tap in range(kernel)]
         if len(set(phases)) < stride:
