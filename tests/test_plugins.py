@@ -97,7 +97,7 @@ flat = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), Rolls(), nn.Conv2d(4, 2, 1))
 deep = lean3d.convert(flat, lean3d.ACS())
 x = torch.randn(2, 4, 5, 6, 7)
 print("rolled", torch.equal(deep[1](x), torch.roll(x, (1, 1, 2), (2, 3, 4))))
-torch.save(deep[1]._folding, sys.argv[3])
+torch.save(deep[1]._depth_merge, sys.argv[3])
 
 model = lean3d.create_model("unet3d", widths=(4, 8))
 print(lean3d.load_checkpoint(model, sys.argv[1]))

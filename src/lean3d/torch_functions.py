@@ -15,7 +15,7 @@ from torch import Tensor
 __all__ = [
     "CONCATENATES",
     "NOTHING",
-    "RESHAPES",
+    "RESHAPE_CALLS",
     "SIZES",
     "TRAITS",
     "Trait",
@@ -29,7 +29,7 @@ PLACES = {"F": F, "torch": torch, "Tensor": Tensor, "torch._C._nn": torch._C._nn
 
 # one function by its several names
 CONCATENATES = {torch.cat, torch.concat, torch.concatenate}
-RESHAPES = {torch.reshape, Tensor.reshape, Tensor.view}
+RESHAPE_CALLS = {torch.reshape, Tensor.reshape, Tensor.view}
 SIZES = {Tensor.shape.__get__, Tensor.size}  # type: ignore[attr-defined]
 
 

@@ -85,7 +85,7 @@ def test_the_rule_that_is_offered_is_enough(monkeypatch):
         given = call.read("input shifts dims")
         down, right = given["shifts"]
         x_BCDHW = call.volume(given["input"])
-        return call.stack.fold(torch.roll(x_BCDHW, (down, down, right), (2, 3, 4)))
+        return call.stack.merge_depth(torch.roll(x_BCDHW, (down, down, right), (2, 3, 4)))
 
     monkeypatch.setitem(FUNCTION_RULES, torch.roll, roll)
     assert convert(network("torch.roll"), ACS()).conversion.grade == "isotropic"

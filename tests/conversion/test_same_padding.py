@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lean3d import ACS, Inflate, Planar, convert, unconvert
-from lean3d.conversion.to3d.base import Folding
+from lean3d.conversion.to3d.base import DepthMerge
 
 
 def total(size, kernel, stride):
@@ -145,6 +145,6 @@ def test_copies_and_the_2d_model_stay_the_same(kind):
 
 
 def test_one_flag_of_stored_models_is_that_of_all_windows():
-    stored = Folding(ACS(), stack=True)
+    stored = DepthMerge(ACS(), stack=True)
     vars(stored)["same"] = True
     assert pickle.loads(pickle.dumps(stored)).same == (True,)

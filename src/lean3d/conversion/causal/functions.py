@@ -23,13 +23,13 @@ from lean3d.conversion.to3d.merged.active import innermost, volume
 from lean3d.conversion.trace.graph import Look
 from lean3d.ops.causal_pools import RunningMax, RunningMean
 from lean3d.shape import triple
-from lean3d.torch_functions import RESHAPES, Trait, having
+from lean3d.torch_functions import RESHAPE_CALLS, Trait, having
 from lean3d.tracer import Args, Function, Kwargs
 
 __all__ = ["follow_frames", "stay_within"]
 
 MEANS = having(Trait.AVERAGES) - having(Trait.CLIP_WINDOW)
-TO_ROWS = {*RESHAPES, *SQUEEZES, torch.flatten, Tensor.flatten, Tensor.__getitem__}
+TO_ROWS = {*RESHAPE_CALLS, *SQUEEZES, torch.flatten, Tensor.flatten, Tensor.__getitem__}
 
 
 class Rows:
@@ -65,7 +65,7 @@ class Rows:
             among = set(map(id, maps))
             as_rows = lambda x: _as_rows(x) if id(x) in among else x  # noqa: E731
             args, kwargs = tree_map(as_rows, (args, kwargs))
-        if function in RESHAPES and len(args) > 1:
+        if function in RESHAPE_CALLS and len(args) > 1:
             args = (args[0], *_all_rows(args[0], frames, args[1:]))
         if function in SQUEEZES and len(args) == 1 and not kwargs:
             # a clip may be alone, and a step has one frame
@@ -105,7 +105,7 @@ def _loses_frames(function: Callable[..., Any], args: Args, kwargs: Kwargs) -> b
     if function is Tensor.__getitem__:
         key = args[1] if isinstance(args[1], tuple) else (args[1],)
         return any(type(part) is int for part in key)
-    if function not in RESHAPES:
+    if function not in RESHAPE_CALLS:
         return (args[1:], kwargs) in (((1,), {}), ((), {"start_dim": 1}))
     sizes = list(args[1]) if len(args) == 2 and isinstance(args[1], tuple | list) else args[1:]
     if kwargs or len(sizes) != 2:
@@ -209,7 +209,7 @@ class _Follow(TorchFunctionMode):
             last = self.owner.frames_so_far(mean_BCT11)
             return last.reshape(answer.shape[0], -1, *answer.shape[2:])
         mean_BCT = self.owner.for_each(x_BCTHW.mean((3, 4)))
-        return innermost().fold(mean_BCT[..., None, None].expand_as(x_BCTHW))
+        return innermost().merge_depth(mean_BCT[..., None, None].expand_as(x_BCTHW))
 
 
 def _merged(function: Function, args: Args, kwargs: Kwargs) -> Tensor | None:

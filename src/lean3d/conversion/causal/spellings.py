@@ -38,7 +38,7 @@ KINDS: dict[Any, str] = {
 }
 SQUEEZES = {torch.squeeze, Tensor.squeeze}
 UNSQUEEZES = {torch.unsqueeze, Tensor.unsqueeze}
-RESHAPES = having(Trait.RESHAPES) - SQUEEZES
+REGROUPING = having(Trait.RESHAPES) - SQUEEZES
 SOFTMAXES = {torch.softmax, Tensor.softmax, F.softmax, F.log_softmax, torch.log_softmax}
 ALIKE = having(Trait.ONE_MAP) | having(Trait.JOINS) | {F.dropout, F.layer_norm} | SOFTMAXES
 CLIP = ("B", "C", "T", "H", "W")
@@ -228,7 +228,7 @@ def _made(
     """Return the layout of what a call makes of a tensor."""
     if function in REDUCED or function in POOLS:
         return _fewer(function, layout, args, kwargs)
-    if function in RESHAPES:
+    if function in REGROUPING:
         return _grouped(layout, answer.shape)
     rule = RULES.get(function)
     return None if rule is None else rule(layout, args, kwargs, answer)

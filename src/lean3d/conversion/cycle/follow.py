@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from lean3d.conversion.cycle.planes import averaged, resized
 from lean3d.conversion.cycle.run import NEAR, Cycle, current, inside
-from lean3d.torch_functions import RESHAPES, Trait, having
+from lean3d.torch_functions import RESHAPE_CALLS, Trait, having
 from lean3d.tracer import Args, Function, Kwargs
 
 __all__ = ["Functions", "grown"]
@@ -20,7 +20,7 @@ __all__ = ["Functions", "grown"]
 INTERPOLATING = {F.interpolate, F.upsample}
 POOLING = having(Trait.WINDOW) - having(Trait.MIXES_CHANNELS)
 JOINING = having(Trait.JOINS) & having(Trait.POINTWISE)
-SHAPING = {*RESHAPES, Tensor.expand}
+SHAPING = {*RESHAPE_CALLS, Tensor.expand}
 
 
 def grown(cycle: Cycle, y: object, place: int, grows: bool, mode: str = "nearest") -> Any:

@@ -182,10 +182,10 @@ def _enter(
     cycle = Cycle(network, volume.shape[0], (of[order[0]], of[order[1]], of[order[2]]))
     if network.asks:
         _ask_all(cycle, own, args, kwargs)
-    folded = mapped((args, kwargs), cycle.enter)
+    slices = mapped((args, kwargs), cycle.enter)
     mode = Functions(cycle) if network.functions else nullcontext()
     with inside(cycle), mode:
-        result = own(*folded[0], **folded[1])
+        result = own(*slices[0], **slices[1])
     leaves, nest = tree_flatten(result)
     if len(leaves) != len(returned):
         return mapped(result, cycle.leave)

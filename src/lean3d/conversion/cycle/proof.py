@@ -285,7 +285,7 @@ def _block_differs(
     sizes = (new[back[0]], new[back[1]], new[back[2]])
     cycle = Cycle(plan.network, batch, sizes)
     cycle.asked = {block.plane: {block.path: leaves}}
-    folded = []
+    inputs = []
     for x, leaf in zip(leaves, block.given, strict=True):
         if leaf.holds_slices:
             kind: Any = leaf.kind
@@ -293,8 +293,8 @@ def _block_differs(
             x = turned(many, kind, back, new, leaf.prefix, "mean")[0]
         elif leaf.kind in ("rows", "columns"):
             x = sizes[1 if leaf.kind == "rows" else 2]
-        folded.append(x)
-    args, kwargs = tree_unflatten(folded, nest)
+        inputs.append(x)
+    args, kwargs = tree_unflatten(inputs, nest)
     module = deep.get_submodule(block.path)
     try:
         with inside(cycle), torch.no_grad():

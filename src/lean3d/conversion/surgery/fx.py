@@ -58,7 +58,7 @@ def _as_written(module: object) -> Any:
 
 def _mixed_as(module: object, copied: object) -> Any:
     """Return a copy of the class torch.fx wrote, with the module's added bases in front."""
-    vars(copied)["_folding"] = vars(module).get("_folding")
+    vars(copied)["_depth_merge"] = vars(module).get("_depth_merge")
     bases = type(module).__bases__[:-1]
     copied.__class__ = type(type(module).__name__, (*bases, type(copied)), {})
     return copied

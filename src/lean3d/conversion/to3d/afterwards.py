@@ -164,7 +164,7 @@ def _has_code(module: nn.Module) -> bool:
 
 
 def _is_deep(module: nn.Module) -> bool:
-    changed = vars(module).keys() & {"_was", "_folding"}
+    changed = vars(module).keys() & {"_was", "_depth_merge"}
     return bool(changed) or isinstance(module, DEEP)
 
 

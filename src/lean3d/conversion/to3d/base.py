@@ -14,7 +14,7 @@ from lean3d.conversion.tolerance import PHASES, largest
 from lean3d.errors import ConversionError
 from lean3d.typed import check_types
 
-__all__ = ["Converted", "Folding", "Site", "To3D", "refusal_at"]
+__all__ = ["Converted", "DepthMerge", "Site", "To3D", "refusal_at"]
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class Converted:
 
 
 @dataclass(frozen=True)
-class Folding:
+class DepthMerge:
     """How a forward that assumes 4-D input runs on volumes.
 
     Args:

@@ -11,9 +11,9 @@ from lean3d.conversion.record import Row
 from lean3d.conversion.surgery.swap import become, remember
 from lean3d.conversion.surgery.ties import check_tied, tied
 from lean3d.conversion.to3d.analyse import Need
-from lean3d.conversion.to3d.base import Converted, Folding, Site, To3D
+from lean3d.conversion.to3d.base import Converted, DepthMerge, Site, To3D
 from lean3d.conversion.to3d.merged.call import Same
-from lean3d.conversion.to3d.merged.modules import merge_depth, restore_depth
+from lean3d.conversion.to3d.merged.modules import restore_depth, run_merged
 from lean3d.conversion.to3d.merged.slices import slice_by_slice
 from lean3d.conversion.to3d.proof.replicate_axis import replicate_along
 from lean3d.conversion.to3d.rules.registry import find_rule
@@ -127,7 +127,7 @@ def _fold(
     stack = need.kind == STACK
     same = tuple(map(bool, need.windows)) or (False,)
     settings = (stack, same, kept, constant_axis, *need.channels_last, need.plugins, need.carries)
-    merge_depth(module, Folding(site.how, *settings))
+    run_merged(module, DepthMerge(site.how, *settings))
     where = "batch" if stack else "height"
     return Row(site.path, before, f"{before}, depth in {where}", not stack, True)
 

@@ -33,7 +33,7 @@ Pair: TypeAlias = tuple[Any, Any]
 
 ASKING, ANY_AXES, POINTWISE = map(having, (Trait.ASKS, Trait.ANY_AXES, Trait.POINTWISE))
 ALONG_AXIS, ADAPTIVE, CUTS = map(having, (Trait.ALONG_AXIS, Trait.ADAPTIVE, Trait.CUTS))
-RESHAPES = having(Trait.RESHAPES)
+RESHAPING = having(Trait.RESHAPES)
 # those of the table, and those of which a 3D rule says so
 NEIGHBOURS = set(having(Trait.NEIGHBOURS))
 
@@ -80,7 +80,7 @@ def kind_of(
         return NATIVE if alike else SPREAD
     if function in ALONG_AXIS and spatial:
         return _on_axis(name, args, kwargs)
-    if function in RESHAPES and spatial:
+    if function in RESHAPING and spatial:
         return _of_reshape(name, shape, result)
     return SPREAD
 

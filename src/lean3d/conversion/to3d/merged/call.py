@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from lean3d.conversion.surgery.swap import become
-from lean3d.conversion.to3d.base import Converted, Folding, Site
+from lean3d.conversion.to3d.base import Converted, DepthMerge, Site
 from lean3d.conversion.to3d.keep_depth import resamples
 from lean3d.conversion.to3d.merged.sides import along_depth, plain
 from lean3d.conversion.to3d.proof.replicate_axis import replicate_along
@@ -28,7 +28,7 @@ from lean3d.torch_functions import CONCATENATES, Trait, having
 from lean3d.tracer import Args, Function, Kwargs
 
 if TYPE_CHECKING:
-    from lean3d.conversion.to3d.merged.modules import Folded
+    from lean3d.conversion.to3d.merged.modules import DepthMerged
     from lean3d.conversion.to3d.merged.stack import Stack
 
 __all__ = ["FUNCTION_RULES", "WINDOWS", "Call", "Same", "function_rule", "static"]
@@ -81,17 +81,17 @@ class Call:
     """A function call on tensors whose depth is merged into the batch."""
 
     def __init__(
-        self, stack: "Stack", module: "Folded", function: Function, args: Args, kwargs: Kwargs
+        self, stack: "Stack", module: "DepthMerged", function: Function, args: Args, kwargs: Kwargs
     ):
         self.stack, self.module, self.function = stack, module, function
         self.args, self.kwargs = args, kwargs
-        self.folding: Folding = module._folding
+        self.merge: DepthMerge = module._depth_merge
         self.keep = self.same = False
         if resamples(function, args, kwargs):
-            calls, stack.calls = self.folding.keep, stack.calls + 1
+            calls, stack.calls = self.merge.keep, stack.calls + 1
             self.keep = calls[min(stack.calls, len(calls)) - 1]
             if function in WINDOWS:
-                windows, stack.windows = self.folding.same, stack.windows + 1
+                windows, stack.windows = self.merge.same, stack.windows + 1
                 self.same = windows[min(stack.windows, len(windows)) - 1]
 
     @property
@@ -128,7 +128,7 @@ class Call:
 
     def volume(self, x: Tensor) -> Tensor:
         """Split (B*D, C, H, W) into (B, C, D, H, W)."""
-        return self.stack.unfold(x)
+        return self.stack.split_depth(x)
 
     def carried(self, depth: Any, guess: Callable[[], object]) -> Any:
         """Return what sizes carry along depth, and note where nothing else says it."""
@@ -138,30 +138,30 @@ class Call:
 
     def module_3d(self, kind: type[nn.Module], *args: object, **kwargs: object) -> nn.Module:
         """Return the 3D form of a 2D torch.nn module without weights; cached per thread."""
-        folding = self.folding
+        merge = self.merge
         settings = (*args, *(item for pair in sorted(kwargs.items()) for item in pair))
         flat, deep = plain(settings), along_depth(settings)
         self.carried(deep, lambda: flat)
-        key = (kind, flat, deep, folding.how, self.keep, folding.constant_axis)
+        key = (kind, flat, deep, merge.how, self.keep, merge.constant_axis)
         made = getattr(_LOCAL, "made", None)
         if made is None:
             made = _LOCAL.made = {}
         if key not in made:
             if len(made) >= MOST:  # settings may depend on the sizes of the volumes
                 made.pop(next(iter(made)))
-            made[key] = _module_3d(kind(*args, **kwargs), folding, self.keep)
+            made[key] = _module_3d(kind(*args, **kwargs), merge, self.keep)
         return made[key]
 
 
-def _module_3d(module: nn.Module, folding: Folding, keep: bool) -> nn.Module:
-    site = Site("", folding.how, keep)
+def _module_3d(module: nn.Module, merge: DepthMerge, keep: bool) -> nn.Module:
+    site = Site("", merge.how, keep)
     change = find_rule(module, site)
     result: Any = change(module, site) if change else module
     result = result.module if isinstance(result, Converted) else result
     if result is not module:
         become(module, result, site)
-    if folding.constant_axis is not None:
-        replicate_along(module, folding.constant_axis)
+    if merge.constant_axis is not None:
+        replicate_along(module, merge.constant_axis)
     return module
 
 
@@ -172,8 +172,8 @@ def function_rule(
 
     The rule is given a `Call` and returns what the call returns: `call.read` gives the arguments by
     name, `call.volume` the tensor as (B, C, D, H, W), `call.module_3d` the 3D form of the module
-    that computes the same, and `call.stack.fold` merges depth into the batch again. It may be in
-    another package, see `lean3d.plugins`.
+    that computes the same, and `call.stack.merge_depth` merges depth into the batch again. It may
+    be in another package, see `lean3d.plugins`.
 
     Args:
         neighbours: They use neighbouring pixels, so that a forward with one runs with depth merged

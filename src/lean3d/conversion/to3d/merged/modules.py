@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from lean3d.conversion.surgery.fx import refuse_tracing
 from lean3d.conversion.surgery.subclass import Mixed, mixed, own_class
-from lean3d.conversion.to3d.base import Folding
+from lean3d.conversion.to3d.base import DepthMerge
 from lean3d.conversion.to3d.merged.active import MOVING, innermost, inside
 from lean3d.conversion.to3d.merged.call import FUNCTION_RULES, Call, Same
 from lean3d.conversion.to3d.merged.empty import is_empty, through_one
@@ -34,7 +34,7 @@ from lean3d.ops.views import LearntViews
 from lean3d.torch_functions import SIZES
 from lean3d.tracer import Args, Function, Kwargs
 
-__all__ = ["Crossing", "merge_depth", "merges_depth", "restore_class", "restore_depth"]
+__all__ = ["Crossing", "merges_depth", "restore_class", "restore_depth", "run_merged"]
 
 SAME, CARRIES = "_same", "_carries"
 
@@ -42,7 +42,7 @@ SAME, CARRIES = "_same", "_carries"
 class Intercept(TorchFunctionMode):
     """Apply the 3D rules of functions where `stack` is innermost; tensors are (B*D, C, H, W)."""
 
-    def __init__(self, stack: Stack, module: "Folded"):
+    def __init__(self, stack: Stack, module: "DepthMerged"):
         super().__init__()
         self.stack, self.module = stack, module
 
@@ -68,17 +68,17 @@ class Crossing(Mixed):
         around = innermost()
         if around is None:
             return super().__call__(*args, **kwargs)  # type: ignore[misc]
-        unfolded = False
+        split = False
 
-        def unfold(x: object) -> Any:
-            nonlocal unfolded
-            volume = around.unfold(x)
-            unfolded |= volume is not x
+        def split_one(x: object) -> Any:
+            nonlocal split
+            volume = around.split_depth(x)
+            split |= volume is not x
             return volume
 
         with inside(MOVING):
-            volumes = mapped((args, kwargs), unfold)
-        if not unfolded:
+            volumes = mapped((args, kwargs), split_one)
+        if not split:
             return super().__call__(*args, **kwargs)  # type: ignore[misc]
         with inside(None):
             if (window := vars(self).get(SAME)) and isinstance(around, Stack) and args:
@@ -86,34 +86,34 @@ class Crossing(Mixed):
                 volumes = (around.padded_for(window, x, volumes[0][0]), *volumes[0][1:]), volumes[1]
             result = super().__call__(*volumes[0], **volumes[1])  # type: ignore[misc]
         with inside(MOVING):
-            return mapped(result, around.fold)
+            return mapped(result, around.merge_depth)
 
 
-class Folded(Crossing, LearntViews, Leaf):
+class DepthMerged(Crossing, LearntViews, Leaf):
     """A module whose own forward assumes 4-D input; torch.fx records it as one call."""
 
-    _folding: Folding
+    _depth_merge: DepthMerge
 
     def forward(self, *args: object, **kwargs: object) -> Any:
         if innermost() is not None:  # depth is already merged
             return super().forward(*args, **kwargs)
         refuse_tracing(self, args, kwargs)
-        stacked = self._folding.stack and not torch.compiler.is_compiling()
+        stacked = self._depth_merge.stack and not torch.compiler.is_compiling()
         if stacked and is_empty(args, kwargs):
             return through_one(self, self.forward, args, kwargs)
-        state = Stack(self._folding) if self._folding.stack else Spread(self._folding)
+        state = Stack(self._depth_merge) if self._depth_merge.stack else Spread(self._depth_merge)
         with inside(MOVING):
-            folded = mapped((args, kwargs), state.enter)
+            merged = mapped((args, kwargs), state.enter)
         if not state.seen:  # there was no volume among the inputs
             return super().forward(*args, **kwargs)
-        if self._folding.carries and torch.compiler.is_compiling():
+        if self._depth_merge.carries and torch.compiler.is_compiling():
             raise ConversionError(
                 f"{own_class(self).__name__} computes sizes in its forward, and compilers do not "
                 "follow what these are along depth; leave it out of torch.compile and export, or "
                 "record it at one size by torch.jit.trace"
             )
         with _merged(state, self):
-            result = super().forward(*folded[0], **folded[1])
+            result = super().forward(*merged[0], **merged[1])
         if isinstance(state, Stack) and in_trial() and state.doubts():
             vars(self)[CARRIES] = True
         with inside(MOVING):
@@ -121,7 +121,7 @@ class Folded(Crossing, LearntViews, Leaf):
 
 
 @contextmanager
-def _merged(state: Spread | Stack, module: Folded) -> Iterator[None]:
+def _merged(state: Spread | Stack, module: DepthMerged) -> Iterator[None]:
     """Run a forward with depth merged."""
     # compilers follow these, and not a context that is kept in a variable
     if isinstance(state, Stack):
@@ -132,15 +132,15 @@ def _merged(state: Spread | Stack, module: Folded) -> Iterator[None]:
             yield
 
 
-def merge_depth(module: nn.Module, folding: Folding) -> None:
+def run_merged(module: nn.Module, merge: DepthMerge) -> None:
     """Run a module's own forward on volumes, with depth merged."""
-    vars(module)["_folding"] = folding
-    module.__class__ = mixed(Folded, type(module))
+    vars(module)["_depth_merge"] = merge
+    module.__class__ = mixed(DepthMerged, type(module))
 
 
 def merges_depth(module: nn.Module) -> bool:
     """Whether a module's own forward runs with depth merged."""
-    return "_folding" in vars(module)
+    return "_depth_merge" in vars(module)
 
 
 def restore_depth(module: nn.Module, same: Same | None = None) -> None:
@@ -156,9 +156,9 @@ def restore_depth(module: nn.Module, same: Same | None = None) -> None:
 
 
 def restore_class(module: nn.Module) -> None:
-    """Undo `merge_depth` and `restore_depth`, and other ways to restore depth for a module."""
+    """Undo `run_merged` and `restore_depth`, and other ways to restore depth for a module."""
     kind: Any = own_class(module)
     if isinstance(module, Mixed):
         module.__class__ = kind
-    for name in ("_folding", SAME, CARRIES):
+    for name in ("_depth_merge", SAME, CARRIES):
         vars(module).pop(name, None)

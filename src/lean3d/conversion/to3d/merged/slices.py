@@ -22,14 +22,16 @@ class Sliced(Crossing):
 
     def __call__(self, *args: object, **kwargs: object) -> Any:
         around = innermost()
-        stack = Stack(around.folding) if isinstance(around, Spread) else None
+        stack = Stack(around.merge) if isinstance(around, Spread) else None
         with inside(None):
             if stack is not None:
-                args, kwargs = mapped((args, kwargs), lambda x: stack.fold(around.unfold(x)))
+                args, kwargs = mapped(
+                    (args, kwargs), lambda x: stack.merge_depth(around.split_depth(x))
+                )
             result = super(Crossing, self).__call__(*args, **kwargs)  # type: ignore[misc]
             if stack is None or not stack.seen:
                 return result
-            return mapped(result, lambda y: around.fold(stack.unfold(y)))
+            return mapped(result, lambda y: around.merge_depth(stack.split_depth(y)))
 
 
 def slice_by_slice(module: nn.Module) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from lean3d.conversion.to3d.base import Folding
+from lean3d.conversion.to3d.base import DepthMerge
 from lean3d.conversion.to3d.merged.active import innermost
 from lean3d.conversion.to3d.merged.sides import mark, marked_depth
 from lean3d.tracer import Args, Function, Kwargs
@@ -20,16 +20,16 @@ __all__ = ["Marks", "Spread"]
 class Spread:
     """Depth merged into height: (B, C, D, H, W) as (B, C, D*H, W)."""
 
-    def __init__(self, folding: Folding):
-        self.folding = folding
+    def __init__(self, merge: DepthMerge):
+        self.merge = merge
         self.seen: list[tuple[int, int, int]] = []  # D*H, W, D
         # volumes of different depth have equal sizes while that is merged into height
         self.ambiguous = False
 
     def enter(self, x: object) -> Any:
-        return self.fold(x, 1 if self.folding.channels_last_in else 2)
+        return self.merge_depth(x, 1 if self.merge.channels_last_in else 2)
 
-    def fold(self, x: Any, place: int = 2) -> Any:
+    def merge_depth(self, x: Any, place: int = 2) -> Any:
         if not isinstance(x, Tensor) or x.ndim != 5:
             return x
         depth, height, width = x.shape[place : place + 3]
@@ -42,13 +42,13 @@ class Spread:
             self.seen.append(size)
         return mark(merged, depth)
 
-    def unfold(self, x: object) -> Any:
-        return self._unfold(x, 2)
+    def split_depth(self, x: object) -> Any:
+        return self._split_depth(x, 2)
 
     def leave(self, x: object) -> Any:
-        return self._unfold(x, 1 if self.folding.channels_last_out else 2)
+        return self._split_depth(x, 1 if self.merge.channels_last_out else 2)
 
-    def _unfold(self, x: object, place: int) -> Any:
+    def _split_depth(self, x: object, place: int) -> Any:
         if not isinstance(x, Tensor) or x.ndim != 4:
             return x
         for tall, wide, depth in (*self.seen, (1, 1, 1)):

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lean3d.conversion.to3d.base import Folding
+from lean3d.conversion.to3d.base import DepthMerge
 from lean3d.conversion.to3d.merged.active import active
 from lean3d.conversion.to3d.merged.call import Same
 from lean3d.conversion.to3d.merged.sides import mark
@@ -46,18 +46,18 @@ class Stack:
     `batch` is B; a tensor's depth is its first axis divided by B.
     """
 
-    def __init__(self, folding: Folding):
-        self.folding, self.batch, self.calls, self.windows = folding, 0, 0, 0
+    def __init__(self, merge: DepthMerge):
+        self.merge, self.batch, self.calls, self.windows = merge, 0, 0, 0
         self.pads: list[Padded] = []
         # sizes carry depth where it counts, and while it is found out whether it does
-        self.carries = folding.carries or (in_trial() and not torch.compiler.is_compiling())
+        self.carries = merge.carries or (in_trial() and not torch.compiler.is_compiling())
         self.doubtful = False
         self.seen: list[tuple[int, int, int]] = []  # H, W, D
 
     def enter(self, x: object) -> Any:
-        return self.fold(x, 1 if self.folding.channels_last_in else 2)
+        return self.merge_depth(x, 1 if self.merge.channels_last_in else 2)
 
-    def fold(self, x: Any, place: int = 2) -> Any:
+    def merge_depth(self, x: Any, place: int = 2) -> Any:
         if not isinstance(x, Tensor) or x.ndim != 5:
             return x
         self.batch = x.shape[0]
@@ -66,7 +66,7 @@ class Stack:
         merged = x.transpose(1, place).flatten(0, 1)
         return mark(merged) if self.carries else merged
 
-    def unfold(self, x: object) -> Any:
+    def split_depth(self, x: object) -> Any:
         if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[0] % self.batch:
             return x
         volume = x.reshape(self.batch, -1, *x.shape[1:]).transpose(1, 2)
@@ -74,8 +74,8 @@ class Stack:
         return volume.contiguous() if torch.compiler.is_compiling() else volume
 
     def leave(self, x: object) -> Any:
-        if isinstance(x, Tensor) and x.ndim == 4 and not self.folding.channels_last_out:
-            return self.unfold(x)
+        if isinstance(x, Tensor) and x.ndim == 4 and not self.merge.channels_last_out:
+            return self.split_depth(x)
         if not isinstance(x, Tensor) or x.ndim == 0 or x.shape[0] % self.batch:
             return x
         if x.shape[0] == self.batch and x.ndim < 4:
@@ -85,9 +85,9 @@ class Stack:
 
     def depth_of(self, height: int, width: int) -> int | None:
         """Return the depth of the volume that was seen with these other sizes."""
-        around = [fold for fold in active() if isinstance(fold, Stack)]
-        for fold in reversed(around):
-            for tall, wide, depth in fold.seen:
+        around = [stack for stack in active() if isinstance(stack, Stack)]
+        for stack in reversed(around):
+            for tall, wide, depth in stack.seen:
                 if (tall, wide) == (height, width):
                     return depth
         return None
@@ -108,7 +108,7 @@ class Stack:
         wanted = same_padding(depth, window.kernel, window.stride, window.dilation)
         if (front, back) == wanted:
             return x_BCDHW
-        if mode == "constant" and (self.folding.constant_axis == 0 or self.repeats):
+        if mode == "constant" and (self.merge.constant_axis == 0 or self.repeats):
             mode = "replicate"
         fill = {"value": pad.value} if mode == "constant" else {}
         return F.pad(x_BCDHW.narrow(2, front, depth), (0, 0, 0, 0, *wanted), mode, **fill)
@@ -120,4 +120,4 @@ class Stack:
     @property
     def repeats(self) -> bool:
         """Whether depth is padded by its border slices."""
-        return self.folding.how.depth_padding == "replicate"
+        return self.merge.how.depth_padding == "replicate"

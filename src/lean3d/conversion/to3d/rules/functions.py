@@ -43,11 +43,11 @@ def conv2d(call: Call) -> Tensor:
     like: Any = dict(device="meta", bias=bias is not None)
     module = call.module_3d(nn.Conv2d, *channels, tuple(kernel), **settings, **like)
     x = _padded(call, given["input"], kernel, given["stride"], given["dilation"], 0.0)
-    weights = call.folding.how.weights(module, weight, call.module)
+    weights = call.merge.how.weights(module, weight, call.module)
     if isinstance(module, KernelConv3d) and not module._forward_pre_hooks and len(weights) == 1:
-        return call.stack.fold(module._conv_forward(x, weights["weight"], bias))
+        return call.stack.merge_depth(module._conv_forward(x, weights["weight"], bias))
     weights |= {} if bias is None else {"bias": bias}
-    return call.stack.fold(torch.func.functional_call(module, weights, (x,)))
+    return call.stack.merge_depth(torch.func.functional_call(module, weights, (x,)))
 
 
 @function_rule(F.conv_transpose2d)
@@ -68,9 +68,9 @@ def conv_transpose2d(call: Call) -> Tensor:
             f"{type(call.module).__name__}: F.conv_transpose2d with a computed kernel cannot be "
             "inflated; use ACS() or Planar()"
         )
-    weights = call.folding.how.weights(module, weight, call.module) | dict(bias=bias)
+    weights = call.merge.how.weights(module, weight, call.module) | dict(bias=bias)
     weights = {name: value for name, value in weights.items() if value is not None}
-    return call.stack.fold(
+    return call.stack.merge_depth(
         torch.func.functional_call(module, weights, (call.volume(given["input"]),))
     )
 
@@ -118,10 +118,10 @@ def _pool(call: Call, kind: Any, given: dict[str, Any], beyond: float) -> Tensor
     settings = {name: static(value) for name, value in given.items()}
     settings["stride"] = settings["stride"] or settings["kernel_size"]
     if settings["kernel_size"] == tuple(x.shape[3:]) and kind in OVER_ALL:
-        return call.stack.fold(call.module_3d(OVER_ALL[kind], 1)(x))
+        return call.stack.merge_depth(call.module_3d(OVER_ALL[kind], 1)(x))
     kernel, stride = settings["kernel_size"], settings["stride"]
     x = _padded(call, merged, kernel, stride, settings.get("dilation", 1), beyond)
-    return call.stack.fold(call.module_3d(kind, **settings)(x))
+    return call.stack.merge_depth(call.module_3d(kind, **settings)(x))
 
 
 @function_rule(F.adaptive_avg_pool2d, F.adaptive_max_pool2d, neighbours=False)
@@ -130,7 +130,7 @@ def adaptive_pool2d(call: Call) -> Tensor:
     average = call.function is F.adaptive_avg_pool2d
     kind = nn.AdaptiveAvgPool2d if average else nn.AdaptiveMaxPool2d
     module = call.module_3d(kind, static(given["output_size"]))
-    return call.stack.fold(module(call.volume(given["input"])))
+    return call.stack.merge_depth(module(call.volume(given["input"])))
 
 
 @function_rule(F.interpolate)
@@ -153,7 +153,7 @@ def interpolate(call: Call) -> Tensor:
     else:
         tall, wide = pair(scale)
         scale = (1.0 if call.keep else tall, tall, wide)
-    return call.stack.fold(resize(x, size, scale, **given))
+    return call.stack.merge_depth(resize(x, size, scale, **given))
 
 
 def _depth_for(call: Call, x_BCDHW: Tensor, height: int, width: int) -> int:
@@ -169,7 +169,7 @@ def pixel_shuffle(call: Call) -> Tensor:
     kind = nn.PixelShuffle if call.function is F.pixel_shuffle else nn.PixelUnshuffle
     given = call.read("input factor")
     x = given.pop("input")
-    return call.stack.fold(call.module_3d(kind, *given.values())(call.volume(x)))
+    return call.stack.merge_depth(call.module_3d(kind, *given.values())(call.volume(x)))
 
 
 @function_rule(
@@ -181,8 +181,8 @@ def over_the_volume(call: Call) -> Tensor:
     x = call.kwargs[name] if name else call.args[0]
     function = F.dropout3d if call.function is F.dropout2d else call.function
     if name:
-        return call.stack.fold(function(**call.kwargs | {name: call.volume(x)}))
-    return call.stack.fold(function(call.volume(x), *call.args[1:], **call.kwargs))
+        return call.stack.merge_depth(function(**call.kwargs | {name: call.volume(x)}))
+    return call.stack.merge_depth(function(call.volume(x), *call.args[1:], **call.kwargs))
 
 
 @function_rule(
@@ -196,7 +196,7 @@ def reduction(call: Call) -> Any:
     x, dim = given.pop("input"), given.pop("dim")
     if not isinstance(dim, (list, tuple)) or x.ndim != 4 or sorted(dim) not in BOTH:
         return call.plainly()
-    return call.stack.fold(call.function(call.volume(x), dim=(2, 3, 4), **given))
+    return call.stack.merge_depth(call.function(call.volume(x), dim=(2, 3, 4), **given))
 
 
 @function_rule(Tensor.__getitem__, neighbours=False)
@@ -221,7 +221,7 @@ def crop(call: Call) -> Any:
         if in_trial():
             slices = range(y.shape[2])
             call.carried(slices[depth], lambda: slices[guess])
-    return call.stack.fold(y[(*index[:2], depth, *index[2:])])
+    return call.stack.merge_depth(y[(*index[:2], depth, *index[2:])])
 
 
 def _depth_cut(call: Call, x_BCDHW: Tensor, rows: slice, columns: slice) -> slice:

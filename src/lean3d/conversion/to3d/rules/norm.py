@@ -4,16 +4,9 @@ from torch import nn
 
 from lean3d.conversion.to3d.base import Site, To3D
 from lean3d.conversion.to3d.rules.registry import module_rule
-from lean3d.ops.leaf import Leaf
+from lean3d.ops.norms import BatchNorm3d
 
-__all__ = ["BatchNorm3d"]
-
-
-class BatchNorm3d(Leaf, nn.BatchNorm3d, nn.BatchNorm2d):
-    """nn.BatchNorm3d that code which looks for nn.BatchNorm2d finds, as what freezes statistics.
-
-    Shape: (B, C, D, H, W) -> (B, C, D, H, W).
-    """
+__all__: list[str] = []
 
 
 @module_rule(To3D, nn.BatchNorm2d)

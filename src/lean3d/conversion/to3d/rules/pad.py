@@ -62,7 +62,7 @@ def pad(call: Call) -> Any:
     ends = along_depth(sides) if carried else _along_depth(call, volume, pads)
     if carried and in_trial():
         doubtful = ends != _along_depth(call, volume, pads)
-    y = call.stack.fold(_padded(call, volume, pads, ends, mode, *fill))
+    y = call.stack.merge_depth(_padded(call, volume, pads, ends, mode, *fill))
     more: Any = {"mode": mode, "value": fill[0] if fill else 0.0, "doubtful": doubtful}
     if min(ends) < 0:
         more["before"] = lambda: _padded(call, volume, pads, (0, 0), mode, *fill)
