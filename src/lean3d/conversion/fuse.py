@@ -18,7 +18,7 @@ from lean3d.conversion.surgery.subclass import own_class
 from lean3d.conversion.surgery.take_over import take_over
 from lean3d.conversion.tolerance import FOLDED, LEAN, largest
 from lean3d.conversion.trace.compare import tensors
-from lean3d.conversion.trace.graph import Call, Flow, trace
+from lean3d.conversion.trace.graph import Flow, Node, trace
 from lean3d.conversion.trace.inputs_3d import example_for, run
 from lean3d.errors import ConversionError
 from lean3d.ops.base import Conv3dLike
@@ -85,7 +85,7 @@ class Pair:
         return _scales(self.layer) and own_class(self.norm).forward is nn.BatchNorm3d.forward
 
 
-def _pair(flow: Flow, model: nn.Module, call: Call) -> Pair | None:
+def _pair(flow: Flow, model: nn.Module, call: Node) -> Pair | None:
     weight = None if call.module is None else call.module._parameters.get("weight")
     if weight is None or weight.ndim < 2 or len(call.users) != 1:
         return None

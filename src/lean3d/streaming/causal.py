@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from lean3d.ops import fast
 from lean3d.ops.memory import Memory, every_frame, remember
 from lean3d.shape import triple
-from lean3d.streaming.plan import Plan, planned
+from lean3d.streaming.plan import StatePlan, planned
 from lean3d.streaming.probe import Survey
 from lean3d.streaming.proof import check_causal, check_steps_equal_clip
 from lean3d.streaming.receptive_field import receptive_field
@@ -90,7 +90,7 @@ class Causal:
         with remember(memory), Fast() if careful else nullcontext():
             return self.model(x_BCTHW), memory
 
-    def measure(self, x_BCTHW: Tensor) -> Plan:
+    def measure(self, x_BCTHW: Tensor) -> StatePlan:
         """Return the plan of the state, from one step without state."""
         nothing = {"t": torch.zeros(len(x_BCTHW), dtype=torch.int64, device=x_BCTHW.device)}
         return planned(self.step(x_BCTHW, nothing, (), careful=True)[1], self.clock)

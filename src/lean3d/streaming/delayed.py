@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 from lean3d.errors import LeanError
 from lean3d.ops.memory import Memory
 from lean3d.streaming.delayed_step import Frames, frames_of, marked
-from lean3d.streaming.plan import Plan, planned, running
+from lean3d.streaming.plan import StatePlan, planned, running
 from lean3d.streaming.probe import Survey
 from lean3d.streaming.proof import check_steps_equal_video
 from lean3d.streaming.rules import CALLS, POOLED
@@ -68,7 +68,7 @@ class Waiting:
             raise LeanError(OTHER_PATH)
         return frames.finish(output), frames.memory
 
-    def measure(self, x_BCTHW: Tensor) -> Plan:
+    def measure(self, x_BCTHW: Tensor) -> StatePlan:
         """Return the state, its order and the delay of the outputs, from one step without state."""
         start = {
             key: torch.full((len(x_BCTHW),), value, device=x_BCTHW.device)

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from lean3d.ops.memory import Memory
 from lean3d.streaming.state import Layout, Slot, State
 
-__all__ = ["Plan", "planned", "running"]
+__all__ = ["StatePlan", "planned", "running"]
 
 # every call of a module passes through this function, whatever its class
 CALL = nn.Module._call_impl.__code__
 
 
 @dataclass(frozen=True)
-class Plan:
+class StatePlan:
     """Measured by one step without state.
 
     Args:
@@ -50,12 +50,12 @@ def planned(
     slots: tuple[str, ...] = (),
     delay: int = 0,
     span: float = 1.0,
-) -> Plan:
+) -> StatePlan:
     """Return the plan, from the state that one step left in `memory`."""
     times = {key: Slot((), torch.int64, "clock") for key in clock}
     kept = memory.new.items()
     layout = {k: Slot(tuple(v.shape[1:]), v.dtype, memory.kinds[k]) for k, v in kept}
-    return Plan({**times, **layout}, slots, delay, span)
+    return StatePlan({**times, **layout}, slots, delay, span)
 
 
 def running(paths: Mapping[nn.Module, str]) -> str:

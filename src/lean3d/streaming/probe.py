@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from lean3d.errors import LeanError
 from lean3d.guesses import likely_channels, random_input
 from lean3d.ops.memory import ChunkError, every_frame
-from lean3d.streaming.plan import Plan
+from lean3d.streaming.plan import StatePlan
 
 __all__ = ["Survey", "one_line", "probe", "random_clip"]
 
@@ -42,7 +42,7 @@ class Survey:
     chunk: int
     step_axes: Axes
     run_axes: Axes
-    plan: Plan
+    plan: StatePlan
 
     def squeeze(self, output: object) -> Any:
         """Return the outputs of a step of one frame, without their axis of frames."""
@@ -64,7 +64,7 @@ def each(output: object, axes: Axes, change: Callable[[Tensor, int | None], Tens
 
 @torch.no_grad()
 def probe(
-    model: nn.Module, frame: Sequence[int] | None, measure: Callable[[Tensor], Plan]
+    model: nn.Module, frame: Sequence[int] | None, measure: Callable[[Tensor], StatePlan]
 ) -> Survey:
     """Run the model at a small size and record the results.
 
@@ -124,8 +124,8 @@ def find_frame(model: nn.Module, frame: Sequence[int] | None) -> tuple[int, int,
 
 
 def find_chunk(
-    model: nn.Module, frame: Sequence[int], measure: Callable[[Tensor], Plan]
-) -> tuple[int, Plan]:
+    model: nn.Module, frame: Sequence[int], measure: Callable[[Tensor], StatePlan]
+) -> tuple[int, StatePlan]:
     """Return the fewest frames that all temporal strides divide, and the plan of such a step."""
     last: Exception | None = None
     # `unit` frames fit all strides found so far

@@ -27,7 +27,7 @@ from lean3d.streaming.inputs import (
     check_room,
     check_size,
 )
-from lean3d.streaming.plan import Plan
+from lean3d.streaming.plan import StatePlan
 from lean3d.streaming.probe import Survey, one_line, probe, random_clip
 from lean3d.streaming.state import State, StateBytes, check_clock, chosen, reset, stack, unbind
 from lean3d.weights import check_model
@@ -99,7 +99,9 @@ class Stream(nn.Module):
         self.model, self.way, self.found, self.chunk = model, way, found, found.chunk
         self._modules_of = {module: name for name, module in model.named_modules()}
         # by frame size and precision; plans are immutable, so threads need no lock to share them
-        self._layouts: dict[tuple[Any, ...], Plan] = {(*found.frame, self._like.dtype): found.plan}
+        self._layouts: dict[tuple[Any, ...], StatePlan] = {
+            (*found.frame, self._like.dtype): found.plan
+        }
         self._made = Made()
         self.training = False
 
@@ -239,7 +241,7 @@ class Stream(nn.Module):
         return check_size(size)
 
     @torch.no_grad()
-    def _plan(self, size: torch.Size) -> Plan:
+    def _plan(self, size: torch.Size) -> StatePlan:
         """Return the plan of a step on frames (C, H, W), measured by one step without state."""
         key = (*size, self._like.dtype)
         plan = self._layouts.get(key)
@@ -248,7 +250,7 @@ class Stream(nn.Module):
             plan = self._layouts[key] = self._measure(size)
         return plan
 
-    def _measure(self, size: torch.Size) -> Plan:
+    def _measure(self, size: torch.Size) -> StatePlan:
         channels, *plane = size
         try:
             return self.way.measure(self._like.new_zeros(1, channels, self.chunk, *plane))

@@ -55,7 +55,7 @@ PADS = (nn.ConstantPad3d, nn.ReplicationPad3d, nn.ReflectionPad3d, nn.CircularPa
 
 
 @dataclass(frozen=True)
-class Plan:
+class CausalPlan:
     """Results of a run of the model.
 
     Args:
@@ -122,7 +122,7 @@ def make_causal(
     return result
 
 
-def _plan(model: nn.Module, how: Dissect, arguments: tuple[Tensor, ...]) -> Plan:
+def _plan(model: nn.Module, how: Dissect, arguments: tuple[Tensor, ...]) -> CausalPlan:
     looks = Spots()
     flow = trace(model, _longer(model, arguments), looks)
     last = final_pools(flow)
@@ -132,7 +132,7 @@ def _plan(model: nn.Module, how: Dissect, arguments: tuple[Tensor, ...]) -> Plan
     linear = readers(flow, last) if how.head == "window" else {}
     windows = {c.owner for c in flow.calls if c.seen == "mean" and Trait.CLIP_WINDOW in c.traits}
     given = looks.given
-    return Plan(depths(flow, how), pools, owners, given, windows, pads_time(flow), linear)
+    return CausalPlan(depths(flow, how), pools, owners, given, windows, pads_time(flow), linear)
 
 
 def _longer(model: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -143,7 +143,7 @@ def _longer(model: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ..
     return longer if times > 1 and runs(model, longer) else arguments
 
 
-def _change(path: str, module: Any, how: Dissect, plan: Plan) -> Row | None:
+def _change(path: str, module: Any, how: Dissect, plan: CausalPlan) -> Row | None:
     before = type(module).__name__
     if isinstance(module, WINDOWED) and path not in plan.final_pools:
         changed = stay_within_frames(module)
@@ -167,7 +167,7 @@ def _change(path: str, module: Any, how: Dissect, plan: Plan) -> Row | None:
     return _stop_striding(path, module)
 
 
-def _cut(path: str, conv: Any, how: Dissect, plan: Plan) -> Row | None:
+def _cut(path: str, conv: Any, how: Dissect, plan: CausalPlan) -> Row | None:
     """Whether it has a temporal kernel or stride, or a plane that CausalConv3d computes faster."""
     before = type(conv).__name__
     if isinstance(conv, CausalConv3d):

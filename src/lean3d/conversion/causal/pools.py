@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from lean3d.conversion.causal.method import Dissect
-from lean3d.conversion.trace.graph import Call, Flow
+from lean3d.conversion.trace.graph import Flow, Node
 from lean3d.ops.causal_pools import LastFrames, MaxSoFar, MeanSoFar, RunningMean
 from lean3d.shape import triple
 
@@ -112,7 +112,7 @@ def meets_frames(flow: Flow, number: int) -> bool:
     )
 
 
-def covers_clip(call: Call) -> bool:
+def covers_clip(call: Node) -> bool:
     """Whether a window of a fixed size averages all frames of the clip, and leaves one."""
     if not isinstance(call.module, nn.AvgPool3d) or len(call.shapes[0]) != 5:
         return False
@@ -129,7 +129,7 @@ def has_places(shape: tuple[int, ...]) -> bool:
     return len(shape) > 3 and math.prod(shape[2:]) > 1
 
 
-def window_before(flow: Flow, call: Call) -> set[int]:
+def window_before(flow: Flow, call: Node) -> set[int]:
     """Return the nearest average pool before a call with only modules in between."""
     while call.sources and (number := call.sources[0]) >= 0:
         call = flow.calls[number]

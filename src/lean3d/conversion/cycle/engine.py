@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lean3d.conversion.cycle.modules import Resampler, Unit, entries
 from lean3d.conversion.cycle.other_sizes import Settings, settings_for_other_sizes
 from lean3d.conversion.cycle.parts import TOKENS, Block, Leaf, Network, Resampling
-from lean3d.conversion.cycle.plan import Plan
+from lean3d.conversion.cycle.plan import CyclePlan
 from lean3d.conversion.cycle.proof import Checked, check
 from lean3d.conversion.cycle.run import NEAR
 from lean3d.conversion.cycle.survey import Survey, survey
@@ -65,7 +65,7 @@ def make_cycle(
     return _finish(model, plan, done)
 
 
-def _finish(model: nn.Module, plan: Plan, done: Checked) -> nn.Module:
+def _finish(model: nn.Module, plan: CyclePlan, done: Checked) -> nn.Module:
     result = duplicate(model)
     rows = _rewrite(result, plan)
     grade: Any = "cycled" if done.checks else "unchecked"
@@ -115,7 +115,7 @@ def _surveyed(flat: Reference2D, arguments: tuple[Any, ...], batch: int) -> Surv
 
 def _plans(
     how: PlaneCycle, settings: Settings, found: Survey, parts: Parts, model: nn.Module
-) -> list[Plan]:
+) -> list[CyclePlan]:
     """Return the ways to try, the leanest first."""
     rows = {path: found.calls[path][0] for path in parts.resamplers}
     shrinks = {path: _ratio(call.sizes_in[0], call.sizes_out[0]) for path, call in rows.items()}
@@ -125,7 +125,7 @@ def _plans(
     kept = _kept(how, changed, height)
     entry = [path for path in rows if path in found.reads and shrinks[path] > 1]
     given = how.depth_stride
-    result: list[Plan] = []
+    result: list[CyclePlan] = []
     at_entry = {shrinks[path] for path in entry} or {tile for tile, _ in found.tilings}
     strides = [given] if given is not None else [1]
     if given is None and how.keep_depth == 0 and len(at_entry) == 1:
@@ -156,7 +156,9 @@ def _plans(
                 )
                 for path, call in rows.items()
             }
-            result.append(Plan(how, settings, network, {**whole, **_blocks(how, found, parts)}))
+            result.append(
+                CyclePlan(how, settings, network, {**whole, **_blocks(how, found, parts)})
+            )
     return result
 
 
@@ -223,14 +225,14 @@ def _is_kept(rows: int, kept: int, height: int) -> bool:
     return NEAR * rows * kept >= height
 
 
-def _rewritten(model: nn.Module, plan: Plan) -> nn.Module:
+def _rewritten(model: nn.Module, plan: CyclePlan) -> nn.Module:
     """Return a copy of a 2D model that has its settings already, converted."""
     result = duplicate(model)
     _rewrite(result, replace(plan, settings={}))
     return result
 
 
-def _rewrite(model: nn.Module, plan: Plan) -> list[Row]:
+def _rewrite(model: nn.Module, plan: CyclePlan) -> list[Row]:
     rows = []
     changes: dict[str, dict[str, Any]] = {path: dict(v) for path, v in plan.settings.items()}
     for path, part in plan.parts.items():

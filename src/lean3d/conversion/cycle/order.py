@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
 from lean3d.conversion.cycle.parts import TOKENS, Block, Leaf
-from lean3d.conversion.cycle.plan import Plan
+from lean3d.conversion.cycle.plan import CyclePlan
 from lean3d.conversion.to3d.proof.reference import Reference2D
 from lean3d.conversion.trace.inputs_2d import is_image
 from lean3d.conversion.trace.trial_run import run_lightly
@@ -24,7 +24,7 @@ from lean3d.tracer import Args, Kwargs, Watch
 __all__ = ["check_order"]
 
 
-def check_order(flat: Reference2D, plan: Plan) -> None:
+def check_order(flat: Reference2D, plan: CyclePlan) -> None:
     """Raise ConversionError if the first block's tokens are not in order; names the block."""
     block = next((part for part in plan.parts.values() if isinstance(part, Block)), None)
     if block is None:

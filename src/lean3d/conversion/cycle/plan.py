@@ -9,11 +9,11 @@ from lean3d.conversion.cycle.other_sizes import Settings
 from lean3d.conversion.cycle.parts import Block, Network, Resampling
 from lean3d.conversion.to3d.plane_cycle import PlaneCycle
 
-__all__ = ["Plan", "Rewrite"]
+__all__ = ["CyclePlan", "Rewrite"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class CyclePlan:
     """What is done to every module of a network.
 
     Args:
@@ -28,4 +28,4 @@ class Plan:
 
 
 # returns a converted copy
-Rewrite = Callable[[nn.Module, Plan], nn.Module]
+Rewrite = Callable[[nn.Module, CyclePlan], nn.Module]

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from lean3d.conversion.cycle.order import check_order
 from lean3d.conversion.cycle.parts import Block, Resampling
-from lean3d.conversion.cycle.plan import Plan, Rewrite
+from lean3d.conversion.cycle.plan import CyclePlan, Rewrite
 from lean3d.conversion.cycle.planes import letters, turn_of, turned
 from lean3d.conversion.cycle.run import Cycle, inside
 from lean3d.conversion.record import Check
@@ -47,7 +47,7 @@ class Checked:
     note: str = ""
 
 
-def check(flat: Reference2D, plan: Plan, rewritten: Rewrite, *, checked: bool) -> Checked:
+def check(flat: Reference2D, plan: CyclePlan, rewritten: Rewrite, *, checked: bool) -> Checked:
     """Run the self-check of a plan.
 
     Raises:
@@ -71,7 +71,7 @@ def check(flat: Reference2D, plan: Plan, rewritten: Rewrite, *, checked: bool) -
 
 
 def _volume_that_fits(
-    flat: Reference2D, plan: Plan, deep: nn.Module
+    flat: Reference2D, plan: CyclePlan, deep: nn.Module
 ) -> tuple[tuple[int, int, int], str]:
     """Return (D, H, W) of a volume on which it runs, the sides different if possible."""
     height, width = flat.sample.size
@@ -101,7 +101,7 @@ def _volume_that_fits(
 SAME = {"map": (0, 1), "last": (0, -1), "tokens": (0, -1), "first": (1, 2), "channels": (0, 1)}
 
 
-def _check_outputs(flat: Reference2D, plan: Plan, result: object) -> None:
+def _check_outputs(flat: Reference2D, plan: CyclePlan, result: object) -> None:
     """Raise if the outputs are not those of the 2D network, with one axis more or none."""
     wanted = tensors(run_lightly(flat.light, flat.light_sample.arguments))
     found = tensors(result)
@@ -122,7 +122,7 @@ def _fits(kind: str, wanted: Tensor, found: Tensor) -> bool:
     return all(found.shape[axis] == wanted.shape[axis] for axis in SAME.get(kind, ()))
 
 
-def _volume(arguments: tuple[Any, ...], plan: Plan, slices: int) -> tuple[Any, ...]:
+def _volume(arguments: tuple[Any, ...], plan: CyclePlan, slices: int) -> tuple[Any, ...]:
     """Return the arguments with images as volumes of different slices of the first plane."""
 
     def deepen(x: object) -> object:
@@ -136,7 +136,7 @@ def _volume(arguments: tuple[Any, ...], plan: Plan, slices: int) -> tuple[Any, .
     return tuple(map(deepen, arguments))
 
 
-def _alone(flat: Reference2D, answer: Output2D, plan: Plan, rewritten: Rewrite) -> Check:
+def _alone(flat: Reference2D, answer: Output2D, plan: CyclePlan, rewritten: Rewrite) -> Check:
     """Check (a)."""
     order = plan.how.order[:1]
     how = replace(plan.how, order=order, keep_depth=None, depth_stride=1)
@@ -202,7 +202,7 @@ def _tokens_differ(flats: list[Tensor], deep: Tensor, first: str) -> float:
     return largest(wanted, deep if in_order else deep.narrow(axis, 0, prefix))
 
 
-def _one_slice(flat: Reference2D, answer: Output2D, plan: Plan, rewritten: Rewrite) -> Check:
+def _one_slice(flat: Reference2D, answer: Output2D, plan: CyclePlan, rewritten: Rewrite) -> Check:
     """Check (c)."""
     deep = rewritten(flat.model, plan)
     volume = _volume(flat.sample.arguments, plan, 1)
@@ -250,7 +250,9 @@ def _copy(x: Tensor) -> Tensor:
     return x.detach().clone() if isinstance(x, Tensor) else x
 
 
-def _on_planes(flat: Reference2D, answer: Output2D, plan: Plan, rewritten: Rewrite) -> list[Check]:
+def _on_planes(
+    flat: Reference2D, answer: Output2D, plan: CyclePlan, rewritten: Rewrite
+) -> list[Check]:
     """Check (p): a volume that holds a map on the block's plane, and repeats it across."""
     blocks = {path: part for path, part in plan.parts.items() if isinstance(part, Block)}
     first = plan.how.order[0]
@@ -271,7 +273,7 @@ def _on_planes(flat: Reference2D, answer: Output2D, plan: Plan, rewritten: Rewri
 
 
 def _block_differs(
-    deep: nn.Module, block: Block, plan: Plan, given: tuple[Args, Kwargs], returned: object
+    deep: nn.Module, block: Block, plan: CyclePlan, given: tuple[Args, Kwargs], returned: object
 ) -> float:
     turn = turn_of(plan.how.order[0], block.plane)
     back = (turn.index(0), turn.index(1), turn.index(2))

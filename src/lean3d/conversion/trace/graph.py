@@ -20,7 +20,7 @@ from lean3d.conversion.trace.tree import mapped
 from lean3d.torch_functions import NOTHING, TRAITS, Trait
 from lean3d.tracer import Args, Kwargs, Watch
 
-__all__ = ["Call", "Flow", "Look", "trace"]
+__all__ = ["Flow", "Look", "Node", "trace"]
 
 Function: TypeAlias = Callable[..., object]
 
@@ -53,8 +53,8 @@ class Look:
 
 
 @dataclass
-class Call:
-    """One call.
+class Node:
+    """One call of a function or a module.
 
     Args:
         path: Of the module; "" for a function.
@@ -87,7 +87,7 @@ class Call:
 class Flow:
     """Return all calls, in order."""
 
-    calls: list[Call]
+    calls: list[Node]
 
     def runs(self, is_kernel: Callable[[nn.Module], bool]) -> list[list[int]]:
         """Return chains of kernels, each fed by the previous one alone, as lists."""
@@ -134,7 +134,7 @@ class _Graph(Watch):
     def __init__(self, model: nn.Module, look: Look | None):
         super().__init__(model)
         self.told = look or Look()
-        self.nodes: list[Call] = []
+        self.nodes: list[Node] = []
         self.makers: dict[int, int] = {}
         self.alive: list[Tensor] = []
 
@@ -183,7 +183,7 @@ class _Graph(Watch):
         shapes = [tuple(x.shape) for x in taken]
         shape, owner = tuple(made[0].shape), self.stack[-1] if self.stack else ""
         name, traits = getattr(function, "__name__", str(function)), TRAITS.get(function, NOTHING)
-        call = Call(path, name, module, sources, shapes, shape, owner, traits, seen=seen)
+        call = Node(path, name, module, sources, shapes, shape, owner, traits, seen=seen)
         self.nodes.append(call)
         self.makers |= {id(x): number for x in made}
         # an id is valid while its tensor lives
