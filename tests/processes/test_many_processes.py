@@ -1,12 +1,16 @@
 """Several processes train and evaluate one run, with the figures of one."""
 
+import json
 import os
 import signal
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
 from tiny_runs import HERE, rows, shapes
+from torch import nn
+from torch.distributed.tensor import DTensor
 
 from lean3d.data import EpochSampler
 from lean3d.data.shapes import Shapes3D
@@ -15,7 +19,9 @@ from lean3d.processes import joined, place, reports, to_start
 from lean3d.processes.start import TORCHRUN
 from lean3d.recipes.evaluation import Settings, evaluate
 from lean3d.recipes.runs import run
+from lean3d.tasks.learner import Learner
 from lean3d.train.checkpoints import load_checkpoint
+from lean3d.train.sharded import check_shardable
 
 QUIET = dict(accelerator="cpu", progress=False)
 
@@ -127,7 +133,6 @@ def test_what_a_launcher_started_is_joined_and_another_number_refused(monkeypatc
     [
         (dict(devices=0), "--devices is 1 or more"),
         (dict(nodes=2), "--nodes 2 needs a launcher"),
-        (dict(strategy="fsdp"), "fsdp needs GPUs"),
         (dict(strategy="deepspeed"), "no strategy called 'deepspeed'"),
         (dict(devices=2, accelerator="gpu"), "cannot train with these settings|process"),
     ],
@@ -141,6 +146,61 @@ def test_what_cannot_be_started_is_refused_before_anything_is_written(
     with pytest.raises(RunError, match=said):
         run(shapes(), tmp_path / "run", **QUIET | asked)
     assert not (tmp_path / "run").exists()
+
+
+def test_sharded_weights_learn_the_same_and_go_on_from_whole_checkpoints(
+    tmp_path, forked, monkeypatch
+):
+    def numbers(task):
+        begin(task)
+        local = [p.to_local() for p in task.parameters() if isinstance(p, DTensor)]
+        count = sum(part.numel() for part in local), sum(p.numel() for p in task.parameters())
+        (tmp_path / f"parts{place().rank}").write_text(json.dumps(count))
+
+    begin = Learner.on_fit_start
+    # frozen: the optimizer numbers fewer parameters than the network has
+    settings = dict(batch_size=2, val_samples=3, loss="ce", freeze=("0",), lr_scale=("3=0.5",))
+    whole, sharded = tmp_path / "whole", tmp_path / "sharded"
+    run(shapes(**settings), whole, devices=2, **QUIET)
+    monkeypatch.setattr(Learner, "on_fit_start", numbers)
+    run(shapes(**settings, epochs=1), sharded, devices=2, strategy="fsdp", **QUIET)
+    parts = [json.loads((tmp_path / f"parts{rank}").read_text()) for rank in range(2)]
+    # each process has its own, and none has all
+    assert sum(own for own, _ in parts) == parts[0][1]
+    assert max(own for own, _ in parts) < parts[0][1]
+    run(shapes(**settings), sharded, devices=2, strategy="fsdp", resume=True, **QUIET)
+    assert_same_curve(sharded, whole)
+    found, wanted = (
+        load_checkpoint(folder / "checkpoints" / "last.ckpt") for folder in (sharded, whole)
+    )
+    torch.testing.assert_close(found["state_dict"], wanted["state_dict"], atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        found["optimizer_states"], wanted["optimizer_states"], atol=1e-6, rtol=0
+    )
+    # and one process goes on from it
+    monkeypatch.undo()
+    run(shapes(**settings, epochs=3), sharded, resume=True, **QUIET)
+    assert len(rows(sharded)) == 3
+
+
+class Scaled(nn.Conv3d):
+    def __init__(self, in_channels, num_classes):
+        super().__init__(in_channels, num_classes, 1)
+        self.scale = nn.Parameter(torch.tensor(1.0))
+
+
+class Bare(pl.LightningModule):
+    pass
+
+
+def test_what_cannot_be_sharded_is_refused(tmp_path):
+    with pytest.raises(RunError, match="not in 16-mixed"):
+        run(shapes(precision="16-mixed"), tmp_path / "run", strategy="fsdp", **QUIET)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(RunError, match=r"cannot shard model.scale, a single number; make it"):
+        check_shardable(Learner(Scaled(1, 6)))
+    with pytest.raises(RunError, match="Bare does not"):
+        check_shardable(Bare())
 
 
 def test_one_process_joins_nobody():

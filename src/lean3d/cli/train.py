@@ -26,7 +26,7 @@ class Train:
         devices: Processes on every machine, one for each GPU; one, or those that torchrun started,
             by default.
         nodes: Machines; each starts the command by torchrun or srun.
-        strategy: Every process has all weights (ddp), or, on GPUs, a part of them (fsdp).
+        strategy: Every process keeps all weights (ddp), or a shard of each (fsdp).
         logger: Where the metrics of each epoch go besides metrics.csv.
     """
 

@@ -62,7 +62,7 @@ def run(
         devices: Processes on every machine, one for each GPU; those that torchrun started, or one,
             by default. Others are started here, of this machine.
         nodes: Machines. The folder `out` and the data are on a disk that they share.
-        strategy: Each process has all weights (ddp), or a part of them (fsdp).
+        strategy: Each process keeps all weights (ddp), or a shard of each (fsdp).
 
     Raises:
         RunError: ends all processes, whichever has it.
@@ -70,7 +70,7 @@ def run(
     recipe.check()
     if logger is not None:
         check_logger(logger)
-    check_strategy(strategy, accelerator)
+    check_strategy(strategy, recipe.precision)
     recipe = with_whole_paths(recipe)
     out = Path(out)
     # before the folder is made

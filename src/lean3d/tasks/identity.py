@@ -88,6 +88,9 @@ class Identity(Learner):
         for name, parameter in self.classifier.named_parameters():
             yield f"classifier.{name}", parameter
 
+    def units(self) -> list[nn.Module]:
+        return [*super().units(), self.classifier]
+
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         embedding_BE, person_B = self._embed(batch[0]), batch[1][:, 0]
         loss = F.cross_entropy(self.classifier(self.dropout(embedding_BE)), person_B)

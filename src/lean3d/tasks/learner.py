@@ -88,6 +88,22 @@ class Learner(pl.LightningModule):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         return batch if self.prepare is None else (self.prepare(batch[0]), *batch[1:])
 
+    def configure_model(self) -> None:
+        """Shard the weights over the processes, where the trainer's strategy is fsdp."""
+        if self.device_mesh is None:
+            return
+        from torch.distributed.fsdp import fully_shard
+
+        for unit in self.units():
+            for parameter in unit.parameters():
+                # shards of any other layout cannot be put together
+                parameter.data = parameter.data.contiguous()
+            fully_shard(unit, mesh=self.device_mesh["data_parallel"])
+
+    def units(self) -> list[nn.Module]:
+        """Return the modules that learn, each of which a step calls as a whole."""
+        return [self.model]
+
     def on_fit_start(self) -> None:
         with_fast_gradients_(self.model)
 

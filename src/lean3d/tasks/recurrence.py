@@ -31,6 +31,9 @@ class Recurrence(Classification):
             parameter.requires_grad_(True)
         super().__init__(model, num_classes, **settings)
 
+    def units(self) -> list[nn.Module]:
+        return [parts(self.model)]
+
     def forward(self, x_BFT: Tensor) -> Tensor:
         return parts(self.model)(x_BFT)
 

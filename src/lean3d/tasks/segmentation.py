@@ -123,6 +123,9 @@ class Segmentation(Learner):
         if self.deep is not None:
             yield from self.deep.named_parameters(prefix="deep")
 
+    def units(self) -> list[nn.Module]:
+        return [*super().units(), *(self.deep.heads if self.deep is not None else ())]
+
     def _overlap(self, logits: Tensor, label: Tensor) -> Tensor:
         """Return twice the voxels in both maps, and the sum of those in each, (2, R)."""
         if self.regions is None:

@@ -31,6 +31,7 @@ from lean3d.train.many import ShareStatistics, Strategy, check_strategy, many
 from lean3d.train.progress import progress_bar
 from lean3d.train.quiet import quiet_trainer
 from lean3d.train.restored import CheckRestored
+from lean3d.train.sharded import check_shardable
 from lean3d.train.steps import Begin, CheckStopped, StopEarly, TellEpoch, ValidateEvery
 
 __all__ = ["Precision", "check_settings", "fit"]
@@ -75,7 +76,8 @@ def fit(
         val_every: Validate every so often, in epochs, and after the last one; the epochs between
             have no score and are never the best.
         resume: Resume from last.ckpt if there is one; for a finished run its result is returned.
-        strategy: Of several processes: each has all weights (ddp), or a part of them (fsdp).
+        strategy: Of several processes: each keeps all weights (ddp), or a shard of each (fsdp);
+            those of `task` then stay sharded, and the checkpoints have them whole.
         sync_batchnorm: Batch norms count the samples of all processes.
         accumulate: Batches of a process in one step of the optimizer.
         begin: Called when all is read and checked, before the first step and before anything is
@@ -88,6 +90,8 @@ def fit(
     if logger is not None:
         check_logger(logger)
     check_settings(epochs, precision, accelerator, strategy)
+    if strategy == "fsdp" and place().size > 1:
+        check_shardable(task)
     with run_folder(folder):
         begun, last = is_begun(folder, resume), last_checkpoint(folder)
         history = History(folder, str(task.monitor))
@@ -195,7 +199,7 @@ def check_settings(
         raise RunError(f"a run needs at least one epoch, got {epochs}")
     if precision == "16-mixed" and (accelerator == "cpu" or not torch.cuda.is_available()):
         raise RunError("precision 16-mixed needs a GPU; use bf16-mixed or 32 on the CPU")
-    check_strategy(strategy, accelerator)
+    check_strategy(strategy, precision)
     own = many(strategy, False) | ({} if devices is None else {"devices": devices})
     with quiet_trainer():
         _trainer(accelerator=accelerator, precision=precision, **_SILENT, **own)

@@ -8,30 +8,29 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.plugins.environments import ClusterEnvironment, LightningEnvironment
 from lightning.pytorch.plugins.layer_sync import LayerSync, TorchSyncBatchNorm
-from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from lean3d.errors import RunError
 from lean3d.processes import place, pooled
+from lean3d.train.sharded import Sharded
 
 __all__ = ["ShareStatistics", "Strategy", "check_strategy", "many"]
 
 Strategy = Literal["ddp", "fsdp"]
 
 
-def check_strategy(strategy: str, accelerator: str) -> None:
-    """Refuse a strategy that this machine cannot follow.
+def check_strategy(strategy: str, precision: str = "32") -> None:
+    """Refuse a strategy that does not exist, or not in this precision.
 
     Raises:
-        RunError: there is none of this name, or it needs GPUs.
+        RunError: there is none of this name, or it cannot scale losses.
     """
     if strategy not in ("ddp", "fsdp"):
         raise RunError(f"no strategy called {strategy!r}; there are ddp and fsdp")
-    if strategy == "fsdp" and (accelerator == "cpu" or not torch.cuda.is_available()):
-        raise RunError(
-            "strategy fsdp needs GPUs, where alone Lightning shards; leave it out on the CPU"
-        )
+    if strategy == "fsdp" and precision == "16-mixed":
+        raise RunError("strategy fsdp trains in precision 32 or bf16-mixed, not in 16-mixed")
 
 
 def many(strategy: Strategy, sync_batchnorm: bool) -> dict[str, Any]:
@@ -40,13 +39,12 @@ def many(strategy: Strategy, sync_batchnorm: bool) -> dict[str, Any]:
     if own.size == 1:
         # one process, whatever SLURM says: with its own way to go on, Lightning writes
         # a checkpoint at SIGUSR1 and would start from any that lies in this folder
-        alone = dict(devices=1, plugins=[LightningEnvironment()], use_distributed_sampler=False)
-        return alone | (dict(strategy=FSDPStrategy()) if strategy == "fsdp" else {})
+        return dict(devices=1, plugins=[LightningEnvironment()], use_distributed_sampler=False)
     plugins: list[Any] = [Joined(), *([SyncBatchNorm()] if sync_batchnorm else [])]
     return dict(
         devices=own.here,
         num_nodes=own.nodes,
-        strategy=FSDPStrategy() if strategy == "fsdp" else _ddp(),
+        strategy=Sharded() if strategy == "fsdp" else _ddp(),
         plugins=plugins,
         # the loaders of a recipe give each process its share
         use_distributed_sampler=False,
