@@ -42,11 +42,7 @@ class DeepSupervision(nn.Module):
         super().__init__()
         known = _decoder(_maps(model, tuple(input_shape)), tuple(input_shape)[2:])
         if levels > len(known):
-            raise RunError(
-                f"deep_supervision {levels}: the decoder of {type(model).__name__} has "
-                f"{len(known)} coarser maps between its coarsest one and its output; give at most "
-                f"{len(known)}"
-            )
+            raise RunError(_too_many(levels, type(model).__name__, [size for _, size, _ in known]))
         chosen = known[:levels]
         self.paths = [path for path, _, _ in chosen]
         kind = KERNELS[len(input_shape)]
@@ -92,6 +88,20 @@ class DeepSupervision(nn.Module):
             total = term if total is None else total + term
         assert total is not None
         return total
+
+
+def _too_many(levels: int, network: str, sizes: Sequence[Sequence[int]]) -> str:
+    if not sizes:
+        return (
+            f"deep_supervision {levels}: {network} has no decoder with maps between its coarsest "
+            "one and its output, from which coarser classes could be learnt; leave it out, or give "
+            "a network such as unet3d"
+        )
+    listed = ", ".join(" x ".join(map(str, size)) for size in sizes)
+    return (
+        f"deep_supervision {levels}: the decoder of {network} has {len(sizes)} coarser map(s) than "
+        f"its output ({listed}); give at most {len(sizes)}"
+    )
 
 
 def _keep(found: dict[str, Tensor], path: str) -> Callable[..., None]:
