@@ -30,6 +30,12 @@ def test_a_run_has_one_colour_in_both_panels_and_one_name():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ACS", "3D"]
 
 
+def test_the_only_validated_epoch_is_a_whole_number():
+    figure = draw_curves({"ACS": ROWS[:1]})
+    figure.canvas.draw()
+    assert [tick for tick in figure.axes[1].get_xticks() if tick % 1] == []
+
+
 def test_needs_an_epoch():
     with pytest.raises(RunError, match="at least one epoch"):
         draw_curves({"ACS": []})

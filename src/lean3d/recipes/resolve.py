@@ -222,7 +222,7 @@ def _(
         kept = _kept(recipe, min(plan.keep_depth(volumes[0].spacing), pools))
         recipe = replace(recipe, keep_depth=kept)
         if kept:
-            tell(f"thick sections: {kept} downsampling(s) leave depth alone (--keep-depth)")
+            tell(f"thick sections: {_left(kept)} depth alone (--keep-depth)")
     recipe.check()
     return recipe
 
@@ -359,10 +359,16 @@ def _depth(
     if recipe.keep_depth == "auto":
         recipe = replace(recipe, keep_depth=_kept(recipe, kept))
     if kept and recipe.keep_depth:
-        tell(f"{coarse}: the first {recipe.keep_depth} downsamplings leave it alone (--keep-depth)")
+        tell(f"{coarse}: {_left(recipe.keep_depth)} it alone (--keep-depth)")
     elif kept:
         tell(f"{coarse}; --keep-depth {kept} suits it, of unet3d or a network with --convert")
     return recipe
+
+
+def _left(kept: int | str) -> str:
+    if kept == 1:
+        return "the first downsampling leaves"
+    return "all downsamplings leave" if kept == "all" else f"the first {kept} downsamplings leave"
 
 
 def _kept(recipe: Recipe, wanted: int) -> int:

@@ -15,7 +15,12 @@ __all__ = ["draw_curves"]
 
 Rows = Sequence[Mapping[str, Any]]
 
-TITLES = {"val_dice": "Validation Dice, foreground mean", "val_top1": "Validation top-1"}
+TITLES = {
+    "val_auc": "Validation AUC",
+    "val_dice": "Validation Dice, foreground mean",
+    "val_map": "Validation mAP",
+    "val_top1": "Validation top-1",
+}
 
 
 def draw_curves(runs: Mapping[str, Rows], score: str = "val_dice") -> "Figure":
@@ -42,7 +47,7 @@ def draw_curves(runs: Mapping[str, Rows], score: str = "val_dice") -> "Figure":
     for axes, title in zip((loss, dice), titles, strict=True):
         plain_axes(axes, "epoch", "")
         axes.set_title(title, loc="left", fontsize=10)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     handles, names = dice.get_legend_handles_labels()
     columns = 3 if len(names) > 4 else 4
     figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)

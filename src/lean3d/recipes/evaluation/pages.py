@@ -38,19 +38,32 @@ def write_report(
 
 
 def _summary(result: "Result", first: Evaluation, data: str | None) -> Section:
-    held = "held out in the run" if data is None or first.held_out else "labelled"
     num = len(result.scored)
     intro = (
-        f"{num} {'case' if num == 1 else 'cases'} of {data or first.recipe.data}, {held}, by the "
-        f"weights of the best epoch of {first.folder}. Means are over cases; intervals are 95 % "
-        "bootstrap intervals over cases. scores.csv has every case, the worst first."
+        f"{num} {'case' if num == 1 else 'cases'} of {data or first.recipe.data}, "
+        f"{_kept(result, first, data)}, by the weights of the best epoch of {first.folder}. Means "
+        "are over cases; intervals are 95 % bootstrap intervals over cases. scores.csv has every "
+        "case, the worst first."
     )
     best: dict[str, Any] = {k: s.best for k, s in first.scores.items() if s.best in ("max", "min")}
     rows, main = result.summary, first.scores[first.main]
-    columns = {first.group: first.group, first.main: main.title, "interval": "95 % interval"}
-    columns |= {key: title for key, title in first.titles().items() if key not in columns}
+    head = first.columns().get(first.group, first.group)
+    titles = {first.group: head, first.main: main.title, "interval": "95 % interval"}
+    titles |= {key: title for key, title in first.titles().items() if key not in titles}
+    found = {key for row in rows for key, value in row.items() if value is not None}
+    columns = {key: title for key, title in titles.items() if key in found}
     table = Table(rows, columns, best if len(rows) > 2 else {})
     return Section("Scores", [intro, *result.notes, table, *_spread(result, first)])
+
+
+def _kept(result: "Result", first: Evaluation, data: str | None) -> str:
+    """Say who chose the cases."""
+    if data is not None and not first.held_out:
+        return "labelled"
+    split = first.record.get("split")
+    mine = set(split.get("held_out", ())) if isinstance(split, dict) else set()
+    tested = mine and not mine & set(result.scored)
+    return "kept for a test by the data's authors" if tested else "held out in the run"
 
 
 def _spread(result: "Result", first: Evaluation) -> list[Part]:
