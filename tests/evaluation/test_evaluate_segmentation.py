@@ -263,6 +263,37 @@ def test_generated_data_are_evaluated(tmp_path, name, patch):
     assert (found.out / "predictions" / "shape_0000.npz").exists()
 
 
+def test_a_run_on_crops_around_the_middle_is_scored_on_that_crop(recipe, tmp_path):
+    split = {"train": [], "held_out": list(CASES)}
+    around = replace(recipe, middle=1, patch=(4, 4, 4), spacing_mm=(), oversample=0.0)
+    folder = made_run(tmp_path / "run", around, split)
+    found = evaluate(folder, settings=Settings(surfaces=False))
+    for case in split_cases(around, split).held_out:
+        volume = case.read(None)
+        starts = [(side - 4) // 2 for side in volume.image.shape[1:]]
+        middle = volume.label[tuple(slice(start, start + 4) for start in starts)]
+        assert middle.shape == (4, 4, 4) != volume.label.shape
+        rows = found.scored[case.name].rows
+        size = math.prod(volume.spacing) / 1000
+        true = [row["true_volume"] for row in rows]
+        assert true == pytest.approx([size * int((middle == k).sum()) for k in (1, 2)])
+        with np.load(found.out / "predictions" / f"{case.name}.npz") as stored:
+            assert stored["label"].shape == (4, 4, 4)
+
+
+def test_windows_overlap_as_the_recipe_says_or_the_settings(recipe, tmp_path, monkeypatch):
+    split = {"train": [], "held_out": ["exact"]}
+    folder = made_run(tmp_path / "run", replace(recipe, overlap=0.625), split)
+    asked = []
+    monkeypatch.setattr(
+        "lean3d.recipes.segment.predict_labels",
+        lambda model, x, *given, overlap, **more: asked.append(overlap) or x[0][0].long() * 0,
+    )
+    for overlap in (None, 0.25):
+        evaluate(folder, settings=Settings(surfaces=False, overlap=overlap))
+    assert asked == [0.625, 0.25]
+
+
 def test_the_masks_are_those_of_predict_and_never_all_probabilities(folder, monkeypatch):
     def whole(*given, **settings):
         raise AssertionError

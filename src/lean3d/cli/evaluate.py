@@ -39,7 +39,7 @@ class Evaluate:
         against: Another run, evaluated on the same cases and compared in pairs.
         out: Folder for report.html, scores.csv, summary.json and the predictions; RUN/evaluation
             by default, runs/NETWORK for published weights, which are kept there as a run.
-        overlap: Overlapping share of consecutive windows.
+        overlap: Overlapping share of consecutive windows; the recipe's by default.
         batch_size: Samples, or windows, at a time; the recipe's by default.
         tolerance_mm: Distance within which surfaces agree (surface Dice); by default one voxel
             along the axis of the largest spacing.
@@ -81,7 +81,7 @@ class Evaluate:
     labels: str | None = None
     against: Path | None = None
     out: Path | None = None
-    overlap: float = 0.5
+    overlap: float | None = None
     batch_size: int | None = None
     tolerance_mm: float | None = None
     lesion_iou: float = 0.0

@@ -36,7 +36,7 @@ class Predict:
             DICOM-SEG), or the folder for masks of a folder. A run of several masks writes
             NAME_MASK for each.
         ending: Formats of a folder's masks, or more formats of the mask; .nii.gz by default.
-        overlap: Overlapping share of consecutive windows.
+        overlap: Overlapping share of consecutive windows; the recipe's by default.
         batch_size: Windows at a time; the recipe's by default.
         device: Where to compute, such as cuda; a GPU if there is one by default.
         largest: Keep only the largest piece of each class.
@@ -53,7 +53,7 @@ class Predict:
     out: Path
     run: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
     ending: tuple[str, ...] = ()
-    overlap: float = 0.5
+    overlap: float | None = None
     batch_size: int | None = None
     device: str | None = None
     largest: bool = False

@@ -128,7 +128,7 @@ def _inference(recipe: SegmentationRecipe) -> dict[str, Any]:
         "_target_": "SliceInferer" if flat else "SlidingWindowInferer",
         "roi_size": list(recipe.patch if flat else recipe.window or recipe.patch),
         "sw_batch_size": recipe.batch_size,
-        "overlap": 0.5,
+        "overlap": recipe.overlap,
         "mode": "gaussian",
         "padding_mode": "replicate",
     }

@@ -23,7 +23,7 @@ def predict(
     recipe: SegmentationRecipe,
     volume: Volume,
     *,
-    overlap: float = 0.5,
+    overlap: float | None = None,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
     mirror: Sequence[int] = (),
@@ -31,6 +31,7 @@ def predict(
     """Probabilities (K, D, H, W) of the classes, or regions, of a normalised volume, on the CPU.
 
     Args:
+        overlap: Overlapping share of consecutive windows; the recipe's by default.
         batch_size: Windows at a time; the recipe's by default.
         mirror: Axes of the volume along which windows, or slices, are mirrored as well.
     """
@@ -44,13 +45,14 @@ def predict_image(
     recipe: SegmentationRecipe,
     image_CDHW: Tensor,
     *,
-    overlap: float = 0.5,
+    overlap: float | None = None,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
     mirror: Sequence[int] = (),
 ) -> Tensor:
     """As `predict`, of the image alone."""
     batch_size = recipe.batch_size if batch_size is None else batch_size
+    overlap = recipe.overlap if overlap is None else overlap
     settings: dict[str, Any] = dict(overlap=overlap, batch_size=batch_size, device=device)
     settings |= dict(activation=recipe.activation, mirror=mirror)
     if len(recipe.patch) == 2:

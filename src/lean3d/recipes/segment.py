@@ -60,7 +60,7 @@ class Segmenter:
 
     Args:
         runs: Folders of runs; their probabilities are averaged.
-        overlap: Overlapping share of consecutive windows.
+        overlap: Overlapping share of consecutive windows; the first recipe's by default.
         batch_size: Windows at a time; the recipe's by default.
         device: Where to compute.
         largest: Keep only the largest piece of each class.
@@ -80,7 +80,7 @@ class Segmenter:
     """
 
     runs: Sequence[str | Path]
-    overlap: float = 0.5
+    overlap: float | None = None
     batch_size: int | None = None
     device: torch.device | str | None = None
     largest: bool = False
@@ -97,6 +97,7 @@ class Segmenter:
             raise RunError("predict needs a trained run; give its folder")
         self.members = list(self.members) or [self._member(run) for run in self.runs]
         first = self.recipe
+        self.overlap = first.overlap if self.overlap is None else self.overlap
         for run, (_, recipe) in zip(self.runs, self.members, strict=True):
             for name in SHARED:
                 mine, other = getattr(recipe, name), getattr(first, name)

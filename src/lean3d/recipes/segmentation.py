@@ -52,6 +52,7 @@ class SegmentationRecipe(Recipe):
         middle: Volumes only: take crops around the middle, moved by at most this many voxels; those
             of validation are not moved. Anywhere by default.
         window: Volumes only: size of the windows of prediction; that of the crops by default.
+        overlap: Overlapping share of consecutive windows of prediction.
         augment: Changes of training crops, presets and single ones: light, nnunet, rotate, scale,
             elastic, mirror, noise, blur, brightness, contrast, low_resolution, gamma.
         min_foreground: Minimum share of a training crop that is not background.
@@ -88,6 +89,7 @@ class SegmentationRecipe(Recipe):
     turns: bool = False
     middle: int | None = None
     window: tuple[int, ...] = ()
+    overlap: float = 0.5
     augment: tuple[Change, ...] = ()
     min_foreground: float = 0.01
     oversample: float = 0.0
@@ -167,6 +169,8 @@ class SegmentationRecipe(Recipe):
             self.refuse("patch", "is h w for slices or d h w for volumes")
         if len(self.window) not in (0, 3) or (self.window and min(self.window) < 1):
             self.refuse("window", "is d h w")
+        if not 0 <= self.overlap < 1:
+            self.refuse("overlap", "is a share from 0 up to, not including, 1")
         if (self.middle or 0) < 0:
             self.refuse("middle", "is 0 or more voxels")
         if self.turns and self.patch and (len(self.patch) != 3 or len(set(self.patch)) != 1):

@@ -6,12 +6,16 @@ from lean3d.recipes.volume_classification import VolumeClassificationRecipe
 
 __all__ = ["lidc", "lidc_malignancy"]
 
+# grey values from 0 to 255 become -1 .. 0, as in the authors' code
+GREYS = (-3e38, 3e38, 255.0, 255.0)
+
 
 @register_recipe
 def lidc() -> SegmentationRecipe:
     """Segment lung nodules as ACS does (Table 4): give --data lidc:DIR.
 
-    A nodule is drawn at random for every crop, where the paper takes each once an epoch.
+    A nodule is drawn at random for every crop, where the paper takes each once an epoch. Without a
+    weight decay, as in the authors' code, which names one and does not use it.
     """
     return SegmentationRecipe(
         name="lidc",
@@ -21,8 +25,7 @@ def lidc() -> SegmentationRecipe:
         convert="acs",
         weights="pretrained",
         spacing_mm=(),
-        # grey values from 0 to 255 become -1 .. 0, as in the authors' code
-        scaling=(-3e38, 3e38, 255.0, 255.0),
+        scaling=GREYS,
         patch=(48, 48, 48),
         middle=5,
         turns=True,
@@ -33,7 +36,6 @@ def lidc() -> SegmentationRecipe:
         val_samples=527,
         loss="dice",
         lr=1e-3,
-        weight_decay=1e-4,
         schedule="steps",
         epochs=100,
         batch_size=8,
@@ -45,7 +47,7 @@ def lidc_malignancy() -> VolumeClassificationRecipe:
     """Tell malignant nodules from benign ones as ACS does (Table 4): give --data lidc:DIR.
 
     A fifth of the training nodules chooses the best epoch; those of the paper's test set are for
-    `lean3d evaluate`. Grey values are standardised in every crop, where the paper divides by 255.
+    `lean3d evaluate`.
     """
     return VolumeClassificationRecipe(
         name="lidc_malignancy",
@@ -53,6 +55,8 @@ def lidc_malignancy() -> VolumeClassificationRecipe:
         model="acs:resnet18",
         convert="acs",
         weights="pretrained",
+        in_channels=1,
+        scaling=GREYS,
         size=(48, 48, 48),
         fit="crop",
         shift=5,
@@ -60,7 +64,6 @@ def lidc_malignancy() -> VolumeClassificationRecipe:
         flips=(0, 1, 2),
         balance=False,
         lr=1e-3,
-        weight_decay=1e-4,
         schedule="steps",
         epochs=100,
         batch_size=24,

@@ -10,8 +10,7 @@ __all__ = ["lits"]
 def lits() -> SegmentationRecipe:
     """Segment livers and tumours as ACS does (Table 5): give --data lits:DIR.
 
-    An epoch is one crop of each of 131 scans less those held out. In prediction, --overlap 0.625
-    moves windows by 24 slices.
+    An epoch is one crop of each of 131 scans less those held out. Windows of 64 slices move by 24.
     """
     return SegmentationRecipe(
         name="lits",
@@ -26,6 +25,7 @@ def lits() -> SegmentationRecipe:
         hu=(-200.0, 250.0),
         patch=(64, 224, 224),
         window=(64, 512, 512),
+        overlap=0.625,
         flips=(0, 1, 2),
         augment=("rotate", "scale"),
         train_samples=105,

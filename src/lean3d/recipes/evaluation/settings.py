@@ -20,7 +20,7 @@ class Settings:
         batch_size: Samples, or windows, at a time; the recipe's by default.
         device: Where to compute.
         labels: File or folder of the labels of `data`, where these are volumes of neurons.
-        overlap: Overlapping share of consecutive windows.
+        overlap: Overlapping share of consecutive windows; the recipe's by default.
         tolerance_mm: Distance within which surfaces agree (surface Dice); one voxel by default,
             along the axis of the largest spacing.
         lesion_iou: A lesion is found if its intersection over union with the prediction is above
@@ -43,7 +43,7 @@ class Settings:
     batch_size: int | None = None
     device: torch.device | str | None = None
     labels: str | None = None
-    overlap: float = 0.5
+    overlap: float | None = None
     tolerance_mm: float | None = None
     lesion_iou: float = 0.0
     surfaces: bool = True
@@ -76,7 +76,7 @@ class Settings:
             or len(set(self.frames)) < len(self.frames),
             f"whole has no {', no '.join(sorted(cut))}": self.whole and bool(cut),
             "batch_size is 1 or more": self.batch_size is not None and self.batch_size < 1,
-            "overlap is a share from 0 up to, not including, 1": not 0 <= self.overlap < 1,
+            "overlap is a share from 0 up to, not including, 1": not 0 <= (self.overlap or 0) < 1,
             "lesion_iou is a share from 0 up to, not including, 1": not 0 <= self.lesion_iou < 1,
             "mirror has axes among 0, 1 and 2": not set(self.mirror) <= {0, 1, 2},
             "precision is for optimize alone": self.precision != "float32" and not self.optimize,

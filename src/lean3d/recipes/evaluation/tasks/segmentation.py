@@ -26,6 +26,7 @@ from lean3d.recipes.evaluation.base import (
     register_evaluation,
 )
 from lean3d.recipes.evaluation.overlays import case_sections
+from lean3d.recipes.evaluation.settings import Settings
 from lean3d.recipes.intensity import check_channels, scaled
 from lean3d.recipes.predict import predict, to_mask
 from lean3d.recipes.segment import Segmenter
@@ -40,7 +41,8 @@ class SegmentationEvaluation(Evaluation):
     """Scores of every foreground class, over whole cases.
 
     A class that is in neither map of a case has no score there. One that is missed or added as a
-    whole has a Dice, IoU and surface Dice of 0 and no Hausdorff distance.
+    whole has a Dice, IoU and surface Dice of 0 and no Hausdorff distance. Of a run on crops around
+    the middle, that crop is the case.
     """
 
     main = "dice"
@@ -53,6 +55,11 @@ class SegmentationEvaluation(Evaluation):
     )
 
     _unit = unit_of((1.0,))
+
+    def __init__(self, folder: Path, settings: Settings):
+        super().__init__(folder, settings)
+        if settings.overlap is None:
+            self.settings = replace(settings, overlap=self.recipe.overlap)
 
     @property
     def scores(self) -> Mapping[str, Score]:
@@ -92,8 +99,8 @@ class SegmentationEvaluation(Evaluation):
             device=self.settings.device,
             mirror=self.settings.mirror,
         )
-        if not case.filed:
-            truth = case.read(self.recipe.sides_mm)
+        if not self._on_files(case):
+            truth = self._seen(case)
             found = predict(self.model, self.recipe, scaled(self.recipe, truth), **settings)
             pred = to_mask(self.recipe, found)
             with write_whole(f"{kept}.npz") as temporary:
@@ -104,7 +111,7 @@ class SegmentationEvaluation(Evaluation):
             members = [(self.model, self.recipe)]
             segmenter = Segmenter([self.folder], members=members, **settings)
             write_masks([f"{kept}.nii.gz"], segmenter.mask(case.image, kept.parent), case.image)
-            truth, pred = case.read(None), _read(case, kept)
+            truth, pred = case.read(None), self._pred(case, kept)
         assert truth.label is not None
         rows = [self._row(*pair, truth.spacing) for pair in self._masks(pred, truth.label)]
         counts_KK = confusion_counts(pred, truth.label, self.recipe.num_classes)
@@ -223,22 +230,33 @@ class SegmentationEvaluation(Evaluation):
 
         def read(name: str) -> tuple[Volume, Tensor]:
             case = cases[name]
-            volume = case.read(None if case.filed else self.recipe.sides_mm)
-            return volume, _read(case, kept / name)
+            volume = case.read(None) if self._on_files(case) else self._seen(case)
+            return volume, self._pred(case, kept / name)
 
         return [*sections, *case_sections(self, scored, read)]
+
+    def _on_files(self, case: Case) -> bool:
+        """Whether a case is scored on the grid of its label files."""
+        return case.filed and self.recipe.middle is None
+
+    def _seen(self, case: Case) -> Volume:
+        """Return a case on the grid of the run; of a run on crops around the middle, that crop."""
+        volume = case.read(self.recipe.sides_mm)
+        for axis, side in enumerate(self.recipe.patch if self.recipe.middle is not None else ()):
+            if (room := volume.image.shape[1 + axis] - side) > 0:
+                volume = volume.crop(axis, room // 2, room // 2 + side)
+        return volume
+
+    def _pred(self, case: Case, kept: Path) -> Tensor:
+        """Return the prediction of a case on the grid that it is scored on."""
+        if not self._on_files(case):
+            with np.load(f"{kept}.npz") as stored:
+                return torch.from_numpy(stored["label"].astype(np.int64))
+        assert case.image is not None
+        label = load_volume(case.image, f"{kept}.nii.gz").label
+        assert label is not None
+        return label
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray, axis: int) -> np.ndarray:
     return part.sum(axis) / whole.sum(axis)
-
-
-def _read(case: Case, kept: Path) -> Tensor:
-    """Return the prediction of a case on the grid of its labels."""
-    if not case.filed:
-        with np.load(f"{kept}.npz") as stored:
-            return torch.from_numpy(stored["label"].astype(np.int64))
-    assert case.image is not None
-    label = load_volume(case.image, f"{kept}.nii.gz").label
-    assert label is not None
-    return label
