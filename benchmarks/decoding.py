@@ -10,6 +10,11 @@ from. All give equal frames, which is checked. Rounds are interleaved; a figure 
 rounds, of a second of one core (processor time: other programs may run beside it). torchcodec is
 measured where it loads. How far apart the key frames of a film are decides: x264's default is up to
 250 frames; films for training are often written with one a second, or with 12.
+
+A frame is made from those before it, back to a key frame, so these have to be decoded as well. The
+time of that alone, without opening the file, frames of the clip, or pictures, is the share before
+the clip; nothing that gives equal frames can be more times as fast as the whole film than "at
+most" says, the time of the whole film over that of opening the file and these frames.
 """
 
 import argparse
@@ -28,6 +33,7 @@ import torch
 from run import commit, hardware, markdown, results_file
 
 from lean3d.data.frame_times import FrameTimes, measure
+from lean3d.data.video import VideoFile
 from lean3d.data.video_clips import read_clip
 from lean3d.files import write_text
 from lean3d.report.table import format_table
@@ -73,6 +79,22 @@ def front(path: Path, numbers: list[int], every: bool, whole: bool = False) -> t
 
 def ours(times: dict[Path, FrameTimes]) -> Clip:
     return lambda path, numbers: torch.stack(read_clip(path, numbers, times[path]))
+
+
+def before(path: Path, times: FrameTimes, numbers: list[int]) -> tuple[float, float]:
+    """Seconds of opening the file, and of decoding from the key frame to the clip."""
+    started = time.process_time()
+    video = VideoFile(path, threads=1)
+    opened = time.process_time()
+    first = times.tick(numbers[0])
+    video.container.seek(first, stream=video.stream)
+    # frames that no other is made from are left out, as read_clip does
+    for frame in video.frames({first}):
+        if frame.pts >= first:
+            break
+    done = time.process_time()
+    video.close()
+    return opened - started, done - opened
 
 
 def theirs() -> Clip | None:
@@ -127,14 +149,20 @@ def compared(
             assert other.shape == first_way.shape
             # rounding of the colours differs between swscale's paths by one
             assert int((other.int() - first_way.int()).abs().max()) <= 1
+    times = {path: measure(path) for path in paths}
     taken: dict[str, list[float]] = {name: [] for name in known}
+    needed = []
     for _ in range(rounds):
+        needed.append(sum(np.array(before(path, times[path], numbers)) for path, numbers in asked))
         for name, clip in known.items():
             taken[name].append(clips / seconds(clip, asked))
     speed = {name: statistics.median(values) for name, values in taken.items()}
     row = {"key frame every": str(gap), **{name: f"{value:.0f}" for name, value in speed.items()}}
     for name in ("whole film", "to the clip"):
         row[f"times {name}"] = f"{speed['lean3d'] / speed[name]:.1f}"
+    opening, decoding = np.median(needed, axis=0) / clips
+    row["before the clip"] = f"{100 * decoding * speed['lean3d']:.0f} %"
+    row["at most"] = f"{1 / (opening + decoding) / speed['whole film']:.1f}"
     if "torchcodec" in speed:
         row["times torchcodec"] = f"{speed['lean3d'] / speed['torchcodec']:.2f}"
     return row
