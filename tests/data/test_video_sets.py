@@ -242,6 +242,33 @@ def test_a_folder_of_tables_has_parts_and_may_list_its_classes(tmp_path):
         load_videos(f"csv:{tmp_path}")
 
 
+def test_lists_may_have_spaces_quotes_tabs_and_windows_line_ends(tmp_path):
+    names = "Bow Down", "Moving, up"
+    files = {
+        "ucf/classInd.txt": "1 Bow Down\n2 Moving, up\n",
+        "ucf/trainlist01.txt": "Bow Down/v_Bow Down_g2.avi 1\nMoving, up/v_Moving, up.avi 2\n",
+        "ucf/testlist01.txt": "Bow Down/v_Bow Down_g1.avi\n",
+        "hmdb/Bow Down_test_split1.txt": "a 1.avi\t1 \n",
+        "hmdb/Moving, up_test_split1.txt": "b.avi\t1\nc.avi\t2\n",
+        "jester/jester-v1-labels.csv": '"Bow Down"\n"Moving, up"\n',
+        "jester/jester-v1-train.csv": '"7";"Bow Down"\n8;Moving, up\n',
+        "jester/jester-v1-validation.csv": "7;Bow Down\n",
+        "csv/classes.txt": '"Bow Down"\n"Moving, up"\n',
+        "csv/train.csv": '"Path","Label","Part"\na.mp4,Bow Down,Train\nb.mp4,"Moving, up",TRAIN\n',
+    }
+    videos = ("ucf", "v_Bow Down_g2.AVI"), ("ucf", "v_Moving, up.avi"), ("hmdb", "a 1.avi")
+    videos += ("hmdb", "b.avi"), ("jester/7", "00001.jpg"), ("jester/8", "00001.JPG")
+    videos += ("csv", "a.mp4"), ("csv", "b.mp4")
+    tree(tmp_path, **{f"{folder}/{name}": "" for folder, name in videos})
+    for path, text in files.items():
+        lines = text.replace("\n", "\r\n\r\n").encode()
+        (tmp_path / path).write_bytes(b"\xef\xbb\xbf\r\n" + lines)
+    for name, folder in (("ucf101", "ucf"), ("hmdb51", "hmdb"), ("jester",) * 2, ("csv",) * 2):
+        listing = load_videos(f"{name}:{tmp_path / folder}")
+        assert listing.classes == names
+        assert [label for label, _ in found(listing, "train")] == list(names)
+
+
 def test_a_folder_per_class_counts_what_it_leaves_out(tmp_path):
     tree(
         tmp_path,

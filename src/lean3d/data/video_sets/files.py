@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import isfinite, nan
@@ -22,6 +23,7 @@ __all__ = [
     "found_in",
     "read_json",
     "read_lines",
+    "read_names",
     "read_rows",
     "read_time",
     "says_absent",
@@ -35,6 +37,9 @@ SUFFIXES = {
     *(".wmv", ".asf", ".flv", ".ogv", ".ogg", ".ogm", ".rm", ".rmvb", ".mxf", ".nut", ".dv"),
     *(".gif", ".ivf", ".y4m", ".mjpg", ".mjpeg", ".264", ".h264", ".265", ".h265", ".hevc"),
 }
+
+# a line in quotes, as tables write it
+QUOTED = re.compile(r'^"(.*)"$')
 
 
 class Labels:
@@ -76,6 +81,12 @@ def read_lines(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path}: {error}") from error
     return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def read_names(path: Path) -> list[str]:
+    """Return the names of classes, one a line, without the quotes that tables put around them."""
+    lines = [(line, QUOTED.match(line)) for line in read_lines(path)]
+    return [found[1].replace('""', '"') if found else line for line, found in lines]
 
 
 def read_rows(

@@ -22,11 +22,11 @@ def hmdb51(root: Path, split: int = 1) -> Listing:
     listed: dict[str, list[tuple[str, Recording]]] = {"train": [], "test": []}
     for number, file in enumerate(files):
         for line in read_lines(file):
-            video, _, mark = line.rpartition(" ")
-            if mark not in ("0", "1", "2") or not video:
+            *name, mark = line.rsplit(maxsplit=1)
+            if mark not in ("0", "1", "2") or not name:
                 raise DataError(f"{file}: a line is VIDEO.avi and 0, 1 or 2, got {line!r}")
             if mark in PARTS:
-                video = Path(video.strip()).stem
+                video = Path(name[0]).stem
                 listed[PARTS[mark]].append((video, Recording(Path(video), (number,))))
     parts: dict[str, list[Recording]] = {}
     left: list[str] = []

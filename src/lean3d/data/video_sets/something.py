@@ -13,7 +13,7 @@ from lean3d.data.video_sets.files import (
     find_file,
     found_in,
     read_json,
-    read_lines,
+    read_names,
     read_rows,
     says_absent,
 )
@@ -34,7 +34,7 @@ def ssv1(root: Path, split: int = 1) -> Listing:
 def frames_and_labels(root: Path, stem: str, name: str) -> Listing:
     """Read STEM-labels.csv and STEM-train.csv, the layout that Jester shares."""
     path = find_file(root, f"**/{stem}-labels.csv")
-    labels, there = Labels(read_lines(path), path), by_stem(root)
+    labels, there = Labels(read_names(path), path), by_stem(root)
     parts: dict[str, list[Recording]] = {}
     left: list[str] = []
     for part, word in FILES.items():

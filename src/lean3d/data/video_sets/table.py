@@ -6,7 +6,7 @@ from lean3d.data.listing import Listing, Recording
 from lean3d.data.video_sets.files import (
     Labels,
     find_file,
-    read_lines,
+    read_names,
     read_rows,
     read_time,
     says_absent,
@@ -36,12 +36,12 @@ def table(root: Path, split: int = 1) -> Listing:
     listed = base / "classes.txt"
     names = {row.get("label", "") for own in rows.values() for row in own}
     in_order = sorted(names, key=lambda n: (not n.isdecimal(), int(n) if n.isdecimal() else 0, n))
-    labels = Labels(read_lines(listed) if listed.is_file() else in_order, listed)
+    labels = Labels(read_names(listed) if listed.is_file() else in_order, listed)
     parts: dict[str, list[Recording]] = {}
     absent: list[str] = []
     for name, own in rows.items():
         for row in own:
-            part = row.get("part") or name
+            part = row.get("part", "").lower() or name
             if part not in (*PARTS, "all"):
                 raise DataError(f"{files[name]}: a part is train, val or test, got {part!r}")
             path = base / row["path"]

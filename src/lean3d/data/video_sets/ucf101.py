@@ -1,5 +1,6 @@
 """UCF101: Soomro et al., arXiv:1212.0402, with ucfTrainTestlist."""
 
+import re
 from pathlib import Path
 
 from lean3d.data.listing import Listing, Recording
@@ -16,6 +17,9 @@ from lean3d.errors import DataError
 
 __all__ = ["ucf101"]
 
+# of a class, behind a video to train on
+NUMBER = re.compile(r"\s+\d+$")
+
 
 @video_set("ucf101", what="UCF101: UCF-101/CLASS/v_*.avi, ucfTrainTestlist/*.txt", splits=3)
 def ucf101(root: Path, split: int = 1) -> Listing:
@@ -30,7 +34,7 @@ def ucf101(root: Path, split: int = 1) -> Listing:
         listed = []
         for line in read_lines(file):
             # ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1
-            video = line.split()[0]
+            video = NUMBER.sub("", line)
             if "/" not in video:
                 raise DataError(f"{file}: a line is CLASS/VIDEO.avi, got {line!r}")
             label = labels[video.split("/")[0]]
