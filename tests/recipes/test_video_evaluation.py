@@ -134,6 +134,11 @@ def test_a_protocol_leaves_a_table_a_picture_and_a_page_and_goes_on_where_it_sto
     again = evaluate(trained[0], settings=settings, out=tmp_path, tell=told.append)
     assert first.summary[-2]["video1"] == again.summary[-2]["video1"]
     assert sum("scored before" in line for line in told) == 6
+    # right or wrong
+    assert {line.split("video@1 ")[1][:5] for line in told if "video@1" in line} == {
+        "0.000",
+        "1.000",
+    }
     lines = (tmp_path / "scores.csv").read_text().splitlines()
     assert len(lines) == 7
     assert lines[0].split(",")[:3] == ["case", "class", "video1"]
@@ -174,7 +179,8 @@ def test_a_size_asked_for_is_that_of_the_crops(trained, tmp_path):
         (dict(clips=0), "clips is 1 or more"),
         (dict(crops=2), "crops is 1 or 3"),
         (dict(stride=0), "stride is 1 or more"),
-        (dict(whole=True, clips=5), "whole has no clips"),
+        (dict(whole=True, clips=5, crops=3), "whole takes a video at once; leave out clips, crops"),
+        (dict(stride=1, clips=5), "stride takes every window; leave out clips"),
         (dict(average="max"), "average is softmax or logits"),
         (dict(overlap=0.25), "--overlap is not for this run"),
     ],

@@ -189,11 +189,11 @@ class Evaluation(ABC):
 
     def main_score(self, scored: Scored) -> float:
         """Return the main score of a case, as it is told; NaN if it has none."""
-        return self.rank(scored)
+        return self.mean_row(scored)[self.main]
 
     def rank(self, scored: Scored) -> float:
-        """Return the main score of a case, the higher the better; NaN if it has none."""
-        return self.mean_row(scored)[self.main]
+        """Return what orders the cases, the higher the better; NaN if it has no score."""
+        return self.main_score(scored)
 
     def compare(self, scored: Mapping[str, Scored], others: Mapping[str, Scored]) -> list[Row]:
         """Return the rows of a comparison with another run on the same cases (compare_runs)."""

@@ -65,7 +65,8 @@ class Settings:
         Raises:
             RunError: names the setting.
         """
-        cut = self.changed() & {"clips", "crops", "stride"}
+        cut = ", ".join(sorted(self.changed() & {"clips", "crops", "stride"}))
+        windows = self.stride is not None and "clips" in self.changed()
         wrong = {
             "clips is 1 or more": self.clips < 1,
             "crops is 1 or 3": self.crops not in (1, 3),
@@ -74,7 +75,8 @@ class Settings:
             "average is softmax or logits": self.average not in ("softmax", "logits"),
             "frames are 1 or more, each once": min(self.frames, default=1) < 1
             or len(set(self.frames)) < len(self.frames),
-            f"whole has no {', no '.join(sorted(cut))}": self.whole and bool(cut),
+            f"whole takes a video at once; leave out {cut}": self.whole and bool(cut),
+            "stride takes every window; leave out clips": windows,
             "batch_size is 1 or more": self.batch_size is not None and self.batch_size < 1,
             "overlap is a share from 0 up to, not including, 1": not 0 <= (self.overlap or 0) < 1,
             "lesion_iou is a share from 0 up to, not including, 1": not 0 <= self.lesion_iou < 1,
@@ -86,7 +88,8 @@ class Settings:
         for what, failed in wrong.items():
             if failed:
                 name = what.split()[0]
-                raise RunError(f"{what}, got {getattr(self, name)}")
+                got = "" if "leave out" in what else f", got {getattr(self, name)}"
+                raise RunError(f"{what}{got}")
 
     def changed(self) -> set[str]:
         """Return the names of the fields that differ from their defaults."""
