@@ -1,11 +1,15 @@
 """A run written to be given away is a run for every command."""
 
 import json
+import os
+import subprocess
+import sys
 
 import own_networks
 import pytest
 import torch
 from cli_cases import FLAGS, last_json
+from hub_server import serving
 
 from lean3d.errors import DataError, RunError
 from lean3d.recipes.load import load_run
@@ -15,8 +19,6 @@ pytest.importorskip("huggingface_hub")
 pytest.importorskip("safetensors")
 TRAIN = "train", "folder", "--patch", 8, 8, 8, *FLAGS
 UNET = "--model", "unet2d", "--convert", "acs", "--widths", 4, 6, "--conv", "None"
-
-HUB = "https://hub.example.org"
 
 
 @pytest.fixture
@@ -65,39 +67,60 @@ def test_damaged_weights_are_named(lean3d, run, tmp_path, refused):
         load_run(out)
 
 
-def test_a_shared_run_goes_to_the_hub_and_comes_back(lean3d, run, tmp_path, monkeypatch):
-    import huggingface_hub
+SEND_AND_GET = """
+import sys
+from lean3d.cli.main import main
+from lean3d.recipes.share import from_hub
+code = main(["share", *sys.argv[1:]])
+print("got", code, from_hub("me/net"))
+"""
 
-    sent = {}
 
-    class Api:
-        def create_repo(self, repo_id, private, exist_ok):
-            sent["repo"] = repo_id, private
-            # of the Hub that HF_ENDPOINT names
-            return huggingface_hub.RepoUrl(f"{HUB}/{repo_id}", endpoint=HUB)
-
-        def upload_folder(self, repo_id, folder_path, allow_patterns):
-            sent["files"] = {p.name for p in folder_path.iterdir()} & set(allow_patterns)
-
-    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+def test_a_shared_run_goes_to_the_hub_and_comes_back(lean3d, run, tmp_path):
     out = tmp_path / "given"
     flags = "--license", "mit", "--push", "me/net", "--private"
-    code, said, err = lean3d("share", run, "--out", out, *flags)
-    assert code == 0, err
-    assert last_json(said)["address"] == f"{HUB}/me/net"
-    assert sent["repo"] == ("me/net", True)
-    assert sent["files"] == {"README.md", "recipe.json", "model.safetensors"}
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(out))
-    assert from_hub("me/net") == out
-    monkeypatch.delattr(huggingface_hub, "snapshot_download")
-    # a folder is used where it is
+    words = [str(word) for word in (sys.executable, "-c", SEND_AND_GET, run, "--out", out, *flags)]
+    with serving() as hub:
+        there = {"HF_ENDPOINT": hub.address, "HF_TOKEN": "hf_made", "HF_HOME": str(tmp_path / "hf")}
+        done = subprocess.run(words, env=os.environ | there, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        files, asked = dict(hub.files), dict(hub.asked)
+    *told, got = done.stdout.splitlines()
+    assert last_json("\n".join(told))["address"] == f"{hub.address}/me/net"
+    assert asked["/api/models/me/net/commit/main"] == "Bearer hf_made"
+    assert files == {path.name: path.read_bytes() for path in out.iterdir()}
+    _, code, folder = got.split(maxsplit=2)
+    assert code == "0"
+    shared, own = load_run(folder)[0], load_run(run)[0]
+    assert all(torch.equal(x, own.state_dict()[n]) for n, x in shared.state_dict().items())
+
+
+def test_a_folder_is_used_where_it_is_and_code_is_not_run(lean3d, run, tmp_path):
+    out = tmp_path / "given"
+    lean3d("share", run, "--out", out, "--license", "mit")
     assert from_hub(out) == from_hub(str(out)) == out
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(out))
     record = json.loads((out / "recipe.json").read_text())
     record["recipe"]["model"] = f"{own_networks.__file__}:Pixels"
     (out / "recipe.json").write_text(json.dumps(record))
     with pytest.raises(RunError, match="needs the code"):
-        from_hub("me/net")
+        from_hub(out)
+
+
+def test_a_push_that_fails_says_how_to_send_what_is_written(run, tmp_path, monkeypatch, lean3d):
+    import huggingface_hub
+
+    def refuses(*_, **__):
+        raise OSError("no network\nmore")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", refuses)
+    out = tmp_path / "given"
+    code, _, err = lean3d("share", run, "--out", out, "--license", "mit", "--push", "me/net")
+    assert code == 2
+    assert err == (
+        f"lean3d: cannot push {out} to me/net: no network; the folder is whole, "
+        f"hf upload me/net {out} sends it\n"
+    )
+    assert from_hub(out) == out
 
 
 def test_what_cannot_be_shared_is_one_sentence(refused, tmp_path, monkeypatch):

@@ -79,7 +79,10 @@ def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = False) -> s
             repo_id=repo_id, folder_path=folder, allow_patterns=[CARD, RECORD, WEIGHTS]
         )
     except Exception as error:  # the network, a token, or a name that is not allowed
-        raise RunError(f"cannot push {folder} to {repo_id}: {_line(error)}") from error
+        raise RunError(
+            f"cannot push {folder} to {repo_id}: {_line(error)}; the folder is whole, "
+            f"hf upload {repo_id} {folder} sends it"
+        ) from error
     return address
 
 
