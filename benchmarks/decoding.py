@@ -23,7 +23,7 @@ import importlib.util
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ WIDTH, HEIGHT, FPS, SECONDS = 340, 256, 30, 10
 FRAMES = 16
 GAPS = 12, 30, 250
 
-Clip = Callable[[Path, list[int]], Any]
+# the pictures of a clip, (H, W, 3)
+Clip = Callable[[Path, list[int]], Sequence[torch.Tensor]]
 
 
 def film(path: Path, gap: int, seed: int) -> None:
@@ -61,7 +62,9 @@ def film(path: Path, gap: int, seed: int) -> None:
         container.mux(stream.encode())
 
 
-def front(path: Path, numbers: list[int], every: bool, whole: bool = False) -> torch.Tensor:
+def front(
+    path: Path, numbers: list[int], every: bool, whole: bool = False
+) -> Sequence[torch.Tensor]:
     """Decode from the first frame to the last one of the clip, or of the film."""
     found = []
     wanted = set(numbers)
@@ -74,11 +77,11 @@ def front(path: Path, numbers: list[int], every: bool, whole: bool = False) -> t
                     found.append(torch.from_numpy(picture))
             if number == numbers[-1] and not whole:
                 break
-    return torch.stack(found)
+    return found
 
 
 def ours(times: dict[Path, FrameTimes]) -> Clip:
-    return lambda path, numbers: torch.stack(read_clip(path, numbers, times[path]))
+    return lambda path, numbers: read_clip(path, numbers, times[path])
 
 
 def before(path: Path, times: FrameTimes, numbers: list[int]) -> tuple[float, float]:
@@ -105,9 +108,9 @@ def theirs() -> Clip | None:
     except (ImportError, OSError, RuntimeError):  # without FFmpeg's libraries
         return None
 
-    def clip(path: Path, numbers: list[int]) -> torch.Tensor:
+    def clip(path: Path, numbers: list[int]) -> Sequence[torch.Tensor]:
         decoder = VideoDecoder(path, dimension_order="NHWC", num_ffmpeg_threads=1)
-        return decoder.get_frames_at(numbers).data
+        return list(decoder.get_frames_at(numbers).data)
 
     return clip
 
@@ -144,7 +147,7 @@ def compared(
         asked.append((paths[number % videos], numbers))
     known = ways(paths)
     for path, numbers in asked[:videos]:
-        first_way, *others = (clip(path, numbers) for clip in known.values())
+        first_way, *others = (torch.stack(list(clip(path, numbers))) for clip in known.values())
         for other in others:
             assert other.shape == first_way.shape
             # rounding of the colours differs between swscale's paths by one

@@ -120,7 +120,10 @@ def test_volume_classes(lean3d, tmp_path):
     [
         (["--out", "o.bmp"], "writes .png"),
         (["--out", "o.png", "--class", "flying"], "knows no class 'flying'"),
-        (["--out", "o.png", "--layer", "nowhere"], "is not there"),
+        (
+            ["--out", "o.png", "--layer", "nowhere"],
+            "the layer 'nowhere' is not there; the last ones",
+        ),
         (["--out", "no/o.png"], "no"),
     ],
 )

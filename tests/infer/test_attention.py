@@ -67,6 +67,11 @@ def test_a_layer_that_runs_twice_or_is_not_there_is_refused(x):
     for layer, why in (("relu", "more than once"), ("gone", "not there"), ("classes", "no map")):
         with pytest.raises(LeanError, match=why):
             find_layer(Twice().eval(), x, layer)
+    # paths are those within the network, wherever that is
+    outer = nn.Sequential(Twice()).eval()
+    assert find_layer(outer, x, "split", inside="0.") == "0.split"
+    with pytest.raises(LeanError, match=r"layer 'gone' is not there; .* are split$"):
+        find_layer(outer, x, "gone", inside="0.")
 
 
 @pytest.mark.parametrize("name", ["d_resnet_18", "ir_csn_26", "resnet3d_18"])

@@ -11,6 +11,7 @@ from lean3d.recipes import ClassificationRecipe, Recipe
 from lean3d.recipes.augment_on import placed
 from lean3d.recipes.datasets import datasets
 from lean3d.recipes.runs import load_run, run
+from tests.data.films import film
 
 pytest.importorskip("sklearn")
 
@@ -80,6 +81,22 @@ def test_refuses_clips_that_cannot_be_drawn(tmp_path, bad, message):
     with pytest.raises(LeanError, match=message):
         run(replace(TINY, **bad), tmp_path / "run", accelerator="cpu", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("bad", [dict(group_by="g[0-9]"), dict(test_share=0.2)])
+def test_data_with_parts_are_not_parted_again(tmp_path, bad):
+    for part in ("train", "val"):
+        for label in ("bow", "wave"):
+            film(make(tmp_path / part / label) / "g1.mp4")
+    recipe = replace(TINY, data=str(tmp_path), num_classes=0, class_names=None, **bad)
+    with pytest.raises(LeanError, match=f"{next(iter(bad))} is for data without parts, and /"):
+        run(recipe, tmp_path / "run", accelerator="cpu", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def make(folder):
+    folder.mkdir(parents=True)
+    return folder
 
 
 def test_without_torchvision_clips_are_made_in_the_loaders_unless_the_device_is_asked_for(

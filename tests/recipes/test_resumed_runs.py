@@ -178,4 +178,6 @@ def test_what_else_changes_the_order_of_sums_is_said(name):
     session = provenance.provenance()
     assert provenance.other_machine([session, session]) is None
     assert provenance.other_machine([{}, session]) is None
+    more = provenance.other_machine([session, session | {"processes": 2}])
+    assert "begun with 1 process and resumed with 2: a step takes 2 times" in more
     assert name in provenance.other_machine([session | {name: "other"}, session, session])

@@ -67,7 +67,7 @@ class Listing:
             raise DataError(f"{self.name}: no video was found: {why}")
         there = {label for recording in self.parts[first] for label in recording.labels}
         if empty := [name for number, name in enumerate(self.classes) if number not in there]:
-            more = f" and {len(empty) - 1} more classes have" if len(empty) > 1 else " has"
+            more = f" and {len(empty) - 1} more have" if len(empty) > 1 else " has"
             why = f" ({self.left_out[0]})" if self.left_out else ""
             raise DataError(
                 f"{self.name}: class {empty[0]!r}{more} no video to train on{why}; add one, or "

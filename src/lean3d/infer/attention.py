@@ -35,13 +35,17 @@ class _Outputs(Watch):
 
 
 @torch.no_grad()
-def find_layer(model: nn.Module, x_BCTHW: Tensor, layer: str | None = None) -> str:
+def find_layer(
+    model: nn.Module, x_BCTHW: Tensor, layer: str | None = None, *, inside: str = ""
+) -> str:
     """Return the path of the last layer whose maps are smallest, but wider than a voxel.
 
     It must run once, since a layer that is shared has no map of its own.
 
     Args:
         layer: A path, which is checked instead.
+        inside: The path of the network within `model`, with a point: `layer`, and the paths in a
+            message, are those within the network.
 
     Raises:
         LeanError: there is no such layer.
@@ -50,12 +54,14 @@ def find_layer(model: nn.Module, x_BCTHW: Tensor, layer: str | None = None) -> s
     watch.see(lambda: model(x_BCTHW))
     sizes = {path: size for path, size in watch.maps if watch.runs[path] == 1}
     if layer is not None:
-        if layer not in sizes:
-            some = ", ".join(list(sizes)[-4:])
-            why = "runs more than once" if layer in watch.runs else "is not there"
-            why = "returns no map" if watch.runs.get(layer) == 1 else why
+        path = inside + layer
+        if path not in sizes:
+            own = [name.removeprefix(inside) for name in sizes if name.startswith(inside)]
+            why = "runs more than once" if path in watch.runs else "is not there"
+            why = "returns no map" if watch.runs.get(path) == 1 else why
+            some = ", ".join(own[-4:])
             raise LeanError(f"the layer {layer!r} {why}; the last ones with a map are {some}")
-        return layer
+        return path
     # what was averaged over the plane shows no place
     voxels = {path: size[2:].numel() for path, size in sizes.items() if size[3:].numel() > 1}
     if not voxels:

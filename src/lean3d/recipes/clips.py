@@ -99,11 +99,15 @@ def _parts(recipe: ClassificationRecipe, found: Listing) -> dict[str, list[Recor
     parts = dict(found.parts)
     rest = parts.pop("all", None)
     split: Any = dict(seed=recipe.seed, group_by=recipe.group_by)
+    settled = bool(parts.get("val") or parts.get("test"))
+    for name, idle in (("group_by", settled), ("test_share", rest is None)):
+        if idle and getattr(recipe, name):
+            recipe.refuse(name, f"is for data without parts, and {found.name} has its own")
     if rest is not None and recipe.test_share:
         rest, parts["test"] = hold_out(rest, recipe.test_share, **split)
     if rest is not None:
         parts["train"], parts["val"] = hold_out(rest, recipe.held_out, **split)
-    elif not parts.get("val") and not parts.get("test"):
+    elif not settled:
         parts["train"], parts["val"] = hold_out(parts["train"], recipe.held_out, **split)
     elif not parts.get("val"):
         parts["val"] = parts["test"]

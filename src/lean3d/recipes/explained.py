@@ -113,7 +113,7 @@ def explain(
     else:
         raise RunError(f"{run} learnt {recipe.task} in {recipe.sample}; explain takes 3D classes")
     network, x = _Scores(model, scores), given.x[None].to(device)
-    path = find_layer(network, x, None if layer is None else f"{NETWORK}{layer}")
+    path = find_layer(network, x, layer, inside=NETWORK)
     with torch.no_grad():
         prob_K = _overall(network(x))
     best = int(prob_K.argmax()) if wanted is None or not of_voxels else wanted

@@ -35,8 +35,9 @@ def other_machine(sessions: Sequence[dict[str, Any]]) -> str | None:
     *before, now = sessions
     last = next((old["processes"] for old in reversed(before) if "processes" in old), None)
     if last is not None and last != now["processes"]:
+        processes = "1 process" if last == 1 else f"{last} processes"
         return (
-            f"begun with {last} processes and resumed with {now['processes']}: a step takes "
+            f"begun with {processes} and resumed with {now['processes']}: a step takes "
             f"{now['processes'] / last:.3g} times as many samples (--accumulate can make up for "
             "it), and the weights are no longer those of a run that was never stopped"
         )

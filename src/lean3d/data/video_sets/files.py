@@ -71,7 +71,8 @@ def find_file(root: Path, *patterns: str) -> Path:
     for pattern in patterns:
         if found := sorted(p for p in root.glob(pattern) if p.is_file()):
             return found[0]
-    raise DataError(f"there is no {patterns[0]} in {root}; copy the list files there too")
+    name = patterns[0].removeprefix("**/")
+    raise DataError(f"there is no {name} in {root}; copy the list files there too")
 
 
 def read_lines(path: Path) -> list[str]:
