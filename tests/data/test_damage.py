@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
@@ -87,6 +88,47 @@ def test_a_file_made_in_its_full_length_and_not_filled_is_truncated(tmp_path):
     path = spoil(film(tmp_path / "f.mp4", 40, codec="libx264"), 20, 39, content=0)
     with pytest.raises(DataError, match=r"f.mp4 is truncated: .* 40 frames and it holds \d+"):
         measure(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("f.mkv", "libx264"),
+        ("f.webm", "libvpx"),
+        ("f.avi", "mpeg4"),
+        ("f.flv", "flv1"),
+        ("f.ts", "mpeg2video"),
+        ("f.mpg", "mpeg2video"),
+    ],
+)
+def test_half_a_file_without_an_index_is_truncated(tmp_path, name, codec):
+    path = film(tmp_path / name, 40, codec=codec)
+    whole = path.read_bytes()
+    assert measure(path).num == 40
+    half = len(whole) // 2
+    # nothing in the other two says how long they were
+    for rest in (bytes(half), b"") if name not in ("f.ts", "f.mpg") else (bytes(half),):
+        path.write_bytes(whole[:half] + rest)
+        with pytest.raises(DataError, match=rf"{name} is truncated: it"):
+            measure(path)
+
+
+def test_sound_that_goes_on_is_no_missing_video(tmp_path):
+    import av
+
+    path = tmp_path / "f.mkv"
+    with av.open(str(path), "w") as container:
+        video, sound = container.add_stream("mpeg4", 10), container.add_stream("aac", 8000)
+        video.width = video.height = 32
+        video.pix_fmt = "yuv420p"
+        for _ in range(10):
+            container.mux(video.encode(av.VideoFrame(32, 32, "rgb24")))
+        for start in range(0, 24000, 1024):
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), "f4"), "fltp", "mono")
+            silence.sample_rate, silence.pts = 8000, start
+            container.mux(sound.encode(silence))
+        container.mux([*video.encode(), *sound.encode()])
+    assert measure(path).num == 10
 
 
 def test_a_video_of_which_nothing_can_be_decoded_is_refused_by_name(tmp_path):

@@ -121,9 +121,17 @@ def _by_index(video: VideoFile) -> FrameTimes | None:
 
 
 def _by_packets(video: VideoFile) -> FrameTimes:
-    base = video.stream.time_base
+    base, own, ends = video.stream.time_base, video.stream.index, Fraction(0)
+    packets = []
     with decoded(video.name):
-        packets = [p for p in video.container.demux(video.stream) if p.size and not p.is_discard]
+        for packet in video.container.demux():
+            if not packet.size:
+                continue
+            if packet.stream_index == own and not packet.is_discard:
+                packets.append(packet)
+            if (time := packet.dts if packet.pts is None else packet.pts) is not None:
+                ends = max(ends, (time + (packet.duration or 0)) * packet.time_base)
+    video.check_end(ends)
     if not packets:
         raise DataError(f"{video.name} holds no frame")
     found = [packet.pts for packet in packets]

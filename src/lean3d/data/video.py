@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,6 +27,10 @@ CAMERAS = {
 PATIENCE = 10.0
 # maximum share of missing frames: an edit list can leave some out
 MISSING = 0.02
+# formats whose header has the duration; in others FFmpeg takes it from what is there
+TIMED = "matroska,webm", "avi", "flv", "asf"
+# formats of packets alone, and the bytes to whose multiple zeros may fill them
+PACKED, SECTOR = ("mpegts", "mpeg"), 2048
 # bytes of a packet that may be of zeros
 SHORT = 16
 
@@ -135,6 +140,27 @@ class VideoFile(FrameSource):
                 f"{there}; repair or copy it again"
             )
 
+    def check_end(self, seconds: Fraction) -> None:
+        """Refuse a file that ends in zeros, or before the time that its header says.
+
+        Args:
+            seconds: End of the last packet, of sound too.
+        """
+        kind = self.container.format.name
+        if kind in PACKED and _ends_in_zeros(Path(self.name)):
+            raise DataError(f"{self.name} is truncated: it ends in zeros; copy it again")
+        if kind not in TIMED or not self.container.duration:
+            return
+        promised = Fraction(self.container.duration, 10**6)
+        # of a shorter AVI, FFmpeg shortens the duration
+        promised = max(promised, Fraction((self.length or 0) / self.fps))
+        found = seconds - Fraction(self.container.start_time or 0, 10**6)
+        if found < (1 - Fraction(MISSING)) * promised - Fraction(1 / self.fps):
+            raise DataError(
+                f"{self.name} is truncated: it promises {float(promised):.2f} s and "
+                f"ends after {max(float(found), 0):.2f} s; repair or copy it again"
+            )
+
     def close(self) -> None:
         self.container.close()
 
@@ -164,6 +190,12 @@ def _filled(file: BinaryIO, entry: Any) -> bool:
     data = file.read(entry.size)
     # the packet of a frame that changes nothing is short
     return len(data) == entry.size and (len(data) < SHORT or any(data))
+
+
+def _ends_in_zeros(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-min(SECTOR, path.stat().st_size), 2)
+        return not any(file.read())
 
 
 class Camera(VideoFile):
