@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # apart from the rest, because torchvision's wheel breaks what imports it beside a CPU-only torch
-ZOO := torchvision timm segmentation-models-pytorch
+ZOO := torchvision timm timm_3d segmentation-models-pytorch
 ZOO += dynamic-network-architectures  # those of nnU-Net
 ZOO += pytorchvideo fvcore iopath portalocker yacs tabulate termcolor  # the rest is what it imports
 # nnU-Net v2, and what it imports beside the rest, for tests/zoo/test_nnunet_itself.py

@@ -18,6 +18,7 @@ import convert_speed
 import operators
 import optimize
 import streaming
+import targets
 import torch
 
 from lean3d.files import write_text
@@ -31,6 +32,7 @@ THEMES = {
     "acs": (operators.acs, "tests/ops"),
     "convert_speed": (convert_speed.convert_speed, "tests/conversion/test_convert_core.py"),
     "optimize": (optimize.optimize, "tests/runtime"),
+    "targets": (targets.targets, "tests/runtime"),
     "streaming": (streaming.streaming, "tests/streaming"),
 }
 
