@@ -209,7 +209,7 @@ def lean_operators(rounds: int):
 def stdcf(rounds: int):
     x = torch.randn(CLIP)
     ours = lean3d.create_model("stdcf_resnet50", num_classes=400)
-    dense = lean3d.create_model("resnet3d_50", num_classes=400)
+    dense = lean3d.create_model("stdcf_resnet50", conv=nn.Conv3d, num_classes=400)
     calls: Calls = {"STDCF-R50": fastest(ours.eval(), x), "3D-R50": fastest(dense.eval(), x)}
     yield row("STDCF-R50, inference after optimize", timed(calls, rounds), *calls, 1.0)
     calls = {"STDCF-R50": training_step(ours.train(), x), "3D-R50": training_step(dense.train(), x)}

@@ -106,3 +106,13 @@ def test_only_such_layers_are_changed_and_they_change_back():
     assert {DepthwiseConv3d, nn.Conv3d} == {type(part) for part in convs}
     assert list(model.state_dict()) == names
     assert [type(part) for part in ordinary_(model).modules()] == kinds
+
+
+@pytest.mark.parametrize("mode", ["ip", "ir"])
+def test_channel_separated_convolutions_have_fast_gradients_of_their_own(mode):
+    op = lean3d.ops.ChannelSeparatedConv3d(4, 4, 3, padding=1, mode=mode)
+    y = op(torch.randn(1, 4, 5, 6, 7))
+    assert "DepthwiseOnCpu" in type(y.grad_fn).__name__
+    assert type(ordinary_(nn.Sequential(op))[0].local) is DepthwiseConv3d
+    wide = lean3d.ops.ChannelSeparatedConv3d(4, 4, 3, padding=1, mode=mode, group_width=2)
+    assert type(wide.local) is nn.Conv3d

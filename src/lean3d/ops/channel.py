@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lean3d.errors import LeanError
 from lean3d.ops.base import Conv3dLike
+from lean3d.ops.fast_gradients import DepthwiseConv3d
 from lean3d.shape import Triple
 from lean3d.typed import check_arguments
 
@@ -66,7 +67,8 @@ class ChannelSeparatedConv3d(Conv3dLike):
             self.pointwise = nn.Conv3d(in_channels, out_channels, 1, **mix)
         mixed = out_channels if mode == "ip" else in_channels
         inner = dict(groups=mixed // group_width, bias=bias, padding_mode=padding_mode, **like)
-        self.local = nn.Conv3d(
+        kind = DepthwiseConv3d if group_width == 1 else nn.Conv3d
+        self.local = kind(
             mixed, out_channels, self.kernel_size, self.stride, self.padding, self.dilation, **inner
         )
 

@@ -7,6 +7,7 @@ Tried and left out: 1x1x1 ones of channels-last maps as a matrix product; single
 
 from torch import Tensor, nn
 
+from lean3d.ops.base import Conv3dLike
 from lean3d.ops.depthwise_gradients import DepthwiseOnCpu, gradients_pay
 
 __all__ = ["DepthwiseConv3d", "ordinary_", "with_fast_gradients_"]
@@ -37,7 +38,8 @@ def with_fast_gradients_(model: nn.Module) -> nn.Module:
 
 def ordinary_(model: nn.Module) -> nn.Module:
     """Make the convolutions of `with_fast_gradients_` nn.Conv3d again, in place."""
+    parts = {part for op in model.modules() if isinstance(op, Conv3dLike) for part in op.children()}
     for module in model.modules():
-        if type(module) is DepthwiseConv3d:
+        if type(module) is DepthwiseConv3d and module not in parts:
             module.__class__ = nn.Conv3d  # type: ignore[assignment]
     return model
