@@ -164,15 +164,19 @@ class ACSConv3d(ViewsConv3d):
             return [(x_BCDHW, as_kernel(weight, 0), bias, self.groups)]
         if path == "dense":
             return [(x_BCDHW, self.kernel(weight), bias, self.groups)]
-        parts: list[Part] = []
+        cuts: list[tuple[int, int, int]] = []  # a view, and its outputs from where to where
         start = 0
         for view, channels in enumerate(self.split):
-            for first, last in self._whole_groups(start, start + channels):
-                rows = slice(first, last)
-                x, groups = self._inputs(x_BCDHW, first, last)
-                own = None if bias is None else bias[rows]
-                parts.append((x, as_kernel(weight[rows], view), own, groups))
+            cuts += [(view, *cut) for cut in self._whole_groups(start, start + channels)]
             start += channels
+        # split, not sliced: the gradient of a slice is as large as the whole kernel
+        rows = [last - first for _, first, last in cuts]
+        kernels = weight.split(rows)
+        biases = [None] * len(cuts) if bias is None else bias.split(rows)
+        parts: list[Part] = []
+        for (view, first, last), kernel, own in zip(cuts, kernels, biases, strict=True):
+            x, groups = self._inputs(x_BCDHW, first, last)
+            parts.append((x, as_kernel(kernel, view), own, groups))
         return parts
 
     @property
