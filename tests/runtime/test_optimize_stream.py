@@ -37,13 +37,14 @@ def steps(live, frames, state=None):
     return torch.stack(outputs), state
 
 
+@pytest.mark.parametrize("way", ["fused", "onednn"])
 @pytest.mark.parametrize("make", [causal, delayed])
-def test_steps_and_states_are_those_of_the_stream(make):
+def test_steps_and_states_are_those_of_the_stream(make, way):
     live = make()
     frames = torch.rand(7, 2, 3, 8, 9)
-    fast = optimize(live, frames[0], backends=["fused"])
-    assert fast.backend == "fused", fast.report()
-    assert "fused" in fast.report()
+    fast = optimize(live, frames[0], backends=[way])
+    assert fast.backend == way, fast.report()
+    assert way in fast.report()
     assert not any(isinstance(m, nn.BatchNorm3d) for m in fast.model.modules())
     assert any(isinstance(m, nn.BatchNorm3d) for m in live.model.modules())
     (expected, known), (found, state) = steps(live, frames), steps(fast, frames)
@@ -67,13 +68,35 @@ def test_the_step_that_a_gpu_records_has_the_same_outputs(make):
     torch.testing.assert_close(found, expected, equal_nan=True)
 
 
-def test_copies_and_other_sizes_step_too():
+@pytest.mark.parametrize("way", ["fused", "onednn"])
+def test_copies_and_other_sizes_step_too(way):
     live = causal()
-    fast = optimize(live, torch.rand(1, 3, 8, 9), backends=["fused"])
+    fast = optimize(live, torch.rand(1, 3, 8, 9), backends=[way])
     frames = torch.rand(4, 3, 3, 10, 12)
     expected, _ = steps(live, frames)
     for own in (fast, copy.deepcopy(fast), pickle.loads(pickle.dumps(fast))):
         torch.testing.assert_close(steps(own, frames)[0], expected)
+
+
+def test_packed_kernels_follow_the_weights_and_are_kept_once():
+    live, frames = causal(), torch.rand(5, 1, 3, 8, 9)
+    fast = OptimizedStream(live, "onednn")
+    steps(fast, frames)
+    kept = len(fast._packed._known)
+    assert kept == 2
+    with torch.no_grad():
+        live.model[3].weight *= 2
+    torch.testing.assert_close(steps(fast, frames)[0], steps(live, frames)[0])
+    assert len(fast._packed._known) == kept
+    # outside of its steps nothing is packed
+    assert "_convolution_pointwise" not in recorded(lambda: live.step(frames[0], live.init()))
+    assert "_convolution_pointwise" in recorded(lambda: fast.step(frames[0], fast.init()))
+
+
+def recorded(call):
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        call()
+    return " ".join(event.key for event in profile.key_averages())
 
 
 def test_the_window_of_a_delayed_stream_is_kept():
@@ -90,7 +113,7 @@ def test_the_window_of_a_delayed_stream_is_kept():
         (dict(example=(torch.rand(1, 3, 8, 9), torch.rand(1))), "one frame"),
         (dict(precision="bfloat16"), "float32"),
         (dict(backends=["tensorrt"]), "no backend called 'tensorrt'"),
-        (dict(backends=["openvino"]), "a stream runs by eager, fused, cuda_graph"),
+        (dict(backends=["openvino"]), "a stream runs by eager, fused, onednn, cuda_graph"),
         (dict(example=torch.rand(1, 4, 8, 9)), "axis C is 4, not 3"),
     ],
 )

@@ -16,16 +16,18 @@ from lean3d.conversion.tolerance import largest
 from lean3d.conversion.trace.compare import tensors
 from lean3d.cost.latency import interleaved, peak_mib
 from lean3d.errors import LeanError
+from lean3d.ops.fast import planes_by
 from lean3d.report import format_table
 from lean3d.runtime.captured import Captured
 from lean3d.runtime.optimized import Candidate, headings, ranked
+from lean3d.runtime.packed_planes import PackedPlanes
 from lean3d.streaming import Stream
 from lean3d.streaming import stream as to_stream
 from lean3d.streaming.state import State
 
 __all__ = ["OptimizedStream", "fused", "optimize_step"]
 
-WAYS = ("eager", "fused", "cuda_graph")
+WAYS = ("eager", "fused", "onednn", "cuda_graph")
 # steps that are compared and, at most, timed
 STEPS, ROUNDS = 4, 15
 # of the clip on which the fused network is compared, at least
@@ -37,7 +39,7 @@ class OptimizedStream(Stream):
 
     Args:
         live: The stream it equals.
-        backend: "eager", "fused" or "cuda_graph".
+        backend: "eager", "fused", "onednn" or "cuda_graph".
         table: All candidates.
     """
 
@@ -46,6 +48,7 @@ class OptimizedStream(Stream):
         self.backend, self.table = backend, table
         # a list, so that it is not registered; a recording cannot be copied
         self._whole = [Captured(self._recorded)] if backend == "cuda_graph" else []
+        self._packed = PackedPlanes() if backend == "onednn" else None
 
     def _advance(
         self, x_BCTHW: Tensor, state: Mapping[str, Tensor], slots: Sequence[str], *, careful: bool
@@ -53,7 +56,8 @@ class OptimizedStream(Stream):
         if self._whole and careful:
             output, new = self._whole[0](x_BCTHW, dict(state))
             return output, new
-        return super()._advance(x_BCTHW, state, slots, careful=careful)
+        with planes_by(self._packed):
+            return super()._advance(x_BCTHW, state, slots, careful=careful)
 
     def _recorded(self, x_BCTHW: Tensor, state: State) -> tuple[Any, State]:
         size = x_BCTHW.shape[1:2] + x_BCTHW.shape[3:]
@@ -92,10 +96,13 @@ def optimize_step(
     makers: dict[str, Callable[[], OptimizedStream]] = {
         "eager": lambda: OptimizedStream(live, "eager"),
         "fused": lambda: OptimizedStream(fused(live), "fused"),
+        "onednn": lambda: OptimizedStream(fused(live), "onednn"),
         "cuda_graph": lambda: OptimizedStream(fused(live), "cuda_graph"),
     }
     if frame.device.type != "cuda":
         del makers["cuda_graph"]
+    if not PackedPlanes.fits(live._like):
+        del makers["onednn"]
     wanted = [
         "eager",
         *(name for name in makers if name != "eager" and name in (backends or makers)),
