@@ -34,6 +34,7 @@ VARIANTS = {
     "planar_2": partial(PlanarConv3d, axis=2),
     "p1sc1": ParallelSeparableConv3d,
     "p2sc2": partial(ParallelSeparableConv3d, streams=2, depth=2, filters=4),
+    "p2sc2_norm": partial(ParallelSeparableConv3d, streams=2, depth=2, filters=4, norm=True),
     "p3sc1_linear": partial(ParallelSeparableConv3d, streams=3, relu=False),
     "p2sc1_sum": partial(ParallelSeparableConv3d, streams=2, relu=False, join="sum"),
     "ip": ChannelSeparatedConv3d,

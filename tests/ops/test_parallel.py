@@ -88,6 +88,38 @@ def test_the_relu_between_plane_and_line_is_there_unless_turned_off():
     assert not torch.allclose(bent(-x), -bent(x))
 
 
+@pytest.mark.parametrize("streams", [1, 3])
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("more", [{}, dict(join="sum"), dict(relu=False), dict(norm=True)], ids=str)
+def test_outputs_of_any_unit_start_as_large_as_those_of_conv3d(streams, depth, more):
+    size = dict(padding=1, padding_mode="circular", bias=False)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        draws = [
+            ParallelSeparableConv3d(48, 48, 3, streams=streams, depth=depth, **size, **more)(
+                torch.randn(1, 48, 3, 3, 3)
+            )
+            for _ in range(16)
+        ]
+    # its weights have a variance of 1 / (3 fan_in)
+    assert torch.stack(draws).square().mean().sqrt().item() == pytest.approx(3**-0.5, rel=0.1)
+
+
+def test_the_bias_starts_within_the_bounds_of_conv3d():
+    op = ParallelSeparableConv3d(16, 300, 3, filters=2)
+    bound = 1 / (16 * 27) ** 0.5
+    assert 0.9 * bound < op.bias.abs().max() <= bound
+
+
+def test_a_norm_stands_between_each_2d_convolution_and_its_relu():
+    kinds = [
+        type(layer) for layer in ParallelSeparableConv3d(4, 4, 3, depth=2, norm=True).streams[0]
+    ]
+    assert kinds == [nn.Conv3d, nn.BatchNorm3d, nn.ReLU] * 2 + [nn.Conv3d]
+    with pytest.raises(ValueError, match="without a norm"):
+        ParallelSeparableConv3d(4, 4, 3, relu=False, norm=True).dense_weight()
+
+
 def test_n_2d_convolutions_see_further_in_the_plane_and_not_along_the_line():
     op = ParallelSeparableConv3d(1, 1, 3, padding=1, depth=2, filters=2, relu=False, bias=False)
     with torch.no_grad():

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lean3d.errors import LeanError
 from lean3d.ops.base import Conv3dLike
 from lean3d.ops.fast_gradients import DepthwiseConv3d
+from lean3d.ops.initial import LINEAR, scale_, scale_last_
 from lean3d.shape import Triple
 from lean3d.typed import check_arguments
 
@@ -71,6 +72,7 @@ class ChannelSeparatedConv3d(Conv3dLike):
         self.local = kind(
             mixed, out_channels, self.kernel_size, self.stride, self.padding, self.dilation, **inner
         )
+        self._scale()
 
     def _check_groups(self) -> None:
         who, width = "ChannelSeparatedConv3d", self.group_width
@@ -93,10 +95,16 @@ class ChannelSeparatedConv3d(Conv3dLike):
         return self.local.bias
 
     def reset_parameters(self) -> None:
-        """Initialise both convolutions as nn.Conv3d."""
+        """Initialise for outputs of the variance of nn.Conv3d's."""
         for module in (self.pointwise, self.local):
             if isinstance(module, nn.Conv3d):
                 module.reset_parameters()
+        self._scale()
+
+    def _scale(self) -> None:
+        if isinstance(self.pointwise, nn.Conv3d):
+            scale_(self.pointwise, LINEAR)
+        scale_last_(self.local, self)
 
     def dense_weight(self) -> Tensor:
         """The kernel (C', C/groups, k, k, k) of the nn.Conv3d this equals."""

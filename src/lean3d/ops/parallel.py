@@ -3,8 +3,9 @@
 Paper: Gonda et al., Parallel Separable 3D Convolution for Video and Volumetric Data
 Understanding (PmSCn), arXiv:1809.04096, Sec 3
 Differs from the paper: no known differences; where the paper does not specify it, the first 2D
-convolution has the stride, every 2D convolution is followed by ReLU, and only the last convolution
-has a bias. Streams can be summed, as in Eqn 3, or concatenated, as in the paper's networks.
+convolution has the stride, every 2D convolution is followed by ReLU, only the last convolution
+has a bias, and there is no norm between them unless `norm` asks for it. Streams can be summed, as
+in Eqn 3, or concatenated, as in the paper's networks.
 
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from lean3d.errors import LeanError
 from lean3d.limits import check_sizes
 from lean3d.ops.base import Conv3dLike, along, split_channels
+from lean3d.ops.initial import LINEAR, RELU, scale_, scale_last_
 from lean3d.shape import Triple
 from lean3d.typed import check_arguments
 
@@ -44,6 +46,8 @@ class ParallelSeparableConv3d(Conv3dLike):
         relu: False omits the non-linearity; with depth 1 the operator is then linear.
         join: "concat" gives each stream its share of the outputs, within each group; with "sum"
             every stream computes all outputs and they are added up (Eqn 3).
+        norm: Batch norm after every 2D convolution, before the ReLU, as R(2+1)D has it; the paper
+            mentions none.
 
     Shape: (B, C, D, H, W) -> (B, C', D', H', W'), the sizes nn.Conv3d would give.
     Cost: m * (F*C*k*k + (n-1)*F*F*k*k) + F*C'*k multiply-adds per output voxel at stride 1, F the
@@ -73,10 +77,12 @@ class ParallelSeparableConv3d(Conv3dLike):
         filters: int | None = None,
         relu: bool = True,
         join: Literal["concat", "sum"] = "concat",
+        norm: bool = False,
     ):
         size = (kernel_size, stride, padding, dilation, groups, bias, padding_mode)
         super().__init__(in_channels, out_channels, *size, device=device, dtype=dtype)
         check_arguments(self, streams=streams, depth=depth, filters=filters, relu=relu, join=join)
+        check_arguments(self, norm=norm)
         if streams not in (1, 2, 3) or depth < 1:
             raise LeanError(
                 f"ParallelSeparableConv3d: streams is 1, 2 or 3 and depth at least 1, "
@@ -90,6 +96,7 @@ class ParallelSeparableConv3d(Conv3dLike):
                 f"got {out_channels // groups}"
             )
         self.num_streams, self.depth, self.relu, self.join = streams, depth, relu, join
+        self.norm = norm
         self.filters = self._filters(filters)
         kernels = (depth * self.filters, in_channels + self.filters, *self.kernel_size)
         check_sizes("ParallelSeparableConv3d's kernels", kernels)
@@ -99,6 +106,7 @@ class ParallelSeparableConv3d(Conv3dLike):
             self._stream(axis, share * groups, bias and (join == "concat" or axis == 0), like)
             for axis, share in enumerate(self.shares)
         )
+        self._scale()
 
     @property
     def shares(self) -> tuple[int, ...]:
@@ -136,6 +144,7 @@ class ParallelSeparableConv3d(Conv3dLike):
                 place = dict(padding="same")
             sizes: dict[str, Any] = dict(kernel_size=plane, dilation=spread, bias=False)
             layers.append(nn.Conv3d(channels, self.filters, **sizes, **place, **inner))
+            layers += [nn.BatchNorm3d(self.filters, **like)] if self.norm else []
             layers.append(nn.ReLU() if self.relu else nn.Identity())
             channels = self.filters
         last: dict[str, Any] = dict(
@@ -152,10 +161,21 @@ class ParallelSeparableConv3d(Conv3dLike):
         return self._joined(parts, dim=0) if parts else None
 
     def reset_parameters(self) -> None:
-        """Initialise every convolution as nn.Conv3d."""
+        """Initialise for outputs of the variance of nn.Conv3d's; batch norms as nn.BatchNorm3d."""
         for module in self.streams.modules():
-            if isinstance(module, nn.Conv3d):
+            if isinstance(module, nn.Conv3d | nn.BatchNorm3d):
                 module.reset_parameters()
+        self._scale()
+
+    def _scale(self) -> None:
+        """Keep the variance from layer to layer, up to the last one."""
+        gain = RELU if self.relu else LINEAR
+        for stream in self.streams:
+            *planes, line = (m for m in stream.modules() if isinstance(m, nn.Conv3d))
+            for index, plane in enumerate(planes):
+                scale_(plane, gain if index else LINEAR)
+            added = self.num_streams if self.join == "sum" else 1
+            scale_last_(line, self, gain / LINEAR / added)
 
     def _joined(self, parts: list[Tensor], dim: int) -> Tensor:
         """Join the streams' channels group by group, in the order of nn.Conv3d."""
@@ -165,15 +185,15 @@ class ParallelSeparableConv3d(Conv3dLike):
         return torch.cat([share for group in grouped for share in group], dim=dim)
 
     def dense_weight(self) -> Tensor:
-        """The kernel (C', C/groups, k, k, k) this equals; only without ReLU and with depth 1.
+        """The kernel (C', C/groups, k, k, k) this equals; only without ReLU or norm, at depth 1.
 
         Raises:
-            LeanError: with ReLU, or with `depth` above 1.
+            LeanError: with ReLU, with a norm, or with `depth` above 1.
         """
-        if self.relu or self.depth > 1:
+        if self.relu or self.norm or self.depth > 1:
             raise LeanError(
                 "ParallelSeparableConv3d equals one kernel only with relu=False and depth=1, "
-                f"got relu={self.relu}, depth={self.depth}"
+                f"and without a norm, got relu={self.relu}, depth={self.depth}, norm={self.norm}"
             )
         kernels = []
         for stream in self.streams:
@@ -190,4 +210,5 @@ class ParallelSeparableConv3d(Conv3dLike):
     def extra_repr(self) -> str:
         own = f"streams={self.num_streams}, depth={self.depth}, filters={self.filters}"
         own += "" if self.join == "concat" else f", join={self.join!r}"
-        return f"{super().extra_repr()}, {own}" + ("" if self.relu else ", relu=False")
+        own += "" if self.relu else ", relu=False"
+        return f"{super().extra_repr()}, {own}" + (", norm=True" if self.norm else "")

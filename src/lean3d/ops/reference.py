@@ -91,6 +91,14 @@ def plain(conv: torch.nn.Conv3d, x: Tensor) -> Tensor:
     return convolve(x, conv.weight, conv.bias, **settings(like))
 
 
+def normed(norm: Any, y: Tensor) -> Tensor:
+    """Batch norm by the statistics of the batch."""
+    mean = y.mean((0, 2, 3, 4), keepdim=True)
+    variance = y.var((0, 2, 3, 4), keepdim=True, unbiased=False)
+    y = (y - mean) / (variance + norm.eps).sqrt()
+    return y * norm.weight.view(1, -1, 1, 1, 1) + norm.bias.view(1, -1, 1, 1, 1)
+
+
 def views(op: Any, x: Tensor) -> list[Tensor]:
     """The 2D kernel on the axial, coronal and sagittal planes, without bias."""
     return [convolve(x, op.weight.unsqueeze(2 + view), None, **settings(op)) for view in range(3)]
@@ -126,9 +134,11 @@ def parallel(op: Any, x: Tensor) -> Tensor:
     total: Any = 0
     for stream in op.streams:
         convs = [layer for layer in stream.modules() if isinstance(layer, torch.nn.Conv3d)]
+        norms = [layer for layer in stream.modules() if isinstance(layer, torch.nn.BatchNorm3d)]
         y = x
-        for conv in convs[:-1]:
+        for index, conv in enumerate(convs[:-1]):
             y = plain(conv, y)
+            y = normed(norms[index], y) if op.norm else y
             y = y.clamp(min=0) if op.relu else y
         y = plain(convs[-1], y)
         total = total + y if op.join == "sum" else total
@@ -146,12 +156,7 @@ def channel_separated(op: Any, x: Tensor) -> Tensor:
 def space_time(op: Any, x: Tensor) -> Tensor:
     y = plain(op.spatial, x)
     if op.form == "2plus1d":
-        norm = op.between[0]
-        mean = y.mean((0, 2, 3, 4), keepdim=True)
-        variance = y.var((0, 2, 3, 4), keepdim=True, unbiased=False)
-        y = (y - mean) / (variance + norm.eps).sqrt()
-        y = y * norm.weight.view(1, -1, 1, 1, 1) + norm.bias.view(1, -1, 1, 1, 1)
-        y = y.clamp(min=0)
+        y = normed(op.between[0], y).clamp(min=0)
     return plain(op.temporal, y)
 
 

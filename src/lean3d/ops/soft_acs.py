@@ -7,13 +7,31 @@ the three kernels are summed before one convolution, which costs the same and ru
 Axes: B batch, C channels, D depth, H height, W width.
 """
 
+from collections import Counter
+from itertools import product
+
 import torch
 from torch import Tensor, nn
 
+from lean3d.ops.initial import scale_
 from lean3d.ops.views import LearntViews, ViewsConv3d
 from lean3d.shape import Triple
 
 __all__ = ["MeanACSConv3d", "SoftACSConv3d"]
+
+
+def undo_mean_(operator: ViewsConv3d) -> None:
+    """Make up for what the mean of the three views loses of nn.Conv3d's variance."""
+    if operator.weight.is_meta:
+        return
+    height, width = operator.kernel_size[1:]
+    squares = 0
+    for row, column in product(range(height), range(width)):
+        y, x = row - (height - 1) // 2, column - (width - 1) // 2
+        # a tap that two views share there counts twice
+        taps = Counter([(0, y, x), (y, 0, x), (y, x, 0)])
+        squares += sum(count**2 for count in taps.values())
+    scale_(operator, 9 * height * width / squares)
 
 
 class MeanACSConv3d(ViewsConv3d):
@@ -44,6 +62,11 @@ class MeanACSConv3d(ViewsConv3d):
         size = (kernel_size, stride, padding, dilation, groups, bias, padding_mode)
         super().__init__(in_channels, out_channels, *size, device=device, dtype=dtype)
         self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Initialise for outputs of the variance of nn.Conv3d's."""
+        super().reset_parameters()
+        undo_mean_(self)
 
     def kernel(self, weight: Tensor) -> Tensor:
         views = [self.view(weight, view) for view in range(3)]
@@ -82,7 +105,9 @@ class SoftACSConv3d(LearntViews, ViewsConv3d):  # type: ignore[misc]
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
+        """Initialise as MeanACSConv3d, with equal weights of the views."""
         super().reset_parameters()
+        undo_mean_(self)
         nn.init.zeros_(self.views)
 
     def kernel(self, weight: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lean3d.errors import LeanError
 from lean3d.limits import check_sizes
 from lean3d.ops.base import Conv3dLike, along
+from lean3d.ops.initial import LINEAR, RELU, scale_, scale_last_
 from lean3d.shape import Triple
 from lean3d.typed import check_arguments
 
@@ -86,6 +87,7 @@ class SpaceTimeConv3d(Conv3dLike):
         self.between = nn.Sequential(*between) if form == "2plus1d" else nn.Identity()
         inner["bias"] = bias
         self.temporal = nn.Conv3d(mid, out_channels, line, jump, line_pad, spread, **inner)
+        self._scale()
 
     def _width(self, mid_channels: int | None) -> int:
         if mid_channels is None and self.form == "rank1":
@@ -106,10 +108,15 @@ class SpaceTimeConv3d(Conv3dLike):
         return self.temporal.bias
 
     def reset_parameters(self) -> None:
-        """Initialise as nn.Conv3d and nn.BatchNorm3d."""
+        """Initialise for outputs of the variance of nn.Conv3d's; batch norm as nn.BatchNorm3d."""
         for module in self.modules():
             if isinstance(module, (nn.Conv3d, nn.BatchNorm3d)):
                 module.reset_parameters()
+        self._scale()
+
+    def _scale(self) -> None:
+        scale_(self.spatial, LINEAR)
+        scale_last_(self.temporal, self, RELU / LINEAR if self.form == "2plus1d" else 1.0)
 
     def dense_weight(self) -> Tensor:
         """The kernel (C', C/groups, k, k, k) this equals; only the rank-1 form has one.
