@@ -12,7 +12,7 @@ from lean3d.files import write_between
 from papers.results import Results
 from papers.trained import DEVICES, prepare
 
-__all__ = ["Work", "carry_out", "flags", "plain"]
+__all__ = ["Work", "carry_out", "flags", "plain", "publish", "small"]
 
 AGAIN = """\
 What the results file beside the README or the folder of runs holds is not trained again; to measure
@@ -51,6 +51,20 @@ def plain(prog: str, about: str) -> argparse.ArgumentParser:
         description=about,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def small(prog: str, about: str) -> argparse.ArgumentParser:
+    """A parser with --tiny alone, of a command that measures everything at once."""
+    parser = plain(prog, about)
+    parser.add_argument("--tiny", type=Path, metavar="DIR", help="a trial of seconds, into DIR")
+    return parser
+
+
+def publish(folder: Path, name: str, text: str, tiny: Path | None) -> None:
+    """Print a section, and write it into the README of the folder unless it is a trial's."""
+    if tiny is None:
+        write_between(folder / "README.md", name, text)
+    print(text)
 
 
 def flags(prog: str, about: str) -> argparse.ArgumentParser:

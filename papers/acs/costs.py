@@ -18,11 +18,11 @@ from lean3d.conversion import MeanACS, SoftACS, convert
 from lean3d.cost import count
 from lean3d.cost.latency import interleaved, ratios, training_step
 from lean3d.cost.peak import PeakMemory
-from lean3d.files import write_between, write_text
+from lean3d.files import write_text
 from lean3d.networks.acs_paper import acs_network, flat_network
 from lean3d.report.drawing import color, new_figure, plain_axes, save_figure
 from lean3d.train.provenance import provenance
-from papers.command import plain
+from papers.command import publish, small
 from papers.text import table
 from papers.torchvision import torchvision
 
@@ -31,6 +31,7 @@ __all__ = ["NETWORKS", "draw", "main", "measure", "saved_mib", "section"]
 HERE = Path(__file__).parent
 NAME = "fcn_resnet18"
 SHAPE, ROUNDS = (2, 3, 24, 24, 24), 5
+TINY = (2, 3, 9, 9, 9), 1
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "ACS": lambda: acs_network(NAME, "acs", accept="unchecked"),
     "Mean-ACS": lambda: convert(flat_network(NAME), MeanACS(), accept="unchecked"),
@@ -156,13 +157,13 @@ def draw(found: dict[str, Any], path: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    plain("papers.acs.costs", str(__doc__)).parse_args(argv)
+    asked = small("papers.acs.costs", str(__doc__)).parse_args(argv)
     torchvision()
-    found = measure(NETWORKS, SHAPE, ROUNDS)
-    write_text(HERE / "costs.json", json.dumps(found, indent=1) + "\n")
-    draw(found, HERE / "costs")
-    write_between(HERE / "README.md", "costs", section(found))
-    print(section(found))
+    home = asked.tiny or HERE
+    found = measure(NETWORKS, *(TINY if asked.tiny else (SHAPE, ROUNDS)))
+    write_text(home / "costs.json", json.dumps(found, indent=1) + "\n")
+    draw(found, home / "costs")
+    publish(home, "costs", section(found), asked.tiny)
 
 
 if __name__ == "__main__":

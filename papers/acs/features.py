@@ -15,12 +15,11 @@ from typing import Any
 import torch
 
 from lean3d.data import SHAPES_2D, Shapes3D
-from lean3d.files import write_between
 from papers.acs.feature_auc import feature_mauc
 from papers.acs.feature_figure import draw_features
 from papers.acs.flat_shapes import Flat
 from papers.acs.shape_unet import ShapeUNet, last_features, solid_unet, transfer
-from papers.command import plain
+from papers.command import publish, small
 from papers.results import Results, spread
 from papers.text import measured_by, table
 
@@ -46,6 +45,9 @@ class Scale:
 
     def flat(self, out: Path) -> Flat:
         return Flat(self.size, self.widths, self.images, self.epochs, out)
+
+
+TINY = Scale(16, (4, 8), images=64, epochs=1, tests=2)
 
 
 def built(name: str, scale: Scale, seed: int, out: Path) -> ShapeUNet:
@@ -103,15 +105,15 @@ def section(results: Results) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    plain("papers.acs.features", str(__doc__)).parse_args(argv)
-    scale = Scale()
-    results = Results(HERE / "features.json", asdict(scale))
-    measure(scale, results, RUNS)
-    models = {name: built(name, scale, SEEDS[0], RUNS) for name in ("ACS r.", "ACS p.")}
+    asked = small("papers.acs.features", str(__doc__)).parse_args(argv)
+    scale, home = (TINY, asked.tiny) if asked.tiny else (Scale(), HERE)
+    runs = asked.tiny / "runs" if asked.tiny else RUNS
+    results = Results(home / "features.json", asdict(scale))
+    measure(scale, results, runs)
+    models = {name: built(name, scale, SEEDS[0], runs) for name in ("ACS r.", "ACS p.")}
     volume = Shapes3D(1, 3 * SEEDS[0] + 2, size=scale.size)[0]
-    draw_features(results, PAPER, models, volume, HERE / "features")
-    write_between(HERE / "README.md", "features", section(results))
-    print(section(results))
+    draw_features(results, PAPER, models, volume, home / "features")
+    publish(home, "features", section(results), asked.tiny)
 
 
 if __name__ == "__main__":

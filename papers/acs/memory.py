@@ -16,11 +16,11 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from lean3d.cost.latency import training_step
-from lean3d.files import write_between, write_text
+from lean3d.files import write_text
 from lean3d.networks.acs_paper import acs_network
 from papers.acs.costs import PAPER, saved_mib
 from papers.acs.shape_unet import solid_unet
-from papers.command import plain
+from papers.command import publish, small
 from papers.results import where
 from papers.text import measured_by, table
 from papers.torchvision import torchvision
@@ -37,6 +37,7 @@ NETWORKS: dict[str, tuple[tuple[int, ...], Callable[[str], nn.Module]]] = {
     ),
     "U-Net": ((4, 1, 48, 48, 48), lambda form: solid_unet(form, (64, 128), 0)),
 }
+TINY = 12
 
 
 def measure(build: Callable[[str], nn.Module], shape: tuple[int, ...]) -> list[dict[str, Any]]:
@@ -93,17 +94,15 @@ def section(found: dict[str, Any]) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    plain("papers.acs.memory", str(__doc__)).parse_args(argv)
+    asked = small("papers.acs.memory", str(__doc__)).parse_args(argv)
     torchvision()
-    networks = [
-        {"name": name, "shape": shape, "rows": measure(build, shape)}
-        for name, (shape, build) in NETWORKS.items()
-    ]
-    found = {"networks": networks, "where": where()}
-    write_text(HERE / "memory.json", json.dumps(found, indent=1) + "\n")
-    text = section(json.loads((HERE / "memory.json").read_text()))
-    write_between(HERE / "README.md", "memory", text)
-    print(text)
+    networks = []
+    for name, (size, build) in NETWORKS.items():
+        shape = (*size[:2], *(TINY,) * 3) if asked.tiny else size
+        networks.append({"name": name, "shape": shape, "rows": measure(build, shape)})
+    path = (asked.tiny or HERE) / "memory.json"
+    write_text(path, json.dumps({"networks": networks, "where": where()}, indent=1) + "\n")
+    publish(HERE, "memory", section(json.loads(path.read_text())), asked.tiny)
 
 
 if __name__ == "__main__":

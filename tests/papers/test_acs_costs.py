@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -45,4 +47,14 @@ def test_the_table_and_the_figure_have_the_papers_ratios(found, tmp_path):
     assert "| ACS |" in text
     assert "1.67x" in text  # 0.95 s by 0.57 s
     costs.draw(found, tmp_path / "costs")
+    assert (tmp_path / "costs.png").stat().st_size > 5_000
+
+
+@pytest.mark.slow
+def test_the_command_times_and_draws_every_form(tmp_path, capsys):
+    costs.main(["--tiny", str(tmp_path)])
+    assert "| Soft-ACS |" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "costs.json").read_text())["rows"]
+    assert [row["form"] for row in rows] == list(costs.NETWORKS)
+    assert all(row["ms"] > 0 for row in rows)
     assert (tmp_path / "costs.png").stat().st_size > 5_000

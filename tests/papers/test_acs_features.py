@@ -1,3 +1,4 @@
+import json
 from dataclasses import asdict
 
 import pytest
@@ -8,7 +9,7 @@ from papers.acs import features
 from papers.acs.feature_figure import draw_features
 from papers.results import Results
 
-TINY = features.Scale(16, (4, 8), images=64, epochs=1, tests=2)
+TINY = features.TINY
 
 pytestmark = pytest.mark.slow
 
@@ -54,4 +55,12 @@ def test_the_figure_is_drawn(found, tmp_path):
     models = {n: features.built(n, TINY, 0, out / "runs") for n in ("ACS r.", "ACS p.")}
     volume = Shapes3D(1, 2, size=16)[0]
     draw_features(results, features.PAPER, models, volume, tmp_path / "features")
+    assert (tmp_path / "features.png").stat().st_size > 10_000
+
+
+def test_the_command_measures_and_draws_all_seeds(tmp_path, capsys):
+    features.main(["--tiny", str(tmp_path)])
+    assert "| ACS p. | 88.1 |" in capsys.readouterr().out
+    entries = json.loads((tmp_path / "features.json").read_text())["entries"]
+    assert len(entries) == 3 * (1 + len(features.PAPER))
     assert (tmp_path / "features.png").stat().st_size > 10_000

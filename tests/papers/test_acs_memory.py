@@ -49,3 +49,14 @@ def test_the_section_is_that_of_the_results_and_acs_is_level_with_3d():
         rows = {row["form"]: row for row in network["rows"]}
         assert rows["ACS"]["peak"] <= rows["3D"]["peak"]
     assert memory.section(found) in (home / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_command_counts_every_network_in_every_form(tmp_path, capsys):
+    memory.main(["--tiny", str(tmp_path)])
+    found = json.loads((tmp_path / "memory.json").read_text())["networks"]
+    assert [network["name"] for network in found] == list(memory.NETWORKS)
+    assert all(len(network["rows"]) == len(memory.FORMS) for network in found)
+    assert memory.section(json.loads((tmp_path / "memory.json").read_text())) in (
+        capsys.readouterr().out
+    )
