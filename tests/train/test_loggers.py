@@ -10,7 +10,10 @@ from killed_run import train
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lean3d.errors import MissingExtraError, RunError
+from lean3d.train import loggers
 from lean3d.train.fit import fit
+from lean3d.train.history import History
+from lean3d.train.loggers import LogRows
 
 SCRIPT = Path(__file__).with_name("killed_run.py")
 ABSENT = [n for n in ("wandb", "mlflow", "trackio") if importlib.util.find_spec(n) is None]
@@ -36,6 +39,33 @@ def test_tensorboard_shows_every_number_at_its_epoch_after_a_kill_too(tmp_path):
     assert results["epochs"][0].keys() - {"epoch"} <= set(tags)
     assert scores == pytest.approx({row["epoch"]: row["val_dice"] for row in results["epochs"]})
     assert "lr: 0.01" in (tmp_path / "tensorboard" / "hparams.yaml").read_text()
+
+
+class Mlflow:
+    """What a run asks of Lightning's MLFlowLogger; the package is not installed here."""
+
+    def __init__(self, experiment, title, tracking_uri, run_id):
+        self.version, self.place, self.settings = run_id or "new", tracking_uri, []
+
+    def log_hyperparams(self, settings):
+        self.settings.append(settings)
+
+
+@pytest.mark.parametrize(("record", "logged"), [(None, [{"epochs": 2}]), ("old", [])])
+def test_mlflow_has_a_database_and_the_settings_once(tmp_path, monkeypatch, record, logged):
+    monkeypatch.setattr(loggers, "MLFlowLogger", Mlflow)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    history = History(tmp_path, "val_dice")
+    history.record = record
+    rows = LogRows("mlflow", history, {"epochs": 2})
+    rows.on_train_start(None, None)
+    assert rows.logger.settings == logged
+    assert history.record == (record or "new")
+    assert rows.logger.place == f"sqlite:///{tmp_path}/mlruns/mlflow.db"
+    assert (tmp_path / "mlruns").is_dir()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example.org")
+    rows.on_train_start(None, None)
+    assert rows.logger.place == "https://mlflow.example.org"
 
 
 def test_a_logger_that_cannot_begin_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """Send the rows of metrics.csv to TensorBoard, Weights & Biases, MLflow or Trackio as well."""
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import lightning.pytorch as pl
@@ -31,7 +33,9 @@ class LogRows(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         try:
             self.logger = _logger(self.name, self.history)
-            self.logger.log_hyperparams(self.settings)
+            # MLflow refuses settings that changed since, such as more epochs
+            if self.name != "mlflow" or self.history.record is None:
+                self.logger.log_hyperparams(self.settings)
         # what a tracker raises without a login, a network or a place to write is its own
         except Exception as error:
             why = (str(error) or type(error).__name__).partition("\n")[0]
@@ -80,8 +84,16 @@ def _logger(name: LoggerName, history: History) -> Logger:
     if name == "wandb":
         return WandbLogger(title, folder, id=record, project=PROJECT)
     if name == "mlflow":
-        return MLFlowLogger(PROJECT, title, save_dir=str(folder / "mlruns"), run_id=record)
+        return MLFlowLogger(PROJECT, title, tracking_uri=_mlflow(folder / "mlruns"), run_id=record)
     return TrackioLogger(record or title)
+
+
+def _mlflow(folder: Path) -> str:
+    """Return the place of MLflow's records: a server, or a database, as MLflow 3 refuses files."""
+    if server := os.environ.get("MLFLOW_TRACKING_URI"):
+        return server
+    folder.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{folder.resolve()}/mlflow.db"
 
 
 class TrackioLogger(Logger):
