@@ -8,6 +8,7 @@ from cli_cases import save
 
 from lean3d.cli import optimize as command
 from lean3d.cli.main import main
+from lean3d.recipes import found
 from lean3d.runtime import BACKENDS, first_call, optimize, register_backend
 
 
@@ -26,8 +27,9 @@ def lean3d(capsys):
 
 
 @pytest.fixture
-def refused(lean3d):
-    """Runs what must fail, and returns its one sentence."""
+def refused(lean3d, monkeypatch):
+    """Runs what must fail, and returns its one sentence; however slow the machine is."""
+    monkeypatch.setattr(found, "SOON_S", 600)
 
     def run(*argv):
         code, out, err = lean3d(*argv)

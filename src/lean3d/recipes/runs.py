@@ -17,6 +17,7 @@ from lean3d.recipes.base import Recipe
 from lean3d.recipes.build import Start, build_model, build_task
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.datasets import loaders, split_names
+from lean3d.recipes.found import Held
 from lean3d.recipes.load import load_run, read_record
 from lean3d.recipes.places import with_whole_paths
 from lean3d.recipes.published import with_published_input
@@ -81,14 +82,15 @@ def run(
         check_settings(recipe.epochs, recipe.precision, accelerator, strategy, devices)
         results: dict[str, Any] = started(run, (recipe, out), given, devices)
         return results
-    with joined(devices, nodes), run_folder(out):
-        return _run(recipe, out, _begun(recipe, out, resume), **given)
+    with joined(devices, nodes), run_folder(out), _telling(progress) as say:
+        return _run(recipe, out, _begun(recipe, out, resume), say, **given)
 
 
 def _run(
     recipe: Recipe,
     out: Path,
     begun: dict[str, Any],
+    say: Held,
     resume: bool,
     accelerator: str,
     progress: bool,
@@ -98,9 +100,6 @@ def _run(
     strategy: Strategy,
 ) -> dict[str, Any]:
     stored = (begun or notes or {}).get("split")
-    found: list[str] = []
-    # a refusal is one sentence, so other programs are told what was found when all is checked
-    say = _say if progress and sys.stderr.isatty() and place().first else found.append
     if begun:
         recipe = adopt(recipe, Recipe.from_dict(begun["recipe"]))
     else:
@@ -127,8 +126,7 @@ def _run(
     record["sessions"] = [*begun.get("sessions", []), provenance()]
 
     def begin() -> None:
-        for line in found if progress else ():
-            _say(line)
+        say.release()
         if last_checkpoint(out).exists() and (sentence := other_machine(record["sessions"])):
             print(f"lean3d: {out}: {sentence}", file=sys.stderr)
         if built.note:
@@ -163,6 +161,12 @@ def _check_strategy(recipe: Recipe, strategy: str) -> None:
             f"recipe {recipe.name} trains in stages (turn), which freeze parts in turn; "
             "strategy fsdp cannot, so leave it out"
         )
+
+
+def _telling(progress: bool) -> Held:
+    """Return what tells people what was found: at once in a terminal, by the first process."""
+    told = progress and place().first
+    return Held(_say if told else lambda line: None, hold=not (told and sys.stderr.isatty()))
 
 
 def _say(line: str) -> None:
