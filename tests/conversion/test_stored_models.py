@@ -27,6 +27,7 @@ def test_a_stored_model_gives_its_output(stored, name):
         again = pickle.loads(pickle.dumps(model))
         torch.testing.assert_close(again(clip()), expected, rtol=1e-4, atol=1e-5)
     assert str(model.conversion).endswith(model.conversion.grade)
+    assert type(model).__name__ in repr(model)
 
 
 @pytest.mark.parametrize("name", NAMES)

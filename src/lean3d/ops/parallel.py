@@ -58,6 +58,9 @@ class ParallelSeparableConv3d(Conv3dLike):
             streams, or the groups do not divide `filters`.
     """
 
+    # models that lean3d 0.1 stored have none
+    norm: bool = False
+
     def __init__(
         self,
         in_channels: int,
