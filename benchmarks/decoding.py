@@ -8,8 +8,10 @@ picture of each frame (to the clip) or of those of the clip alone (to the clip, 
 lean3d seeks to the key frame before the clip, and leaves out frames before it that no other is made
 from. All give equal frames, which is checked. Rounds are interleaved; a figure is the median of its
 rounds, of a second of one core (processor time: other programs may run beside it). torchcodec is
-measured where it loads. How far apart the key frames of a film are decides: x264's default is up to
-250 frames; films for training are often written with one a second, or with 12.
+measured where it loads: it needs FFmpeg's libraries, such as those of PyAV under their plain names
+(libavcodec.so.62) in a folder on LD_LIBRARY_PATH. How far apart the key frames of a film are
+decides: x264's default is up to 250 frames; films for training are often written with one a second,
+or with 12.
 
 A frame is made from those before it, back to a key frame, so these have to be decoded as well. The
 time of that alone, without opening the file, frames of the clip, or pictures, is the share before
@@ -19,6 +21,7 @@ most" says, the time of the whole film over that of opening the file and these f
 
 import argparse
 import datetime
+import importlib.metadata
 import importlib.util
 import statistics
 import tempfile
@@ -181,11 +184,13 @@ def main() -> None:
         given = asked.videos, asked.clips, asked.rounds, asked.step, Path(folder)
         rows = [compared(gap, *given) for gap in GAPS]
     print(format_table(rows))
-    without = "" if theirs() is not None else " torchcodec does not load on this machine."
+    peer = " torchcodec does not load on this machine."
+    if theirs() is not None:
+        peer = f" torchcodec {importlib.metadata.version('torchcodec')} on PyAV's FFmpeg."
     text = (
         f"# decoding\n\n{__doc__.split(chr(10) * 2, 2)[2]}\n{hardware()}; PyAV {av.__version__}; "
         f"commit {commit()}; {datetime.date.today()}; clips a second of {asked.videos} films, "
-        f"every {asked.step}. frame, {asked.clips} clips a round, {asked.rounds} rounds.{without}"
+        f"every {asked.step}. frame, {asked.clips} clips a round, {asked.rounds} rounds.{peer}"
         f"\n\n{markdown(rows)}\n"
     )
     write_text(results_file("decoding"), text)

@@ -53,6 +53,21 @@ def test_frames_of_real_videos_by_number_are_those_of_reading_from_the_front(nam
         assert torch.equal(found[1], every[first + 2])
 
 
+@pytest.mark.parametrize(("name", "codec"), [kind[:2] for kind in KINDS[:5]])
+def test_frames_by_number_are_those_of_torchcodec(tmp_path, name, codec):
+    try:
+        decoders = pytest.importorskip("torchcodec.decoders")
+    except (OSError, RuntimeError):  # without FFmpeg's libraries
+        pytest.skip("torchcodec does not load")
+    path = film(tmp_path / name, 60, codec=codec, rate=25, encode={"g": "10"})
+    theirs = decoders.VideoDecoder(path, dimension_order="NHWC")
+    assert len(theirs) == 60
+    for first in (0, 9, 31, 56):
+        wanted = [first, first + 1, first + 3]
+        found = read_frames(path, wanted, measure(path))
+        assert torch.equal(torch.stack(found), theirs.get_frames_at(wanted).data)
+
+
 def test_no_more_is_decoded_than_from_the_key_frame_before(tmp_path, monkeypatch):
     path = film(tmp_path / "a.mp4", 200, codec="libx264", encode={"g": "10", "bf": "0"})
     seen = []
