@@ -12,6 +12,7 @@ from warm_norms import warm_norms
 from lean3d import create_model
 from lean3d.checkpoints import load_checkpoint
 from lean3d.errors import LeanError
+from lean3d.networks.weights import fill
 from lean3d.recipes import get_recipe
 from lean3d.recipes.build import build_model
 
@@ -93,6 +94,40 @@ def test_a_plain_3d_network_has_them_in_the_middle(file):
     first = model.stem[0].weight
     torch.testing.assert_close(first.sum(2), flat.conv1.weight)
     assert torch.equal(model.fc.weight, flat.fc.weight)
+
+
+class Basic(nn.Module):
+    """torchvision's block of two kernels."""
+
+    def __init__(self, channels, width, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
+        self.bn1, self.bn2 = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        if (channels, stride) != (width, 1):
+            conv = nn.Conv2d(channels, width, 1, stride, bias=False)
+            self.downsample = nn.Sequential(conv, nn.BatchNorm2d(width))
+
+
+def test_shortcuts_without_projections_leave_those_of_the_file_out(tmp_path):
+    flat = nn.Module()
+    flat.conv1, flat.bn1 = nn.Conv2d(3, WIDTHS[0], 7, 2, 3, bias=False), nn.BatchNorm2d(WIDTHS[0])
+    before = WIDTHS[0]
+    for stage, width in enumerate(WIDTHS, 1):
+        blocks = nn.Sequential(Basic(before, width, 1 + (stage > 1)), Basic(width, width, 1))
+        flat.add_module(f"layer{stage}", blocks)
+        before = width
+    flat.fc = nn.Linear(before, 7)
+    torch.save(flat.state_dict(), tmp_path / "resnet18.pth")
+    model = create_model("d_resnet_18", widths=WIDTHS, num_classes=7)
+    file = tmp_path / "resnet18.pth"
+    loaded = load_checkpoint(model, file, format="imagenet", new_head=True)
+    assert loaded.not_loaded == ("head.fc.weight", "head.fc.bias")
+    left = {name for name in flat.state_dict() if ".downsample." in name and "num_b" not in name}
+    assert {*left, "fc.weight", "fc.bias"} == set(loaded.unused)
+    # asked for without the format, it is told
+    with pytest.raises(LeanError, match="kernels are 2D: --format imagenet inflates those of a"):
+        fill(model, flat.state_dict(), file="resnet18.pth", who="d_resnet_18")
 
 
 def test_what_does_not_fit_is_refused(file):

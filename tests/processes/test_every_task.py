@@ -116,12 +116,12 @@ def kill_after_an_epoch(argv, folder):
     assert len(json.loads((folder / "metrics.json").read_text())["epochs"]) < 6
 
 
-@pytest.mark.parametrize("size", [2, 4])
-def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, size):
-    devices = ("--devices", size)
-    whole = command(tmp_path / "whole", *map(str, devices))
+@pytest.mark.parametrize(("size", "strategy"), [(2, "ddp"), (4, "ddp"), (2, "fsdp")])
+def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, size, strategy):
+    processes = ("--devices", str(size), "--strategy", strategy)
+    whole = command(tmp_path / "whole", *processes)
     assert subprocess.run(whole, env=ENVIRONMENT).returncode == 0
-    killed = command(tmp_path / "killed", *map(str, devices))
+    killed = command(tmp_path / "killed", *processes)
     kill_after_an_epoch(killed, tmp_path / "killed")
     assert subprocess.run([*killed, "--resume"], env=ENVIRONMENT).returncode == 0
     assert_same_weights(tmp_path / "killed", tmp_path / "whole")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lean3d.data import MOTIONS
-from lean3d.errors import LeanError, MissingExtraError
+from lean3d.errors import LeanError, MissingExtraError, RunError
 from lean3d.recipes import ClassificationRecipe, Recipe
 from lean3d.recipes.augment_on import placed
 from lean3d.recipes.datasets import datasets
@@ -91,6 +91,12 @@ def test_data_with_parts_are_not_parted_again(tmp_path, bad):
     recipe = replace(TINY, data=str(tmp_path), num_classes=0, class_names=None, **bad)
     with pytest.raises(LeanError, match=f"{next(iter(bad))} is for data without parts, and /"):
         run(recipe, tmp_path / "run", accelerator="cpu", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_norm_without_values_is_one_sentence(tmp_path):
+    with pytest.raises(RunError, match="a batch norm has a single value a channel to learn from"):
+        run(replace(TINY, batch_size=1), tmp_path / "run", accelerator="cpu", progress=False)
     assert not (tmp_path / "run").exists()
 
 

@@ -80,13 +80,19 @@ def fill(
     if wrong or not loaded:
         more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         first = wrong[0] if wrong else "no name of it is one of the network's"
-        raise RunError(
-            f"{file} does not fit {who}: {first}{more}; give weights of the same network, "
-            "or of its backbone"
-        )
+        remedy = "give weights of the same network, or of its backbone"
+        if _is_flat(tensors) and not _is_flat(own):
+            remedy = "its kernels are 2D: --format imagenet inflates those of a ResNet"
+        raise RunError(f"{file} does not fit {who}: {first}{more}; {remedy}")
     check_weights(file, loaded, own)
     model.load_state_dict({**model.state_dict(), **loaded})
     return Filled(tuple(loaded), tuple(dict.fromkeys(fresh)), tuple(unused))
+
+
+def _is_flat(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether these are the weights of a 2D network."""
+    axes = {x.ndim for x in tensors.values()}
+    return 4 in axes and 5 not in axes
 
 
 def _align(

@@ -38,6 +38,8 @@ __all__ = ["Precision", "check_settings", "fit"]
 
 Precision = Literal["32", "bf16-mixed", "16-mixed"]
 
+# torch's words where a batch norm in training sees one value a channel
+ALONE = "Expected more than 1 value per channel when training"
 # the history writes the logged values, in complete files
 _SILENT: dict[str, Any] = dict(logger=False, enable_progress_bar=False, enable_model_summary=False)
 
@@ -164,6 +166,11 @@ def _run(trainer, task, train_loader, val_loader, checkpoint: Path | None, first
     except Exception as error:
         if checkpoint is not None and not first.begun and not isinstance(error, RunError):
             raise not_resumable(checkpoint, error) from error
+        if ALONE in str(error):
+            raise RunError(
+                "a batch norm has a single value a channel to learn from; give batches of 2 "
+                "samples or more (also the last of an epoch), or larger ones"
+            ) from error
         raise
     finally:
         random.setstate(generators[0])
