@@ -38,7 +38,7 @@ __all__ = ["Precision", "check_settings", "fit"]
 
 Precision = Literal["32", "bf16-mixed", "16-mixed"]
 
-# torch's words where a batch norm in training sees one value a channel
+# torch's words where a batch norm in training gets one value a channel
 ALONE = "Expected more than 1 value per channel when training"
 # the history writes the logged values, in complete files
 _SILENT: dict[str, Any] = dict(logger=False, enable_progress_bar=False, enable_model_summary=False)
