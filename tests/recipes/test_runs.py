@@ -67,6 +67,28 @@ def test_a_converted_run_loads_without_the_run_it_started_from(flat, tmp_path):
     assert model(torch.randn(1, 1, 8, 8, 8)).shape == (1, 6, 8, 8, 8)
 
 
+def test_a_run_with_checkpointing_learns_the_same(tmp_path):
+    found = [
+        trained(replace(DEEP, checkpointing=again), tmp_path / str(again))["epochs"]
+        for again in (False, True)
+    ]
+    assert found[1][0]["train_loss"] == pytest.approx(found[0][0]["train_loss"], abs=1e-5)
+    assert found[1][0]["val_loss"] == pytest.approx(found[0][0]["val_loss"], abs=1e-4)
+    model, _ = load_run(tmp_path / "True")
+    assert not any("Recomputed" in str(type(part).__mro__) for part in model.modules())
+
+
+def test_checkpointing_of_a_network_without_blocks_is_refused_before_anything_is_written(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "from torch import nn\n\n\ndef net(num_classes, in_channels):\n"
+        "    return nn.Sequential(nn.Conv3d(in_channels, num_classes, 3, padding=1))\n"
+    )
+    own = replace(DEEP, model=f"{tmp_path}/own.py:net", widths=None, options=(), conv=None)
+    with pytest.raises(RunError, match="Sequential has none; train without"):
+        trained(replace(own, checkpointing=True), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_weights_that_do_not_fit_are_refused(flat):
     weights = load_run(flat[0])[0].state_dict()
     with pytest.raises(RunError, match=r"encoder\.0\.0\.weight has shape"):

@@ -84,6 +84,8 @@ class Recipe:
         sync_batchnorm: Batch norms count the samples of all processes, not of each by itself.
         precision: 32, or mixed with half precision.
         channels_last: Keep the channels of a voxel contiguous in memory.
+        checkpointing: Keep the inputs of blocks alone for the backward pass, which computes the
+            rest again: less memory for a third more time.
         workers: Processes that load samples.
         seed: Seed of the run.
     """
@@ -137,6 +139,7 @@ class Recipe:
     sync_batchnorm: bool = False
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
     channels_last: bool = False
+    checkpointing: bool = False
     workers: int = 0
     seed: int = 0
 

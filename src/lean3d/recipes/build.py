@@ -159,7 +159,7 @@ def _whole(recipe: SegmentationRecipe, model: nn.Module, image_CDHW: Tensor) -> 
 def _learning(recipe: Recipe) -> dict[str, Any]:
     names = ["optimizer", "weight_decay", "momentum", "nesterov"]
     names += ["schedule", "steps", "warmup", "warmup_epochs"]
-    names += ["channels_last", "freeze"]
+    names += ["channels_last", "checkpointing", "freeze"]
     own = {name: getattr(recipe, name) for name in names}
     return own | {"lr": recipe.step_lr, "lr_scale": recipe.lr_scales}
 

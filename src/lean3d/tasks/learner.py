@@ -12,6 +12,12 @@ from lean3d.errors import RunError
 from lean3d.ops.fast_gradients import ordinary_, with_fast_gradients_
 from lean3d.ops.memory_layout import channels_last, channels_last_
 from lean3d.processes import total
+from lean3d.tasks.in_training import (
+    Changed,
+    full_precision_head_,
+    recompute_blocks_,
+    restore_,
+)
 from lean3d.tasks.parts import check_parts, is_part, part_scale
 
 __all__ = ["Learner", "check_classes"]
@@ -41,6 +47,7 @@ class Learner(pl.LightningModule):
         warmup: Steps over which the rate rises to that of the schedule.
         warmup_epochs: Epochs over which it rises, instead.
         channels_last: Keep kernels and inputs channels last in memory.
+        checkpointing: Compute blocks again in the backward pass instead of keeping their values.
         freeze: Names of modules or parameters that are not trained, with all below them; their
             batch norms keep their statistics.
         lr_scale: Factors of the learning rate by such names; the longest name counts.
@@ -66,6 +73,7 @@ class Learner(pl.LightningModule):
         warmup: int = 0,
         warmup_epochs: int = 0,
         channels_last: bool = False,
+        checkpointing: bool = False,
         freeze: Sequence[str] = (),
         lr_scale: Mapping[str, float] | None = None,
     ):
@@ -81,6 +89,10 @@ class Learner(pl.LightningModule):
         self.steps = tuple(steps)
         self.schedule, self.warmup, self.channels_last = schedule, warmup, channels_last
         self.warmup_epochs, self.changed = warmup_epochs, 1.0
+        self.checkpointing = checkpointing
+        if checkpointing:
+            restore_(recompute_blocks_(model))  # refuses a network without blocks
+        self._in_training: Changed = []
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(channels_last(x) if self.channels_last else x)
@@ -106,8 +118,12 @@ class Learner(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         with_fast_gradients_(self.model)
+        self._in_training = full_precision_head_(self.model)
+        if self.checkpointing:
+            self._in_training += recompute_blocks_(self.model)
 
     def on_fit_end(self) -> None:
+        restore_(self._in_training)
         ordinary_(self.model)
 
     def freeze_parts(self) -> None:

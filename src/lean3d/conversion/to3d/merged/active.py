@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["MOVING", "active", "innermost", "inside", "is_moving", "volume"]
+__all__ = ["MOVING", "active", "again", "innermost", "inside", "is_moving", "volume"]
 
 # per-thread stack of active depth-merge contexts, innermost last; None while on 5-D tensors
 _LOCAL = threading.local()
@@ -37,6 +37,17 @@ def is_moving() -> bool:
 def inside(state: object) -> Iterator[None]:
     outer = active()
     _LOCAL.around = (*outer, state)
+    try:
+        yield
+    finally:
+        _LOCAL.around = outer
+
+
+@contextmanager
+def again(around: tuple[Any, ...]) -> Iterator[None]:
+    """Make the contexts of an earlier run active: checkpointing repeats a part of it."""
+    outer = active()
+    _LOCAL.around = around
     try:
         yield
     finally:
