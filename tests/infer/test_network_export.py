@@ -48,6 +48,15 @@ def test_a_unet_takes_any_number_and_size(tmp_path, suffix):
     torch.testing.assert_close(outputs(found.path, x), model(x), atol=1e-5, rtol=1e-4)
 
 
+def test_a_file_holds_weights_and_no_values_of_the_input_it_was_traced_on(tmp_path):
+    model = nn.Conv3d(1, 2, 3, padding=1).eval()
+    found = export_network(model, tmp_path / "net.pt2", (1, 1, 8, 8, 8))
+    traced = torch.export.load(found.path).example_inputs[0][0]
+    assert found.path.stat().st_size < traced.nbytes / 20
+    x = torch.randn(3, 1, 5, 6, 7)
+    torch.testing.assert_close(outputs(found.path, x), model(x), atol=1e-5, rtol=1e-4)
+
+
 class Twice(nn.Module):
     """Draws noise in every call, so that no file can equal it."""
 

@@ -80,6 +80,7 @@ def test_a_network_of_monai_is_3d_or_made_so(convert_to, kernel):
         ("tim:resnet18", {}, "no zoo called 'tim'; did you mean timm:resnet18?"),
         ("nnunet:", {}, "'nnunet:' names no network"),
         (":net", {}, "':net' names no network"),
+        ("runs/none", {}, "there is no run folder runs/none"),
         ("acs:fcn_resnet", {}, "did you mean fcn_resnet18"),
         ("monai:UNett", {}, "no network of MONAI called 'UNett'; did you mean"),
         ("monai:UNet", {"options": {"channels": [4]}}, "needs strides"),

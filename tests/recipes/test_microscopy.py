@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 
 from lean3d.data import Neurites, affinity_targets, read_channels
 from lean3d.data.file_crops import FileCrops
+from lean3d.data.read import open_scan
 from lean3d.errors import LeanError
 from lean3d.recipes import get_recipe
 from lean3d.recipes.affinity_tiles import fragments_of
@@ -47,6 +49,19 @@ def test_a_volume_without_the_size_of_its_voxels_is_refused(stack, tmp_path):
     with pytest.raises(LeanError, match=r"raw\.tif does not say how large .* --voxel-nm d h w"):
         run(recipe(stack, voxel_nm=None), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_volume_is_opened_once_and_read_once(stack, monkeypatch):
+    opened = Counter()
+
+    def counted(path):
+        opened[path.name] += 1
+        return open_scan(path)
+
+    monkeypatch.setattr("lean3d.recipes.em_files.open_scan", counted)
+    monkeypatch.setattr("lean3d.data.read.open_scan", counted)
+    resolve(recipe(stack))
+    assert opened == {"raw.tif": 2, "ids.tif": 2}
 
 
 @pytest.mark.parametrize("kind", ["volumes", "sections", "membranes"])

@@ -193,8 +193,14 @@ class Network:
         if colon and not (prefix.strip() and name.strip()):
             raise RunError(f"{self.reference!r} names no network; give one such as timm:resnet18")
         if not colon:
-            if self.reference not in list_models() and Path(self.reference).is_dir():
+            path = Path(self.reference)
+            if self.reference not in list_models() and path.is_dir():
                 raise RunError(f"{self.reference} is a folder and no run; a run has a recipe.json")
+            if len(path.parts) > 1 and not path.exists():
+                raise RunError(
+                    f"there is no run folder {self.reference}; a network that is no run has a name "
+                    "of lean3d models, or a prefix such as timm:"
+                )
             return registered, self.reference
         if prefix in SOURCES:
             return SOURCES[prefix], name

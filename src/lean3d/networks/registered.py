@@ -19,6 +19,6 @@ def registered(asked: Asked) -> tuple[nn.Module, set[str]]:
     except RunError as error:
         raise RunError(f"{error}; networks of zoos have a prefix, {PREFIXES}") from error
     if asked.weights is not None:
-        raise refuse_weights(asked, "its published weights are files; give one of them")
+        raise refuse_weights(asked, "its published weights are files; give one of them, or none")
     ends = {"in_channels": asked.in_channels, "num_classes": asked.num_classes}
     return make_model(asked.name, ends | asked.options), set(ends)

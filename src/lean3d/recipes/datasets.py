@@ -184,9 +184,11 @@ def _(recipe: SegmentationRecipe, stored: Stored | None = None) -> tuple[Dataset
 
 @datasets.register
 def _(recipe: AffinityRecipe, stored: Stored | None = None) -> tuple[Dataset, Dataset]:
-    if recipe.data != "neurites" and stay_in_files(files := em_files(recipe)):
+    files = None if recipe.data == "neurites" else em_files(recipe)
+    if files is not None and stay_in_files(files):
         return _em_crops(recipe, files)
-    volumes = [replace(v, image=scale_em(recipe, v.image)) for v in em_volumes(recipe)]
+    read = em_volumes(recipe, files=files)
+    volumes = [replace(v, image=scale_em(recipe, v.image)) for v in read]
     train, val = zip(*(split_sections(v, recipe.held_out) for v in volumes), strict=True)
     parts: tuple[Samples, Samples]
     if len(recipe.patch) == 2:

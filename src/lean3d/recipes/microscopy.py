@@ -29,11 +29,14 @@ __all__ = [
 DRAWN, DRAWN_NM = (96, 128, 128), (10.0, 10.0, 10.0)
 
 
-def em_volumes(recipe: AffinityRecipe, *, held_out: bool = False) -> list[Volume]:
+def em_volumes(
+    recipe: AffinityRecipe, *, held_out: bool = False, files: Sequence[EmFiles] | None = None
+) -> list[Volume]:
     """Read the labelled volumes of a recipe's data, values as in the files.
 
     Args:
         held_out: Read the held-out sections alone.
+        files: Those of the data, if they are open.
 
     Raises:
         RunError, DataError: as for `em_files`.
@@ -42,7 +45,7 @@ def em_volumes(recipe: AffinityRecipe, *, held_out: bool = False) -> list[Volume
         voxel = recipe.voxel_nm or DRAWN_NM
         drawn = Neurites(shape=DRAWN, voxel_nm=(voxel[0], voxel[1], voxel[2])).volume()
         return [split_sections(drawn, recipe.held_out)[1] if held_out else drawn]
-    files = em_files(recipe)
+    files = em_files(recipe) if files is None else files
     if not held_out:
         return [one.volume() for one in files]
     return [

@@ -197,10 +197,11 @@ def _(
     recipe: AffinityRecipe, stored: Stored | None = None, say: Say | None = None
 ) -> AffinityRecipe:
     volumes: Sequence[Volume | EmFiles]
-    if recipe.data != "neurites" and stay_in_files(files := em_files(recipe)):
+    files = None if recipe.data == "neurites" else em_files(recipe)
+    if files is not None and stay_in_files(files):
         volumes = files
     else:
-        volumes = em_volumes(recipe)
+        volumes = em_volumes(recipe, files=files)
     recipe = with_scaling(recipe, volumes)
     check_labelled(recipe, volumes)
     tell = _lines(say)

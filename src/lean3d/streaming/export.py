@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from lean3d.errors import LeanError
 from lean3d.files import write_whole
@@ -87,10 +88,20 @@ def save_program(
         if path.suffix == ".pt2":
             # into memory first: on a full disk torch's own writer ends the process
             buffer = io.BytesIO()
+            _without_values(program)
             torch.export.save(program, buffer, extra_files=dict(notes or {}))
             temporary.write_bytes(buffer.getbuffer())
         else:
             _save_onnx(program, temporary, inputs, outputs, notes or {})
+
+
+def _without_values(program: torch.export.ExportedProgram) -> None:
+    """Make the sample inputs zeros that take a few bytes: a file keeps the storages of them."""
+
+    def zeros(x: Any) -> Any:
+        return x.new_zeros(()).expand(x.shape) if isinstance(x, Tensor) else x
+
+    program.example_inputs = tree_map(zeros, program.example_inputs)
 
 
 def _program(
