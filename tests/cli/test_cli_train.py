@@ -29,7 +29,9 @@ def test_the_default_folder_is_named_after_the_recipe(lean3d, tmp_path, monkeypa
 
 
 def test_help_lists_the_recipes_and_their_settings(lean3d):
-    assert "brain_acs" in lean3d("train", "--help")[1]
+    listed = lean3d("train", "--help")[1]
+    assert "brain_acs" in listed
+    assert max(map(len, listed.splitlines())) <= 80
     assert "--spacing-mm" in lean3d("train", "brain3d", "--help")[1]
 
 

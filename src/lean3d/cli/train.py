@@ -1,5 +1,6 @@
 """lean3d train RECIPE"""
 
+import textwrap
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -84,7 +85,12 @@ def _with_model(recipe: Recipe, default: Recipe, argv: list[str]) -> Recipe:
 def _help() -> str:
     recipes = list_recipes()
     width = max(map(len, recipes))
-    lines = [f"  {name:{width}}  {what}" for name, what in recipes.items()]
+    indent: dict[str, Any] = dict(width=80, subsequent_indent=" " * (width + 4))
+    lines = [
+        line
+        for name, what in recipes.items()
+        for line in textwrap.wrap(f"  {name:{width}}  {what}", break_on_hyphens=False, **indent)
+    ]
     usage = "usage: lean3d train RECIPE [--data DIR] [--out DIR] [--resume] [any setting]"
     return "\n".join([usage, "", *lines, "", "lean3d train RECIPE --help lists its settings."])
 
