@@ -11,7 +11,7 @@ from torch import nn
 from lean3d.conversion import ACS, convert
 from lean3d.errors import MissingExtraError, RunError
 from lean3d.models import create_model
-from lean3d.networks import Network
+from lean3d.networks import Network, network
 from lean3d.networks.own import located
 from lean3d.networks.source import import_zoo
 
@@ -111,6 +111,18 @@ def test_a_file_that_fails_is_named_with_its_error(tmp_path):
     (tmp_path / "broken.py").write_text("import lean3d\n1 / 0\n")
     with pytest.raises(RunError, match=r"broken.py cannot be imported: ZeroDivisionError: div"):
         Network(f"{tmp_path}/broken.py:net").build()
+
+
+def test_weights_that_cannot_be_downloaded_can_be_a_file(monkeypatch):
+    def offline(asked):
+        raise OSError("no such host" if asked.weights else "no memory")
+
+    monkeypatch.setitem(network.SOURCES, "timm", offline)
+    says = r"timm:resnet18 with weights pretrained: OSError: no such host; .* give their file as we"
+    with pytest.raises(RunError, match=says):
+        Network("timm:resnet18", weights="pretrained").build()
+    with pytest.raises(RunError, match=r"cannot build timm:resnet18: OSError: no memory$"):
+        Network("timm:resnet18").build()
 
 
 def test_keep_depth_is_that_of_the_conversion():

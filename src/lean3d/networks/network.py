@@ -181,9 +181,12 @@ class Network:
         except LeanError:
             raise
         except Exception as error:  # another library, or a function of the user's
-            line = (str(error) or "no more is known").splitlines()[0]
+            line = (str(error) or "no more is known").splitlines()[0].rstrip(".")
+            # a zoo gets its weights when they are first asked for
+            remedy = "; if they cannot be downloaded, give their file as weights" if named else ""
             raise RunError(
-                f"cannot build {self.reference}: {type(error).__name__}: {line}"
+                f"cannot build {self.reference}{f' with weights {self.weights}' if named else ''}: "
+                f"{type(error).__name__}: {line}{remedy}"
             ) from error
         left = {"in_channels", "num_classes"} - done
         return with_ends(model, self.reference, **{name: getattr(self, name) for name in left})
