@@ -92,7 +92,7 @@ def test_the_relu_between_plane_and_line_is_there_unless_turned_off():
 @pytest.mark.parametrize("depth", [1, 3])
 @pytest.mark.parametrize("more", [{}, dict(join="sum"), dict(relu=False), dict(norm=True)], ids=str)
 def test_outputs_of_any_unit_start_as_large_as_those_of_conv3d(streams, depth, more):
-    size = dict(padding=1, padding_mode="circular", bias=False)
+    size = dict(padding=1, padding_mode="circular", bias=False, start="outputs")
     torch.manual_seed(0)
     with torch.no_grad():
         draws = [
@@ -106,9 +106,22 @@ def test_outputs_of_any_unit_start_as_large_as_those_of_conv3d(streams, depth, m
 
 
 def test_the_bias_starts_within_the_bounds_of_conv3d():
-    op = ParallelSeparableConv3d(16, 300, 3, filters=2)
+    op = ParallelSeparableConv3d(16, 300, 3, filters=2, start="outputs")
     bound = 1 / (16 * 27) ** 0.5
     assert 0.9 * bound < op.bias.abs().max() <= bound
+
+
+def test_layers_start_as_conv3d_unless_outputs_are_to_be_as_large_as_its():
+    torch.manual_seed(0)
+    op = ParallelSeparableConv3d(16, 16, 3, depth=2)
+    for reset in (False, True):
+        if reset:
+            op.reset_parameters()
+        for layer in (part for part in op.modules() if isinstance(part, nn.Conv3d)):
+            bound = layer.weight[0].numel() ** -0.5
+            assert layer.weight.abs().max().item() == pytest.approx(bound, rel=0.05)
+    with pytest.raises(ValueError, match="start is 'layers' or 'outputs', got str 'kaiming'"):
+        ParallelSeparableConv3d(4, 4, 3, start="kaiming")
 
 
 def test_a_norm_stands_between_each_2d_convolution_and_its_relu():
