@@ -4,9 +4,10 @@ Paper: Gonda et al., Parallel Separable 3D Convolution (PmSCn), arXiv:1809.04096
 The DenseNet of the paper with 3D convolutions or with PmSCn units, half as wide, from scratch, on
 the MNI152 brain at 1 mm: trained on the back, tested on the front, with a gap between. A network
 and seed takes two to four minutes of an H100; without --device cuda half an hour to three quarters
-of a CPU core, all eighteen ten hours. With `--data ibsr:DIR` on the paper's own data. The filters
-of a unit follow Eqn 5, which does not give the sizes that the paper prints; "fewer" are units whose
-filters are chosen to give about the share of parameters that Fig 5 has: 48 and 27 %.
+of a CPU core, all eighteen ten hours; `papers.pmscn.units` is of a size for CPUs. With `--data
+ibsr:DIR` on the paper's own data. The filters of a unit follow Eqn 5, which does not give the sizes
+that the paper prints; "fewer" are units whose filters are chosen to give about the share of
+parameters that Fig 5 has: 48 and 27 %.
 
 A machine without nilearn reads the brain from a file: `--save brain.npz` writes it, `--data
 brain.npz` reads it.
@@ -26,6 +27,7 @@ from lean3d.data.brain import TISSUES
 from lean3d.infer.labels import predict_labels
 from lean3d.metrics import confusion_counts, dice_of_counts
 from lean3d.models import create_model
+from lean3d.models.densenet import DEPTHS
 from lean3d.ops import ParallelSeparableConv3d
 from lean3d.tasks.segmentation import Segmentation
 from papers.command import Work, carry_out, flags
@@ -33,7 +35,7 @@ from papers.learn import folder_of
 from papers.pmscn.brain_text import draw, section
 from papers.trained import seeded, train
 
-__all__ = ["NETWORKS", "TINY", "Scale", "build", "main", "tissues", "work"]
+__all__ = ["NETWORKS", "TINY", "Scale", "build", "learnt", "main", "tissues", "work"]
 
 HERE = Path(__file__).parent
 MNI = "mni152"
@@ -82,6 +84,11 @@ class Scale:
     lr: float = 1e-3
     window: int = 64
 
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Layers of each dense block; those of the paper's five."""
+        return DEPTHS
+
 
 TINY = Scale(MNI, 4, 4, 2, (1, 1), patch=16, crops=4, epochs=2, batch=2, window=16)
 
@@ -109,7 +116,9 @@ def tissues(data: str, spacing_mm: int) -> tuple[list[Volume], list[Volume]]:
 
 def build(unit: Unit | None, scale: Scale, seed: int) -> nn.Module:
     """A network with weights that the seed fixes."""
-    sizes: dict[str, Any] = dict(width=scale.width, growth=scale.growth, num_classes=len(TISSUES))
+    sizes: dict[str, Any] = dict(
+        width=scale.width, growth=scale.growth, depths=scale.depths, num_classes=len(TISSUES)
+    )
     if unit is not None:
         filters = scale.fewer[unit.depth - 2] if unit.fewer else None
         shape: dict[str, Any] = dict(streams=unit.streams, depth=unit.depth, filters=filters)
@@ -119,19 +128,37 @@ def build(unit: Unit | None, scale: Scale, seed: int) -> nn.Module:
 
 
 def _one(scale: Scale, read: Any, name: str, seed: int, runs: Path, device: str) -> dict[str, Any]:
-    volumes, tests = read()
-    model = build(NETWORKS[name], scale, seed)
+    model, folder = build(NETWORKS[name], scale, seed), folder_of(runs, name, seed, scale)
+    return learnt(model, scale, read(), seed, folder, device)
+
+
+def learnt(
+    model: nn.Module,
+    scale: Scale,
+    volumes: tuple[list[Volume], list[Volume]],
+    seed: int,
+    folder: Path,
+    device: str,
+    warmup: int = 0,
+) -> dict[str, Any]:
+    """Train a network in a folder, and score it on the volumes held out.
+
+    Args:
+        volumes: To train on, and to test on.
+        warmup: Steps over which the rate rises.
+    """
+    samples, tests = volumes
     patch = (scale.patch,) * 3
-    crops = PatchDataset(volumes, patch, scale.crops, seed, flips=(2,), min_foreground=0.3)
+    crops = PatchDataset(samples, patch, scale.crops, seed, flips=(2,), min_foreground=0.3)
     # no choice is made by it: the last weights count
     val = PatchDataset(tests, patch, 4 * scale.batch, 1000 + seed, min_foreground=0.3)
-    more: dict[str, Any] = dict(schedule="cosine", channels_last=device == "cpu")
+    more: dict[str, Any] = dict(schedule="cosine", channels_last=device == "cpu", warmup=warmup)
     task = Segmentation(model, len(TISSUES), class_names=TISSUES, lr=scale.lr, **more)
     found = train(
         task,
         crops,
         val,
-        folder_of(runs, name, seed, scale),
+        folder,
         seed=seed,
         epochs=scale.epochs,
         batch_size=scale.batch,

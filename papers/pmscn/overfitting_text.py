@@ -72,7 +72,7 @@ def section(results: Results) -> str:
             f"{settings['size']} x {settings['size']} to train on, {settings['tests']} to validate "
             f"on; widths {settings['widths']}, batches of {settings['batch']}, Adam at "
             f"{settings['lr']:g}. {measured_by(results.entries)}",
-            "![losses and errors by epoch](overfitting.png)",
+            f"![losses and errors by epoch]({results.path.stem}.png)",
         ]
     )
 

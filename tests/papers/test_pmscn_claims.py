@@ -8,23 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from lean3d.data.brain import TISSUES
-from papers.pmscn import brain, neurites, overfitting
+from papers.pmscn import brain, neurites, overfitting, units
 from papers.pmscn.overfitting_text import level, lowest, rise
+from papers.pmscn.units_text import differences
 from papers.results import Results
 
 HOME = Path(neurites.__file__).parent
 SIZES = {"overfitting": 15_886_199, "brain": 1_302_904, "neurites": 322_003}
-
-
-def measured(work, out, names):
-    results = Results(out / "found.json", work.settings)
-    for name in names:
-        results.get(name, 0, lambda name=name: work.measure(name, 0, out / "runs", "cpu"))
-    work.draw(results, out / "figure")
-    assert (out / "figure.png").stat().st_size > 10_000
-    return results, work.section(results)
 
 
 def by_command(module, stem, out, capsys):
@@ -86,6 +79,67 @@ def test_every_network_of_figure_5_is_scored_on_the_front_of_the_brain(tmp_path,
     assert "| P2SC3, fewer |" in text
 
 
+def test_the_small_units_with_fewer_filters_have_the_papers_share_too():
+    sizes = {}
+    with torch.device("meta"):
+        for name in ("3D", "P2SC2, fewer", "P2SC3, fewer"):
+            model = units.build(units.TRIALS[name], units.Scale(), 0)
+            sizes[name] = sum(p.numel() for p in model.parameters())
+    assert sizes["P2SC2, fewer"] / sizes["3D"] == pytest.approx(2.5 / 5.2, abs=0.03)
+    assert sizes["P2SC3, fewer"] / sizes["3D"] == pytest.approx(1.4 / 5.2, abs=0.06)
+
+
+def test_a_network_is_compared_with_3d_of_its_rate_and_seed(tmp_path):
+    results = Results(tmp_path / "units.json", {})
+    for name, dice in {"3D": 0.7, "3D, rate 0.003": 0.8, "P2SC3": 0.6}.items():
+        results.get(name, 0, lambda dice=dice: {"dice": dice})
+    for seed in (0, 1):
+        results.get("P2SC3, norm, rate 0.003", seed, lambda: {"dice": 0.75})
+    assert differences(results, "P2SC3") == pytest.approx([-0.1])
+    assert differences(results, "P2SC3, norm, rate 0.003") == pytest.approx([-0.05])
+
+
+@pytest.mark.slow
+def test_the_small_networks_of_figure_5_are_trained_at_two_rates(tmp_path, capsys):
+    pytest.importorskip("nilearn")
+    entries, text = by_command(units, "units", tmp_path, capsys)
+    assert [entry["name"] for entry in entries] == list(units.NAMES)
+    assert all(len(entry["train_loss"]) == units.TINY.epochs for entry in entries)
+    assert "| P2SC3, fewer, rate 0.003 |" in text
+
+
+def test_a_trial_changes_what_it_says_and_nothing_else():
+    scale = replace(units.Scale(), depths=(1, 1))
+    changes = ("rate 0.003", "warm-up", "variance kept", "as nn.Conv3d", "bias", "norm")
+    names = ["P2SC3", *(f"P2SC3, {change}" for change in changes)]
+    built = {name: units.build(units.TRIALS[name], scale, 0) for name in names}
+    ours = built["P2SC3"].state_dict()
+
+    def other(name):
+        theirs = built[f"P2SC3, {name}"].state_dict()
+        return {k for k in ours.keys() | theirs.keys() if not equal(ours.get(k), theirs.get(k))}
+
+    def equal(one, two):
+        return one is not None and two is not None and torch.equal(one, two)
+
+    assert not other("rate 0.003") | other("warm-up")
+    for name in ("variance kept", "as nn.Conv3d"):
+        assert {k for k in ours if "streams" in k} == other(name)
+    assert all(".streams." in k and k.endswith("bias") for k in other("bias"))
+    norms = [m for m in built["P2SC3, norm"].modules() if isinstance(m, nn.BatchNorm3d)]
+    plain = [m for m in built["P2SC3"].modules() if isinstance(m, nn.BatchNorm3d)]
+    # two streams of three in each of the stem's and the layers' units
+    assert len(norms) - len(plain) == 6 * (1 + sum(scale.depths))
+
+
+def test_the_section_on_units_is_that_of_the_results():
+    work = units.work(units.Scale())
+    found = Results(HOME / "units.json", work.settings)
+    assert work.section(found) in (HOME / "README.md").read_text()
+    for name in ("3D, rate 0.003", "P2SC3, rate 0.003"):
+        assert len(found.values(name, "dice")) == 3
+
+
 def test_the_units_with_fewer_filters_have_the_papers_share_of_parameters():
     scale = brain.Scale()
     with torch.device("meta"):
@@ -128,22 +182,28 @@ def test_the_papers_own_data_are_split_as_the_paper_says(tmp_path):
 
 
 @pytest.mark.slow
-def test_neurites_are_trained_here_and_scored_there(tmp_path):
+def test_neurites_are_trained_here_and_scored_there(tmp_path, capsys):
     pytest.importorskip("waterz")
-    scale = neurites.TINY
-    folder = neurites.trained(scale, "P2SC2", 0, tmp_path / "runs", "cpu")
-    (folder / "checkpoints" / "last.ckpt").unlink()
+    runs = ["--tiny", "--runs", str(tmp_path / "r"), "--seeds", "0"]
+    neurites.main([*runs, "--train", "--networks", "P2SC2"])
+    folder = tmp_path / "r" / "neurites" / "P2SC2_0"
+    assert not (folder / "checkpoints" / "last.ckpt").exists()
     before = (folder / "metrics.json").read_text()
-    work = neurites.work(scale)
-    results, text = measured(work, tmp_path, ("3D", "P2SC2"))
+    pieces = [*runs, "--pieces", str(tmp_path / "p")]
+    neurites.main([*pieces, "--networks", "3D", "P2SC2"])
     assert (folder / "metrics.json").read_text() == before
-    for entry in results.entries:
+    neurites.main([*pieces, "--collect"])
+    text = capsys.readouterr().out
+    entries = json.loads((tmp_path / "p/tiny/neurites.json").read_text())["entries"]
+    assert [entry["name"] for entry in entries] == ["3D", "P2SC2"]
+    for entry in entries:
         assert entry["vi"] == pytest.approx(entry["vi_merge"] + entry["vi_split"], abs=1e-3)
         assert entry["step_seconds"] > 0
     assert "| P2SC2 |" in text
     trained, scored = text.partition("Trained: ")[2].split(" Scored: ")
     assert "TF32" not in trained
-    assert results.entries[0]["where"]["hardware"] in scored
+    assert entries[0]["where"]["hardware"] in scored
+    assert (tmp_path / "p/tiny/neurites.png").stat().st_size > 10_000
 
 
 def test_the_machine_of_the_training_is_told_beside_that_of_the_scores():
