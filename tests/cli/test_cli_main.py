@@ -105,6 +105,8 @@ def test_every_command_explains_itself(lean3d, name):
     code, out, _ = lean3d(name, "--help")
     assert code == 0
     assert f"lean3d {name}" in out
+    usage = out.startswith("usage: ")
+    assert max(map(len, out.splitlines()[usage:])) <= 80
 
 
 @pytest.mark.parametrize("name", COMMANDS)

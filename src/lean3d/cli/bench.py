@@ -44,7 +44,7 @@ SHARES = {
 
 @dataclass(frozen=True)
 class Bench:
-    """Time two models side by side, forward and training step, and say where the time goes.
+    """Time two models side by side, and say where the time goes.
 
     Attributes:
         against: The other model, or MODEL again for what it was before --convert; else the flags

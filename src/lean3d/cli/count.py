@@ -20,7 +20,7 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Count:
-    """Count what one pass of a model costs, and the memory of training, without running it.
+    """Count what a pass of a model, and its training, cost, without running it.
 
     Attributes:
         input: Sizes with commas, batch and channels first; the input of its paper by default.

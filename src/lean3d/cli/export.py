@@ -26,7 +26,7 @@ NAMES = "batch", "channels", "depth", "height", "width"
 
 @dataclass(frozen=True)
 class Export(LiveFlags):
-    """Write a network for other runtimes and check the file: whole, or the step of a stream.
+    """Write a network, or the step of a stream, for other runtimes; check the file.
 
     Attributes:
         what: whole: the network on volumes, images or clips of any number and size; step: one step

@@ -26,7 +26,7 @@ FRAMES = 16
 
 @dataclass(frozen=True)
 class Optimize:
-    """Measure every way to run a network here, and name the fastest that gives its output.
+    """Measure every way to run a network here; name the fastest that is equal.
 
     Attributes:
         input: Sizes with commas, batch and channels first; the input of its paper by default.

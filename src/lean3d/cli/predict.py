@@ -24,7 +24,7 @@ KEYS = {"mL": "volume_ml", "µm³": "volume_um3", "nm³": "volume_nm3"}
 
 @dataclass(frozen=True)
 class Predict:
-    """Segment a scan, or a folder of scans, with trained runs; a mask gets the scan's grid.
+    """Segment a scan, or a folder of them, with trained runs, on the scan's grid.
 
     Runs that classify volumes write a .csv with a line for each scan.
 

@@ -22,7 +22,7 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Segment:
-    """Segment neurons in a volume of any size with a run of affinities; a killed command goes on.
+    """Segment neurons in a volume of any size; a killed command goes on.
 
     Attributes:
         run: Folder of the run.

@@ -16,7 +16,7 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Share:
-    """Write a run to give away: recipe, weights as safetensors, a card; and push it to the Hub.
+    """Write a run to give away: recipe, weights, a card; push it to the Hub.
 
     Attributes:
         run: Folder of the run.
