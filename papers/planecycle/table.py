@@ -25,11 +25,11 @@ def section(entries: list[dict[str, Any]]) -> str:
     for key in keys:
         same = [entry for entry in entries if _key(entry) == key]
         if "refused" in same[0]:
-            rows.append(_row(same[0], "refused", "refused", "refused", 1))
+            rows.append(_row(same[0], f"{100 * same[0]['flat dice']:.1f}", *["refused"] * 3, 1))
             continue
-        scores = (_mean(same, name) for name in ("mauc", "accuracy", "dice"))
+        scores = (_mean(same, name) for name in ("flat dice", "mauc", "accuracy", "dice"))
         rows.append(_row(same[0], *scores, len(same)))
-    return f"{table(rows)}\n\nScores in percent. {_places(entries)}"
+    return f"{table(rows)}\n\nScores in percent, mean and deviation over seeds. {_places(entries)}"
 
 
 def _places(entries: list[dict[str, Any]]) -> str:
@@ -52,7 +52,7 @@ def _key(entry: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _row(
-    entry: dict[str, Any], mauc: str, accuracy: str, dice: str, seeds: int
+    entry: dict[str, Any], flat: str, mauc: str, accuracy: str, dice: str, seeds: int
 ) -> dict[str, str | int]:
     _, _, flat_steps, probes, steps, _ = _key(entry)
     return {
@@ -60,7 +60,7 @@ def _row(
         "network": entry["network"],
         "way": entry["how"],
         "steps in 2D": flat_steps,
-        "Dice in 2D": f"{100 * entry['flat dice']:.1f}",
+        "Dice in 2D": flat,
         "volumes": probes,
         "features, mAUC": mauc,
         "features, accuracy": accuracy,
@@ -71,8 +71,11 @@ def _row(
 
 
 def _mean(entries: list[dict[str, Any]], name: str) -> str:
-    known = [entry[name] for entry in entries if name in entry]
-    return f"{100 * statistics.mean(known):.1f}" if known else "not run"
+    known = [100 * entry[name] for entry in entries if name in entry]
+    if not known:
+        return "not run"
+    spread = f" ± {statistics.stdev(known):.1f}" if len(known) > 1 else ""
+    return f"{statistics.mean(known):.1f}{spread}"
 
 
 def main() -> None:
