@@ -138,7 +138,7 @@ model = lean3d.create_model("d_resnet_18", num_classes=3).eval()
 }
 EXTRAS = re.findall(r"^(\w+) = \[", (HOME / "pyproject.toml").read_text(), re.M)
 
-OTHERS = {"bioimageio", "cd", "echo", "git", "dask", "huggingface-cli", "srun", ".ci/run"}
+OTHERS = {"bioimageio", "cd", "echo", "git", "dask", "hf", "srun", ".ci/run"}
 
 
 def blocks(page, language):

@@ -23,7 +23,7 @@ def test_optimize_measures_the_step_of_a_stream(lean3d):
     code, out, _ = lean3d("optimize", *net, "--stream", "--input", "2,3,24,32", "--device", "cpu")
     answer = last_json(out)
     assert code == 0
-    assert {row["backend"] for row in answer["candidates"]} == {"eager", "fused"}
+    assert {row["backend"] for row in answer["candidates"]} == {"eager", "fused", "onednn"}
     assert all(row["ms"] > 0 and row["error"] < 1e-4 for row in answer["candidates"])
     assert answer["input"] == [2, 3, 24, 32]
 

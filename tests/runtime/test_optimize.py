@@ -12,6 +12,7 @@ import lean3d
 from lean3d import ACS, LeanError, convert, optimize
 from lean3d.ops import ACSConv3d, ChannelSeparatedConv3d
 from lean3d.runtime import BACKENDS, Unavailable, register_backend
+from lean3d.runtime.graph import exported
 
 HERE = [name for name in ("onednn", "fused", "channels_last") if name in BACKENDS]
 
@@ -364,3 +365,13 @@ def test_a_network_without_weights_or_compiled_is_refused(kind):
         model = torch.jit.trace(model.eval(), x)
     with pytest.raises(LeanError, match="a network with weights, before"):
         optimize(model, x)
+
+
+def test_kernels_that_a_forward_splits_are_constants_of_the_graph():
+    model = nn.Sequential(ACSConv3d(3, 20, 3, padding=1), nn.ReLU()).eval()
+    x = torch.randn(1, 3, 4, 5, 6)
+    graph = exported(model, (x,)).copy()
+    convs = [node for node in graph.graph.nodes if "conv3d" in str(node.target)]
+    assert len(convs) == 3
+    assert all(node.args[1].op == "get_attr" for node in convs)
+    torch.testing.assert_close(graph(x), model(x))

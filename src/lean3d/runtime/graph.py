@@ -1,6 +1,7 @@
 """A network as a graph of torch functions with constant weights, for backends that rewrite it."""
 
 import copy
+import operator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -71,14 +72,22 @@ def fold_constants(graph: GraphModule) -> None:
             continue
         arguments = map_arg((node.args, node.kwargs), lambda n: constant(graph, n))
         value = node.target(*arguments[0], **arguments[1])
-        if not isinstance(value, Tensor):
-            continue
-        with graph.graph.inserting_before(node):
-            new = graph.graph.get_attr(add_constant(graph, node.name, value))
-        new.meta = copy.copy(node.meta)
-        node.replace_all_uses_with(new)
-        graph.graph.erase_node(node)
+        if isinstance(value, Tensor):
+            _replace(graph, node, value)
+        elif isinstance(value, list | tuple):  # of a split, read by its places
+            for user in list(node.users):
+                part = value[user.args[1]] if user.target is operator.getitem else None
+                if isinstance(part, Tensor):
+                    _replace(graph, user, part)
     graph.recompile()
+
+
+def _replace(graph: GraphModule, node: Node, value: Tensor) -> None:
+    with graph.graph.inserting_before(node):
+        new = graph.graph.get_attr(add_constant(graph, node.name, value))
+    new.meta = copy.copy(node.meta)
+    node.replace_all_uses_with(new)
+    graph.graph.erase_node(node)
 
 
 def guards(node: Node) -> bool:
