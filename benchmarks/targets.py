@@ -1,6 +1,6 @@
 """The speed that lean3d aims at, row by row: ours against a peer, with equal outputs.
 
-    python benchmarks/run.py --theme targets [--rounds 9]
+    python benchmarks/run.py --theme targets [--rounds 9]      # a quarter of an hour
 
 Needs the peers (acsconv) and the zoo (pytorchvideo, timm_3d, torchvision in .venv/zoo).
 """
