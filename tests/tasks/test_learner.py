@@ -61,3 +61,13 @@ def test_convolutions_are_those_of_fast_gradients_while_it_is_fitted():
     ]
     task.on_fit_end()
     assert all(type(part) is nn.Conv3d for part in task.model)
+
+
+def test_the_head_is_in_single_precision_while_it_is_fitted():
+    task = Segmentation(nn.Sequential(nn.Conv3d(1, 2, 1)), 2)
+    x = torch.randn(1, 1, 2, 2, 2)
+    task.on_fit_start()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert task(x).dtype == torch.float32
+        task.on_fit_end()
+        assert task(x).dtype == torch.bfloat16

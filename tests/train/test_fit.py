@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from killed_run import EPOCHS, train
 
 from lean3d.errors import DataError, RunError
+from lean3d.train.allocator import keep_freed_memory
 from lean3d.train.checkpoints import load_checkpoint
 from lean3d.train.history import History
 
@@ -238,3 +240,14 @@ def test_an_epoch_writes_both_files_of_metrics_or_neither(tmp_path):
     with pytest.raises(DataError, match=r"metrics\.json: Too many levels"):
         history.write(finished=False)
     assert not (tmp_path / "metrics.csv").exists()
+
+
+def test_an_allocator_that_is_not_glibcs_is_refused(monkeypatch):
+    monkeypatch.setattr("ctypes.CDLL", lambda name: SimpleNamespace())
+    with pytest.raises(RunError, match="--fast-allocator needs glibc"):
+        keep_freed_memory()
+    told = []
+    mallopt = SimpleNamespace(mallopt=lambda *setting: told.append(setting) or 1)
+    monkeypatch.setattr("ctypes.CDLL", lambda name: mallopt)
+    keep_freed_memory()
+    assert [name for name, _ in told] == [-3, -1, -2]

@@ -62,8 +62,9 @@ class ParallelSeparableConv3d(Conv3dLike):
             streams, or the groups do not divide `filters`.
     """
 
-    # models that lean3d 0.1 stored have none
+    # of models that lean3d 0.1 stored
     norm: bool = False
+    start: Literal["layers", "outputs"] = "layers"
 
     def __init__(
         self,

@@ -22,12 +22,14 @@ class EpochLines(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
-        loss = float(outputs["loss"] if isinstance(outputs, dict) else outputs)
-        self._within(trainer, f"step {index + 1}/{trainer.num_training_batches}  loss {loss:.4f}")
+        if self._is_due():  # reading the loss waits for a GPU
+            loss = float(outputs["loss"] if isinstance(outputs, dict) else outputs)
+            self._say(trainer, f"step {index + 1}/{trainer.num_training_batches}  loss {loss:.4f}")
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        cases = [int(num) for num in trainer.num_val_batches]
-        self._within(trainer, f"validation {args[3] + 1}/{sum(cases)}")
+        if self._is_due():
+            cases = [int(num) for num in trainer.num_val_batches]
+            self._say(trainer, f"validation {args[3] + 1}/{sum(cases)}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         shown = {k: float(v) for k, v in sorted(trainer.callback_metrics.items())}
@@ -36,9 +38,8 @@ class EpochLines(pl.Callback):
             shown = {k: v for k, v in shown.items() if not k.startswith("val_")}
         self._say(trainer, "  ".join(f"{name} {value:.4f}" for name, value in shown.items()))
 
-    def _within(self, trainer: pl.Trainer, what: str) -> None:
-        if time.monotonic() - self.last >= QUIET_S:
-            self._say(trainer, what)
+    def _is_due(self) -> bool:
+        return time.monotonic() - self.last >= QUIET_S
 
     def _say(self, trainer: pl.Trainer, what: str) -> None:
         self.last = time.monotonic()
