@@ -85,7 +85,7 @@ class Recipe:
         precision: 32, or mixed with half precision.
         channels_last: Keep the channels of a voxel contiguous in memory.
         checkpointing: Keep the inputs of blocks alone for the backward pass, which computes the
-            rest again: less memory for a third more time.
+            rest again, which takes longer.
         workers: Processes that load samples.
         seed: Seed of the run.
     """

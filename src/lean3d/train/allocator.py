@@ -1,7 +1,6 @@
 """Memory that is freed stays with the process, so that the next step does not fault it in again.
 
-Measured on two cores of an Intel Xeon: see docs/performance.md. The process holds about a tenth
-more memory.
+Measured by benchmarks/training_step.py, see docs/performance.md. The process holds more memory.
 """
 
 import ctypes
