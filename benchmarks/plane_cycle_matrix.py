@@ -65,15 +65,30 @@ def names(zoo: str) -> list[str]:
     return timm.list_models()
 
 
+def first_of_each_module(models: list[str]) -> list[str]:
+    """Return the first model of each file of timm's, of those in a list."""
+    firsts = [timm.list_models(module=module) for module in timm.list_modules()]
+    lists = [[name for name in models if name in of] for of in firsts]
+    return [of[0] for of in lists if of]
+
+
 def build(zoo: str, name: str) -> torch.nn.Module:
     torch.manual_seed(0)
     if zoo == "smp":
         decoder, encoder = name.split()
         more = {"dynamic_img_size": True} if decoder == "DPT" else {}
         return getattr(smp, decoder)(encoder, encoder_weights=None, classes=3, **more)
-    if zoo == "torchvision":
-        return torchvision.models.get_model(name, weights=None)
-    return timm.create_model(name)
+    make = torchvision.models.get_model if zoo == "torchvision" else timm.create_model
+    return make(name)
+
+
+def build_by_size(zoo: str, name: str) -> torch.nn.Module:
+    """Return a network whose weights take no memory."""
+    try:
+        with torch.device("meta"):
+            return build(zoo, name)
+    except NotImplementedError:  # its widths are worked out with tensors
+        return build(zoo, name).to("meta")
 
 
 def attempt(zoo: str, name: str, gigabytes: int, limit: int, answer: Any) -> None:
@@ -84,8 +99,7 @@ def attempt(zoo: str, name: str, gigabytes: int, limit: int, answer: Any) -> Non
     start, blocks, error = time.perf_counter(), 0, ""
     by_size = zoo in ("timm-meta", "torchvision")
     try:
-        with torch.device("meta" if by_size else "cpu"):
-            model = build(zoo, name)
+        model = (build_by_size if by_size else build)(zoo, name)
         record: Any = lean3d.convert(model, PlaneCycle()).conversion
         errors = [check.error for check in record.checks if check.error is not None]
         blocks = sum(" on " in row.after and "slices" not in row.after for row in record.rows)
@@ -130,6 +144,7 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=int, default=6)
     parser.add_argument("--limit", type=int, default=180, help="seconds of CPU for one model")
     parser.add_argument("--every", type=int, default=1, help="one in so many of each list")
+    parser.add_argument("--modules", action="store_true", help="one of each of timm's modules")
     parser.add_argument("--table", type=Path, default=RESULTS / "plane_cycle_matrix.csv")
     given = parser.parse_args()
     done: dict[tuple[str, str], dict[str, str]] = {}
@@ -137,7 +152,9 @@ def main() -> None:
         with given.table.open(newline="") as file:
             done = {(row["zoo"], row["model"]): row for row in csv.DictReader(file)}
     for zoo in given.zoo:
-        for name in [n for n in names(zoo) if fnmatch.fnmatch(n, given.only)][:: given.every]:
+        chosen = [name for name in names(zoo) if fnmatch.fnmatch(name, given.only)]
+        chosen = first_of_each_module(chosen) if given.modules else chosen[:: given.every]
+        for name in chosen:
             if (zoo, name) in done and done[zoo, name]["result"] not in given.again:
                 continue
             done[zoo, name] = row = run(zoo, name, given.gigabytes, given.limit)

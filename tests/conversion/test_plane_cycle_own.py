@@ -172,6 +172,97 @@ class Pyramid(Patches):
         return x.transpose(1, 2).reshape(batch, -1, rows, columns)
 
 
+class Early(Patches):
+    """The batch is read before depth shrinks; a table and class tokens are repeated for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch = nn.Sequential(nn.Conv2d(3, 8, 2, 2), nn.Conv2d(8, 8, 2, 2))
+
+    def forward(self, x):
+        batch, rows, columns = x.shape[0], x.shape[2] // 4, x.shape[3] // 4
+        places = torch.linspace(0, 1, rows * columns).to(x).view(1, 1, rows, columns)
+        y = self.patch(x)
+        y = y + places.repeat(batch, 1, 1, 1)
+        y = torch.cat([self.cls.expand(batch, -1, -1), y.flatten(2).transpose(1, 2)], 1)
+        return self.head(self.run(y)[:, 0])
+
+
+class Step(nn.Module):
+    """A convolution of a stride, added to a map that has it already."""
+
+    def __init__(self, stride=1, axis=1):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(8, 8, 3, stride, 1), nn.Conv2d(8, 8, 3, 1, 1)
+
+    def forward(self, x, shortcut):
+        return self.two(self.one(x).relu()) + shortcut
+
+
+class Shortcuts(Patches):
+    """A block is given maps of two sizes, and what comes before is joined again behind it."""
+
+    kind = Step
+
+    def __init__(self):
+        super().__init__()
+        self.pool, self.strided = nn.MaxPool2d(2), Step(2)
+
+    def forward(self, x):
+        x = self.patch(x)
+        x = self.blocks[0](x, x)
+        small = self.pool(x)
+        x = self.strided(x, small)
+        for block in self.blocks[1:]:
+            x = torch.cat([block(x, small), small], 1)[:, :8]
+        return x
+
+
+class Recurrent(nn.Module):
+    """Runs along the columns, then along the rows, of (B, H, W, C)."""
+
+    def __init__(self, axis=1):
+        super().__init__()
+        self.down, self.along = (nn.LSTM(8, 4, batch_first=True, bidirectional=True) for _ in "xy")
+
+    def forward(self, x):
+        y = self.down(x.transpose(1, 2).flatten(0, 1))[0].unflatten(0, (-1, x.shape[2]))
+        return x + y.transpose(1, 2) + self.along(x.flatten(0, 1))[0].view(x.shape)
+
+
+class Sequences(Patches):
+    kind = Recurrent
+
+    def forward(self, x):
+        return self.run(self.patch(x).permute(0, 2, 3, 1))
+
+
+class Fewer(Block):
+    """A quarter of the positions attend to all of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool = nn.AvgPool2d(2)
+
+    def forward(self, x, rows, columns):
+        batch, _, width = x.shape
+        y = self.pool(x.transpose(1, 2).unflatten(2, (rows, columns)))
+        q = self.qkv(y.flatten(2).transpose(1, 2)).view(batch, -1, 3 * width)[..., :width]
+        k, v = self.qkv(x).view(batch, -1, 3, width)[:, :, 1:].unbind(2)
+        return self.out(F.scaled_dot_product_attention(q, k, v))
+
+
+class Quarters(Patches):
+    def __init__(self):
+        super().__init__()
+        self.patch, self.fewer = nn.Conv2d(3, 8, 2, 2), Fewer()
+
+    def forward(self, x):
+        rows, columns = x.shape[2] // 2, x.shape[3] // 2
+        x = self.fewer(self.blocks[1](self.blocks[0](self.tokens(x))), rows, columns)
+        return self.head(self.blocks[3](self.blocks[2](x)).mean(1))
+
+
 def build(kind):
     torch.manual_seed(0)
     return kind().double().eval()
@@ -188,7 +279,8 @@ def close(wanted, got):
     assert (wanted - got).abs().max() < 1e-9 * wanted.abs().max()
 
 
-QUICK, SLOW = (Rotary, Bias, First, Cut, Named, Pyramid), (Rectangles, Channels, Unfolded)
+QUICK = Rotary, Bias, First, Cut, Named, Pyramid, Early, Shortcuts, Quarters
+SLOW = Rectangles, Channels, Unfolded, Sequences
 NETWORKS = [*QUICK, *(pytest.param(kind, marks=pytest.mark.slow) for kind in SLOW)]
 
 

@@ -20,7 +20,8 @@ __all__ = ["Functions", "grown"]
 INTERPOLATING = {F.interpolate, F.upsample}
 POOLING = having(Trait.WINDOW) - having(Trait.MIXES_CHANNELS)
 JOINING = having(Trait.JOINS) & having(Trait.POINTWISE)
-SHAPING = {*RESHAPE_CALLS, Tensor.expand}
+REPEATING = {Tensor.expand, Tensor.repeat}
+SHAPING = {*RESHAPE_CALLS, *REPEATING}
 
 
 def grown(cycle: Cycle, y: object, place: int, grows: bool, mode: str = "nearest") -> Any:
@@ -62,23 +63,32 @@ class Functions(TorchFunctionMode):
         if current() is not self.cycle:
             return function(*args, **kwargs)
         if function in SHAPING and self.cycle.batches:
-            args, kwargs = self._present(args, kwargs)
+            args, kwargs = self._present(function, args, kwargs)
         elif function in JOINING:
             args = self._of_one_depth(args)
         elif function in INTERPOLATING or function in POOLING:
             return self._resample(function, args, kwargs)
         return function(*args, **kwargs)
 
-    def _present(self, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
+    def _present(self, function: Function, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
         x, *rest = args
         if not isinstance(x, Tensor) or not rest or x.ndim == 0:
             return args, kwargs
         sizes = rest[0] if isinstance(rest[0], (tuple, list)) else rest
-        if not sizes or sizes[0] == x.shape[0] or x.shape[0] % self.cycle.batch:
+        if not sizes or not any(sizes[0] == batch for batch in self.cycle.batches):
             return args, kwargs
-        if x.shape[0] == 1 or not any(sizes[0] == batch for batch in self.cycle.batches):
-            return args, kwargs
-        return (x, (x.shape[0], *sizes[1:])), kwargs
+        if x.shape[0] > 1:
+            whole = x.shape[0] % self.cycle.batch == 0
+            return ((x, (x.shape[0], *sizes[1:])) if whole else args), kwargs
+        if function in REPEATING and x.ndim > 2:
+            return (x, (self._slices_at(x) * self.cycle.batch, *sizes[1:])), kwargs
+        return args, kwargs
+
+    def _slices_at(self, x: Tensor) -> int:
+        """Return the slices of the map that a table for one slice is for; of the latest else."""
+        grid = (x.shape[2], x.shape[3]) if x.ndim == 4 else self.cycle.grid_of(x.shape[1])
+        known = self.cycle.depth_of(*grid) if grid is not None else None
+        return known if known is not None else self.cycle.maps[-1][0]
 
     def _of_one_depth(self, args: Args) -> Args:
         """Repeat a map that was pooled to one voxel, if it has fewer slices than the other one."""

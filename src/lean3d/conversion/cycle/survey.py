@@ -24,7 +24,8 @@ MATMULS = {torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, torch.eins
 MOST_CUT = 2  # tokens without a position beside patches that are cut without a module
 WINDOWS, RESAMPLING = having(Trait.WINDOW), having(Trait.RESAMPLES)
 OF_PLANE = RESAMPLING - having(Trait.MIXES_CHANNELS) - {F.pad, Tensor.__getitem__}
-ATTENTION = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
+# of which the kernels are no functions of torch's
+MIXING = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.RNNBase)
 CONVOLUTIONS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.ConvTranspose2d)
 
 Pair = tuple[int, int]
@@ -102,7 +103,7 @@ class _Calls(Watch):
         self.open: list[Called] = []
 
     def entered(self, path: str, args: Args, kwargs: Kwargs) -> None:
-        if isinstance(self.modules[path], ATTENTION):  # their kernels are no functions of torch's
+        if isinstance(self.modules[path], MIXING):
             self.found.attends.add(path)
             self.found.mixes.update((*self.stack, path))
         leaves = tree_flatten((args, kwargs))[0]

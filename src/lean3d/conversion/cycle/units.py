@@ -65,10 +65,14 @@ def find_parts(model: nn.Module, found: Survey, where: Where | None, layers: boo
             f"{type(model).__name__}: nothing in it that is repeated or convolves keeps the size "
             "of its map, so there is no block to run on other planes; name some with where="
         )
-    changing = [path for path in units if path not in keeping]
+    # one that takes maps of both sizes is no whole: what is in it changes the size
+    changing = [
+        path
+        for path in units
+        if path not in keeping and any(call.changes_size for call in found.calls[path])
+    ]
     resamplers, functions = _resamplers(modules, found, [*keeping, *changing])
-    outside = [p for p in changing if any(call.changes_size for call in found.calls[p])]
-    return Parts(tuple(keeping), (*outside, *resamplers), functions, what)
+    return Parts(tuple(keeping), (*changing, *resamplers), functions, what)
 
 
 def _hindered(modules: Mapping[str, nn.Module], found: Survey) -> str:
@@ -152,8 +156,18 @@ def _layers(modules: Mapping[str, nn.Module], found: Survey, blocks: list[str]) 
 def _resamplers(
     modules: Mapping[str, nn.Module], found: Survey, units: list[str]
 ) -> tuple[list[str], tuple[str, ...]]:
-    """Return the innermost modules that change the size, and those that do so by functions."""
-    inner = {path for path in found.calls if path in units or _is_inside(path, units)}
+    """Return the innermost modules that change the size, and those that do so by functions.
+
+    What attends from fewer positions to all of them is one module, whatever is in it.
+    """
+    attending = [
+        path for path in found.calls if path in found.attends and found.calls[path][0].changes_size
+    ]
+    inner = {
+        path
+        for path in found.calls
+        if path in units or _is_inside(path, units) or _is_inside(path, attending)
+    }
     outside = [path for path in found.calls if path and path not in inner]
     changing = [
         path
