@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import dataclass
+from typing import Literal
 
 import pytest
 
@@ -158,6 +159,20 @@ def test_what_is_true_or_false_is_said_either_way():
     assert parse(Switches, "train", [], changed) == changed
     assert parse(Switches, "train", ["--on", "--no-off"], changed) == Switches(True, False)
     assert flags(Switches) == ["--on", "--no-on", "--off", "--no-off"]
+
+
+@dataclass
+class Optional:
+    weights: str | None = "pretrained"
+    depth: Literal["none", "all"] | None = "all"
+    name: str = ""
+
+
+def test_none_is_written_either_way():
+    assert parse(Optional, "train", ["--weights", "none"]).weights is None
+    assert parse(Optional, "train", ["--weights", "None"]).weights is None
+    words = ["--depth", "none", "--name", "none"]
+    assert parse(Optional, "train", words, Optional("a")) == Optional("a", "none", "none")
 
 
 def test_another_parser_is_quoted_without_its_frame(refused, monkeypatch):

@@ -6,8 +6,8 @@ import io
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
-from typing import Any, NoReturn, TypeVar
+from dataclasses import Field, fields, is_dataclass
+from typing import Any, NoReturn, TypeVar, get_args
 
 import tyro
 
@@ -35,7 +35,8 @@ def parse(
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed), _events(kind, default, refuse):
-            return tyro.cli(kind, prog=f"lean3d {command}", args=argv, config=config, **more)
+            args = _with_none(kind if default is None else default, argv)
+            return tyro.cli(kind, prog=f"lean3d {command}", args=args, config=config, **more)
     except SystemExit as stopped:
         if stopped.code != 2:
             sys.stderr.write(printed.getvalue())
@@ -99,17 +100,39 @@ def _flag(argument: Any) -> str:
     return name if argument.is_positional() else f"{name} {argument.lowered.metavar}"
 
 
+def _with_none(settings: Any, argv: list[str]) -> list[str]:
+    """Return the arguments with None where an option that may be None is given `none`."""
+    may = {f"--{field.name.replace('_', '-')}" for field in _fields(settings) if _optional(field)}
+    before = ["", *argv]
+    return [
+        "None" if value == "none" and flag.replace("_", "-") in may else value
+        for flag, value in zip(before, argv, strict=False)
+    ]
+
+
+def _optional(field: Field[Any]) -> bool:
+    kinds = get_args(field.type)
+    return type(None) in kinds and not any("none" in get_args(kind) for kind in kinds)
+
+
+def _fields(settings: Any) -> Iterator[Field[Any]]:
+    """Yield the fields of a dataclass, or of one of its values, and those of dataclasses in it."""
+    for field in fields(settings):
+        inner = getattr(settings, field.name, field.type)
+        part = inner if is_dataclass(inner) else field.type
+        if is_dataclass(part):
+            yield from _fields(part)
+        else:
+            yield field
+
+
 def flags(settings: Any) -> list[str]:
     """Return the flags of a dataclass, or of one of its values, and of the dataclasses in it.
 
     A field that is true or false has two, such as --sections and --no-sections.
     """
     names = []
-    for field in fields(settings):
-        inner = getattr(settings, field.name, field.type)
-        inside = is_dataclass(inner) or is_dataclass(field.type)
-        part = inner if is_dataclass(inner) else field.type
+    for field in _fields(settings):
         name = field.name.replace("_", "-")
-        switch = [f"--no-{name}"] if field.type is bool else []
-        names += flags(part) if inside else [f"--{name}", *switch]
+        names += [f"--{name}", *([f"--no-{name}"] if field.type is bool else [])]
     return names

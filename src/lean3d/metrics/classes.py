@@ -47,8 +47,9 @@ def class_scores(prob_NK: Tensor, label_N: Tensor) -> dict[str, float]:
         warnings.simplefilter("ignore")
         for k in ranked:
             pair: Any = (prob_NK[:, k], (label_N == k).long())
-            areas.append(functional.binary_auroc(*pair).item())
-            precisions.append(functional.binary_average_precision(*pair).item())
+            # sums in single precision, which may pass 1
+            areas.append(min(1.0, functional.binary_auroc(*pair).item()))
+            precisions.append(min(1.0, functional.binary_average_precision(*pair).item()))
         kappa = functional.multiclass_cohen_kappa(found_N, label_N, num, weights="quadratic")
     return {
         "accuracy": (found_N == label_N).double().mean().item(),

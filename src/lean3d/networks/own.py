@@ -66,7 +66,7 @@ def _arguments(made: Any, asked: Asked) -> tuple[dict[str, Any], set[str]]:
     if asked.weights is not None:
         name = next((name for name in ("weights", "pretrained") if name in takes), None)
         if name is None:
-            raise refuse_weights(asked, "the function takes no weights; give a file of them")
+            raise refuse_weights(asked, "the function takes no weights; give a file, or None")
         given[name] = asked.weights
     open_ended = any(p.kind is p.VAR_KEYWORD for p in takes.values())
     for name in given.keys() - takes.keys() if not open_ended else ():

@@ -88,11 +88,12 @@ def across(x: Tensor, count: int, tokens: str) -> Tensor:
     """
     if tokens == "mean":
         return x.mean(1, keepdim=True).expand(-1, count, *x.shape[2:])
+    flat = x.flatten(2)  # B, N, rest
+    # a file is for cubes and others, and adaptive pooling has one size in it
+    if torch.compiler.is_compiling():
+        return (_shares(x, count) @ flat).unflatten(2, x.shape[2:])
     if x.shape[1] == count:
         return x
-    flat = x.flatten(2)  # B, N, rest
-    if torch.compiler.is_compiling():  # in files, adaptive pooling has one size
-        return (_shares(x, count) @ flat).unflatten(2, x.shape[2:])
     means = F.adaptive_avg_pool1d(flat.transpose(1, 2), count)
     return means.transpose(1, 2).unflatten(2, x.shape[2:])
 
