@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from lean3d.conversion.lean.base import Lean
+from lean3d.conversion.lean.dense import own_padding
 from lean3d.conversion.lean.runs import Run
 from lean3d.conversion.trace.inputs_3d import run as run_model
 from lean3d.cost import count
@@ -105,7 +106,7 @@ def _options(conv: nn.Conv3d, how: Lean, shapes: list[tuple[int, ...]], dense: i
     norm = max(float(weight.square().sum()), 1e-30)
     options = [Option(None, dense, 0.0)]
     for choice, error in zip(choices, errors, strict=True):
-        macs = _macs(choice.build(conv), shapes)
+        macs = _macs(own_padding(conv, choice.build(conv)), shapes)
         if macs < dense:
             options.append(Option(choice, macs, error / norm))
     return options
