@@ -234,22 +234,60 @@ def test_refuses_what_it_cannot_do_and_says_where(make, how, options, says):
         convert(make(), how, **options)
 
 
-@pytest.mark.parametrize(
-    "name", ["space_time", "rank1", "csn_ip", "csn_ir", "atoms", "p2sc1", "p2sc2", "dissect"]
-)
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        (
-            lambda: lean3d.create_model("unet2d", widths=(4, 8)),
-            "UNet is a 2D network and has no dense 3D",
-        ),
-        (lambda: nn.Sequential(nn.Linear(2, 2)), "Sequential has no dense 3D convolution"),
-    ],
-)
-def test_a_network_without_3d_convolutions_has_nothing_to_replace(name, model, message):
-    with pytest.raises(ConversionError, match=message):
-        convert(model(), conversion(name))
+@pytest.mark.parametrize("name", ["rank1", "csn_ip", "atoms", "p2sc2", "dissect"])
+def test_a_network_without_3d_convolutions_has_nothing_to_replace(name):
+    with pytest.raises(ConversionError, match="Sequential has no dense 3D convolution"):
+        convert(nn.Sequential(nn.Linear(2, 2)), conversion(name))
+
+
+def test_a_2d_network_or_one_in_views_has_nothing_to_make_causal_or_lean():
+    flat = FlatResNet()
+    with pytest.raises(ConversionError, match="is a 2D network and has no dense 3D"):
+        convert(flat, conversion("dissect"))
+    with pytest.raises(ConversionError, match="has no dense 3D convolution"):
+        convert(convert(flat, lean3d.ACS()), conversion("p3sc1"))
+
+
+def flat_and_deep():
+    flat = FlatResNet().eval()
+    return flat, convert(flat, lean3d.Inflate(depth=None, pad="zeros"))
+
+
+@pytest.mark.parametrize("name", ["rank1", "csn_ip", "atoms", "p3sc1"])
+def test_a_lean_form_of_a_2d_network_is_fitted_to_its_inflated_kernels(name):
+    flat, deep = flat_and_deep()
+    once, twice = convert(flat, conversion(name)), convert(deep, conversion(name))
+    x = torch.randn(1, 3, 9, 32, 24)
+    torch.testing.assert_close(once(x), twice(x))
+    assert once.state_dict().keys() == twice.state_dict().keys()
+    record = once.conversion
+    assert (record.grade, record.before.how) == ("fitted", deep.conversion.how)
+    assert str(deep.conversion.how) in str(record)
+    assert str(record.how) in str(record)
+
+
+def test_in_one_call_channels_classes_and_a_budget_go_to_their_method():
+    flat, _ = flat_and_deep()
+    volume = torch.randn(1, 1, 9, 32, 24)
+    ends = dict(in_channels=1, num_classes=4)
+    # the stem pads its own input, which its operators have to be counted with
+    model = convert(flat, conversion("rank1"), example=volume, budget=0.4, **ends)
+    assert model(volume).shape == (1, 4)
+    dense = convert(flat, lean3d.Inflate(depth=None, pad="zeros"), **ends)
+    cost, whole = (lean3d.count(net, volume.shape).macs for net in (model, dense))
+    assert cost <= 0.4 * whole
+    assert any("in_channels=1" in line for line in model.conversion.before.ends)
+
+
+def test_a_pair_of_methods_says_to_which_kernels_a_form_is_fitted():
+    flat, _ = flat_and_deep()
+    model = convert(flat, (lean3d.Inflate(keep_depth=1), SpaceTime("rank1")))
+    assert model.conversion.before.how == lean3d.Inflate(keep_depth=1)
+    causal = convert(flat, (lean3d.Inflate(), lean3d.Dissect()))
+    assert causal.conversion.grade == "causal"
+    for pair in ((SpaceTime(), lean3d.Inflate()), (lean3d.ACS(),), ()):
+        with pytest.raises(ConversionError, match="two methods are "):
+            convert(flat, pair)
 
 
 @pytest.mark.parametrize("budget", [float("inf"), float("nan"), 0, -1])

@@ -2,10 +2,10 @@
 
 import math
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from lean3d.conversion.causal.engine import make_causal
@@ -22,6 +22,7 @@ from lean3d.conversion.surgery.fx import keep_with_copies
 from lean3d.conversion.to3d.afterwards import PLACE, expect_more
 from lean3d.conversion.to3d.base import To3D, refusal_at
 from lean3d.conversion.to3d.engine import Where, rewrite
+from lean3d.conversion.to3d.inflate import Inflate
 from lean3d.conversion.to3d.io_channels import with_ends
 from lean3d.conversion.to3d.merging import explain_merging
 from lean3d.conversion.to3d.misfit import explain_sizes
@@ -32,14 +33,17 @@ from lean3d.ops.base import Conv3dLike
 from lean3d.plugins import load_plugins
 from lean3d.weights import check_model
 
-__all__ = ["convert"]
+__all__ = ["convert", "in_steps"]
 
 FLAT, DEEP = (nn.Conv2d, nn.ConvTranspose2d), (nn.Conv3d, nn.ConvTranspose3d)
+How = To3D | Lean | Dissect
+# gives a 2D network the dense kernels to which a lean form is fitted
+DENSE = Inflate(depth=None, pad="zeros")
 
 
 def convert(
     model: nn.Module,
-    how: To3D | Lean | Dissect,
+    how: How | tuple[To3D, Lean | Dissect],
     *,
     where: Where | None = None,
     example: object = None,
@@ -58,16 +62,18 @@ def convert(
     Args:
         how: From 2D `ACS()`, `MeanACS()`, `SoftACS()`, `Planar()`, `PlaneCycle()` or `Inflate()`,
             which keep parameter names; from 3D `SpaceTime()`, `ParallelSeparable()`,
-            `ChannelSeparated()`, `Atoms()`, or `Dissect()` for a causal one.
+            `ChannelSeparated()`, `Atoms()`, or `Dissect()` for a causal one. A lean form of a 2D
+            model is fitted to its inflated kernels, those of `Inflate(depth=None, pad="zeros")`;
+            a pair of methods says to which others, such as `(Inflate(), SpaceTime())`.
         where: Called as where(path, module); only modules for which it is true are converted.
-            Modules left 2D cannot be checked.
+            Modules left 2D cannot be checked. Of two methods it is asked by the second.
         example: An input of the 2D model (B, C, H, W), a volume (B, C, D, H, W), or a tuple of its
             arguments, for the self-check and the budget; without it several sizes are tried.
         accept: The lowest grade accepted: "isotropic", depth is treated exactly as height;
             "planar", every slice keeps the 2D output; "unchecked", no self-check. None means
             "planar" with `Planar`, `Inflate` and `keep_depth`, "isotropic" with the others; only
             from 2D.
-        budget: Only from 3D to lean: multiply-adds of the result on `example`, or up to 1 a share
+        budget: Only to a lean form: multiply-adds of the result on `example`, or up to 1 a share
             of the model's own. Each convolution gets the rank, or stays dense, such that the sum
             of the squared relative errors is smallest.
         in_channels: Channels of the volume, if they differ from those of the image: the filters of
@@ -81,6 +87,13 @@ def convert(
             budget cannot be met.
     """
     load_plugins()
+    steps = in_steps(model, how)
+    if len(steps) == 2:
+        first: dict[str, Any] = dict(accept=accept, in_channels=in_channels)
+        deep = convert(model, steps[0], example=example, num_classes=num_classes, **first)
+        volume = example if _is_volume(example) else None
+        return convert(deep, steps[1], where=where, example=volume, budget=budget)
+    (how,) = steps
     _check_arguments(model, how, accept, budget)
     where = None if where is None else _asking(where)
     if isinstance(how, (Lean, Dissect)):
@@ -113,9 +126,30 @@ def convert(
     return result
 
 
-def _check_arguments(
-    model: nn.Module, how: To3D | Lean | Dissect, accept: str | None, budget: float | None
-) -> None:
+def in_steps(model: nn.Module, how: How | tuple[To3D, Lean | Dissect]) -> tuple[How, ...]:
+    """Return the methods that convert a model one after the other: one or two.
+
+    Raises:
+        ConversionError: several methods are given that are no pair of one from 2D and another.
+    """
+    if isinstance(how, tuple):
+        if [isinstance(one, To3D) for one in how] != [True, False]:
+            raise ConversionError(
+                f"two methods are {names_of(To3D)}, then {names_of(Lean, Dissect)}; got "
+                f"{', '.join(map(named, how)) or 'none'}"
+            )
+        return how
+    kinds = [type(module) for module in model.modules()] if isinstance(model, nn.Module) else []
+    flat, deep = (any(issubclass(k, some) for k in kinds) for some in (FLAT, (*DEEP, Conv3dLike)))
+    return (DENSE, how) if isinstance(how, Lean) and flat and not deep else (how,)
+
+
+def _is_volume(example: object) -> bool:
+    given = example if isinstance(example, tuple) else (example,)
+    return all(not isinstance(x, Tensor) or x.ndim == 5 for x in given)
+
+
+def _check_arguments(model: nn.Module, how: How, accept: str | None, budget: float | None) -> None:
     if accept not in (None, *get_args(Grade)):
         raise ConversionError(f"accept is one of {get_args(Grade)} or None, got {accept!r}")
     if not isinstance(how, (To3D, Lean, Dissect)):

@@ -63,6 +63,7 @@ class Conversion:
             "causal": no output depends on later frames; rows give the part of a kernel that moved
             to another frame. "cycled": every block gives its 2D output on the slices of its plane.
         ends: What in_channels and num_classes changed in the 2D model before the conversion.
+        before: The record of the conversion that the model had been through.
     """
 
     how: Any
@@ -71,6 +72,11 @@ class Conversion:
     checks: tuple[Check, ...] = ()
     note: str = ""
     ends: tuple[str, ...] = ()
+    before: "Conversion | None" = None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # models that lean3d 0.1 stored have no `before`
+        vars(self).update({"before": None} | state)
 
     def __str__(self) -> str:
         return self.table()
@@ -86,7 +92,8 @@ class Conversion:
         changes = lay_out(list(zip(head, *body, strict=True)), width=width)
         said = [*self.ends, *map(str, self.checks), *([self.note] if self.note else [])]
         said.append(f"{self.how}: {len(self.rows)} modules changed, {self.grade}")
-        return f"{changes}\n\n{wrap(said, width)}"
+        earlier = f"{self.before.table(width)}\n\n" if self.before is not None else ""
+        return f"{earlier}{changes}\n\n{wrap(said, width)}"
 
 
 def _marks(row: Row) -> tuple[str, str]:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 from torch import nn
 
 from lean3d import ops
+from lean3d.conversion.api import DENSE
+from lean3d.conversion.lean.base import Lean
 from lean3d.conversion.methods import METHODS
 from lean3d.conversion.to3d.base import To3D
 from lean3d.errors import RunError
@@ -44,10 +46,11 @@ def operator(name: str) -> Callable[..., nn.Module]:
 
 
 def conversion(name: str, keep_depth: int | Literal["all"] = 0) -> Any:
-    """Return the method that converts 2D to 3D, or 3D to lean, with the method's defaults.
+    """Return the method that converts 2D to 3D, or to lean, with the method's defaults.
 
     Args:
-        keep_depth: From 2D: how many of the first downsamplings leave depth alone.
+        keep_depth: From 2D: how many of the first downsamplings leave depth alone. A lean form
+            then comes as a pair, behind the method that gives it dense kernels.
 
     Raises:
         RunError: there is none of that name, or it has no keep_depth.
@@ -55,6 +58,9 @@ def conversion(name: str, keep_depth: int | Literal["all"] = 0) -> Any:
     how = METHODS.find(name).build()
     if keep_depth == 0:
         return how
-    if not isinstance(how, To3D):
+    if not isinstance(how, To3D | Lean):
         raise RunError(f"keep_depth is for a conversion from 2D, which {name} is not")
-    return replace(how, keep_depth=None if keep_depth == "all" else keep_depth)
+    kept = None if keep_depth == "all" else keep_depth
+    if isinstance(how, Lean):
+        return replace(DENSE, keep_depth=kept), how
+    return replace(how, keep_depth=kept)

@@ -118,7 +118,9 @@ def make_causal(
     check_tied(result, ties)
     checks = compare_steps(model, result, arguments) if where is None else ()
     note = "" if where is None else "self-check skipped: where= left modules as they were"
-    vars(result)["conversion"] = Conversion(how, "causal", tuple(rows), checks, note)
+    before = vars(model).get("conversion")
+    record = Conversion(how, "causal", tuple(rows), checks, note, before=before)
+    vars(result)["conversion"] = record
     return result
 
 

@@ -73,7 +73,9 @@ def make_lean(
         fitted = [part for row in rows for part in result.get_submodule(row.path).modules()]
         how.calibrate(fitted, lambda: run_model(result, arguments or ()))
     checks, note = _checks(model, result, None if any(joined) else work.kernels, arguments)
-    vars(result)["conversion"] = Conversion(how, "fitted", tuple(rows), checks, note)
+    before = vars(model).get("conversion")
+    record = Conversion(how, "fitted", tuple(rows), checks, note, before=before)
+    vars(result)["conversion"] = record
     return result
 
 

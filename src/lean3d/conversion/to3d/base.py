@@ -53,6 +53,11 @@ class To3D(ABC):
         """Return the 3D operator for a transposed convolution, as `conv` does."""
 
     @property
+    def keeps_weights(self) -> bool:
+        """Whether the 2D weights go into the 3D model."""
+        return True
+
+    @property
     def plane_axis(self) -> int:
         """The axis (0 D, 1 H, 2 W) normal to the plane of what stays on one, as pixel shuffles."""
         return 0
