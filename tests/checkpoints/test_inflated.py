@@ -5,13 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from peers import BLOCKS, WIDTHS
+from peers import BLOCKS, WIDTHS, HaraResNet, trained
 from torch import nn
 from warm_norms import warm_norms
 
 from lean3d import create_model
 from lean3d.checkpoints import load_checkpoint
 from lean3d.errors import LeanError
+from lean3d.networks import Network
 from lean3d.networks.weights import fill
 from lean3d.recipes import get_recipe
 from lean3d.recipes.build import build_model
@@ -55,6 +56,9 @@ class ResNet(nn.Module):
     def features(self, x):
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+    def forward(self, x):
+        return self.fc(self.features(x).mean((2, 3)))
 
 
 @pytest.fixture
@@ -147,3 +151,66 @@ def test_a_recipe_takes_the_file(file):
     built = build_model(recipe, weights=True)
     assert built.fresh == ("conv_last.weight",)
     torch.testing.assert_close(built.model.stem[0].weight[:, :, 0], flat.conv1.weight)
+
+
+HARA = dict(blocks=BLOCKS, expansion=4)
+WHOLE = dict(convert="conv3d", num_classes=7)
+
+
+def hara_file(path, **settings):
+    model = trained(HaraResNet(**HARA, **settings))
+    torch.save({"state_dict": {f"module.{n}": x for n, x in model.state_dict().items()}}, path)
+    return model, str(path)
+
+
+@torch.no_grad()
+def test_the_3d_file_of_a_family_fills_the_2d_network_of_its_names_once_it_is_3d(tmp_path):
+    theirs, path = hara_file(tmp_path / "b.pth", shortcut="B")
+    theirs.conv1.stride = (2, 2, 2)  # as the 2D network has it along height
+    built = Network(f"{__file__}:ResNet", weights=path, **WHOLE).build()
+    assert built.fresh == ()
+    assert "3D-ResNets-PyTorch" in built.note
+    x = torch.randn(1, 3, 17, 33, 35)
+    torch.testing.assert_close(built.model.eval()(x), theirs(x), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("convert_to", ["conv3d", "p3sc1"])
+def test_shortcuts_without_weights_leave_projections_afresh(tmp_path, convert_to):
+    theirs, path = hara_file(tmp_path / "a.pth", in_channels=1, num_classes=0, medical=True)
+    settings = dict(WHOLE, convert=convert_to, in_channels=1, weights=path)
+    built = Network(f"{__file__}:ResNet", **settings).build()
+    assert "MedicalNet" in built.note
+    assert all(".downsample." in name or name.startswith("fc.") for name in built.fresh)
+    assert sum(name.endswith("downsample.0.weight") for name in built.fresh) == 4
+    own = built.model.state_dict()
+    # 1x1x1 kernels are in both as they are in the file
+    assert torch.equal(own["layer3.1.conv1.weight"], theirs.layer3[1].conv1.weight)
+    if convert_to == "conv3d":
+        assert torch.equal(own["conv1.weight"], theirs.conv1.weight)
+
+
+def test_a_3d_file_does_not_fill_2d_kernels_and_says_what_it_fits(tmp_path):
+    _, path = hara_file(tmp_path / "b.pth", shortcut="B")
+    with pytest.raises(LeanError, match="its kernels are 3D, as those of a network converted by"):
+        Network(f"{__file__}:ResNet", weights=path, **dict(WHOLE, convert="acs")).build()
+
+
+def test_2d_weights_are_not_dropped_by_fresh_kernels(file):
+    with pytest.raises(LeanError, match=r"takes no 2D weights; .* or convert by i3d"):
+        Network(f"{__file__}:ResNet", weights=str(file[1]), **WHOLE).build()
+
+
+@torch.no_grad()
+def test_a_file_s_first_kernel_is_distributed_over_other_channels(tmp_path):
+    theirs, path = hara_file(tmp_path / "b.pth", shortcut="B")
+    given = dict(shortcut="B", widths=WIDTHS, num_classes=7)
+    gray = create_model("hara_resnet_50", in_channels=1, **given).eval()
+    with pytest.raises(LeanError, match=r"stem.0.weight has shape"):
+        load_checkpoint(gray, path)
+    load_checkpoint(gray, path, new_channels=True)
+    x = torch.randn(1, 1, 8, 32, 32)
+    expected = theirs(x.expand(-1, 3, -1, -1, -1))
+    torch.testing.assert_close(gray(x), expected, atol=1e-4, rtol=1e-4)
+    named = Network("hara_resnet_50", in_channels=1, num_classes=7, widths=WIDTHS, weights=path)
+    built = replace(named, options={"shortcut": "B"}).build()
+    torch.testing.assert_close(built.model.eval()(x), gray(x))

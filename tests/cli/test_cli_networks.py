@@ -134,3 +134,22 @@ def test_a_network_of_ones_own_is_exported_whole(lean3d, tmp_path):
     code, said, err = lean3d(*ask)
     assert code == 0, err
     assert "equal to the network on 1x1x6x8x8 and 2x1x6x8x32" in said
+
+
+def test_a_lean_form_is_one_name_in_every_command(lean3d, cases, tmp_path):
+    run, given = tmp_path / "run", ("--convert", "p3sc1", "--keep-depth", "all")
+    code, _, err = lean3d(*TRAIN, *given, "--data", cases, "--out", run)
+    assert code == 0, err
+    out = tmp_path / "mask.nii.gz"
+    code, _, err = lean3d("predict", cases / FILES, "--run", run, "--out", out)
+    assert code == 0, err
+    assert out.exists()
+    size = "--input", "1,3,8,16,16"
+    code, out, err = lean3d("count", NET, "--convert", "p3sc1", *size)
+    assert (code, "ParallelSeparable" in out or "streams" in out) == (0, True), err
+    code, out, err = lean3d("convert", NET, "--how", "p3sc1", "--volume-channels", "1")
+    assert code == 0, err
+    assert {row["after"].partition("(")[0] for row in last_json(out)["changed"]} == {
+        "ParallelSeparableConv3d"
+    }
+    assert "Inflate(" in out

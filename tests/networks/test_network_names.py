@@ -95,7 +95,7 @@ def test_a_network_of_monai_is_3d_or_made_so(convert_to, kernel):
         ("unet2d", {"weights": "pretrained"}, "its published weights are files"),
         ("unet2d", {"format": "vmz"}, "format vmz names the format of weights"),
         ("unet2d", {"keep_depth": 2}, "keep_depth is for a conversion from 2D; give convert"),
-        ("unet3d", {"keep_depth": 2, "convert": "rank1"}, "which rank1 is not"),
+        ("unet3d", {"keep_depth": 2, "convert": "rank1"}, "which rank1 of unet3d is not"),
         ("monai:UNet", {"widths": (4, 8)}, "widths are arguments of lean3d's own models"),
         ("unet2d", {"convert": "asc"}, "did you mean acs"),
     ],

@@ -39,6 +39,28 @@ def test_every_zoo_segments_volumes(reference, options):
     assert model.conversion.grade == "isotropic"
 
 
+@pytest.mark.parametrize(
+    ("reference", "more"),
+    [
+        pytest.param("torchvision:r3d_18", {}, marks=pytest.mark.slow),
+        ("resnet3d_18", {"widths": (4, 6, 8, 10), "options": {"pool1": False}}),
+        ("hara_resnet_18", {"widths": (4, 6, 8, 10), "options": {"medical": True}}),
+        ("d_resnet_18", {"widths": (4, 6, 8, 10)}),
+    ],
+)
+def test_a_3d_classifier_segments_volumes_by_the_decoder_of_the_paper(reference, more, tmp_path):
+    ends = dict(in_channels=1, num_classes=3)
+    model = Network(reference, segment=True, **ends, **more).build().model
+    assert scores(model, 1, 1, 12, 40, 48) == (1, 3, 12, 40, 48)
+    # the file of the classifier fills the encoder
+    whole = Network(reference, **ends, **more).build().model
+    assert scores(whole, 1, 1, 12, 40, 48) == (1, 3)
+    torch.save(whole.state_dict(), tmp_path / "whole.pth")
+    weights = str(tmp_path / "whole.pth")
+    built = Network(reference, segment=True, weights=weights, **ends, **more).build()
+    assert {name.partition(".")[0] for name in built.fresh} == {"joins", "classifier"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["densenet121", "efficientnet_b0", "convnext_tiny", "vgg11_bn"])
 def test_the_decoder_of_the_paper_fits_any_backbone(name):

@@ -133,7 +133,7 @@ def test_what_nnunet_has_trained_is_read(tmp_path):
     results = tmp_path / "results" / "Dataset001_Made"
     fold = results / "nnUNetTrainer__nnUNetPlans__3d_fullres" / "fold_all"
     network = Network(f"nnunet:{fold}", weights="pretrained").build()
-    assert network.fresh == ()
+    assert not network.fresh
     own = torch.load(fold / "checkpoint_final.pth", map_location="cpu", weights_only=False)
     found = network.model.state_dict()
     assert all(torch.equal(found[key], value) for key, value in own["network_weights"].items())

@@ -96,7 +96,7 @@ def test_the_weights_of_a_checkpoint_fill_a_network_built_by_hand(tmp_path):
     path = tmp_path / "final.pth"
     own = written(path, 2)
     network = Network(f"nnunet:{path}", weights=str(path)).build()
-    assert network.fresh == ()
+    assert not network.fresh
     x = torch.randn(1, 1, 8, 8)
     torch.testing.assert_close(network.model.eval()(x), own(x))
 

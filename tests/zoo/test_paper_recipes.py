@@ -108,6 +108,8 @@ RUNS = {
     "ibsr": (ibsr, "ibsr", "--patch 16 16 16"),
     "lidc": (lidc, "lidc", "--patch 16 16 16 --middle 2"),
     "lidc_malignancy": (lidc, "lidc_malignancy", "--size 16 16 16 --shift 1"),
+    "lidc_p3sc1": (lidc, "lidc", "--patch 16 16 16 --middle 2 --convert p3sc1"),
+    "lidc_malignancy_3d": (lidc, "lidc_malignancy", "--size 16 16 16 --shift 1 --convert conv3d"),
     "medmnist": (medmnist, "medmnist", ""),
     "decathlon": (decathlon, "folder", "--patch 8 32 32 --widths 4 8 8 8"),
     "brats": (brats, "folder", "--regions WT=1,2,3 TC=1,3 ET=3 --patch 16 16 16 --widths 4 8 8 8"),
@@ -116,6 +118,7 @@ SCORED = {
     "lits": {"liver", "lesion"},
     "ibsr": {"CSF", "grey", "white"},
     "lidc": {"nodule"},
+    "lidc_p3sc1": {"nodule"},
     "decathlon": {"PZ", "TZ"},
     "brats": {"WT", "TC", "ET"},
 }

@@ -114,6 +114,7 @@ class Format:
         value: Tensor of the file -> tensor of lean3d.
         fallback: It owns files of any names, so that it is tried after the others.
         inflates: Its 2D kernels are repeated over the frames of the model's.
+        lacks: Pattern of names that only some of its networks have, of the others' files.
     """
 
     name: str
@@ -125,6 +126,7 @@ class Format:
     value: Callable[[Tensor], Tensor] = lambda tensor: tensor
     fallback: bool = False
     inflates: bool = False
+    lacks: str = r"(?!)"
 
 
 def named_as_here(tensors: Tensors) -> dict[str, str]:

@@ -30,7 +30,7 @@ def register_format(
         what: Origin of the files, for people.
         names: Key of the file -> name in lean3d; by default no key changes.
         facts: What no key says, by the tensors under their names in lean3d; nothing by default.
-        more: `spare`, `value`, `fallback` and `inflates` of `Format`.
+        more: `spare`, `value`, `fallback`, `inflates` and `lacks` of `Format`.
     """
 
     def register(owns: Owns) -> Owns:

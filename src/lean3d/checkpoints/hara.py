@@ -15,6 +15,8 @@ NAMES = one_scheme(
         (r"(layer\d+\.\d+)\.bn(\d)\.", r"\1.conv\2.1."),
     ]
 )
+# shortcuts of type A have no weights
+PROJECTIONS = r"(.*\.)?layer\d\.0\.downsample\."
 
 
 def _named(tensors: Tensors) -> bool:
@@ -27,6 +29,7 @@ def _named(tensors: Tensors) -> bool:
     "3D-ResNets-PyTorch or Efficient-3DCNNs",
     names=NAMES,
     facts=lambda tensors: Facts(1e-5, ((3, 3, 3),), (1, 2, 2), CLIPS),
+    lacks=PROJECTIONS,
 )
 def hara(tensors: Tensors) -> bool:
     return _named(tensors) and tensors["conv1.weight"].shape[1] != 1
@@ -39,6 +42,7 @@ def hara(tensors: Tensors) -> bool:
     facts=lambda tensors: Facts(
         1e-5, ((3, 3, 3),), (2, 2, 2), VOLUMES, arguments={"medical": True}
     ),
+    lacks=PROJECTIONS,
 )
 def medicalnet(tensors: Tensors) -> bool:
     return _named(tensors) and tensors["conv1.weight"].shape[1] == 1

@@ -21,7 +21,7 @@ from lean3d.shape import triple
 from lean3d.typed import check_kind
 from lean3d.weights import check_sizes_known, check_weights
 
-__all__ = ["Loaded", "load_checkpoint", "open_checkpoint"]
+__all__ = ["File", "Loaded", "load_checkpoint", "open_checkpoint", "set_epsilon"]
 
 NORMS = nn.modules.batchnorm._NormBase
 
@@ -105,7 +105,12 @@ def _recognised(path: Path, tensors: Tensors, beside: tuple[str, ...], form: For
 
 
 def load_checkpoint(
-    model: nn.Module, path: str | Path, *, format: str | None = None, new_head: bool = False
+    model: nn.Module,
+    path: str | Path,
+    *,
+    format: str | None = None,
+    new_head: bool = False,
+    new_channels: bool = False,
 ) -> Loaded:
     """Load published weights into `model`, with the epsilon of their batch norms.
 
@@ -117,6 +122,8 @@ def load_checkpoint(
             recognised by the keys, all but "timm_3d" and "imagenet".
         new_head: Leave the model's own head unchanged if the file's has other classes, or is
             absent; the tensors left are in `not_loaded`.
+        new_channels: Distribute the first kernel over the model's input channels if the file's has
+            others, so that equal channels give what they gave.
 
     Raises:
         DataError: the file is missing, damaged, or would run code, or a tensor of it has invalid
@@ -129,16 +136,14 @@ def load_checkpoint(
     file = open_checkpoint(path, format=format, own=own)
     # a timm_3d network has names of its own
     named = max(file.tensors, file.stored, key=lambda tensors: len(own & tensors.keys()))
-    found = match(model, named, inflate=file.form.inflates)
+    found = match(model, named, inflate=file.form.inflates, new_channels=new_channels)
     _check_body(model, file, found)
     _check_stem(model, file)
     if found.fresh and not new_head:
         raise _head_error(model, file, found)
     check_weights(path, found.values, model.state_dict())
     model.load_state_dict({**model.state_dict(), **found.values})
-    norms = {name: module for name, module in model.named_modules() if isinstance(module, NORMS)}
-    for name, norm in norms.items():
-        norm.eps = file.facts.epsilon(name) or norm.eps
+    norms = set_epsilon(model, file.facts, found.values)
     head = file.tensors.get("fc.weight")
     loaded = Loaded(
         path=str(path),
@@ -154,6 +159,15 @@ def load_checkpoint(
     # kept with the model, as `conversion` is
     model.checkpoint = loaded  # type: ignore[assignment]
     return loaded
+
+
+def set_epsilon(model: nn.Module, facts: Facts, loaded: Collection[str]) -> bool:
+    """Give the batch norms that have a file's values its epsilon; return whether there are any."""
+    named = [(name, m) for name, m in model.named_modules() if isinstance(m, NORMS)]
+    norms = [(name, m) for name, m in named if f"{name}.running_mean" in loaded]
+    for name, norm in norms:
+        norm.eps = facts.epsilon(name) or norm.eps
+    return bool(norms)
 
 
 def _check_body(model: nn.Module, file: File, found: Match) -> None:

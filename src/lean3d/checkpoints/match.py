@@ -3,9 +3,11 @@
 import re
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 from lean3d.checkpoints.format import Tensors
+from lean3d.conversion.to3d.in_channels import deal
 
 __all__ = ["Match", "match"]
 
@@ -57,17 +59,22 @@ class Match:
         return None
 
 
-def match(model: nn.Module, tensors: Tensors, *, inflate: bool = False) -> Match:
+def match(
+    model: nn.Module, tensors: Tensors, *, inflate: bool = False, new_channels: bool = False
+) -> Match:
     """Compare names and shapes; counts of batches are loaded if both have them.
 
     Args:
         inflate: Repeat 2D kernels over the frames of the model's.
+        new_channels: Distribute the first kernel over the channels of the model's.
     """
     found, own = Match(), model.state_dict()
+    first = next((name for name, here in own.items() if here.ndim > 3), None)
     for name, here in own.items():
         if name in tensors:
             value = _fitted(tensors[name], here, model, name)
             value = _inflated(value, here) if inflate else value
+            value = _dealt(value, here) if new_channels and name == first else value
             if value.shape == here.shape:
                 found.values[name] = value
             else:
@@ -94,6 +101,14 @@ def _fitted(value: Tensor, here: Tensor, model: nn.Module, name: str) -> Tensor:
         if axis is not None and value.shape[2 + axis] == 1:
             return value.squeeze(2 + axis)
     return value
+
+
+def _dealt(value: Tensor, here: Tensor) -> Tensor:
+    """Distribute a kernel over other input channels: equal ones give what they gave."""
+    ends = value.shape[:1] + value.shape[2:], here.shape[:1] + here.shape[2:]
+    if value.ndim != here.ndim or ends[0] != ends[1]:
+        return value
+    return torch.einsum("oc...,nc->on...", value, deal(value.shape[1], here.shape[1]).to(value))
 
 
 def _inflated(value: Tensor, here: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ class Convert:
         in_channels: The model's own default if not given.
         volume_channels: From 2D: of the volume, if not those of the image; filters are summed.
         volume_classes: From 2D: outputs, if others; the last layer is re-initialised.
-        budget: From 3D: multiply-adds on --input, or up to 1 a share of the model's own.
+        budget: To a lean form: multiply-adds on --input, or up to 1 a share of the model's own.
         input: Sizes with commas, batch and channels first; the input of its paper by default.
         keep_depth: From 2D: how many of the first downsamplings leave depth alone; "all" of them.
         accept: From 2D: the lowest grade of the self-check that is accepted: isotropic, planar

@@ -95,7 +95,7 @@ class NetworkFlags(ModelFlags):
 
     Attributes:
         convert: Turn the 2D model into 3D first: acs, mean_acs, soft_acs, planar,
-            plane_cycle or inflate.
+            plane_cycle, inflate, i3d or conv3d, or into a lean form such as p3sc1.
         keep_depth: How many of the first downsamplings leave depth alone in the converted model;
             "all" of them, for thick slices.
         weights: pretrained, a name of the zoo's weights, or a file: of the 2D model before the

@@ -8,7 +8,8 @@ released code does (stem of stride 1, no pool after it).
 Axes: B batch, C channels, D depth, H height, W width.
 """
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import torch
@@ -22,55 +23,85 @@ from lean3d.networks.source import Asked, import_zoo, nearest, refuse_weights
 
 __all__ = ["FORMS", "NETWORKS", "acs_network", "acs_source", "flat_network"]
 
+# called with the 2D weights
+Encoder = Callable[[object], nn.Module]
 Form = Literal["2.5d", "3d", "i3d", "acs"]
-Parts = tuple[nn.Module, nn.Module, nn.Module]
-# "3d" is the "i3d" form with re-initialised weights
 FORMS: dict[str, Any] = {
     "2.5d": Planar(),
-    "3d": Inflate(depth=None, pad="zeros"),
+    "3d": Inflate(depth=None, fill="fresh", pad="zeros"),
     "i3d": Inflate(depth=None, pad="zeros"),
     "acs": ACS(),
 }
 
 
-def resnet18(weights: object) -> Parts:
+class ResNetFeatures(nn.Module):
+    """A ResNet of torchvision up to its fourth stage, by the names it has there."""
+
+    def __init__(self, net: Any):
+        super().__init__()
+        self.conv1, self.bn1, self.relu = net.conv1, net.bn1, net.relu
+        self.layer1, self.layer2 = net.layer1, net.layer2
+        self.layer3, self.layer4 = net.layer3, net.layer4
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        early = self.relu(self.bn1(self.conv1(x)))
+        middle = self.layer2(self.layer1(early))
+        return early, middle, self.layer4(self.layer3(middle))
+
+
+class SequentialFeatures(nn.Module):
+    """Layers of torchvision one after the other, by the names they have there.
+
+    Args:
+        ends: Names of those whose outputs are returned before that of the last one.
+    """
+
+    def __init__(self, layers: Iterable[tuple[str, nn.Module]], ends: tuple[str, str]):
+        super().__init__()
+        self.features, self.ends = nn.Sequential(OrderedDict(layers)), ends
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        found = []
+        for name, layer in self.features.named_children():
+            x = layer(x)
+            if name in self.ends:
+                found.append(x)
+        return (*found, x)
+
+
+def resnet18(weights: object) -> nn.Module:
     """Features at 1, 1/2 and 1/4 of the size: 64, 128 and 512 channels."""
     net = _torchvision("resnet18", weights)
     net.conv1.stride = (1, 1)
     first = net.layer3[0]
     first.conv1.stride = first.downsample[0].stride = (1, 1)
-    early = nn.Sequential(net.conv1, net.bn1, net.relu)
-    return early, nn.Sequential(net.layer1, net.layer2), nn.Sequential(net.layer3, net.layer4)
+    return ResNetFeatures(net)
 
 
-def vgg16(weights: object) -> Parts:
+def vgg16(weights: object) -> nn.Module:
     """VGG-16 with batch norm: 64, 256 and 512 channels at 1, 1/2 and 1/4 of the size."""
-    layers = _torchvision("vgg16_bn", weights).features
-    pools = [i for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
-    dropped = {pools[0], pools[2], pools[4]}
-    first, middle = pools[0], pools[2]
-
-    def part(start: int, stop: int) -> nn.Sequential:
-        return nn.Sequential(*(layers[i] for i in range(start, stop) if i not in dropped))
-
-    return part(0, first), part(first, middle), part(middle, len(layers))
+    layers = list(_torchvision("vgg16_bn", weights).features.named_children())
+    pools = [name for name, layer in layers if isinstance(layer, nn.MaxPool2d)]
+    kept = [(name, layer) for name, layer in layers if name not in pools[::2]]
+    # the last layers before the first and the third pool
+    return SequentialFeatures(kept, (str(int(pools[0]) - 1), str(int(pools[2]) - 1)))
 
 
-def densenet121(weights: object) -> Parts:
+def densenet121(weights: object) -> nn.Module:
     """64, 256 and 1024 channels at 1, 1/4 and 1/8 of the size."""
     layers = _torchvision("densenet121", weights).features
     layers.conv0.stride = (1, 1)
-    early = nn.Sequential(layers.conv0, layers.norm0, layers.relu0)
-    middle = nn.Sequential(*layers[4:8])
-    return early, middle, nn.Sequential(*layers[8:11])
+    dropped = "pool0", "norm5"
+    kept = [(name, layer) for name, layer in layers.named_children() if name not in dropped]
+    return SequentialFeatures(kept, ("relu0", "transition2"))
 
 
 class FCN(nn.Module):
-    """An encoder in three parts, and a decoder that twice joins finer features (Sec 4.2).
+    """An encoder, and a decoder that twice joins finer features (Sec 4.2).
 
     Args:
-        parts: The encoder; each part takes the output of the previous one.
-        channels: Output channels of the parts.
+        encoder: Returns three maps, from fine to coarse.
+        channels: Of those maps.
         widths: Channels of the decoder's two 1x1 convolutions.
 
     Shape: (B, C, H, W) -> (B, K, H, W); converted, (B, C, D, H, W) -> (B, K, D, H, W).
@@ -78,13 +109,13 @@ class FCN(nn.Module):
 
     def __init__(
         self,
-        parts: Parts,
+        encoder: nn.Module,
         channels: tuple[int, int, int],
         widths: tuple[int, int],
         num_classes: int,
     ):
         super().__init__()
-        self.early, self.middle, self.late = parts
+        self.encoder = encoder
         fine, half, coarse = channels
         wide, narrow = widths
         self.conv1 = nn.Conv2d(half + coarse, wide, 1, bias=False)
@@ -97,10 +128,25 @@ class FCN(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        early = self.early(x)
-        middle = self.middle(early)
-        y = _join(middle, self.late(middle), self.conv1)
+        early, middle, late = self.encoder(x)
+        y = _join(middle, late, self.conv1)
         return self.classifier(_join(early, y, self.conv2))
+
+
+class Classifier(nn.Module):
+    """An encoder, the mean of its coarsest map, and a linear layer.
+
+    Shape: (B, C, H, W) -> (B, K); converted, (B, C, D, H, W) -> (B, K).
+    """
+
+    def __init__(self, encoder: nn.Module, channels: int, num_classes: int):
+        super().__init__()
+        self.encoder = encoder
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.avgpool(self.encoder(x)[-1]).flatten(1))
 
 
 def _join(fine: Tensor, coarse: Tensor, conv: nn.Module) -> Tensor:
@@ -111,16 +157,12 @@ def _torchvision(name: str, weights: object, **options: object) -> Any:
     return import_zoo("torchvision").models.get_model(name, weights=weights, **options)
 
 
-def _fcn(encoder: Callable[[Any], Parts], channels: Any, widths: Any) -> Callable[..., nn.Module]:
+def _fcn(encoder: Encoder, channels: Any, widths: Any) -> Callable[..., nn.Module]:
     return lambda num_classes, weights: FCN(encoder(weights), channels, widths, num_classes)
 
 
-def _classify(encoder: Callable[[Any], Parts], channels: int) -> Callable[..., nn.Module]:
-    def build(num_classes: int, weights: object) -> nn.Module:
-        head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes)]
-        return nn.Sequential(*encoder(weights), *head)
-
-    return build
+def _classify(encoder: Encoder, channels: int) -> Callable[..., nn.Module]:
+    return lambda num_classes, weights: Classifier(encoder(weights), channels, num_classes)
 
 
 def _deeplab(num_classes: int, weights: object) -> nn.Module:
@@ -215,9 +257,4 @@ def acs_network(
         raise RunError(f"an ACS network has the form {', '.join(FORMS)}, got {form!r}")
     if form == "3d" and options.get("weights") is not None:
         raise RunError("a network of form '3d' starts afresh and takes no weights; see 'i3d'")
-    deep = convert(flat_network(name, **options), FORMS[form], accept=accept)
-    if form == "3d":
-        for module in deep.modules():
-            if isinstance(module, nn.Conv3d):
-                module.reset_parameters()
-    return deep
+    return convert(flat_network(name, **options), FORMS[form], accept=accept)

@@ -7,6 +7,7 @@ from lean3d.conversion.to3d.io_channels import with_ends as with_2d_ends
 from lean3d.conversion.to3d.num_classes import find_heads
 from lean3d.conversion.to3d.proof.reference import make_reference
 from lean3d.errors import ConversionError, RunError
+from lean3d.networks import deep_ends
 
 __all__ = ["with_ends"]
 
@@ -17,22 +18,20 @@ def with_ends(
     """Return the network with these numbers, if it does not have them.
 
     Raises:
-        RunError: it is 3D, or does more with its image than convolve it, or its head is unusual.
+        RunError: it does more with its image than convolve it, or its head is unusual.
     """
     first = next((m for m in model.modules() if isinstance(m, nn.modules.conv._ConvNd)), None)
     if first is None or first.in_channels == in_channels:
         in_channels = None
     flat = any(isinstance(module, nn.Conv2d) for module in model.modules())
-    if in_channels is not None and not flat:
-        assert first is not None
-        raise RunError(
-            f"{who} takes {first.in_channels} channels and not {in_channels}, and only those of a "
-            "2D network are changed; build it with an argument in_channels"
-        )
+    if not flat:
+        if in_channels is not None:
+            model = deep_ends.with_channels(model, who, in_channels)
+        return model if num_classes is None else deep_ends.with_classes(model, who, num_classes)
     try:
         if in_channels is not None:
             model, _ = with_2d_ends(model, in_channels, None, None)
-        if num_classes is not None and flat and _classes(model, num_classes) != num_classes:
+        if num_classes is not None and _classes(model, num_classes) != num_classes:
             model, _ = with_2d_ends(model, None, num_classes, None)
     except ConversionError as error:
         raise RunError(f"{who}: {error}") from error

@@ -7,10 +7,14 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import torch
 from torch import nn
 
 from lean3d.checkpoints import load_checkpoint, open_checkpoint
-from lean3d.conversion import convert
+from lean3d.checkpoints.format import Tensors
+from lean3d.checkpoints.load import File, set_epsilon
+from lean3d.conversion.api import How, convert, in_steps
+from lean3d.conversion.lean.base import Lean
 from lean3d.conversion.to3d.base import To3D
 from lean3d.errors import LeanError, RunError
 from lean3d.models import find_model, list_models
@@ -26,7 +30,7 @@ from lean3d.networks.smp import smp_network
 from lean3d.networks.source import Asked, Source
 from lean3d.networks.timm import timm_network
 from lean3d.networks.torchvision import torchvision_network
-from lean3d.networks.weights import fill
+from lean3d.networks.weights import fill, is_part
 
 __all__ = ["Built", "Network", "is_file", "weights_file"]
 
@@ -49,7 +53,7 @@ class Built(NamedTuple):
     """A network, and where its weights come from.
 
     Args:
-        fresh: Names of the weights that are not from a file or a zoo; None if none was asked for.
+        fresh: Names of the weights that are not from a file; None if none was given.
         note: One line about the weights; empty for random ones.
     """
 
@@ -74,8 +78,8 @@ class Network:
         conv: Operator of a registered 3D model, by name.
         widths: Channels of a registered model's stages.
         options: More arguments of the network, by name.
-        convert: From 2D to 3D: acs, mean_acs, soft_acs, planar, plane_cycle or inflate; from 3D
-            to a lean form.
+        convert: From 2D to 3D: acs, mean_acs, soft_acs, planar, plane_cycle, inflate, i3d or
+            conv3d; or to a lean form such as p3sc1, from 2D by way of i3d.
         keep_depth: From 2D, or of a registered 3D model that takes it: how many of the first
             downsamplings leave depth alone; "all" of them.
         weights: "pretrained" or a name of the zoo's weights, or a file: of the 2D network before
@@ -109,43 +113,81 @@ class Network:
             MissingExtraError: the package that has it is not installed, or is broken.
             ConversionError: it cannot be converted.
         """
-        how = self._how()
+        self._check_depth()
         if self.format is not None and (self.weights is None or not is_file(self.weights)):
             raise RunError(f"format {self.format} names the format of weights; give their file too")
         built = self._flat()
         model, fresh, note = built.model, built.fresh, built.note
-        later = False
+        steps = self._steps(model)
+        path = None
         if self.weights is not None and is_file(self.weights):
             path = weights_file(self.weights)
-            later = how is not None and _is_flat(model) and _is_deep(path, self.format)
-            if not later:
-                fresh, note = self._load(model, path)
+        later = path is not None and steps and _is_flat(model) and _is_deep(path, self.format)
+        self._check_used(steps, bool(later))
+        if path is not None and not later:
+            fresh, note = self._load(model, path)
         if start is not None:
             fresh = tuple(start(model))
         model = _scores(model)
-        if how is not None:
-            model = convert(model, how)
-        if later:
-            assert self.weights is not None
-            fresh, note = self._load(model, weights_file(self.weights))
+        refused: LeanError | None = None
+        for step in steps:
+            model = convert(model, step)
+            # of a network with dense kernels or, if it does not fit that, with lean ones
+            if later and path is not None:
+                try:
+                    (fresh, note), later, refused = self._load(model, path), False, None
+                except LeanError as error:
+                    refused = refused or error
+        if refused is not None:
+            raise refused
         return Built(model, fresh, note)
 
     @property
     def keeps_depth(self) -> bool:
         """Whether `keep_depth` has an effect: a conversion from 2D, or a model that takes it."""
         if self.convert is not None:
-            return isinstance(conversion(self.convert), To3D)
+            how = conversion(self.convert)
+            return isinstance(how, To3D) or (isinstance(how, Lean) and self._starts_flat())
         if self.reference not in list_models():
             return False
         model = find_model(self.reference)
         return "keep_depth" in signature(model.factory).parameters and len(model.input_shape) == 5
 
-    def _how(self) -> Any:
+    def _starts_flat(self) -> bool:
+        """Whether the network is 2D before it is converted."""
+        with torch.random.fork_rng(), torch.device("meta"):
+            try:
+                return _is_flat(self._make(None))
+            except Exception:  # of a network of the user's, which cannot be built without memory
+                return False
+
+    def _check_depth(self) -> None:
+        if self.convert is not None:
+            conversion(self.convert, self.keep_depth)
+        elif self.keep_depth != 0 and not self.keeps_depth:
+            raise RunError("keep_depth is for a conversion from 2D; give convert, such as acs")
+
+    def _steps(self, model: nn.Module) -> tuple[How, ...]:
+        """Return the methods that convert the network one after the other."""
         if self.convert is None:
-            if self.keep_depth != 0 and not self.keeps_depth:
-                raise RunError("keep_depth is for a conversion from 2D; give convert, such as acs")
-            return None
-        return conversion(self.convert, self.keep_depth)
+            return ()
+        how = conversion(self.convert, self.keep_depth)
+        if isinstance(how, tuple) and not _is_flat(model):
+            raise RunError(
+                f"keep_depth is for a conversion from 2D, which {self.convert} of "
+                f"{self.reference} is not"
+            )
+        return in_steps(model, how)
+
+    def _check_used(self, steps: tuple[How, ...], later: bool) -> None:
+        """Refuse weights that the conversion would not keep."""
+        first = steps[0] if steps else None
+        if self.weights is None or later or not isinstance(first, To3D) or first.keeps_weights:
+            return
+        raise RunError(
+            f"convert {self.convert} re-initialises the kernels of {self.reference} and takes no "
+            "2D weights; leave weights out, give a file of a 3D network, or convert by i3d"
+        )
 
     def _flat(self) -> Built:
         """Build the network before any conversion, with weights by name."""
@@ -157,7 +199,7 @@ class Network:
             return Built(model)
         note = f"{self.reference}: weights {self.weights}"
         if self.weights_part != "encoder":
-            return Built(model, (), note)
+            return Built(model, None, note)  # which of them are the zoo's is not known
         again = self._make(None)
         who = self.reference
         found = fill(again, model.state_dict(), file=note, who=who, encoder=True)
@@ -225,21 +267,43 @@ class Network:
 
     def _load(self, model: nn.Module, path: Path) -> tuple[tuple[str, ...], str]:
         file = open_checkpoint(path, format=self.format)
-        if self.format not in (None, *PLAIN) or file.form.name not in PLAIN:
-            if self.weights_part == "encoder":
-                raise RunError(f"{path} ({file.form.what}) is loaded whole; leave weights_part out")
-            new_head = self.num_classes is not None
-            loaded = load_checkpoint(model, path, format=self.format, new_head=new_head)
-            return loaded.not_loaded, str(loaded).splitlines()[0]
+        tensors, published = file.tensors, file.form.name not in PLAIN
+        if self.format not in (None, *PLAIN) or published:
+            part = _part(file, model)
+            if part is None:
+                if self.weights_part == "encoder":
+                    what = f"{path} ({file.form.what})"
+                    raise RunError(f"{what} is loaded whole; leave weights_part out")
+                new: Any = dict(new_head=self.num_classes is not None)
+                new |= dict(new_channels=self.in_channels is not None)
+                loaded = load_checkpoint(model, path, format=self.format, **new)
+                return loaded.not_loaded, str(loaded).splitlines()[0]
+            tensors = part
         encoder = self.weights_part == "encoder"
-        found = fill(model, file.tensors, file=str(path), who=self.reference, encoder=encoder)
+        given: Any = dict(file=str(path), who=self.reference, encoder=encoder)
+        found = fill(model, tensors, lacks=file.form.lacks, **given)
         if self.weights_part == "all" and len(found.fresh) > 2:
             raise RunError(
                 f"{path} has no {found.fresh[0]} of {self.reference}, and {len(found.fresh) - 1} "
                 "more; leave weights_part out to load what it has"
             )
-        note = f"{path}: {len(found.loaded)} tensors"
-        return found.fresh, note
+        set_epsilon(model, file.facts, found.loaded)
+        what = f" ({file.form.what})" if published else ""
+        return found.fresh, f"{path}{what}: {len(found.loaded)} tensors"
+
+
+def _part(file: File, model: nn.Module) -> Tensors | None:
+    """Return the tensors of a published file of which the model has the network as a part.
+
+    Or as a whole, if it has the names of the file because a 2D network with these was converted.
+    """
+    if file.form.inflates:
+        return None
+    own = model.state_dict().keys()
+    converted = getattr(model, "conversion", None) is not None
+    if converted and len(own & file.stored.keys()) > len(own & file.tensors.keys()):
+        return file.stored
+    return next((x for x in (file.stored, file.tensors) if is_part(x, model)), None)
 
 
 def is_file(weights: str) -> bool:

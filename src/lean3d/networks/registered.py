@@ -1,9 +1,13 @@
 """A registered model of lean3d."""
 
-from torch import nn
+import copy
+
+import torch
+from torch import Tensor, nn
 
 from lean3d.errors import RunError
 from lean3d.models import find_model
+from lean3d.networks.decoder import fcn
 from lean3d.networks.make import make_model
 from lean3d.networks.source import Asked, refuse_weights
 
@@ -21,4 +25,18 @@ def registered(asked: Asked) -> tuple[nn.Module, set[str]]:
     if asked.weights is not None:
         raise refuse_weights(asked, "its published weights are files; give one of them, or none")
     ends = {"in_channels": asked.in_channels, "num_classes": asked.num_classes}
-    return make_model(asked.name, ends | asked.options), set(ends)
+    model = make_model(asked.name, ends | asked.options)
+    if asked.segment and _classifies(model, asked):
+        model = fcn(model, asked.num_classes or 2)
+    return model, set(ends)
+
+
+def _classifies(model: nn.Module, asked: Asked) -> bool:
+    """Whether the outputs of a network are of whole images, volumes or videos."""
+    _, channels, *sizes = find_model(asked.name).input_shape
+    light = copy.deepcopy(model).eval().to("meta")
+    try:
+        found = light(torch.empty(1, asked.in_channels or channels, *sizes, device="meta"))
+    except Exception:  # options may ask for another input; the recipe tells what does not fit
+        return False
+    return isinstance(found, Tensor) and found.ndim == 2

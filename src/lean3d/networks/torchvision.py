@@ -17,8 +17,7 @@ def torchvision_network(asked: Asked) -> tuple[nn.Module, set[str]]:
     """
     models = import_zoo("torchvision").models
     dense = models.list_models(module=models.segmentation)
-    flat = models.list_models(module=models)
-    known = [*flat, *dense, *models.list_models(module=models.video)]
+    known = [*models.list_models(module=models), *dense, *models.list_models(module=models.video)]
     if asked.name not in known:
         raise nearest("network of torchvision", asked.name, known)
     given = dict(asked.options)
@@ -34,7 +33,7 @@ def torchvision_network(asked: Asked) -> tuple[nn.Module, set[str]]:
         network.aux_classifier = None
         return network, built
     network = models.get_model(asked.name, weights=weights, **given)
-    if asked.segment and asked.name in flat:
+    if asked.segment:
         return fcn(network, asked.num_classes or 2), {"num_classes"}
     return network, built
 

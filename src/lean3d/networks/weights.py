@@ -6,7 +6,7 @@ backbone; of an image with other channels, or with other classes. What is not fi
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,12 @@ from lean3d.conversion.to3d.in_channels import deal
 from lean3d.errors import RunError
 from lean3d.weights import check_weights
 
-__all__ = ["Filled", "fill"]
+__all__ = ["Filled", "fill", "is_part"]
 
 # paths that begin a name in one network and not in another have at most this many parts
 DEEPEST = 3
 HEADS = re.compile(r"(^|\.)(fc|head|classifier|\w*_head)(\.|$)")
-ENCODERS = re.compile(r"(network\.)?(encoder|backbone|early|middle|late)\.")
+ENCODERS = re.compile(r"(network\.)?(encoder|backbone)\.")
 # second heads, of training alone
 SPARE = re.compile(r"(.*\.)?(aux\w*|head_dist)\.")
 LAYERS = nn.Linear, nn.modules.conv._ConvNd
@@ -37,8 +37,21 @@ class Filled:
     unused: tuple[str, ...]
 
 
+def is_part(tensors: Mapping[str, Tensor], model: nn.Module) -> bool:
+    """Whether most of the tensors are those of a part of the model, by their names."""
+    named = [name for name in tensors if not _counts(name)]
+    names, _, place = _align({name: tensors[name] for name in named}, _own(model))
+    return bool(place) and 2 * len(names) > len(named)
+
+
 def fill(
-    model: nn.Module, tensors: Mapping[str, Tensor], *, file: str, who: str, encoder: bool = False
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    *,
+    file: str,
+    who: str,
+    encoder: bool = False,
+    lacks: str = r"(?!)",
 ) -> Filled:
     """Give `model` the values of a file, all of them or none.
 
@@ -49,18 +62,20 @@ def fill(
         tensors: Of the file, by name.
         file, who: Names of the file and of the network in a message.
         encoder: Fill the encoder alone; the rest of the network keeps its values.
+        lacks: Pattern of names that keep their values if the file has none of them.
 
     Raises:
         RunError: the file is of another network; names the first difference.
     """
-    own = {name: x for name, x in model.state_dict().items() if not _counts(name)}
+    own = _own(model)
     names, before, place = _align({n: x for n, x in tensors.items() if not _counts(n)}, own)
     wanted = _wanted(model, own, place, encoder, who)
     found = {names[name]: tensors[name] for name in names}
     head = _head(model)
     loaded, fresh, wrong = {}, [], []
+    absent = set() if any(re.match(lacks, name) for name in tensors) else _like(own, lacks)
     for name, here in own.items():
-        if name not in wanted:
+        if name not in wanted or (name not in found and name in absent):
             fresh.append(name)
         elif name not in found and not _is_in(name, head):
             wrong.append(f"{name} is not in the file")
@@ -83,10 +98,20 @@ def fill(
         remedy = "give weights of the same network, or of its backbone"
         if _is_flat(tensors) and not _is_flat(own):
             remedy = "its kernels are 2D: --format imagenet inflates those of a ResNet"
+        if _is_flat(own) and any(x.ndim == 5 for x in tensors.values()):
+            remedy = "its kernels are 3D, as those of a network converted by i3d or conv3d"
         raise RunError(f"{file} does not fit {who}: {first}{more}; {remedy}")
     check_weights(file, loaded, own)
     model.load_state_dict({**model.state_dict(), **loaded})
     return Filled(tuple(loaded), tuple(dict.fromkeys(fresh)), tuple(unused))
+
+
+def _own(model: nn.Module) -> dict[str, Tensor]:
+    return {name: x for name, x in model.state_dict().items() if not _counts(name)}
+
+
+def _like(names: Iterable[str], pattern: str) -> set[str]:
+    return {name for name in names if re.match(pattern, name)}
 
 
 def _is_flat(tensors: Mapping[str, Tensor]) -> bool:

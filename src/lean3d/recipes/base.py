@@ -46,7 +46,7 @@ class Recipe:
         widths: Channels of the stages of a model of lean3d; the model's own by default.
         options: More arguments of the model, such as skip=full convs=1.
         convert: Turn the 2D model into 3D this way (acs, mean_acs, soft_acs, planar,
-            plane_cycle, inflate).
+            plane_cycle, inflate, i3d, conv3d), or into a lean form such as p3sc1.
         keep_depth: How many of the first downsamplings leave depth alone, in a converted model or
             unet3d; "all" of them, for thick slices; "auto" for what the data's spacing asks for.
         weights: pretrained, a name of the zoo's weights, or a file: of the 2D model before the

@@ -130,7 +130,8 @@ def _run(
         if last_checkpoint(out).exists() and (sentence := other_machine(record["sessions"])):
             print(f"lean3d: {out}: {sentence}", file=sys.stderr)
         if built.note:
-            print(f"lean3d: {built.note}; {len(built.fresh or ())} start afresh", file=sys.stderr)
+            afresh = "" if built.fresh is None else f"; {len(built.fresh)} start afresh"
+            print(f"lean3d: {built.note}{afresh}", file=sys.stderr)
         write_text(out / "recipe.json", json.dumps(record, indent=1) + "\n")
 
     return fit(

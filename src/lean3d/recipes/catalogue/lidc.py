@@ -14,6 +14,8 @@ GREYS = (-3e38, 3e38, 255.0, 255.0)
 def lidc() -> SegmentationRecipe:
     """Segment lung nodules as ACS does (Table 4): give --data lidc:DIR.
 
+    --convert planar, conv3d, i3d, acs and p3sc1 are its rows, with --weights None those without
+    pretraining; --convert conv3d --weights FILE takes Med3D's or a video network's file.
     A nodule is drawn at random for every crop, where the paper takes each once an epoch. Without a
     weight decay, as in the authors' code, which names one and does not use it.
     """
