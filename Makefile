@@ -9,7 +9,7 @@ ZOO += pytorchvideo fvcore iopath portalocker yacs tabulate termcolor  # the res
 NNUNET := nnunetv2 batchgenerators batchgeneratorsv2 acvl_utils connected-components-3d blosc2
 NNUNET += ndindex numexpr seaborn einops unittest2 traceback2
 # what tests and benchmarks compare with, without what it depends on
-PEERS := acsconv continual-inference
+PEERS := acsconv continual-inference torch-pruning
 
 .PHONY: install demo nnunet test test-slow fuzz test-matrix reliability lint bench docs
 

@@ -54,7 +54,15 @@ def test_the_target_is_met_and_the_outputs_stay_near(light, samples):
         wanted = before(samples)
         missed = (light(samples) - wanted).norm() / (wanted - wanted.mean()).norm()
     assert missed < 0.15
-    assert any("SpaceTime" in layer.after for layer in record.layers)
+
+
+@pytest.mark.parametrize("cut", ["time", "channels"])
+def test_the_mixture_is_no_worse_than_a_cut_alone(light, samples, cut):
+    alone = lean3d.lighten(net(), samples[:1], macs=0.4, data=samples, cuts=[cut])
+    errors = [sum(x.error for x in one.lightening.layers) for one in (light, alone)]
+    assert errors[0] <= errors[1]
+    word = {"time": "SpaceTime", "channels": "inputs"}[cut]
+    assert any(word in layer.after for layer in alone.lightening.layers)
 
 
 def test_the_network_that_was_given_stays_as_it_was(light):

@@ -12,7 +12,16 @@ from lean3d.conversion.surgery.copies import duplicate
 from lean3d.conversion.trace.inputs_3d import example_for
 from lean3d.cost import count
 from lean3d.errors import ConversionError, LeanError
-from lean3d.lightening.candidates import Criterion, Option, Scores, chains_of_arcs, front, places_of
+from lean3d.lightening.candidates import (
+    Criterion,
+    Levels,
+    Option,
+    Scores,
+    arcs_of,
+    arithmetic,
+    front,
+    options_of,
+)
 from lean3d.lightening.clock import Clock
 from lean3d.lightening.cut import restructure
 from lean3d.lightening.forms import CUTS, check_cuts
@@ -21,7 +30,7 @@ from lean3d.lightening.rebuild import cuts_of, rebuild, renew_norms
 from lean3d.lightening.record import UNITS, Layer, Lightening, shown
 from lean3d.lightening.samples import Samples, read_samples
 from lean3d.lightening.seen import Loss, look
-from lean3d.lightening.sites import Chain, find_chains
+from lean3d.lightening.sites import Places, find_places
 from lean3d.lightening.solver import Arc, cheapest, choose
 from lean3d.lightening.steps import ByState, StepClock, find_live, in_steps
 from lean3d.lightening.target import Target, read_target
@@ -111,21 +120,22 @@ def lighten(
     except ConversionError as error:
         raise LeanError(f"lighten: {error}") from error
     samples = read_samples(data, arguments, example.device)
-    chains: Sequence[Chain] = find_chains(copy, arguments)
+    places = find_places(copy, arguments, fewer="channels" in names)
     live = find_live(copy, arguments, str(target)) if target.streams else None
     if live is not None:
-        chains = in_steps(chains, live, arguments[0].shape[2])
-    options = places_of(chains, names)
+        places = in_steps(places, live, arguments[0].shape[2])
+    levels = Levels(places, names)
+    options = options_of(places, levels, names)
     if not any(option.place.cut.how or option.place.cut.inputs for option in options):
         raise LeanError(
             f"lighten: {type(model).__name__} has no dense 3D convolution to make lighter by "
             f"{', '.join(names)}; convert a 2D network first, or allow more cuts"
         )
-    sites = [site for chain in chains for site in chain.sites]
+    sites = places.sites
     shapes = [tuple(x.shape) for x in arguments]
     if target.kind != "state":
         # timing takes longest: first those are left out that are no better by multiply-adds
-        options = front(options, ByCount("macs", copy, shapes, sites).cost)
+        options = front(options, arithmetic)
     machine = backend = ""
     price: Price
     if target.kind in ("time", "step"):
@@ -143,7 +153,7 @@ def lighten(
         price = ByState(live, copy, shapes[0], sites)
     else:
         price = ByCount(target.kind, copy, shapes, sites)
-    work = _Work(copy, chains, samples, price, target, criterion, loss)
+    work = _Work(copy, places, levels, samples, price, target, criterion, loss)
     limit = target.limit(price.before * target.scale)
     result, record = work.run(front(options, price.cost), limit)
     record = record | dict(criterion=criterion, backend=backend, machine=machine)
@@ -193,7 +203,8 @@ class _Work:
     """The choice, once all costs are known."""
 
     model: nn.Module
-    chains: Sequence[Chain]
+    places: Places
+    levels: Levels
     samples: Samples
     price: Price
     target: Target
@@ -209,13 +220,13 @@ class _Work:
         unit = self.target.scale
         self._check_reach(options, limit / unit)
         batch, goal = self.samples.first(self._most())
-        paths = [site.path for chain in self.chains for site in chain.sites]
+        paths = [site.path for site in self.places.sites]
         loss = self.loss if goal is not None else None
         seen = look(self.model, batch, paths, goal, loss)
-        scores = Scores(self.model, self.chains, seen, self.criterion)
+        scores = Scores(self.model, self.places, self.levels, seen, self.criterion)
         errors = {id(option): scores.error(option) for option in options}
         chosen, predicted, measured = self._choose(options, errors, limit / unit)
-        result = rebuild(self.model, self.chains, chosen, scores, batch)
+        result = rebuild(self.model, chosen, scores, batch)
         if self.samples.real:
             renew_norms(result, self.model, self.samples.inputs)
         record = dict(
@@ -225,7 +236,7 @@ class _Work:
             predicted=unit * predicted,
             measured=unit * measured,
             layers=tuple(self._layers(options, chosen, errors, unit)),
-            cuts=tuple(cuts_of(self.model, self.chains, chosen)),
+            cuts=tuple(cuts_of(self.model, self.places, self.levels, chosen)),
         )
         return result, record
 
@@ -248,7 +259,7 @@ class _Work:
 
     def _trial(self, chosen: Sequence[Option]) -> nn.Module:
         """Return a network of these forms, its weights not fitted."""
-        cuts = cuts_of(self.model, self.chains, chosen)
+        cuts = cuts_of(self.model, self.places, self.levels, chosen)
         return restructure(duplicate(self.model), cuts).eval()
 
     def _refuse(self, least: float) -> LeanError:
@@ -263,7 +274,7 @@ class _Work:
         )
 
     def _arcs(self, options: Sequence[Option], errors: Mapping[int, float]) -> list[Arc]:
-        return chains_of_arcs(options, errors, lambda o: self.price.of(o) or (math.inf, 0.0))
+        return arcs_of(options, errors, lambda o: self.price.of(o) or (math.inf, 0.0))
 
     def _choose(
         self, options: Sequence[Option], errors: Mapping[int, float], limit: float
@@ -312,7 +323,7 @@ class _Work:
                 o
                 for o in options
                 if o is not option
-                and (o.chain, o.start, o.end) == (option.chain, option.start, option.end)
+                and o.where == option.where
                 and (self.price.cost(o) or math.inf) <= 1.02 * after
             ]
             second = min(rivals, key=lambda o: errors[id(o)], default=None)

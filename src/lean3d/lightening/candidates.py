@@ -3,9 +3,9 @@
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import product
 from typing import Any, Literal
 
 import torch
@@ -14,25 +14,30 @@ from torch import Tensor, nn
 from lean3d.conversion.lean.base import Lean
 from lean3d.conversion.lean.fit import distance, fit
 from lean3d.conversion.lean.parallel import ParallelSeparable
-from lean3d.conversion.lean.runs import Run, joins
+from lean3d.conversion.lean.runs import Run
+from lean3d.cost import count
 from lean3d.errors import LeanError
+from lean3d.lightening.channels import Layout, places_in
 from lean3d.lightening.clock import Place
 from lean3d.lightening.cut import Cut, Form, fitted, narrow
-from lean3d.lightening.forms import forms, joined_forms, kept_channels
+from lean3d.lightening.forms import KEPT, forms, joined_forms, kept_channels, macs
 from lean3d.lightening.refit import refit
 from lean3d.lightening.seen import Seen
-from lean3d.lightening.sites import Chain, Site
+from lean3d.lightening.sites import Places, Site
 from lean3d.lightening.solver import Arc
-from lean3d.ops import CausalConv3d
 
 __all__ = [
     "Criterion",
+    "Levels",
     "Option",
     "Scores",
-    "chains_of_arcs",
+    "arcs_of",
+    "arithmetic",
+    "between_of",
     "channel_order",
     "damage",
-    "places_of",
+    "front",
+    "options_of",
 ]
 
 Criterion = Literal["fisher", "taylor", "output", "kernel"]
@@ -40,115 +45,180 @@ Criterion = Literal["fisher", "taylor", "output", "kernel"]
 SAVES = 0.97
 # a form is tried on samples if no cheaper one has a kernel so much nearer
 SLACK = 1.25
-FAMILIES_OF_NARROW = ("time", "groups")
+# families that are tried of fewer channels
+NARROW = {"time", "groups"}
 # forms of a convolution that are tried, with all of its channels and with fewer
 MOST, MOST_NARROW = 8, 2
+# groups of channels that one kernel reads, each of which has a level of its own
+MOST_GROUPS = 2
 
 
 @dataclass(frozen=True)
 class Option:
-    """One way to compute a convolution, or two of a run: an arc of a chain."""
+    """One way to compute a convolution, or two of a run.
 
-    chain: int
-    number: int
+    Args:
+        covers: Numbers of the sites that it computes.
+        levels: Of each bundle of channel groups that it touches, the level; see `Levels`.
+    """
+
+    covers: tuple[int, ...]
+    levels: tuple[tuple[int, int], ...]
     place: Place
 
     @property
-    def start(self) -> tuple[int, int]:
-        span = 1 if self.place.first is None else 2
-        return (self.number + 1 - span, self.place.shape[1])
+    def number(self) -> int:
+        """The number of its last site."""
+        return self.covers[-1]
 
     @property
-    def end(self) -> tuple[int, int]:
-        return (self.number + 1, self.place.cut.outputs or self.place.site.conv.out_channels)
+    def where(self) -> Any:
+        """What another option must share to take its place alone."""
+        return self.covers, self.levels
 
 
-def places_of(chains: Sequence[Chain], cuts: Sequence[str]) -> list[Option]:
-    """Return all ways to compute each convolution; the dense one comes first."""
+class Levels:
+    """How many channels groups may keep: bundles of groups at the same share of their channels.
+
+    A bundle is one group; but groups that a single kernel reads more than MOST_GROUPS of are in
+    one, because the choices of that kernel would be all combinations of theirs.
+    """
+
+    def __init__(self, places: Places, cuts: Sequence[str]):
+        channels = places.channels
+        bundles: dict[int, set[int]] = {group: {group} for group in channels.free}
+        for site in places.sites:
+            own = [g for g in channels.touched(site.path) if g in channels.free]
+            reads = [p.group for p in channels.reads.get(site.path, ()) if p.group in channels.free]
+            if len(set(reads)) > MOST_GROUPS:
+                joined = set().union(*(bundles[g] for g in reads))
+                bundles |= dict.fromkeys(joined, joined)
+            assert set(reads) <= set(own)
+        self.channels = channels
+        # bundle -> level -> group -> channels that are kept
+        self.kept: dict[int, list[dict[int, int]]] = {}
+        for groups in {min(groups): groups for groups in bundles.values()}.values():
+            steps = [
+                {g: kept_channels(channels.sizes[g], share) for g in sorted(groups)}
+                for share in ((1.0, *KEPT) if "channels" in cuts else (1.0,))
+            ]
+            levels = [one for n, one in enumerate(steps) if one not in steps[:n]]
+            if len(levels) > 1:
+                self.kept[min(groups)] = levels
+        self.bundle = {g: b for b, levels in self.kept.items() for g in levels[0]}
+
+    def touched(self, path: str) -> list[int]:
+        """Return the bundles that a site reads or gives."""
+        found = [self.bundle[g] for g in self.channels.touched(path) if g in self.bundle]
+        return list(dict.fromkeys(found))
+
+    def choices(self, path: str) -> list[dict[int, int]]:
+        """Return the levels of its bundles that a site may have together, all at 0 first.
+
+        What it gives is of about the same share as what it reads.
+        """
+        bundles = self.touched(path)
+        given = self.bundle.get(self.channels.writes.get(path, -1), -1)
+        found = []
+        for levels in product(*(range(len(self.kept[b])) for b in bundles)):
+            own = dict(zip(bundles, levels, strict=True))
+            if all(abs(level - own.get(given, level)) <= 1 for level in levels):
+                found.append(own)
+        return found
+
+    def counts(self, levels: Iterable[tuple[int, int]]) -> dict[int, int]:
+        """Return the channels that groups keep, of those that do not keep all."""
+        found = {g: n for b, level in levels for g, n in self.kept[b][level].items()}
+        return {g: n for g, n in found.items() if n < self.channels.sizes[g]}
+
+    def size(self, layout: Layout, counts: Mapping[int, int]) -> int | None:
+        """Return the channels of a map; None if all are kept."""
+        if not any(part.group in counts for part in layout):
+            return None
+        sizes = self.channels.sizes
+        return sum(counts.get(p.group, sizes[p.group]) * p.repeat for p in layout)
+
+
+def options_of(places: Places, levels: Levels, cuts: Sequence[str]) -> list[Option]:
+    """Return all ways to compute each site; the dense one with all channels comes first."""
     found = []
-    for number, chain in enumerate(chains):
-        nodes = list(_nodes(chain, cuts))
-        for index, (site, (starts, ends)) in enumerate(
-            zip(chain.sites, pairwise(nodes), strict=True)
-        ):
-            for first, inputs in enumerate(starts):
-                for last, outputs in enumerate(ends):
-                    # between two places with fewer channels, of about the same share
-                    if min(len(starts), len(ends)) > 1 and abs(first - last) > 1:
-                        continue
-                    found += [
-                        Option(number, index, p) for p in _places(site, inputs, outputs, cuts)
-                    ]
-        if "streams" in cuts:
-            found += [Option(number, i + 1, place) for i, place in _joined(chain)]
+    channels = places.channels
+    for number, site in enumerate(places.sites):
+        for own in levels.choices(site.path):
+            counts = levels.counts(own.items())
+            written = channels.writes.get(site.path, -1)
+            inputs = levels.size(channels.reads.get(site.path, ()), counts)
+            # other forms of fewer channels are tried where all are about as few
+            families = cuts if not counts else NARROW & set(cuts)
+            families = families if len(set(own.values())) <= 1 else ()
+            for place in _places(site, inputs, counts.get(written), families):
+                found.append(Option((number,), tuple(own.items()), place))
+    for joint in places.joints if "streams" in cuts else ():
+        first, last = places.sites[joint.first], places.sites[joint.last]
+        bundles = dict.fromkeys([*levels.touched(first.path), *levels.touched(last.path)], 0)
+        for how in joined_forms((1, 2, 3), last.outputs):
+            place = Place(last, Cut(last.path, how, first=first.path), first)
+            found.append(Option((joint.first, joint.last), tuple(bundles.items()), place))
     return found
 
 
-def _nodes(chain: Chain, cuts: Sequence[str]) -> Iterator[list[int]]:
-    yield [chain.sites[0].conv.in_channels]
-    for site, between in zip(chain.sites, chain.between, strict=False):
-        channels = site.conv.out_channels
-        yield [channels] if between is None else kept_channels(channels, cuts)
-    yield [chain.sites[-1].conv.out_channels]
+def _places(
+    site: Site, inputs: int | None, outputs: int | None, families: Iterable[str]
+) -> Iterator[Place]:
+    sizes: Any = dict(inputs=inputs, outputs=outputs)
+    dense = Place(site, Cut(site.path, None, **sizes))
+    yield dense
+    if site.convolves:
+        for how in forms(_shaped(dense), dense.shape, families):
+            yield Place(site, Cut(site.path, how, **sizes))
 
 
-def _places(site: Site, inputs: int, outputs: int, cuts: Sequence[str]) -> Iterator[Place]:
-    conv = site.conv
-    whole = (inputs, outputs) == (conv.in_channels, conv.out_channels)
-    sizes: dict[str, Any] = dict(
-        inputs=None if inputs == conv.in_channels else inputs,
-        outputs=None if outputs == conv.out_channels else outputs,
-    )
-    yield Place(site, Cut(site.path, None, **sizes))
-    families = cuts if whole else [name for name in cuts if name in FAMILIES_OF_NARROW]
-    like = conv
-    if not whole:
-        like = narrow(conv, range(inputs), range(outputs))
-    shape = (site.shape[0], inputs, *site.shape[2:])
-    for how in forms(like, shape, families):
-        yield Place(site, Cut(site.path, how, **sizes))
+def arithmetic(option: Option) -> float | None:
+    """Return the multiply-adds of a form, without what comes after it."""
+    place = option.place
+    if not place.site.convolves:
+        return 0.0
+    if place.first is not None:
+        return float(count(place.module(), place.shape).macs)
+    return macs(_shaped(place), place.shape, place.cut.how)
 
 
-def _joined(chain: Chain) -> Iterator[tuple[int, Place]]:
-    """Yield runs of two convolutions as one operator, at all of their channels."""
-    for index, (first, last) in enumerate(pairwise(chain.sites)):
-        if chain.between[index] is None or not joins(first.conv, last.conv):
-            continue
-        if isinstance(last.conv, CausalConv3d):
-            continue
-        spans = first.conv.kernel_size[0] > 1 and max(first.conv.kernel_size[1:]) > 1
-        if not spans:
-            continue
-        for how in joined_forms((1, 2, 3), last.conv.out_channels):
-            yield index, Place(last, Cut(last.path, how, first=first.path), first)
+def channel_order(places: Places, seen: Mapping[str, Seen]) -> dict[int, list[int]]:
+    """Return the channels of each free group, the most important one first.
 
-
-def channel_order(chain: Chain, seen: Mapping[str, Seen]) -> list[list[int]]:
-    """Return the channels at each place between two convolutions, the most important one first.
-
-    A channel's importance is the variance that it gives to the next convolution's outputs, each
-    weighted by the mean square of its slope.
+    A channel's importance is the variance that it gives to the outputs of the kernels that read it,
+    each weighted by the mean square of its slope.
     """
-    orders = []
-    for site in chain.sites[1:]:
-        own = seen[site.path]
-        slopes = sum((s.square().mean((0, 2, 3, 4)) for s in own.slopes), torch.zeros(()))
-        weight = site.conv.weight.detach()
-        slopes = slopes.to(weight) if slopes.ndim else weight.new_ones(len(weight))
-        if weight.shape[1] != own.given.shape[1]:  # grouped: all are kept
-            orders.append(list(range(own.given.shape[1])))
+    channels = places.channels
+    worth = {group: torch.zeros(channels.sizes[group]) for group in channels.free}
+    for site in places.sites:
+        layout = channels.reads.get(site.path, ())
+        if not any(part.group in worth for part in layout):
             continue
-        spread = own.given.var((0, 2, 3, 4))
-        worth = torch.einsum("o,oixyz->i", slopes, weight.square()) * spread
-        orders.append(worth.argsort(descending=True).tolist())
-    return orders
+        own = seen[site.path]
+        rest = (0, *range(2, own.wanted.ndim))
+        slopes = sum((s.square().mean(rest) for s in own.slopes), torch.zeros(()))
+        weight = site.conv.weight.detach()
+        weight = weight.transpose(0, 1) if isinstance(site.conv, nn.ConvTranspose3d) else weight
+        slopes = slopes.to(weight) if slopes.ndim else weight.new_ones(len(weight))
+        taps = weight.reshape(*weight.shape[:2], -1).square().sum(2)
+        spread = own.given.var((0, *range(2, own.given.ndim)))
+        values = (torch.einsum("o,oi->i", slopes, taps) * spread).cpu()
+        start = 0
+        for part in layout:
+            size = channels.sizes[part.group] * part.repeat
+            if part.group in worth:
+                each = values[start : start + size].unflatten(0, (-1, part.repeat))
+                worth[part.group] += each.sum(1)
+            start += size
+    return {group: own.argsort(descending=True).tolist() for group, own in worth.items()}
 
 
 def front(options: Sequence[Option], cost: Callable[[Option], float | None]) -> list[Option]:
     """Return those worth a try: cheaper than dense, and no cheaper one has a nearer kernel."""
     groups: dict[Any, list[Option]] = {}
     for option in options:
-        groups.setdefault((option.chain, option.start, option.end), []).append(option)
+        groups.setdefault(option.where, []).append(option)
     kept: list[Option] = []
     for group in groups.values():
         dense = [o for o in group if o.place.cut.how is None and cost(o) is not None]
@@ -207,36 +277,40 @@ def _errors(conv: nn.Conv3d, choices: list[Any]) -> list[float]:
         return [float("inf")] * len(choices)
 
 
-def _shaped(place: Place) -> nn.Conv3d:
+def _shaped(place: Place) -> Any:
+    """Return the dense convolution of as many channels."""
     cut, conv = place.cut, place.site.conv
     inputs = None if cut.inputs is None else range(cut.inputs)
     outputs = None if cut.outputs is None else range(cut.outputs)
-    return narrow(conv, inputs, outputs)
+    return conv if inputs is outputs is None else narrow(conv, inputs, outputs)
 
 
 class Scores:
-    """Fits forms, and says how much worse the network gets by their outputs.
-
-    Args:
-        orders: Channels between convolutions, by number of the chain.
-    """
+    """Fits forms, and says how much worse the network gets by their outputs."""
 
     def __init__(
         self,
         model: nn.Module,
-        chains: Sequence[Chain],
+        places: Places,
+        levels: Levels,
         seen: Mapping[str, Seen],
         criterion: Criterion,
     ):
-        self.model, self.chains, self.seen, self.criterion = model, chains, seen, criterion
-        self.orders = [channel_order(chain, seen) for chain in chains]
+        self.model, self.places, self.levels = model, places, levels
+        self.seen, self.criterion = seen, criterion
+        self.orders = channel_order(places, seen)
 
-    def kept(self, option: Option) -> tuple[list[int] | None, list[int] | None]:
+    def kept(self, levels: Iterable[tuple[int, int]]) -> dict[int, list[int]]:
+        """Return the channels that groups keep, of those that do not keep all."""
+        counts = self.levels.counts(levels)
+        return {group: sorted(self.orders[group][:n]) for group, n in counts.items()}
+
+    def places_of(self, option: Option) -> tuple[list[int] | None, list[int] | None]:
         """Return the channels that an option reads, and those that it gives; None for all."""
-        cut, orders = option.place.cut, self.orders[option.chain]
-        inputs = None if cut.inputs is None else sorted(orders[option.number - 1][: cut.inputs])
-        outputs = None if cut.outputs is None else sorted(orders[option.number][: cut.outputs])
-        return inputs, outputs
+        kept, channels = self.kept(option.levels), self.places.channels
+        path = option.place.site.path
+        inputs = places_in(channels.reads.get(path, ()), channels.sizes, kept)
+        return inputs, kept.get(channels.writes.get(path, -1))
 
     @torch.no_grad()
     def operator(self, option: Option) -> nn.Module:
@@ -244,14 +318,13 @@ class Scores:
         place = option.place
         seen = self.seen[place.site.path]
         if place.first is not None:
-            chain = self.chains[option.chain]
             convs = (place.first.path, place.site.path)
-            between = chain.between[option.number - 1] or ()
+            between = between_of(self.places, option)
             run = Run(convs, between, self.seen[place.first.path].given, seen.wanted)
             how = place.cut.how
             assert isinstance(how, ParallelSeparable)
             return how.fit_run(self.model, run)[0]
-        inputs, outputs = self.kept(option)
+        inputs, outputs = self.places_of(option)
         operator = fitted(narrow(place.site.conv, inputs, outputs), place.cut.how).eval()
         if place.cut.how is not None or inputs is not None:
             refit(operator, place.cut.how, _taken(seen.given, inputs), _taken(seen.wanted, outputs))
@@ -263,7 +336,7 @@ class Scores:
         cut, place = option.place.cut, option.place
         if cut.how is None and cut.inputs is None:
             return 0.0
-        inputs, outputs = self.kept(option)
+        inputs, outputs = self.places_of(option)
         if self.criterion == "kernel" and place.first is None:
             return self._kernel_error(place.site.conv, cut.how, inputs, outputs)
         start = place.first or place.site
@@ -296,7 +369,7 @@ def damage(missed: Tensor, wanted: Tensor, slopes: Sequence[Tensor], criterion: 
             are no slopes: the squared error over the variance.
     """
     if criterion in ("output", "kernel") or not slopes:
-        spread = wanted - wanted.mean((0, 2, 3, 4), keepdim=True)
+        spread = wanted - wanted.mean((0, *range(2, wanted.ndim)), keepdim=True)
         return float(missed.square().sum() / spread.square().sum().clamp_min(1e-30))
     parts = [missed * slope for slope in slopes]
     if criterion == "taylor":
@@ -308,27 +381,20 @@ def _taken(x: Tensor, channels: list[int] | None) -> Tensor:
     return x if channels is None else x[:, channels]
 
 
-def chains_of_arcs(
+def arcs_of(
     options: Sequence[Option],
     errors: Mapping[int, float],
     cost: Callable[[Option], tuple[float, float]],
 ) -> list[Arc]:
-    """Return the arcs of the integer program."""
+    """Return the choices of the integer program."""
     arcs = []
     for option in options:
         price, peak = cost(option)
-        arcs.append(
-            Arc(option.chain, option.start, option.end, errors[id(option)], price, peak, option)
-        )
+        arcs.append(Arc(option.covers, option.levels, errors[id(option)], price, peak, option))
     return arcs
 
 
-def removed(chain: Chain, number: int) -> list[Cut]:
-    """Return the cuts of what an operator for convolutions `number - 1` and `number` computes."""
-    between = chain.between[number - 1] or ()
-    return [Cut(path, gone=True) for path in (chain.sites[number - 1].path, *between)]
-
-
-def narrowed(chain: Chain, number: int, channels: int) -> list[Cut]:
-    """Return the cuts of the modules after convolution `number`, of which channels are left."""
-    return [Cut(path, outputs=channels) for path in chain.between[number] or ()]
+def between_of(places: Places, option: Option) -> tuple[str, ...]:
+    """Return the modules between the convolutions that an option computes as one."""
+    found = [joint.between for joint in places.joints if joint.last == option.number]
+    return found[0] if option.place.first is not None else ()

@@ -49,8 +49,7 @@ class Place:
     def shape(self) -> tuple[int, ...]:
         """The shape of its input."""
         start = self.first or self.site
-        channels = self.cut.inputs or start.conv.in_channels
-        return (start.shape[0], channels, *start.shape[2:])
+        return (start.shape[0], self.cut.inputs or start.inputs, *start.shape[2:])
 
     def module(self) -> nn.Module:
         """Return the form and what is fused into it, with random weights."""
@@ -66,15 +65,16 @@ class Place:
     def key(self) -> str:
         """What decides its time, as text."""
         conv = (self.first or self.site).conv
-        sizes = [conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups]
+        names = "kernel_size", "stride", "padding", "dilation", "groups"
+        sizes = [getattr(conv, name, None) for name in names]
         what = "dense" if self.cut.how is None else repr(self.cut.how)
+        what = what if self.site.convolves else type(conv).__name__
         after = "+".join(type(module).__name__ for module in self.site.after)
-        ends = self.cut.outputs or self.site.conv.out_channels
+        ends = self.cut.outputs or self.site.outputs
+        mode = getattr(conv, "padding_mode", "")
         bias = "" if conv.bias is None else "bias"
         bias += f" past {conv.past}" if isinstance(conv, CausalConv3d) else ""
-        return f"{what} {self.shape}->{ends} {sizes} {conv.padding_mode} {bias} {after}".replace(
-            "  ", " "
-        )
+        return f"{what} {self.shape}->{ends} {sizes} {mode} {bias} {after}".replace("  ", " ")
 
 
 @dataclass

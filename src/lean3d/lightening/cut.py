@@ -159,6 +159,10 @@ def blank(module: Any, cut: Cut, first: Any = None) -> nn.Module:
     """
     if cut.gone:
         return nn.Identity()
+    if isinstance(module, nn.Linear | nn.ConvTranspose3d):
+        if cut.how is not None:
+            raise LeanError(f"{cut.path} is no convolution; it cannot become {cut.what}")
+        return _sized(module, cut.inputs, cut.outputs, device=module.weight.device)
     if not is_dense_or_causal(module):
         return kept_norm(module, range(cut.outputs or 0))
     like: dict[str, Any] = dict(device=module.weight.device, dtype=module.weight.dtype)
@@ -184,18 +188,37 @@ def _resized(conv: Any, cut: Cut, outputs: int) -> Any:
     return resized(conv, *sizes, device="meta", dtype=conv.weight.dtype)
 
 
+def _sized(kernel: Any, inputs: int | None, outputs: int | None, **like: Any) -> Any:
+    """Return a linear layer, or a dense or transposed convolution, of other sizes; None keeps."""
+    given: dict[str, Any] = dict(dtype=kernel.weight.dtype) | like
+    if isinstance(kernel, nn.Linear):
+        sizes = inputs or kernel.in_features, outputs or kernel.out_features
+        return nn.Linear(*sizes, kernel.bias is not None, **given)
+    sizes = inputs or kernel.in_channels, outputs or kernel.out_channels
+    if not isinstance(kernel, nn.ConvTranspose3d):
+        return resized(kernel, *sizes, **given)
+    names = "kernel_size", "stride", "padding", "output_padding", "dilation", "padding_mode"
+    given |= {name: getattr(kernel, name) for name in names}
+    return nn.ConvTranspose3d(*sizes, groups=kernel.groups, bias=kernel.bias is not None, **given)
+
+
 @torch.no_grad()
-def narrow(conv: nn.Conv3d, inputs: Sequence[int] | None, outputs: Sequence[int] | None) -> Any:
-    """Return a copy of a convolution with these of its channels; None keeps all."""
-    weight, bias = conv.weight.detach(), conv.bias
+def narrow(kernel: Any, inputs: Sequence[int] | None, outputs: Sequence[int] | None) -> Any:
+    """Return a copy of a convolution or a linear layer with these of its channels; None keeps all.
+
+    A transposed convolution has its inputs first in its weight, the others their outputs.
+    """
+    if inputs is None and outputs is None:
+        return copy.deepcopy(kernel)
+    weight, bias = kernel.weight.detach(), kernel.bias
+    turned = isinstance(kernel, nn.ConvTranspose3d)
+    weight = weight.transpose(0, 1) if turned else weight
     if outputs is not None:
         weight = weight[list(outputs)]
-        bias = None if bias is None else nn.Parameter(bias.detach()[list(outputs)].clone())
+        bias = None if bias is None else bias.detach()[list(outputs)]
     weight = weight if inputs is None else weight[:, list(inputs)]
-    if inputs is None and outputs is None:
-        return copy.deepcopy(conv)
-    made = resized(conv, weight.shape[1], weight.shape[0], device="meta", dtype=weight.dtype)
-    made.weight = nn.Parameter(weight.clone())
+    made = _sized(kernel, weight.shape[1], weight.shape[0], device="meta")
+    made.weight = nn.Parameter((weight.transpose(0, 1) if turned else weight).clone())
     made.bias = None if bias is None else nn.Parameter(bias.detach().clone())
     return made
 
@@ -213,6 +236,11 @@ def kept_norm(norm: Any, channels: Sequence[int]) -> nn.Module:
         return copy.deepcopy(norm)
     if not channels:
         raise LeanError(f"a cut of {type(norm).__name__} names the outputs that it keeps")
+    if max(channels) >= norm.num_features:
+        raise LeanError(
+            f"a cut keeps {len(channels)} channels of a {type(norm).__name__} that has "
+            f"{norm.num_features}; use the network that the cuts were chosen for"
+        )
     made = copy.deepcopy(norm)
     made.num_features = len(channels)
     where = torch.as_tensor(list(channels))

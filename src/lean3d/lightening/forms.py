@@ -17,7 +17,7 @@ from lean3d.cost import count
 from lean3d.errors import LeanError
 from lean3d.lightening.cut import Cut, Form, blank
 
-__all__ = ["CUTS", "check_cuts", "forms", "joined_forms", "kept_channels"]
+__all__ = ["CUTS", "KEPT", "check_cuts", "forms", "joined_forms", "kept_channels", "macs"]
 
 # family of cuts -> its forms before a rank is chosen
 CUTS: dict[str, tuple[Form, ...]] = {
@@ -38,10 +38,10 @@ CUTS: dict[str, tuple[Form, ...]] = {
 SHARES = (0.6, 0.4, 0.25, 0.15, 0.08, 0.04)
 # a form with no more ranks is tried at all of them
 FEW = 12
-# shares of the channels between two convolutions
-KEPT = (0.75, 0.5, 0.25, 0.125)
-# channels are kept in multiples of it, which kernels are fast for
-MULTIPLE = 8
+# shares of the channels of a group
+KEPT = (0.75, 0.5, 0.375, 0.25, 0.125)
+# least channels: they are kept in multiples, which kernels are fast for
+MULTIPLES = {64: 8, 16: 4}
 # counts so far, by what was counted
 _KNOWN: dict[Any, int | None] = {}
 MOST_KNOWN = 10_000
@@ -60,40 +60,36 @@ def check_cuts(cuts: Sequence[str]) -> tuple[str, ...]:
 
 def forms(conv: nn.Conv3d, shape: Sequence[int], cuts: Iterable[str]) -> list[Form]:
     """Return the forms that save multiply-adds on an input of that shape, the costliest first."""
-    dense = count(conv, shape).macs
-    found: dict[Form, int] = {}
+    dense = macs(conv, shape, None) or 0
+    found: dict[Form, float] = {}
     for how in (how for name in cuts for how in CUTS[name]):
         if not isinstance(how, Lean) or how.takes(conv):
             found |= _ranks(conv, shape, how, dense)
     return sorted(found, key=lambda form: -found[form])
 
 
-def _ranks(conv: nn.Conv3d, shape: Sequence[int], how: Form, dense: int) -> dict[Form, int]:
+def _ranks(conv: nn.Conv3d, shape: Sequence[int], how: Form, dense: int) -> dict[Form, float]:
     """Return the ranks of a form whose multiply-adds are nearest to SHARES, with those."""
     choices: list[Any] = how.choices(conv) if isinstance(how, Lean) else [how]
-    known: dict[int, int | None] = {}
-
-    def macs(place: int) -> int | None:
-        if place not in known:
-            known[place] = _macs(conv, shape, choices[place])
-        return known[place]
-
+    costs: dict[Form, float | None]
     if len(choices) <= FEW:
-        places: Iterable[int] = range(len(choices))
+        costs = {choice: macs(conv, shape, choice) for choice in choices}
     else:
         # they rise with the rank, nearly evenly
-        low, high = macs(0), macs(len(choices) - 1)
+        last = len(choices) - 1
+        low, high = macs(conv, shape, choices[0]), macs(conv, shape, choices[last])
         if low is None or high is None:
             return {}
         steps = [(share * dense - low) / max(high - low, 1) for share in SHARES]
-        places = [min(max(round(s * (len(choices) - 1)), 0), len(choices) - 1) for s in steps]
-    costs = {choices[place]: macs(place) for place in places}
+        places = [min(max(round(step * last), 0), last) for step in steps]
+        costs = {choices[place]: low + (high - low) * place / last for place in places}
     saving = {form: cost for form, cost in costs.items() if cost is not None and cost < dense}
     near = [min(saving, key=lambda f: abs(saving[f] / dense - share)) for share in SHARES if saving]
     return {form: saving[form] for form in near}
 
 
-def _macs(conv: nn.Conv3d, shape: Sequence[int], how: Form) -> int | None:
+def macs(conv: nn.Conv3d, shape: Sequence[int], how: Form | None) -> int | None:
+    """Return the multiply-adds of a form of a convolution; None if it cannot have that form."""
     like = nn.Conv3d(1, 1, 1, device="meta")
     vars(like).update(vars(conv))
     held: Any = conv._parameters
@@ -116,10 +112,7 @@ def joined_forms(streams: Sequence[int], most: int) -> list[ParallelSeparable]:
     return [ParallelSeparable(m, 2, filters=max(f // m, 1)) for m in streams for f in filters]
 
 
-def kept_channels(channels: int, cuts: Iterable[str]) -> list[int]:
-    """Return numbers of channels between two convolutions, all of them first."""
-    if "channels" not in cuts:
-        return [channels]
-    step = MULTIPLE if channels >= 2 * MULTIPLE else 1
-    fewer = {max(round(channels * share / step), 1) * step for share in KEPT}
-    return [channels, *sorted((n for n in fewer if n < channels), reverse=True)]
+def kept_channels(channels: int, share: float) -> int:
+    """Return about that share of a group's channels."""
+    step = next((step for least, step in MULTIPLES.items() if channels >= least), 1)
+    return min(max(round(channels * share / step), 1) * step, channels)

@@ -13,34 +13,39 @@ from lean3d.conversion.lean.space_time import keep_identities
 from lean3d.conversion.surgery.copies import duplicate
 from lean3d.conversion.surgery.take_over import take_over
 from lean3d.conversion.trace.compare import tensors
-from lean3d.lightening.candidates import Option, Scores, narrowed, removed
+from lean3d.lightening.candidates import Levels, Option, Scores, between_of
+from lean3d.lightening.channels import places_in
 from lean3d.lightening.cut import Cut, kept_norm
 from lean3d.lightening.refit import refit
 from lean3d.lightening.seen import Seen, inputs_of
-from lean3d.lightening.sites import Chain
+from lean3d.lightening.sites import Places
 
 __all__ = ["cuts_of", "rebuild", "renew_norms"]
 
 
-def cuts_of(model: nn.Module, chains: Sequence[Chain], chosen: Sequence[Option]) -> list[Cut]:
+def cuts_of(
+    model: nn.Module, places: Places, levels: Levels, chosen: Sequence[Option]
+) -> list[Cut]:
     """Return what each module becomes, without those that stay as they are."""
     cuts: list[Cut] = []
+    gone: set[str] = set()
     for option in chosen:
-        cut, chain = option.place.cut, chains[option.chain]
-        if cut.changes:
-            cuts.append(cut)
+        if option.place.cut.changes:
+            cuts.append(option.place.cut)
         if option.place.first is not None:
-            cuts += removed(chain, option.number)
-        if cut.outputs is not None:
-            after = narrowed(chain, option.number, cut.outputs)
-            cuts += [c for c in after if hasattr(model.get_submodule(c.path), "num_features")]
+            gone |= {option.place.first.path, *between_of(places, option)}
+    cuts += [Cut(path, gone=True) for path in sorted(gone)]
+    counts = levels.counts(level for option in chosen for level in option.levels)
+    for path, layout in places.channels.norms.items():
+        size = levels.size(layout, counts)
+        if size is not None and path not in gone:
+            cuts.append(Cut(path, outputs=size))
     return cuts
 
 
 @torch.no_grad()
 def rebuild(
     model: nn.Module,
-    chains: Sequence[Chain],
     chosen: Sequence[Option],
     scores: Scores,
     batch: tuple[Tensor, ...],
@@ -51,21 +56,23 @@ def rebuild(
     inputs give the outputs that the given network has there.
     """
     result = duplicate(model)
-    changed = [o for o in chosen if o.place.cut in set(cuts_of(model, chains, chosen))]
+    channels = scores.places.channels
+    kept = scores.kept(level for option in chosen for level in option.levels)
+    changed = [option for option in chosen if option.place.cut.changes]
     made = {option.place.site.path: scores.operator(option) for option in changed}
+    gone: set[str] = set()
     for option in changed:
-        cut, chain = option.place.cut, chains[option.chain]
-        path = cut.path
+        path = option.place.cut.path
         _put(result, path, made[path])
         if option.place.first is not None:
-            for gone in removed(chain, option.number):
-                take_over(result.get_submodule(gone.path), nn.Identity())
-        if cut.outputs is not None:
-            outputs = scores.kept(option)[1] or []
-            for after in narrowed(chain, option.number, cut.outputs):
-                norm = result.get_submodule(after.path)
-                if hasattr(norm, "num_features"):
-                    take_over(norm, kept_norm(norm, outputs))
+            gone |= {option.place.first.path, *between_of(scores.places, option)}
+    for path, layout in channels.norms.items():
+        left = places_in(layout, channels.sizes, kept)
+        if left is not None and path not in gone:
+            norm = result.get_submodule(path)
+            take_over(norm, kept_norm(norm, left))
+    for path in gone:
+        take_over(result.get_submodule(path), nn.Identity())
     order = {path: place for place, path in enumerate(scores.seen)}
     for option in sorted(changed, key=lambda o: order[o.place.site.path]):
         _refit(result, option, scores, scores.seen[option.place.site.path], batch)
@@ -85,7 +92,7 @@ def _refit(
     path = option.place.site.path
     operator = model.get_submodule(path)
     given = inputs_of(model, batch, path)
-    outputs = scores.kept(option)[1]
+    outputs = scores.places_of(option)[1]
     wanted = seen.wanted if outputs is None else seen.wanted[:, outputs]
     refit(operator, option.place.cut.how, given, wanted)
 

@@ -44,6 +44,8 @@ def refit(operator: nn.Module, how: Form | None, given: Tensor, wanted: Tensor) 
     Parameters stay where they were unless the outputs on positions left out of the fit get nearer.
     Stages that are not the only one to give an output, and grouped streams, stay as they are.
     """
+    if isinstance(operator, nn.Linear):
+        return _fit_linear(operator, given, wanted)
     better = False
     for stage in _stages(operator):
         seen: list[Tensor] = []
@@ -54,6 +56,20 @@ def refit(operator: nn.Module, how: Form | None, given: Tensor, wanted: Tensor) 
             handle.remove()
         better |= _fit(stage.conv, how, seen[0], wanted[:, stage.outputs])
     return better
+
+
+def _fit_linear(layer: nn.Linear, given: Tensor, wanted: Tensor) -> bool:
+    """Fit a linear layer on (B, C) to give (B, O)."""
+    shift = None if layer.bias is None else layer.bias.detach()[None, None]
+    if len(given) < HELD_OUT:
+        return False
+    found = _solve(given[None], wanted[None], layer.weight.detach().T[None], shift)
+    if found is None:
+        return False
+    layer.weight.copy_(found[0][0].T.to(layer.weight))
+    if found[1] is not None:
+        layer.bias.copy_(found[1].flatten().to(layer.bias))
+    return True
 
 
 def _stages(operator: Any) -> Iterator[_Stage]:

@@ -1,4 +1,4 @@
-"""Choose one way through every chain, of the least error within a budget: an integer program.
+"""Choose a form for every site, of the least error within a budget: an integer program.
 
 HiGHS solves it exactly, through scipy (Huangfu and Hall, Math. Prog. Comp. 10, 2018).
 """
@@ -19,20 +19,19 @@ LIMIT = 60.0
 
 @dataclass(frozen=True)
 class Arc:
-    """One form of one convolution, or of several: a step along its chain.
+    """One form of one convolution, or of several.
 
     Args:
-        chain: Number of the chain.
-        start, end: Nodes: the number of convolutions passed, and the channels there.
+        covers: Numbers of the sites that it computes.
+        levels: Bundles of channel groups that it touches, and the level of each that it needs.
         error: What it costs in accuracy.
         cost: What it costs of the budget.
         peak: Bytes alive while it runs; the largest of all counts once.
         what: What it makes; not read here.
     """
 
-    chain: int
-    start: tuple[int, int]
-    end: tuple[int, int]
+    covers: tuple[int, ...]
+    levels: tuple[tuple[int, int], ...]
     error: float
     cost: float
     peak: float = 0.0
@@ -57,6 +56,7 @@ def cheapest(arcs: Sequence[Arc]) -> list[Arc]:
 def _solve(
     arcs: Sequence[Arc], objective: Any, room: float, *, peaks: bool = False
 ) -> list[Arc] | None:
+    """Columns: whether each arc is chosen, whether each level is, and the largest peak."""
     optimize = require("scipy.optimize", extra="lighten")
     sparse = require("scipy.sparse", extra="lighten")
     costs = np.array([arc.cost for arc in arcs])
@@ -64,46 +64,53 @@ def _solve(
     # units of about 1, so that tolerances of the solver are relative
     unit = max(costs.max(initial=0), highest.max(initial=0), 1e-300)
     scale = max(float(np.abs(objective).max(initial=0)), 1e-300)
-    value = np.append(objective / scale, unit / scale if peaks else 0.0)
-    flows, wanted = _flows(arcs)
-    rows = [np.append(row, 0.0) for row in flows]
-    low, high = list(wanted), list(wanted)
+    covers: dict[int, list[int]] = {}
+    for number, arc in enumerate(arcs):
+        for site in arc.covers:
+            covers.setdefault(site, []).append(number)
+    levels = sorted({level for arc in arcs for level in arc.levels})
+    column = {level: len(arcs) + number for number, level in enumerate(levels)}
+    width = len(arcs) + len(levels) + 1
+    rows: list[Any] = []
+    low: list[float] = []
+    high: list[float] = []
+
+    def add(values: dict[int, float], least: float, most: float) -> None:
+        rows.append(values)
+        low.append(least)
+        high.append(most)
+
+    for own in covers.values():
+        # each site is computed once
+        add(dict.fromkeys(own, 1.0), 1.0, 1.0)
+        # of levels that it touches, by an arc of the one that is chosen
+        touched = set.intersection(*({b for b, _ in arcs[number].levels} for number in own))
+        for level in levels:
+            if level[0] in touched:
+                here = [number for number in own if level in arcs[number].levels]
+                add(dict.fromkeys(here, 1.0) | {column[level]: -1.0}, 0.0, 0.0)
+        if highest.any():
+            peak = {number: -highest[number] / unit for number in own if highest[number]}
+            add(peak | {width - 1: 1.0}, 0.0, np.inf)
     if np.isfinite(room):
-        rows.append(np.append(costs / unit, 1.0))
-        low.append(-np.inf)
-        high.append(room / unit)
-    for place in sorted({(arc.chain, arc.start[0]) for arc in arcs}) if highest.any() else ():
-        here = [(arc.chain, arc.start[0]) == place for arc in arcs]
-        rows.append(np.append(-np.where(here, highest, 0) / unit, 1.0))
-        low.append(0.0)
-        high.append(np.inf)
-    bounds = np.append(np.ones(len(arcs)), np.inf if highest.any() else 0.0)
+        add(dict(enumerate(costs / unit)) | {width - 1: 1.0}, -np.inf, room / unit)
+    places = [(n, c, v) for n, row in enumerate(rows) for c, v in row.items()]
+    numbers, columns, values = zip(*places, strict=True)
+    matrix = sparse.csr_matrix((values, (numbers, columns)), shape=(len(rows), width))
+    chosen = np.zeros(width)
+    chosen[: len(arcs)] = 1
+    bounds = np.ones(width)
+    bounds[-1] = np.inf if highest.any() else 0.0
+    value = np.zeros(width)
+    value[: len(arcs)] = objective / scale
+    value[-1] = unit / scale if peaks else 0.0
     result = optimize.milp(
         value,
-        constraints=optimize.LinearConstraint(sparse.csr_matrix(np.array(rows)), low, high),
-        integrality=np.append(np.ones(len(arcs)), 0),
+        constraints=optimize.LinearConstraint(matrix, low, high),
+        integrality=chosen,
         bounds=optimize.Bounds(0, bounds),
         options={"time_limit": LIMIT, "mip_rel_gap": 1e-6},
     )
     if result.x is None:
         return None
     return [arc for arc, share in zip(arcs, result.x, strict=False) if share > 0.5]
-
-
-def _flows(arcs: Sequence[Arc]) -> tuple[list[Any], list[float]]:
-    """One arc leaves the start of each chain, and what enters a node leaves it."""
-    rows: list[Any] = []
-    wanted: list[float] = []
-    for chain in sorted({arc.chain for arc in arcs}):
-        own = [number for number, arc in enumerate(arcs) if arc.chain == chain]
-        last = max(arcs[number].end[0] for number in own)
-        nodes = {node for number in own for node in (arcs[number].start, arcs[number].end)}
-        for node in sorted(nodes):
-            if node[0] == last:
-                continue
-            row = np.zeros(len(arcs))
-            for number in own:
-                row[number] = (arcs[number].start == node) * 1.0 - (arcs[number].end == node) * 1.0
-            rows.append(row)
-            wanted.append(1.0 if node[0] == 0 else 0.0)
-    return rows, wanted

@@ -4,7 +4,7 @@ Axes: B batch (streams), C channels, T time, H height, W width.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from lean3d.errors import LeanError
 from lean3d.lightening.candidates import Option
 from lean3d.lightening.clock import Clock, Place
 from lean3d.lightening.price import ByCount
-from lean3d.lightening.sites import Chain
+from lean3d.lightening.sites import Places
 from lean3d.runtime.source import Runner
 from lean3d.runtime.step import fused
 from lean3d.streaming import StateBytes, Stream, stream
@@ -64,7 +64,7 @@ def find_live(model: nn.Module, arguments: tuple[Tensor, ...], target: str) -> L
         raise LeanError(f"lighten: {target} is of a stream, and {error}") from error
 
 
-def in_steps(chains: Sequence[Chain], live: Live, frames: int) -> list[Chain]:
+def in_steps(places: Places, live: Live, frames: int) -> Places:
     """Return the places with the frames that each gets in a step.
 
     Args:
@@ -72,13 +72,12 @@ def in_steps(chains: Sequence[Chain], live: Live, frames: int) -> list[Chain]:
     """
 
     def per_step(shape: tuple[int, ...]) -> tuple[int, ...]:
+        if len(shape) != 5:
+            return shape
         batch, channels, own, *plane = shape
         return (batch, channels, max(1, round(live.chunk * own / frames)), *plane)
 
-    return [
-        replace(chain, sites=tuple(replace(s, shape=per_step(s.shape)) for s in chain.sites))
-        for chain in chains
-    ]
+    return places.shaped([per_step(site.shape) for site in places.sites])
 
 
 class ByState(ByCount):
@@ -95,6 +94,8 @@ class ByState(ByCount):
             return None
 
     def _of(self, place: Place) -> tuple[float, float]:
+        if not place.site.convolves:  # it keeps nothing of the past
+            return 0.0, 0.0
         if place.key not in self.known:
             module = place.module().eval().requires_grad_(False)
             found = self._bytes(module, place.shape)
@@ -122,6 +123,9 @@ class StepClock(Clock):
         return self._steps(module, arguments, careful=True)
 
     def part(self, module: nn.Module, arguments: tuple[Tensor, ...]) -> Runner:
+        if arguments[0].ndim != 5:
+            own = duplicate(module).eval().requires_grad_(False)
+            return torch.no_grad()(own)
         # checks are made once a step, not once a part
         return self._steps(module, arguments, careful=False)
 

@@ -1,0 +1,286 @@
+"""What lightening a trained network costs in accuracy: all cuts, each alone, and two others.
+
+    python benchmarks/lighten_trained.py --runs DIR [--seeds 0 1 2] [--tasks unet] [--lines time]
+    python benchmarks/lighten_trained.py --runs DIR --write benchmarks/results/FILE.md
+
+For each seed a 3D U-Net learns the shapes and a 3D-ResNet-18 the gestures. Then each is made
+lighter to a half and to a quarter of its measured time: by `lean3d lighten` with all cuts
+(mixture), with each family alone, and by torch-pruning's uniform channel pruning; `scratch` is the
+mixture's network from random weights without a teacher. All train for a fifth of the first
+network's epochs, with the same loss, rates and order of samples but scratch, which has the first
+network's rate and no teacher. Only the last epoch is validated, so that none is chosen.
+
+One thread, whose own processor time counts, so that other programs do not. An entry is kept in a
+file of its own in DIR/entries: a command that was killed goes on. torch-pruning is one of the
+PEERS of the Makefile.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lean3d.conversion.surgery.copies import duplicate
+from lean3d.errors import LeanError
+from lean3d.files import write_text
+from lean3d.lightening import CUTS
+from lean3d.lightening.clock import Clock, in_turns
+from lean3d.lightening.times import Times
+from lean3d.recipes import get_recipe
+from lean3d.recipes.build import Start
+from lean3d.recipes.lighten import Lighter, best_score, lighten_run
+from lean3d.recipes.load import load_run, read_recipe, read_record
+from lean3d.recipes.runs import run
+from lean3d.report.table import format_table
+from lean3d.train.provenance import provenance
+
+TARGETS = (0.5, 0.25)
+LINES = ("mixture", *CUTS, "pruned", "scratch")
+LAST = 1000  # epochs between validations: the last one is always validated
+QUIET: dict[str, Any] = dict(accelerator="cpu", progress=False)
+
+
+def tasks(seed: int) -> dict[str, Any]:
+    """The recipes of the first networks."""
+    common: dict[str, Any] = dict(schedule="cosine", val_every=LAST, channels_last=True, seed=seed)
+    unet = replace(
+        get_recipe("shapes3d"),
+        patch=(32, 32, 32),
+        widths=(16, 32),
+        train_samples=120,
+        val_samples=100,
+        epochs=30,
+        lr=2e-3,
+        **common,
+    )
+    # torchvision's r3d_18 at a quarter of its width
+    resnet = replace(
+        get_recipe("digits_baseline"),
+        model="resnet3d_18",
+        options=("pool1=false",),
+        widths=(16, 32, 64, 128),
+        video=8,
+        clip=8,
+        size=48,
+        train_samples=1150,
+        val_samples=690,
+        epochs=20,
+        warmup=70,
+        **common,
+    )
+    return {"unet": unet, "resnet": resnet}
+
+
+def how(recipe: Any, share: float, cuts: Sequence[str]) -> Lighter:
+    return Lighter(
+        time=share, cuts=tuple(cuts), backends=("onednn",), epochs=recipe.epochs // 5, samples=2
+    )
+
+
+def teacher(runs: Path, task: str, seed: int) -> dict[str, Any]:
+    """Train a first network, or read what it reached."""
+    folder = runs / f"{task}_{seed}"
+    run(tasks(seed)[task], folder, resume=folder.is_dir(), **QUIET)
+    return {"score": best_score(folder)[1]}
+
+
+def lighter(line: str, runs: Path, task: str, seed: int, share: float) -> dict[str, Any]:
+    """Make one lighter by some cuts, and train it on."""
+    recipe, folder = tasks(seed)[task], runs / f"{task}_{seed}_{line}_{round(100 * share)}"
+    cuts = (line,) if line in CUTS else tuple(CUTS)
+    settings: dict[str, Any] = dict(resume=True, tell=print, **QUIET)
+    try:
+        asked = how(recipe, share, cuts)
+        _, record = lighten_run(runs / f"{task}_{seed}", folder, asked, **settings)
+    except LeanError as error:
+        if "cannot be met" not in str(error):
+            raise
+        return {"refused": str(error)}
+    said = {row["path"]: row["after"] for row in record["layers"]}
+    shares = {name: record[name] / record["before"] for name in ("measured", "predicted")}
+    return {"score": best_score(folder)[1], **shares, "ms": record["before"], "became": said}
+
+
+def pruned(runs: Path, task: str, seed: int, share: float) -> dict[str, Any]:
+    """Prune all layers by one ratio with torch-pruning, to that share of the time, and train on."""
+    import torch_pruning
+
+    first = runs / f"{task}_{seed}"
+    model, old = load_run(first)
+    example = torch.randn(1, old.in_channels, *old.input_size)
+    clock = Clock("onednn", "float32", example.device, Times(None), 600.0)
+    whole = clock.runner(model, (example,))
+    head = [m for m in model.modules() if isinstance(m, nn.Conv3d | nn.Linear)][-1]
+
+    def thin(ratio: float) -> nn.Module:
+        made = duplicate(model)
+        ignored = [dict(made.named_modules())[n] for n, m in model.named_modules() if m is head]
+        torch_pruning.pruner.BasePruner(
+            made,
+            example,
+            importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+            pruning_ratio=ratio,
+            ignored_layers=ignored,
+        ).step()
+        return made.eval()
+
+    def timed(made: nn.Module) -> float:
+        calls = {"": (whole, (example,)), "thin": (clock.runner(made, (example,)), (example,))}
+        times = in_turns(calls, 11)
+        pairs = zip(times["thin"], times[""], strict=True)
+        return statistics.median(a / b for a, b in pairs)
+
+    # the largest network within the target
+    low, high, found = 0.0, 0.95, None
+    for _ in range(7):
+        ratio = (low + high) / 2
+        made = thin(ratio)
+        measured = timed(made)
+        if measured <= 1.02 * share:
+            high, found = ratio, (made, measured, ratio)
+        else:
+            low = ratio
+    if found is None:
+        return {"refused": f"{measured:.2f} at a ratio of {ratio:.2f}"}
+    made, measured, ratio = found
+    recipe = how(old, share, CUTS).recipe(old, first)
+    recipe = replace(recipe, cuts=tuple(sizes(model, made)))
+    folder = runs / f"{task}_{seed}_pruned_{round(100 * share)}"
+    run(recipe, folder, start=Start(made.state_dict(), old.num_outputs), **QUIET)
+    return {"score": best_score(folder)[1], "measured": measured, "ratio": ratio}
+
+
+def sizes(model: nn.Module, thin: nn.Module) -> Iterator[str]:
+    """What became of each layer whose channels are fewer, as recipes hold it."""
+    modules = dict(thin.named_modules())
+    names = {
+        "inputs": ("in_channels", "in_features"),
+        "outputs": ("out_channels", "out_features", "num_features"),
+    }
+    for path, module in model.named_modules():
+        kept = {
+            word: getattr(modules[path], name)
+            for word, attributes in names.items()
+            for name in attributes
+            if not module._modules
+            and getattr(module, name, None) != getattr(modules[path], name, None)
+        }
+        if kept:
+            yield " ".join([path, *(f"{word}={number}" for word, number in kept.items())])
+
+
+def scratch(runs: Path, task: str, seed: int, share: float) -> dict[str, Any]:
+    """Train the mixture's network from random weights, without a teacher."""
+    mixture = runs / f"{task}_{seed}_mixture_{round(100 * share)}"
+    if not mixture.is_dir():
+        return {"refused": "the mixture was"}
+    recipe = replace(read_recipe(mixture), teacher=None, lr=tasks(seed)[task].lr)
+    folder = runs / f"{task}_{seed}_scratch_{round(100 * share)}"
+    run(recipe, folder, resume=folder.is_dir(), **QUIET)
+    ratio = read_record(mixture)["lightening"]["ratio"]
+    return {"score": best_score(folder)[1], "measured": ratio}
+
+
+def entry(runs: Path, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The entry, measured and written if it is not there yet."""
+    path = runs / "entries" / f"{name}.json"
+    if not path.is_file():
+        began = time.process_time()
+        found = measure()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        found |= {"seconds": time.process_time() - began, "where": provenance()}
+        write_text(path, json.dumps(found, indent=1) + "\n")
+        shown = {k: v for k, v in found.items() if k not in ("became", "where")}
+        print(name, shown, flush=True)
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def text(runs: Path) -> str:
+    """The results as a page: means and spreads over the seeds that are finished."""
+    found = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in runs.glob("entries/*.json")}
+    lines = ["# Trained networks made lighter: accuracy at a half and at a quarter of the time", ""]
+    last = max(found.values(), key=lambda one: one["where"]["date"])["where"]
+    lines += [
+        f"`benchmarks/lighten_trained.py`, {last['hardware']}, 1 thread, torch {last['torch']}, "
+        f"commit {last['commit']}, {last['date'][:10]}; float32 by `onednn`, processor time. "
+        "Scores in percent, mean and standard deviation over seeds.",
+    ]
+    for task, recipe in tasks(0).items():
+        firsts = {n: one for n, one in found.items() if n.rpartition("_")[0] == task}
+        if not firsts:
+            continue
+        score = "Dice" if task == "unet" else "top-1"
+        rows = [_row(task, score, "the first network", None, list(firsts.values()))]
+        for share, line in product(TARGETS, LINES):
+            ends = f"_{line}_{round(100 * share)}"
+            own = [
+                one for n, one in sorted(found.items()) if n.startswith(task) and n.endswith(ends)
+            ]
+            rows += [_row(task, score, line, share, own)] if own else []
+        title = f"{recipe.model}, widths {recipe.widths}, {recipe.data} of {recipe.input_size}"
+        lines += ["", f"## {title}", ""]
+        lines += [f"{recipe.epochs} epochs, then {recipe.epochs // 5}.", ""]
+        lines += ["```text", format_table(rows), "```"]
+        least = {n: one["refused"] for n, one in found.items() if "refused" in one and task in n}
+        lines += ["", *(f"- {n}: {why}" for n, why in sorted(least.items()))]
+    return "\n".join(lines) + "\n"
+
+
+def _row(
+    task: str, score: str, line: str, share: float | None, own: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    done = [one for one in own if "score" in one]
+
+    def shown(name: str, scale: float, digits: int) -> str:
+        values = [scale * one[name] for one in done if name in one]
+        if not values:
+            return ""
+        wide = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+        return f"{statistics.mean(values):.{digits}f}{wide}"
+
+    return {
+        "target": share or 1.0,
+        "by": line,
+        "measured": shown("measured", 1, 3),
+        "predicted": shown("predicted", 1, 3),
+        score: shown("score", 100, 1) or "refused",
+        "seeds": len(own),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--tasks", nargs="*", default=list(tasks(0)), choices=list(tasks(0)))
+    parser.add_argument("--lines", nargs="*", default=list(LINES), choices=LINES)
+    parser.add_argument("--targets", type=float, nargs="*", default=list(TARGETS))
+    parser.add_argument("--write", type=Path, help="write the table of all entries, and train none")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    if asked.write:
+        write_text(asked.write, text(asked.runs))
+        return
+    for seed in asked.seeds:
+        for task in asked.tasks:
+            entry(asked.runs, f"{task}_{seed}", partial(teacher, asked.runs, task, seed))
+            for share, line in product(asked.targets, asked.lines):
+                work = {"pruned": pruned, "scratch": scratch}.get(line, partial(lighter, line))
+                name = f"{task}_{seed}_{line}_{round(100 * share)}"
+                entry(asked.runs, name, partial(work, asked.runs, task, seed, share))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,306 @@
+"""Which channels of a network go together: those that an addition joins, or that several read.
+
+A dependency graph as in DepGraph (Fang et al., arXiv:2301.12900), taken from one traced run: the
+outputs of kernels are groups of channels, additions unite groups, concatenations put them in a row.
+What a function does to channels is guessed from shapes, and checked: a network without some
+channels must give what the network gives in which nobody reads them.
+
+Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from lean3d.conversion.surgery.copies import duplicate
+from lean3d.conversion.surgery.take_over import take_over
+from lean3d.conversion.trace.compare import tensors
+from lean3d.conversion.trace.graph import Flow, Node
+from lean3d.lightening.cut import kept_norm, narrow
+from lean3d.ops import CausalConv3d
+from lean3d.torch_functions import Trait
+
+__all__ = ["Channels", "Layout", "Part", "find_channels", "is_kernel", "places_in"]
+
+# those that read all channels, and give others
+KERNELS = nn.Conv3d, CausalConv3d, nn.ConvTranspose3d, nn.Linear
+# how far outputs may be apart by rounding, as a share
+NEAR = 1e-4
+
+
+@dataclass(frozen=True)
+class Part:
+    """Channels of a map that are those of a group, in order.
+
+    Args:
+        repeat: Values in a row that are of one channel, after positions were made channels.
+    """
+
+    group: int
+    repeat: int = 1
+
+
+Layout = tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Groups of channels.
+
+    Args:
+        sizes: Channels of each group.
+        free: Groups that can have fewer.
+        reads: Layouts of the inputs of kernels, by path.
+        writes: Groups of the outputs of kernels, by path.
+        norms: Layouts of what batch and instance norms get, by path.
+    """
+
+    sizes: Mapping[int, int] = field(default_factory=dict)
+    free: frozenset[int] = frozenset()
+    reads: Mapping[str, Layout] = field(default_factory=dict)
+    writes: Mapping[str, int] = field(default_factory=dict)
+    norms: Mapping[str, Layout] = field(default_factory=dict)
+
+    def without(self, groups: Iterable[int]) -> "Channels":
+        return replace(self, free=self.free - set(groups))
+
+    def touched(self, path: str) -> list[int]:
+        """Return the free groups that a kernel reads or gives, each once."""
+        found = [part.group for part in self.reads.get(path, ())]
+        found += [self.writes[path]] if path in self.writes else []
+        return [group for group in dict.fromkeys(found) if group in self.free]
+
+
+def places_in(
+    layout: Layout, sizes: Mapping[int, int], kept: Mapping[int, Sequence[int]]
+) -> list[int] | None:
+    """Return where the kept channels of groups are in a map; None if all are kept."""
+    if not any(part.group in kept for part in layout):
+        return None
+    found: list[int] = []
+    start = 0
+    for part in layout:
+        size = sizes[part.group]
+        for channel in kept.get(part.group, range(size)):
+            first = start + channel * part.repeat
+            found += range(first, first + part.repeat)
+        start += size * part.repeat
+    return found
+
+
+def is_kernel(module: Any) -> bool:
+    """Whether it is a layer whose inputs and outputs can be fewer."""
+    plain = type(module) in KERNELS and not parametrize.is_parametrized(module)
+    return plain and "weight" in module._parameters and getattr(module, "groups", 1) == 1
+
+
+def find_channels(model: nn.Module, arguments: tuple[Tensor, ...], flow: Flow) -> Channels:
+    """Return the groups of a traced network in eval mode, those that passed the check are free."""
+    found = _Walk(model, flow).found()
+    while found.free and not _holds(model, arguments, found, found.free):
+        wrong = {g for g in found.free if not _holds(model, arguments, found, {g})}
+        found = found.without(wrong or found.free)
+    return found
+
+
+class _Walk:
+    """Follows channels through the calls of a network."""
+
+    def __init__(self, model: nn.Module, flow: Flow):
+        self.calls = flow.calls
+        self.layouts: list[Layout] = [()] * len(flow.calls)
+        self.above: list[int] = []
+        self.sizes: list[int] = []
+        self.fixed: set[int] = set()
+        self.reads: dict[str, Layout] = {}
+        self.writes: dict[str, int] = {}
+        self.norms: dict[str, Layout] = {}
+        self.times = Counter(call.path for call in flow.calls)
+        self.owners = Counter(id(p) for m in model.modules() for p in m._parameters.values())
+        for number, call in enumerate(flow.calls):
+            self.layouts[number] = layout = self._step(call)
+            if not call.users:
+                self._fix(layout)
+
+    def found(self) -> Channels:
+        root = self._root
+        fixed = {root(group) for group in self.fixed}
+
+        def rooted(layout: Layout) -> Layout:
+            return tuple(Part(root(part.group), part.repeat) for part in layout)
+
+        roots = {root(group) for group in range(len(self.sizes))}
+        written = {root(group) for group in self.writes.values()}
+        return Channels(
+            {group: self.sizes[group] for group in roots},
+            frozenset(g for g in written - fixed if self.sizes[g] > 1),
+            {path: rooted(layout) for path, layout in self.reads.items()},
+            {path: root(group) for path, group in self.writes.items()},
+            {path: rooted(layout) for path, layout in self.norms.items()},
+        )
+
+    def _step(self, call: Node) -> Layout:
+        module: Any = call.module
+        given = [
+            (self._layout(source, shape), shape)
+            for source, shape in zip(call.sources, call.shapes, strict=True)
+            if source >= 0
+        ]
+        if module is None:
+            return self._join(call, given)
+        if len(call.sources) == 1 and self._once(call):
+            first = given[0][0] if given else self._fixed(call.shapes[0])
+            if is_kernel(module) and self._along_axis_one(call):
+                self.reads[call.path] = first
+                self.writes[call.path] = self._group(call.shape[1])
+                return (Part(self.writes[call.path]),)
+            if _is_norm(module):
+                self.norms[call.path] = first
+                return first
+        if any(p.numel() > 1 for p in (*module.parameters(), *module.buffers())):
+            return self._barrier(call, given)
+        return self._join(call, given)
+
+    def _once(self, call: Node) -> bool:
+        own: Any = call.module
+        return self.times[call.path] == 1 and all(
+            self.owners[id(p)] == 1 for p in own._parameters.values() if p is not None
+        )
+
+    def _along_axis_one(self, call: Node) -> bool:
+        # a linear layer works on the last axis
+        return not isinstance(call.module, nn.Linear) or len(call.shape) == 2
+
+    def _join(self, call: Node, given: list[tuple[Layout, tuple[int, ...]]]) -> Layout:
+        """Return the layout of what treats channels alike, or puts maps in a row."""
+        out = call.shape
+        alone = [
+            shape
+            for source, shape in zip(call.sources, call.shapes, strict=True)
+            if source < 0 and math.prod(shape) > 1
+        ]
+        whole = [(layout, shape) for layout, shape in given if math.prod(shape) > 1]
+        if len(out) < 2 or not whole or alone or Trait.MIXES_CHANNELS in call.traits:
+            return self._barrier(call, given)
+        counts = [shape[1] if len(shape) > 1 else 0 for _, shape in whole]
+        wide = [layout for (layout, _), n in zip(whole, counts, strict=True) if n == out[1]]
+        if wide and all(n in (1, out[1]) for n in counts):
+            # a map of one channel weighs the others
+            return self._united(wide)
+        if len(whole) > 1 and sum(counts) == out[1]:
+            return tuple(part for layout, _ in whole for part in layout)
+        ((layout, shape), *more) = whole
+        if not more and len(out) == 2 and counts[0] and math.prod(shape[1:]) == out[1]:
+            each = out[1] // counts[0]
+            return tuple(Part(part.group, part.repeat * each) for part in layout)
+        return self._barrier(call, given)
+
+    def _barrier(self, call: Node, given: list[tuple[Layout, tuple[int, ...]]]) -> Layout:
+        """Return new channels, and keep all that were read."""
+        for layout, _ in given:
+            self._fix(layout)
+        return self._fixed(call.shape)
+
+    def _layout(self, source: int, shape: tuple[int, ...]) -> Layout:
+        """Return the layout of a call's output; of another one of several outputs, a new one."""
+        layout = self.layouts[source]
+        if self._width(layout) == (shape[1] if len(shape) > 1 else 1):
+            return layout
+        self._fix(layout)
+        return self._fixed(shape)
+
+    def _fixed(self, shape: tuple[int, ...]) -> Layout:
+        """Return channels that all stay."""
+        made = (Part(self._group(shape[1] if len(shape) > 1 else 1)),)
+        self._fix(made)
+        return made
+
+    def _width(self, layout: Layout) -> int:
+        return sum(self.sizes[part.group] * part.repeat for part in layout)
+
+    def _group(self, size: int) -> int:
+        self.above.append(len(self.above))
+        self.sizes.append(size)
+        return len(self.above) - 1
+
+    def _root(self, group: int) -> int:
+        while self.above[group] != group:
+            group = self.above[group]
+        return group
+
+    def _fix(self, layout: Layout) -> None:
+        self.fixed |= {part.group for part in layout}
+
+    def _united(self, layouts: Sequence[Layout]) -> Layout:
+        first = layouts[0]
+        for other in layouts[1:]:
+            alike = [(self.sizes[p.group], p.repeat) for p in first] == [
+                (self.sizes[p.group], p.repeat) for p in other
+            ]
+            if not alike:
+                for layout in layouts:
+                    self._fix(layout)
+                return first
+            for one, two in zip(first, other, strict=True):
+                low, high = sorted((self._root(one.group), self._root(two.group)))
+                self.above[high] = low
+                # a fixed group makes the united one fixed
+                if high in self.fixed:
+                    self.fixed.add(low)
+        return first
+
+
+def _is_norm(module: Any) -> bool:
+    kinds = nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm
+    return isinstance(module, kinds)
+
+
+@torch.no_grad()
+def _holds(
+    model: nn.Module, arguments: tuple[Tensor, ...], found: Channels, groups: Iterable[int]
+) -> bool:
+    """Whether a network without half of the channels is one in which nobody reads them."""
+    generator = torch.Generator().manual_seed(0)
+    kept = {
+        g: sorted(
+            torch.randperm(found.sizes[g], generator=generator)[: found.sizes[g] // 2].tolist()
+        )
+        for g in sorted(groups)
+    }
+    thin, masked = duplicate(model), duplicate(model)
+    modules: dict[str, Any] = dict(thin.named_modules())
+    for path, layout in found.reads.items():
+        inputs = places_in(layout, found.sizes, kept)
+        outputs = kept.get(found.writes[path])
+        if inputs is not None:
+            kernel: Any = masked.get_submodule(path)
+            left = torch.zeros(_inputs(kernel), dtype=torch.bool)
+            left[inputs] = True
+            axis = 0 if isinstance(kernel, nn.ConvTranspose3d) else 1
+            kernel.weight.index_fill_(axis, (~left).nonzero().flatten().to(kernel.weight.device), 0)
+        if inputs is not None or outputs is not None:
+            take_over(modules[path], narrow(modules[path], inputs, outputs))
+    for path, layout in found.norms.items():
+        channels = places_in(layout, found.sizes, kept)
+        if channels is not None:
+            take_over(modules[path], kept_norm(modules[path], channels))
+    try:
+        one, other = (tensors(network(*arguments)) for network in (thin, masked))
+    except Exception:  # a forward that counts its channels may raise anything
+        return False
+    return [x.shape for x in one] == [x.shape for x in other] and all(
+        float((x - y).abs().max()) <= NEAR * max(float(y.abs().max()), 1e-6)
+        for x, y in zip(one, other, strict=True)
+        if x.numel() and x.is_floating_point()
+    )
+
+
+def _inputs(kernel: Any) -> int:
+    size: int = kernel.in_features if isinstance(kernel, nn.Linear) else kernel.in_channels
+    return size

@@ -1,0 +1,137 @@
+"""Channels that go together, and networks made lighter across additions and concatenations."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import lean3d
+from lean3d.lightening import restructure
+from lean3d.lightening.candidates import Levels
+from lean3d.lightening.sites import find_places
+
+CLIP = torch.randn(4, 2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def conv(inputs, outputs, size=3, **more):
+    return nn.Conv3d(inputs, outputs, size, padding=size // 2, **more)
+
+
+class Net(nn.Module):
+    """Two stems, a body of its own, and a head."""
+
+    def __init__(self, body, inputs=8, **parts):
+        super().__init__()
+        self.one, self.two, self.norm = conv(2, 8), conv(2, 8), nn.BatchNorm3d(inputs)
+        self.head, self.body = conv(inputs, 3, 1), body
+        for name, part in parts.items():
+            self.add_module(name, part)
+
+    def forward(self, x):
+        return self.head(F.relu(self.norm(self.body(self, self.one(x), self.two(x)))))
+
+
+def residual(net, x, y):
+    x = F.relu(x)
+    return x + net.inner(y + x)
+
+
+def weighed(net, x, y):
+    # squeeze and excite
+    return x * torch.sigmoid(net.inner(y.mean((2, 3, 4), keepdim=True)))
+
+
+def joined(net, x, y):
+    return torch.cat([F.max_pool3d(x, 2), F.interpolate(y, scale_factor=0.5)], dim=1)
+
+
+def up(net, x, y):
+    return net.inner(F.avg_pool3d(x + y, 2))
+
+
+class Vector(nn.Module):
+    """A linear layer reads each channel at several positions."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.head = conv(2, 8), nn.Linear(8 * 8, 3)
+
+    def forward(self, x):
+        return self.head(F.adaptive_avg_pool3d(F.relu(self.one(x)), 2).flatten(1))
+
+
+NETS = {
+    "residual": (lambda: Net(residual, inner=conv(8, 8)), 1),
+    "weighed": (lambda: Net(weighed, inner=conv(8, 8, 1)), 2),
+    "joined": (lambda: Net(joined, 16), 2),
+    "up": (lambda: Net(up, 6, inner=nn.ConvTranspose3d(8, 6, 2, 2)), 2),
+    "vector": (Vector, 1),
+}
+# functions that no choice of channels leaves as it is
+KEPT = {
+    "softmax": lambda net, x, y: F.softmax(x, 1) + F.softmax(y, 1),
+    "group norm": lambda net, x, y: F.group_norm(x + y, 2),
+    "a parameter": lambda net, x, y: (x + y) * net.scale,
+    "a sort": lambda net, x, y: (x + y).flatten(1).sort(1).values.view_as(x),
+    "halves": lambda net, x, y: torch.cat((x + y).chunk(2, 1)[::-1], 1),
+}
+
+
+def made(build):
+    torch.manual_seed(0)
+    return build().eval()
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_groups_follow_the_channels(name):
+    build, groups = NETS[name]
+    found = find_places(made(build), (CLIP,), fewer=True).channels
+    assert len(found.free) == groups
+    if name == "residual":
+        (group,) = found.free
+        assert {path for path, own in found.writes.items() if own == group} == {
+            "one",
+            "two",
+            "inner",
+        }
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_channels_that_a_function_mixes_all_stay(name):
+    model = made(lambda: Net(KEPT[name]))
+    model.scale = nn.Parameter(torch.randn(8, 1, 1, 1))
+    assert not find_places(model, (CLIP,), fewer=True).channels.free
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_channels_go_across_additions_and_concatenations(name):
+    model = made(NETS[name][0])
+    light = lean3d.lighten(model, CLIP[:1], macs=0.5, data=CLIP, cuts=["channels"])
+    record = light.lightening
+    assert record.measured == lean3d.count(light, CLIP[:1].shape).macs <= 0.5 * record.before
+    assert record.predicted == record.measured
+    again = restructure(made(NETS[name][0]), record.cuts).eval()
+    again.load_state_dict(light.state_dict())
+    with torch.no_grad():
+        assert torch.equal(again(CLIP), light(CLIP))
+
+
+def test_the_channels_that_matter_are_kept():
+    model = made(NETS["residual"][0])
+    with torch.no_grad():
+        # the first four channels of the stream are all that is read
+        model.head.weight[:, 4:] = 0
+        model.inner.weight[:, 4:] = 0
+        wanted = model(CLIP)
+    light = lean3d.lighten(model, CLIP[:1], macs=0.51, data=CLIP, cuts=["channels"])
+    with torch.no_grad():
+        assert (light(CLIP) - wanted).norm() / wanted.norm() < 1e-3
+
+
+def test_groups_that_one_kernel_reads_many_of_have_one_share():
+    model = lean3d.create_model("densenet3d", num_classes=3, in_channels=2).eval()
+    places = find_places(model, (CLIP,), fewer=True)
+    levels = Levels(places, ["channels"])
+    read = [levels.touched(path) for path in places.channels.reads]
+    assert max(len(layout) for layout in places.channels.reads.values()) > 2
+    assert max(len(bundles) for bundles in read) <= 3
