@@ -1,5 +1,8 @@
+import math
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from lean3d.models import create_model
@@ -92,3 +95,11 @@ def test_a_dense_layer_sees_all_before_it():
     x = torch.randn(1, 3, 4, 4, 4)
     assert block(x).shape == (1, 7, 4, 4, 4)
     torch.testing.assert_close(found[0], torch.cat([x, block.layers[0](x)], dim=1))
+
+
+@pytest.mark.parametrize("name", ["densenet3d", "psc_densenet"])
+def test_classes_start_as_likely_as_each_other(name):
+    torch.manual_seed(0)
+    model = create_model(name, num_classes=4, width=8, growth=8, depths=(2, 2, 2)).train()
+    scores = model(torch.randn(2, 1, 16, 16, 16))
+    assert F.cross_entropy(scores, torch.zeros(2, 16, 16, 16).long()) - math.log(4) < 0.1

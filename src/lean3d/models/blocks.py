@@ -189,17 +189,20 @@ class VideoResNet(nn.Module):
         return self.fc(self.avgpool(y).flatten(1))
 
 
-def initialise(model: nn.Module) -> None:
+def initialise(model: nn.Module, scores: Iterable[nn.Module] = ()) -> None:
     """He et al.'s normal of the fan out for nn.Conv3d, N(0, 0.01) for nn.Linear, biases zero.
 
+    `scores` are convolutions that give classes, and start as nn.Linear does: by their fan out,
+    which is small, probabilities would start near 0 and 1.
     CausalConv3d counts as nn.Conv3d. Batch norm starts as the identity; other operators keep their
     own initialisation, unless they contain an nn.Conv3d.
     """
+    heads = set(scores)
     for module in model.modules():
         plain = not isinstance(module, Conv3dLike) or isinstance(module, CausalConv3d)
         if isinstance(module, nn.Conv3d) and plain:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear) or module in heads:
             nn.init.normal_(module.weight, std=0.01)
         if isinstance(module, nn.Conv3d | nn.Linear) and plain and module.bias is not None:
             nn.init.zeros_(module.bias)

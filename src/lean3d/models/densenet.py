@@ -81,7 +81,7 @@ class DenseNet3d(nn.Module):
             self.blocks.append(DenseBlock(width, depth, growth, conv))
             width += depth * growth
             self.heads.append(activated(nn.Conv3d(width, num_classes, 1), width))
-        initialise(self)
+        initialise(self, scores=[head[-1] for head in self.heads])
 
     def forward(self, x_BCDHW: Tensor) -> Tensor:
         check_axes(x_BCDHW, f"B C={self.in_channels} D H W", self)

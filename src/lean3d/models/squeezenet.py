@@ -59,7 +59,7 @@ class SqueezeNet(Chain):
         head = nn.Sequential(nn.Dropout(0.5), score, nn.ReLU(), nn.AdaptiveAvgPool3d(1))
         stages = {"features": nn.Sequential(*layers), "classifier": head}
         super().__init__(in_channels, stages | {"flatten": nn.Flatten()})
-        initialise(self)
+        initialise(self, scores=[score])
 
 
 @register_models({"squeezenet3d": {}}, "SqueezeNet 1.1 over clips", *LIGHT)
