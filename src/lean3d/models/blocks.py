@@ -202,7 +202,7 @@ def initialise(model: nn.Module, scores: Iterable[nn.Module] = ()) -> None:
         plain = not isinstance(module, Conv3dLike) or isinstance(module, CausalConv3d)
         if isinstance(module, nn.Conv3d) and plain:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if isinstance(module, nn.Linear) or module in heads:
+        if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv3d) and module in heads):
             nn.init.normal_(module.weight, std=0.01)
         if isinstance(module, nn.Conv3d | nn.Linear) and plain and module.bias is not None:
             nn.init.zeros_(module.bias)

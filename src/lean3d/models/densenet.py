@@ -77,11 +77,13 @@ class DenseNet3d(nn.Module):
         self.stem = conv(in_channels, width, 3, padding=1, bias=False)
         self.pool = nn.MaxPool3d(2, ceil_mode=True)
         self.blocks, self.heads = nn.ModuleList(), nn.ModuleList()
+        scores: list[nn.Module] = []
         for depth in depths:
             self.blocks.append(DenseBlock(width, depth, growth, conv))
             width += depth * growth
-            self.heads.append(activated(nn.Conv3d(width, num_classes, 1), width))
-        initialise(self, scores=[head[-1] for head in self.heads])
+            scores.append(nn.Conv3d(width, num_classes, 1))
+            self.heads.append(activated(scores[-1], width))
+        initialise(self, scores)
 
     def forward(self, x_BCDHW: Tensor) -> Tensor:
         check_axes(x_BCDHW, f"B C={self.in_channels} D H W", self)
