@@ -55,10 +55,11 @@ def tasks(seed: int) -> dict[str, Any]:
     unet = replace(
         get_recipe("shapes3d"),
         patch=(32, 32, 32),
-        widths=(16, 32),
+        widths=(24, 48),
+        batch_size=2,
         train_samples=120,
-        val_samples=100,
-        epochs=30,
+        val_samples=60,
+        epochs=20,
         lr=2e-3,
         **common,
     )

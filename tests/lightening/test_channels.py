@@ -6,9 +6,11 @@ import torch.nn.functional as F
 from torch import nn
 
 import lean3d
-from lean3d.lightening import restructure
+from lean3d.lightening import Cut, restructure
 from lean3d.lightening.candidates import Levels
+from lean3d.lightening.clock import Clock, Place
 from lean3d.lightening.sites import find_places
+from lean3d.lightening.times import Times
 
 CLIP = torch.randn(4, 2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -49,12 +51,16 @@ def up(net, x, y):
     return net.inner(F.avg_pool3d(x + y, 2))
 
 
+class Simple(nn.Conv3d):
+    """A convolution of a class of its own, as torchvision's are."""
+
+
 class Vector(nn.Module):
     """A linear layer reads each channel at several positions."""
 
     def __init__(self):
         super().__init__()
-        self.one, self.head = conv(2, 8), nn.Linear(8 * 8, 3)
+        self.one, self.head = Simple(2, 8, 3, padding=1), nn.Linear(8 * 8, 3)
 
     def forward(self, x):
         return self.head(F.adaptive_avg_pool3d(F.relu(self.one(x)), 2).flatten(1))
@@ -135,3 +141,13 @@ def test_groups_that_one_kernel_reads_many_of_have_one_share():
     read = [levels.touched(path) for path in places.channels.reads]
     assert max(len(layout) for layout in places.channels.reads.values()) > 2
     assert max(len(bundles) for bundles in read) <= 3
+
+
+def test_a_linear_layer_is_timed_by_a_backend_of_convolutions():
+    places = find_places(made(Vector), (CLIP[:1],), fewer=True)
+    (site,) = (site for site in places.sites if not site.convolves)
+    dense, thin = (Place(site, Cut(site.path, inputs=n)) for n in (None, 32))
+    clock = Clock("onednn", "float32", torch.device("cpu"), Times(None), 60.0)
+    found = clock.ratios(dense, [thin])
+    assert found.keys() == {dense.key, thin.key}
+    assert 0 < found[thin.key] < 5

@@ -16,20 +16,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
+from lean3d.conversion.lean.dense import is_dense_or_causal, refusal
 from lean3d.conversion.surgery.copies import duplicate
 from lean3d.conversion.surgery.take_over import take_over
 from lean3d.conversion.trace.compare import tensors
 from lean3d.conversion.trace.graph import Flow, Node
 from lean3d.lightening.cut import kept_norm, narrow
-from lean3d.ops import CausalConv3d
+from lean3d.ops.inflated import InflatedConv3d
 from lean3d.torch_functions import Trait
 
 __all__ = ["Channels", "Layout", "Part", "find_channels", "is_kernel", "places_in"]
 
-# those that read all channels, and give others
-KERNELS = nn.Conv3d, CausalConv3d, nn.ConvTranspose3d, nn.Linear
 # how far outputs may be apart by rounding, as a share
 NEAR = 1e-4
 
@@ -95,9 +93,15 @@ def places_in(
 
 
 def is_kernel(module: Any) -> bool:
-    """Whether it is a layer whose inputs and outputs can be fewer."""
-    plain = type(module) in KERNELS and not parametrize.is_parametrized(module)
-    return plain and "weight" in module._parameters and getattr(module, "groups", 1) == 1
+    """Whether it is a layer whose inputs and outputs can be fewer, and computes as torch's does."""
+    if is_dense_or_causal(module):
+        plain = not isinstance(module, InflatedConv3d) and not refusal(module)
+        return plain and module.groups == 1
+    for kind in (nn.ConvTranspose3d, nn.Linear):
+        if isinstance(module, kind):
+            plain = type(module).forward is kind.forward and "weight" in module._parameters
+            return plain and getattr(module, "groups", 1) == 1
+    return False
 
 
 def find_channels(model: nn.Module, arguments: tuple[Tensor, ...], flow: Flow) -> Channels:

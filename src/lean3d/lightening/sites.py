@@ -143,9 +143,7 @@ def _between(flow: Flow, first: int, last: int) -> tuple[str, ...] | None:
     paths: list[str] = []
     calls = Counter(call.path for call in flow.calls)
     number = flow.calls[first].users[0]
-    kernels: list[Any] = [flow.calls[number].module for number in (first, last)]
-    plain = nn.Conv3d, CausalConv3d
-    if any(conv.groups != 1 or type(conv) not in plain for conv in kernels):
+    if not all(is_kernel(flow.calls[number].module) for number in (first, last)):
         return None
     while number != last:
         call = flow.calls[number]
