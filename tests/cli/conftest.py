@@ -7,6 +7,7 @@ import pytest
 from cli_cases import save
 
 from lean3d.cli import optimize as command
+from lean3d.cli import stream as watching
 from lean3d.cli.main import main
 from lean3d.recipes import found
 from lean3d.runtime import BACKENDS, first_call, optimize, register_backend
@@ -45,7 +46,9 @@ def refused(lean3d, monkeypatch):
 @pytest.fixture
 def few_backends(monkeypatch):
     """`--optimize` measures what takes no time to build."""
-    monkeypatch.setattr(first_call, "optimize", partial(optimize, backends=["channels_last"]))
+    few = partial(optimize, backends=["channels_last"])
+    monkeypatch.setattr(first_call, "optimize", few)
+    monkeypatch.setattr(watching, "optimize", few)
 
 
 @pytest.fixture
@@ -55,9 +58,9 @@ def few_bits(monkeypatch):
 
     @register_backend("few bits", "int8")
     def make(source):
-        ranges.append(max(float(x.abs().max()) for (x,) in source.calibration))
+        ranges.append(max(float(x.abs().max()) for x, *_ in source.calibration))
         step = ranges[-1] / 127
-        return lambda x: source.model((x / step).round() * step)
+        return lambda x, *state: source.model((x / step).round() * step, *state)
 
     measured = partial(optimize, backends=["few bits"])
     monkeypatch.setattr(first_call, "optimize", measured)

@@ -42,6 +42,18 @@ def test_the_fastest_network_is_written_into_a_folder(lean3d, refused, tmp_path)
     assert loaded.backend == "onednn"
     assert loaded(torch.randn(2, 1, 8, 12, 8)).shape[2:] == (8, 12, 8)
     assert "exists; give the name of a new folder" in refused(*net, "--optimized")
-    assert "--what step" in refused(*net, "--optimized", "--what", "step")
     assert "--precision is for --optimized" in refused(*net, "--precision", "int8")
     assert "--budget-s is for --optimized" in refused(*net, "--budget-s", 3)
+
+
+def test_the_fastest_step_is_written_into_a_folder(lean3d, tmp_path):
+    out = tmp_path / "fast"
+    net = "export", "d_resnet_18", "--widths", 4, 4, 4, 4, "--size", 32, "--out", out
+    code, said, _ = lean3d(*net, "--what", "step", "--optimized", "--backends", "onednn")
+    assert code == 0
+    record = last_json(said)
+    assert (record["backend"], record["input"]) == ("onednn", [1, 3, 1, 32, 32])
+    assert set(record["files"]) == {"optimized.json", "stream.pt"}
+    fast = load_optimized(out)
+    answer, state = fast.step(torch.rand(2, 3, 32, 32), fast.init(2))
+    assert len(answer) == len(state["t"]) == 2

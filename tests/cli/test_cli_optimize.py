@@ -20,12 +20,27 @@ def test_optimize_lists_the_backends_and_names_the_fastest(lean3d, tmp_path):
 
 def test_optimize_measures_the_step_of_a_stream(lean3d):
     net = "d_resnet_18", "--widths", 4, 4, 4, 4, "--options", "window=4"
-    code, out, _ = lean3d("optimize", *net, "--stream", "--input", "2,3,24,32", "--device", "cpu")
+    ask = "optimize", *net, "--stream", "--input", "2,3,24,32", "--device", "cpu", "--backends"
+    code, out, _ = lean3d(*ask, "fused", "onednn")
     answer = last_json(out)
     assert code == 0
     assert {row["backend"] for row in answer["candidates"]} == {"eager", "fused", "onednn"}
     assert all(row["ms"] > 0 and row["error"] < 1e-4 for row in answer["candidates"])
     assert answer["input"] == [2, 3, 24, 32]
+    code, out, _ = lean3d(*ask, "autocast", "--precision", "bfloat16")
+    answer = last_json(out)
+    assert (code, answer["backend"], answer["precision"]) == (0, "autocast", "bfloat16")
+    assert 1e-5 < answer["candidates"][-1]["error"] < 5e-2
+
+
+@pytest.mark.usefixtures("few_bits")
+def test_int8_of_a_stream_is_calibrated_on_clips(lean3d):
+    net = "d_resnet_18", "--widths", 4, 4, 4, 4, "--options", "window=4"
+    ask = "optimize", *net, "--stream", "--input", "2,3,24,32", "--device", "cpu"
+    code, out, _ = lean3d(*ask, "--precision", "int8", "--samples", 3)
+    assert code == 0
+    assert "int8: calibrated on 3 inputs of noise" in out
+    assert last_json(out)["backend"] == "few bits"
 
 
 @pytest.mark.parametrize(

@@ -312,7 +312,8 @@ def test_the_format_of_the_weights_is_passed_on(lean3d, video, weights, command,
     assert lean3d(*argv, "lean3d")[0] == 0
 
 
-def test_an_optimized_step_names_the_same(lean3d, video, weights):
+@pytest.mark.usefixtures("few_backends")
+def test_an_optimized_step_names_the_same(lean3d, refused, video, weights):
     asked = "stream", *NET, "--weights", weights, video, "--json", "--device", "cpu"
     frames = []
     for more in ((), ("--optimize",)):
@@ -322,3 +323,4 @@ def test_an_optimized_step_names_the_same(lean3d, video, weights):
         frames.append(lines(out))
     for plain, fast in zip(*frames, strict=True):
         assert dict(fast["top"]) == pytest.approx(dict(plain["top"]), abs=2e-4)
+    assert "--precision is for --optimize" in refused(*asked, "--precision", "bfloat16")

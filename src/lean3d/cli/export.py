@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from lean3d.cli.calibration import calibration_of
 from lean3d.cli.fits import check_fits
@@ -15,7 +16,7 @@ from lean3d.cli.show import show_json, width
 from lean3d.errors import RunError
 from lean3d.files import check_outputs, write_whole
 from lean3d.infer.export import export_network
-from lean3d.runtime import Optimized, optimize, save_optimized
+from lean3d.runtime import optimize, save_optimized
 from lean3d.streaming.export import SUFFIXES, compare_export, export_step
 
 __all__ = ["main"]
@@ -35,8 +36,9 @@ class Export(LiveFlags):
         input: Of a whole network: sizes with commas, batch and channels first, that the file must
             take; those of the run by default.
         out: Where to write: .onnx for ONNX, .pt2 for torch.export; with --optimized a new folder.
-        optimized: Measure every way to run the whole network here, as lean3d optimize does, and
-            write the fastest into a folder, which lean3d.runtime.load_optimized runs at once.
+        optimized: Measure every way to run the whole network here, or with --what step a step, as
+            lean3d optimize does, and write the fastest into a folder, which
+            lean3d.runtime.load_optimized runs at once.
         precision: Of --optimized: what convolutions are computed in. int8 is calibrated on
             training samples of the run.
         backends: Of --optimized: the ways to measure, by name; all that are installed by default.
@@ -72,24 +74,31 @@ def main(argv: list[str]) -> None:
 
 
 def _export_optimized(asked: Export) -> None:
-    if asked.what == "step":
-        raise RunError("--optimized writes a whole network; leave out --what step")
     if not asked.budget_s > 0:
         raise RunError(f"--budget-s is seconds above 0, got {asked.budget_s}")
     out = asked.out or Path("optimized")
     if out.exists():
         raise RunError(f"--out {out} exists; give the name of a new folder")
     check_outputs({"--out": out}, asked.read())
-    sizes = asked.sizes(asked.input)
-    model = asked.build(in_channels=sizes[1]).eval()
-    check_fits(model, sizes, training=False)
-    x = torch.randn(sizes)
     options: dict[str, Any] = dict(precision=asked.precision, budget_s=asked.budget_s)
+    step = asked.what == "step"
+    model: nn.Module
+    sizes: tuple[int, ...]
+    if step:
+        taken = load_live(asked, vectors=True)
+        model = taken.live
+        sizes = (1, taken.live.found.frame[0], taken.live.chunk, *taken.look.size)
+    else:
+        sizes = asked.sizes(asked.input)
+        model = asked.build(in_channels=sizes[1]).eval()
+        check_fits(model, sizes, training=False)
+    x = torch.randn(sizes)
     if asked.precision == "int8":
-        options["calibration"] = calibration_of(asked, sizes)
-        x = options["calibration"][0].expand_as(x).clone()
+        frame = (*sizes[:2], *sizes[3:]) if step else sizes
+        found = calibration_of(asked, frame, clips=step)
+        options["calibration"] = found
+        x = (found[0][:, :, : sizes[2]] if step else found[0]).expand_as(x).clone()
     fast = optimize(model, x, backends=asked.backends, **options)
-    assert isinstance(fast, Optimized)
     save_optimized(fast, out)
     print(fast.report(width()))
     files = sorted(out.iterdir())

@@ -87,10 +87,11 @@ def main(argv: list[str]) -> None:
     options: dict[str, Any] = dict(precision=asked.precision, budget_s=asked.budget_s)
     options |= dict(choices=asked.choices)
     x = torch.randn(sizes, device=device)
-    if asked.precision == "int8" and not asked.stream:
-        found = calibration_of(asked.network, sizes, samples=asked.samples, data=asked.data)
-        options["calibration"] = [part.to(device) for part in found]
-        x = options["calibration"][0].expand_as(x).clone()
+    if asked.precision == "int8":
+        given: Any = dict(samples=asked.samples, data=asked.data, clips=asked.stream)
+        found = [part.to(device) for part in calibration_of(asked.network, sizes, **given)]
+        options["calibration"] = found
+        x = (found[0][:, :, 0] if asked.stream else found[0]).expand_as(x).clone()
     fast = optimize(model.to(device), x, backends=asked.backends, **options)
     record = {
         "model": asked.network.model,

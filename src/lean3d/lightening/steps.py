@@ -17,7 +17,7 @@ from lean3d.lightening.clock import Clock, Place
 from lean3d.lightening.price import ByCount
 from lean3d.lightening.sites import Places
 from lean3d.runtime.source import Runner
-from lean3d.runtime.step import fused
+from lean3d.runtime.step_network import fused
 from lean3d.streaming import StateBytes, Stream, stream
 
 __all__ = ["ByState", "Live", "StepClock", "find_live", "in_steps"]

@@ -3,11 +3,6 @@
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TypeAlias
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,12 +13,7 @@ from lean3d.ops.padding import Pads, by_conv3d, pad_beyond
 from lean3d.ops.recorded import holds, is_plain, is_transformed
 from lean3d.shape import Triple, sizes
 
-__all__ = ["Conv2d", "conv3d", "convolve", "is_exposed", "max_pool3d", "planes_by"]
-
-Pair: TypeAlias = tuple[int, int]
-# of (B, kd*C, H, W) and a kernel (C', C, kd, kh, kw): bias, stride, padding, dilation
-Conv2d: TypeAlias = Callable[[Tensor, Tensor, Tensor | None, Pair, Pair, Pair], Tensor]
-_LOCAL = threading.local()
+__all__ = ["conv3d", "convolve", "is_exposed", "max_pool3d"]
 
 
 def convolve(
@@ -71,9 +61,6 @@ def conv3d(
         # the taps are concatenated along the channels, in the input as in the kernel: views
         taps_BCHW = x_BCDHW[:, :, :: dilation[0]].flatten(1, 2)
         rest = (stride[1:], pad[1:], dilation[1:])
-        own = None if torch.compiler.is_compiling() else getattr(_LOCAL, "conv2d", None)
-        if own is not None:
-            return own(taps_BCHW, kernel, bias, *rest).unsqueeze(2)
         return F.conv2d(taps_BCHW, kernel.flatten(1, 2), bias, *rest).unsqueeze(2)
     if loses_gradients(x_BCDHW, kernel, stride, pad):
         depth, height, width = pad
@@ -82,17 +69,6 @@ def conv3d(
     if takes_slow_path(x_BCDHW, kernel, groups):
         return torch.mkldnn_convolution(x_BCDHW, kernel, bias, pad, stride, dilation, groups)
     return F.conv3d(x_BCDHW, kernel, bias, stride, pad, dilation, groups)
-
-
-@contextmanager
-def planes_by(conv2d: Conv2d | None) -> Iterator[None]:
-    """Let `conv3d` compute by `conv2d`, in this thread, where the kernel spans all of depth."""
-    before = getattr(_LOCAL, "conv2d", None)
-    _LOCAL.conv2d = conv2d
-    try:
-        yield
-    finally:
-        _LOCAL.conv2d = before
 
 
 def max_pool3d(x_BCDHW: Tensor, kernel: Triple, stride: Triple, pad: Triple) -> Tensor:

@@ -10,7 +10,7 @@ from torch import nn
 from lean3d.recipes.run_inputs import run_inputs
 from lean3d.runtime import OptimizedAtFirstCall
 
-__all__ = ["CHOICES", "SAMPLES", "fast_network"]
+__all__ = ["CHOICES", "SAMPLES", "choices_of", "fast_network"]
 
 # in a run folder, the backends that were chosen for its network
 CHOICES = "optimized.json"
@@ -25,10 +25,13 @@ def fast_network(model: nn.Module, run: str | Path, precision: str = "float32") 
 
     The choice is kept in the run, unless that cannot be written; stderr says what was chosen.
     """
-    run = Path(run)
-    choices = run / CHOICES if os.access(run, os.W_OK) else None
     samples = partial(run_inputs, run, SAMPLES) if precision == "int8" else None
-    return OptimizedAtFirstCall(model, choices, _say, precision, samples)
+    return OptimizedAtFirstCall(model, choices_of(run), _say, precision, samples)
+
+
+def choices_of(run: str | Path) -> Path | None:
+    """Return the file in which a run keeps what was chosen, None where it cannot be written."""
+    return Path(run) / CHOICES if os.access(run, os.W_OK) else None
 
 
 def _say(sentence: str) -> None:

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.conversion.tolerance import TINY
-from lean3d.conversion.trace.compare import tensors
 from lean3d.errors import LeanError
 from lean3d.runtime.source import Runner, Source
 from lean3d.typed import shortened
@@ -82,7 +81,7 @@ def cost(source: Source, runner: Runner) -> tuple[float, float]:
     """
     missed = whole = same = places = 0.0
     for sample in source.calibration:
-        wanted, got = tensors(source.model(*sample)), tensors(runner(*sample))
+        wanted, got = source.outputs(source.model, sample), source.outputs(runner, sample)
         for x, y in zip(wanted, got, strict=True):
             missed += float((x.double() - y.double()).square().sum())
             whole += float(x.double().square().sum())

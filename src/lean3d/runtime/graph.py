@@ -39,14 +39,25 @@ class ExportedGraph:
 
 
 @torch.no_grad()
-def exported(model: nn.Module, arguments: tuple[Tensor, ...]) -> ExportedGraph:
-    """Export a network, the batch and all sizes beyond the channels free where it allows that."""
-    sizes = tuple({axis: Dim.AUTO for axis in range(x.ndim) if axis != 1} for x in arguments)
+def exported(
+    model: nn.Module, arguments: tuple[Tensor, ...], *, batch_alone: bool = False
+) -> ExportedGraph:
+    """Export a network, the batch and all sizes beyond the channels free where it allows that.
+
+    Args:
+        batch_alone: Leave the batch free, and no other size.
+    """
+    # by tensor, as a forward may take any number of arguments (*xs)
+    sizes = torch.export.ShapesCollection()
+    for x in arguments:
+        free = {0} if batch_alone else {*range(x.ndim)} - {1}
+        sizes[x] = {axis: Dim.AUTO for axis in range(x.ndim) if axis in free}
+    shapes = sizes.dynamic_shapes(model, arguments)
     # an axis of one voxel or one sample is a size like any other
     config: Any = sizes_config
-    free = hasattr(config, "backed_size_oblivious")
-    with config.patch(backed_size_oblivious=True) if free else nullcontext():
-        return ExportedGraph(torch.export.export(model, arguments, dynamic_shapes=sizes))
+    known = hasattr(config, "backed_size_oblivious")
+    with config.patch(backed_size_oblivious=True) if known else nullcontext():
+        return ExportedGraph(torch.export.export(model, arguments, dynamic_shapes=shapes))
 
 
 def is_constant(node: object) -> bool:

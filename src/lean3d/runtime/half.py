@@ -5,10 +5,11 @@ from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
+from torch.utils._pytree import tree_map_only
 
 from lean3d.runtime.fusion import FusedConv
 
-__all__ = ["in_half_precision"]
+__all__ = ["in_half_precision", "in_single"]
 
 aten = torch.ops.aten
 # functions that lose little in half precision and have kernels for it on a CPU
@@ -39,6 +40,15 @@ HALF = {
 }
 
 
+def in_single(output: Any) -> Any:
+    """Return an output with its tensors of half precision in single precision."""
+    return tree_map_only(torch.Tensor, _in_single, output)
+
+
+def _in_single(y: torch.Tensor) -> torch.Tensor:
+    return y.float() if y.dtype in (torch.bfloat16, torch.float16) else y
+
+
 def in_half_precision(graph: GraphModule, dtype: torch.dtype, more: Set[Any] = frozenset()) -> None:
     """Compute convolutions and what lies between them in `dtype`; the outputs stay as they were.
 
@@ -50,6 +60,9 @@ def in_half_precision(graph: GraphModule, dtype: torch.dtype, more: Set[Any] = f
     for module in graph.modules():
         if isinstance(module, FusedConv):
             module.to(dtype)
+    for node in list(graph.graph.nodes):
+        if node.target is aten._assert_tensor_metadata.default:
+            graph.graph.erase_node(node)  # of what was exported in single precision
     casts: dict[tuple[Node, torch.dtype], Node] = {}
     held: dict[Node, torch.dtype] = {}
     for node in list(graph.graph.nodes):

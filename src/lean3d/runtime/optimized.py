@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lean3d.report import format_table
 from lean3d.runtime.source import Runner
 
-__all__ = ["Candidate", "Optimized", "headings", "places", "ranked"]
+__all__ = ["Candidate", "Optimized", "described", "headings", "places", "ranked"]
 
 # column -> its heading
 NAMES = {
@@ -54,6 +54,12 @@ class Candidate:
 
     def noted(self, note: str) -> "Candidate":
         return replace(self, note=note)
+
+
+def described(x: Tensor) -> dict[str, Any]:
+    """Return what an input is like, as plain values."""
+    dtype = str(x.dtype).removeprefix("torch.")
+    return {"shape": list(x.shape), "dtype": dtype, "device": str(x.device)}
 
 
 def places(model: nn.Module) -> list[tuple[int, torch.dtype, torch.device]]:

@@ -2,10 +2,11 @@
 
 The folder holds the network as a graph (network.pt2), which needs none of the code that built it,
 what the backend made of it, if it can be written, and optimized.json with all that was measured.
+That of a stream holds the stream (stream.pt), which needs the code of its network, in place of it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lean3d.conversion.tolerance import largest
 from lean3d.conversion.trace.compare import tensors
 from lean3d.cost.machine import hardware
 from lean3d.errors import LeanError
@@ -21,19 +21,22 @@ from lean3d.files import write_whole
 from lean3d.runtime.graph import ExportedGraph
 from lean3d.runtime.optimized import Candidate, Optimized
 from lean3d.runtime.source import BACKENDS, PRECISIONS, Runner, Source, Unavailable
+from lean3d.runtime.step import OptimizedStream, due_apart
+from lean3d.runtime.step_network import StepNetwork, StepSource
+from lean3d.streaming import Stream
 from lean3d.streaming.export import quiet
 
 __all__ = ["load_optimized", "save_optimized"]
 
 FORMAT = 1
-RECORD, NETWORK = "optimized.json", "network.pt2"
+RECORD, NETWORK, STREAM = "optimized.json", "network.pt2", "stream.pt"
 # largest difference between the outputs of the folder and those of what was saved
 ALLOWED = {"float32": 1e-5, "bfloat16": 1e-2, "int8": 1e-2}
 
 
 @torch.no_grad()
-def save_optimized(fast: Optimized, folder: str | Path) -> Path:
-    """Write an optimised network to a new folder, and check that what it loads gives its outputs.
+def save_optimized(fast: Optimized | OptimizedStream, folder: str | Path) -> Path:
+    """Write what `optimize` returned to a new folder, and check that what it loads is equal.
 
     A network that runs by inductor is compiled once more, ahead of time, which takes a minute.
 
@@ -42,16 +45,14 @@ def save_optimized(fast: Optimized, folder: str | Path) -> Path:
             nothing is written then.
     """
     folder = Path(folder)
-    if not isinstance(fast, Optimized):
-        raise LeanError(
-            f"save_optimized takes what optimize returns for a network, got {type(fast).__name__}"
-        )
+    if not isinstance(fast, Optimized | OptimizedStream):
+        raise LeanError(f"save_optimized takes what optimize returns, got {type(fast).__name__}")
     if not fast.inputs:
         raise LeanError(f"{folder} was not written: the network was moved since; optimise it again")
     if folder.exists():
         raise LeanError(f"{folder} exists; give the name of a new folder")
-    arguments = tuple(map(_noise, fast.inputs))
-    source = Source(fast.model, arguments, fast.precision)
+    source = _source(fast, fast.inputs)
+    arguments = source.arguments
     with write_whole(folder) as temporary:
         temporary.unlink()
         temporary.mkdir()
@@ -66,11 +67,11 @@ def save_optimized(fast: Optimized, folder: str | Path) -> Path:
     return folder
 
 
-def load_optimized(folder: str | Path) -> Optimized:
-    """Return the optimised network of a folder, run by the backend that was chosen for it.
+def load_optimized(folder: str | Path) -> Optimized | OptimizedStream:
+    """Return the optimised network or stream of a folder, run by the backend chosen for it.
 
-    Nothing is measured. Load only what you trust: a network of inductor is compiled code. Sizes
-    that the graph does not leave free are refused by it.
+    Nothing is measured. Load only what you trust: a stream is a pickle, a network of inductor is
+    compiled code. Sizes that the graph does not leave free are refused by it; a stream takes them.
 
     Raises:
         LeanError: it is no such folder, its backend does not run here, or it was compiled for
@@ -78,19 +79,50 @@ def load_optimized(folder: str | Path) -> Optimized:
     """
     folder = Path(folder)
     record = _read(folder)
+    inputs, precision = record["inputs"], record["precision"]
+    backend, table = record["backend"], tuple(Candidate(**row) for row in record["candidates"])
+    if "keys" in record:
+        live = OptimizedStream(_stream(folder), keys=record["keys"], precision=precision)
+        runner = _runner(folder, record, _source(live, inputs))
+        return OptimizedStream(live, runner, live.keys, backend, table, precision, inputs)
+    program = _program(folder)
+    graph = ExportedGraph(program)
+    network = Network(program.module())
+    source = Source.of_graph(network, graph, tuple(map(_noise, inputs)), precision)
+    runner = _runner(folder, record, source)
+    return Optimized(network, runner, backend, table, precision, inputs)
+
+
+def _program(folder: Path) -> torch.export.ExportedProgram:
     try:
         with quiet():
-            program = torch.export.load(folder / NETWORK)
+            return torch.export.load(folder / NETWORK)
     except Exception as error:  # a damaged file may fail in any way
         why = f"{type(error).__name__}: {error}".strip().splitlines()[0]
         raise LeanError(f"cannot read {folder / NETWORK}: {why[:200]}") from error
-    network = Network(program.module())
-    inputs = record["inputs"]
-    arguments = tuple(map(_noise, inputs))
-    source = Source.of_graph(network, ExportedGraph(program), arguments, record["precision"])
-    table = tuple(Candidate(**row) for row in record["candidates"])
-    runner = _runner(folder, record, source)
-    return Optimized(network, runner, record["backend"], table, record["precision"], inputs)
+
+
+def _source(fast: Optimized | OptimizedStream, inputs: Sequence[Mapping[str, Any]]) -> Source:
+    """Return the network of a result, with inputs like its example; of a stream with a state."""
+    first, *values = map(_noise, inputs)
+    if isinstance(fast, Optimized):
+        return Source(fast.model, (first, *values), fast.precision)
+    network = StepNetwork(fast, fast.keys, careful=True)
+    size = dict(channels=first.shape[1], height=first.shape[-2], width=first.shape[-1])
+    blank = fast.init(len(first), **size)
+    _, state = Stream.step(fast, first, blank)
+    return StepSource(network, (first, *(state[key] for key in fast.keys)), fast.precision)
+
+
+def _stream(folder: Path) -> Stream:
+    try:
+        live = torch.load(folder / STREAM, map_location="cpu", weights_only=False)
+    except Exception as error:  # a pickle may fail in any way
+        why = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+        raise LeanError(f"cannot read {folder / STREAM}: {why[:200]}") from error
+    if not isinstance(live, Stream):
+        raise LeanError(f"{folder / STREAM} holds no stream")
+    return live
 
 
 class Network(nn.Module):
@@ -109,7 +141,31 @@ class Network(nn.Module):
         return self
 
 
-def _write(fast: Optimized, source: Source, folder: Path) -> None:
+def _write(fast: Optimized | OptimizedStream, source: Source, folder: Path) -> None:
+    if isinstance(fast, OptimizedStream):
+        torch.save(Stream(fast.model, fast.way, fast.found), folder / STREAM)
+    else:
+        _save_graph(fast, source, folder)
+    save = BACKENDS[fast.backend].save
+    if save is not None:
+        with quiet():
+            save(fast.runner, source, folder)
+    record: dict[str, Any] = {
+        "format": FORMAT,
+        "backend": fast.backend,
+        "precision": fast.precision,
+        "inputs": list(fast.inputs),
+        "torch": torch.__version__,
+        "hardware": hardware(),
+        "threads": torch.get_num_threads(),
+        "candidates": [asdict(row) for row in fast.table],
+    }
+    if isinstance(fast, OptimizedStream):
+        record["keys"] = list(fast.keys)
+    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def _save_graph(fast: Optimized, source: Source, folder: Path) -> None:
     try:
         with quiet():
             program = source.graph.program
@@ -120,21 +176,6 @@ def _write(fast: Optimized, source: Source, folder: Path) -> None:
             f"{type(fast.model).__name__} cannot be saved as a graph: {why[:200]}; keep the choice "
             "by optimize(choices=...) in place of the result"
         ) from error
-    save = BACKENDS[fast.backend].save
-    if save is not None:
-        with quiet():
-            save(fast.runner, source, folder)
-    record = {
-        "format": FORMAT,
-        "backend": fast.backend,
-        "precision": fast.precision,
-        "inputs": list(fast.inputs),
-        "torch": torch.__version__,
-        "hardware": hardware(),
-        "threads": torch.get_num_threads(),
-        "candidates": [asdict(row) for row in fast.table],
-    }
-    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -146,6 +187,7 @@ def _read(folder: Path) -> dict[str, Any]:
             record["format"] == FORMAT
             and record["precision"] in PRECISIONS
             and all(row.keys() <= names for row in record["candidates"])
+            and all(type(key) is str for key in record.get("keys", []))
             and all(_noise(x | {"device": "meta"}) is not None for x in record["inputs"])
         )
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError):
@@ -172,15 +214,17 @@ def _runner(folder: Path, record: Mapping[str, Any], source: Source) -> Runner:
         raise LeanError(f"{folder} runs by {record['backend']}: {reason}") from reason
 
 
-def _apart(fast: Optimized, loaded: Optimized, arguments: tuple[Tensor, ...]) -> float:
+def _apart(
+    fast: Optimized | OptimizedStream,
+    loaded: Optimized | OptimizedStream,
+    arguments: tuple[Tensor, ...],
+) -> float:
     wanted = tensors(fast.runner(*arguments))
     try:
         found = tensors(loaded.runner(*arguments))
     except Exception:  # a backend may refuse the graph where it took the network
         return float("inf")
-    if len(found) != len(wanted):
-        return float("inf")
-    return max(largest(x, y) for x, y in zip(wanted, found, strict=True))
+    return due_apart(found, wanted)
 
 
 def _noise(given: Mapping[str, Any]) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.conversion import fold
+from lean3d.conversion.trace.compare import tensors
 from lean3d.plugins import Registry
 from lean3d.runtime.graph import ExportedGraph, exported
 
@@ -72,6 +73,10 @@ class Source:
     def graph(self) -> ExportedGraph:
         """The fused network as a graph of torch functions, its sizes free where it allows."""
         return exported(self.fused, self.arguments)
+
+    def outputs(self, run: Runner, sample: tuple[Tensor, ...]) -> list[Tensor]:
+        """Return the outputs that say what a precision costs."""
+        return tensors(run(*sample))
 
 
 Make = Callable[[Source], Runner]

@@ -4,72 +4,98 @@ Axes: B batch (streams), C channels, T time, H height, W width.
 """
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lean3d.conversion import fold
 from lean3d.conversion.tolerance import largest
 from lean3d.conversion.trace.compare import tensors
-from lean3d.cost.latency import interleaved, peak_mib
 from lean3d.errors import LeanError
-from lean3d.ops.fast import planes_by
 from lean3d.report import format_table
-from lean3d.runtime.captured import Captured
-from lean3d.runtime.optimized import Candidate, headings, ranked
-from lean3d.runtime.packed_planes import PackedPlanes
+from lean3d.runtime.choices import Choices
+from lean3d.runtime.optimized import Candidate, described, headings, places, ranked
+from lean3d.runtime.search import Refused, Rules, search
+from lean3d.runtime.source import Runner
+from lean3d.runtime.step_network import StepNetwork, StepSource
+from lean3d.runtime.step_samples import step_samples
 from lean3d.streaming import Stream
-from lean3d.streaming import stream as to_stream
 from lean3d.streaming.state import State
 
-__all__ = ["OptimizedStream", "fused", "optimize_step"]
+__all__ = ["OptimizedStream", "due_apart", "optimize_step"]
 
-WAYS = ("eager", "fused", "onednn", "cuda_graph")
-# steps that are compared and, at most, timed
-STEPS, ROUNDS = 4, 15
-# of the clip on which the fused network is compared, at least
-FRAMES = 16
+# steps that are compared
+STEPS = 4
+# times the frames seen so far, for a step late in a video
+LATE = 1000
+# largest difference allowed of what such a step adds to a state, over what it should add
+ADDED = 0.1
 
 
 class OptimizedStream(Stream):
-    """A stream whose steps run by the fastest way; it takes and returns the same states.
+    """A stream whose steps run by the fastest backend; it takes and returns the same states.
+
+    Frames of a size that the backend was not made for run by the network itself. A copy or a pickle
+    runs "eager" until it is optimised again.
 
     Args:
         live: The stream it equals.
-        backend: "eager", "fused", "onednn" or "cuda_graph".
+        runner: The backend's callable on frames and the values of the state; None for "eager".
+        keys: Of the state, in the order in which the runner takes and returns its values.
+        backend: Its name.
         table: All candidates.
+        precision: What convolutions are computed in; states stay in the network's own.
+        inputs: Of the example, frames and the values of a state: shape, dtype and device of each.
     """
 
-    def __init__(self, live: Stream, backend: str, table: tuple[Candidate, ...] = ()):
+    def __init__(
+        self,
+        live: Stream,
+        runner: Runner | None = None,
+        keys: Sequence[str] = (),
+        backend: str = "eager",
+        table: tuple[Candidate, ...] = (),
+        precision: str = "float32",
+        inputs: Sequence[dict[str, Any]] = (),
+    ):
         super().__init__(live.model, live.way, live.found)
-        self.backend, self.table = backend, table
-        # a list, so that it is not registered; a recording cannot be copied
-        self._whole = [Captured(self._recorded)] if backend == "cuda_graph" else []
-        self._packed = PackedPlanes() if backend == "onednn" else None
+        # a list, so that a runner that is a module is not registered
+        self._runner = [] if runner is None or backend == "eager" else [runner]
+        self.keys, self.backend, self.table, self.precision = tuple(keys), backend, table, precision
+        self.inputs = list(inputs)
+
+    @property
+    def runner(self) -> Runner:
+        """The backend's callable on frames and the values of a state, which may refuse a size."""
+        return self._runner[0] if self._runner else StepNetwork(self, self.keys, careful=False)
 
     def _advance(
         self, x_BCTHW: Tensor, state: Mapping[str, Tensor], slots: Sequence[str], *, careful: bool
     ) -> tuple[Any, State]:
-        if self._whole and careful:
-            output, new = self._whole[0](x_BCTHW, dict(state))
-            return output, new
-        with planes_by(self._packed):
-            return super()._advance(x_BCTHW, state, slots, careful=careful)
+        if self._runner and careful:
+            try:
+                output, *values = self._runner[0](x_BCTHW, *(state[key] for key in self.keys))
+            except Exception:  # made for other sizes; an error of the network's own is raised below
+                pass
+            else:
+                return output, dict(zip(self.keys, values, strict=True))
+        return super()._advance(x_BCTHW, state, slots, careful=careful)
 
-    def _recorded(self, x_BCTHW: Tensor, state: State) -> tuple[Any, State]:
-        size = x_BCTHW.shape[1:2] + x_BCTHW.shape[3:]
-        return super()._advance(x_BCTHW, state, self._plan(size).slots, careful=False)
+    def _apply(self, fn: Any, recurse: bool = True) -> nn.Module:
+        """Move the network; if that changes it, the backend's copy of the weights is dropped."""
+        before = places(self.model)
+        super()._apply(fn, recurse)
+        if places(self.model) != before:
+            self._runner, self.backend, self.inputs = [], "eager", []
+        return self
 
     def __getstate__(self) -> dict[str, Any]:
-        again = [True] if self._whole else []
-        return self.__dict__ | {"_whole": again}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self._whole = [Captured(self._recorded)] if state["_whole"] else []
+        # compiled code and packed weights cannot be copied
+        return self.__dict__ | {"_runner": [], "backend": "eager"}
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the candidates as plain values, the fastest first."""
@@ -83,73 +109,53 @@ class OptimizedStream(Stream):
 @torch.no_grad()
 def optimize_step(
     live: Stream,
-    frame: Tensor,
-    *,
-    backends: Sequence[str] | None,
-    budget_s: float,
-    tolerance: float,
+    arguments: tuple[Tensor, ...],
+    precision: str,
+    names: Sequence[str],
+    rules: Rules,
+    choices: str | Path | None,
+    calibration: Any,
 ) -> OptimizedStream:
-    """Return the fastest stream with the same steps, on frames like `frame`."""
-    if odd := [name for name in backends or () if name not in WAYS]:
-        raise LeanError(f"optimize: a stream runs by {', '.join(WAYS)}, got {odd[0]!r}")
-    start = time.monotonic()
-    makers: dict[str, Callable[[], OptimizedStream]] = {
-        "eager": lambda: OptimizedStream(live, "eager"),
-        "fused": lambda: OptimizedStream(fused(live), "fused"),
-        "onednn": lambda: OptimizedStream(fused(live), "onednn"),
-        "cuda_graph": lambda: OptimizedStream(fused(live), "cuda_graph"),
-    }
-    if frame.device.type != "cuda":
-        del makers["cuda_graph"]
-    if not PackedPlanes.fits(live._like):
-        del makers["onednn"]
-    wanted = [
-        "eager",
-        *(name for name in makers if name != "eager" and name in (backends or makers)),
-    ]
+    """Return the fastest stream with the same steps, on frames like the example."""
+    if len(arguments) != 1:
+        raise LeanError("optimize: a stream takes one frame (B, C, H, W) as the example")
+    (frame,) = arguments
     count = STEPS + 2 * -(-live.delay // live.chunk)
     scale = frame.abs().amax()
     frames = [frame, *(torch.rand_like(frame) * scale for _ in range(count))]
-    expected = _outputs(live, live, frames)
-    rows: dict[str, Candidate] = {}
-    running: dict[str, OptimizedStream] = {}
-    for name in wanted:
-        try:
-            own = makers[name]()
-            apart = _apart(_outputs(own, live, frames), expected)
-        except Exception as error:  # a user's forward may raise anything
-            why = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-            rows[name] = Candidate(name, note=f"failed: {why[:120]}")
-            continue
-        rows[name] = Candidate(name, error=apart)
-        if apart <= tolerance:
-            running[name] = own
-        else:
-            rows[name] = rows[name].noted(f"refused: differs by {apart:.1e}")
-    calls = {name: _stepper(own, frame) for name, own in running.items()}
-    left = max(budget_s - (time.monotonic() - start), 0.3 * budget_s)
-    times = interleaved(calls, ROUNDS, seconds=left)
-    for name, seconds in times.items():
-        peak = peak_mib(calls[name], frame.device)
-        rows[name] = rows[name].timed(seconds, peak)
-    named = times.keys() & set(backends or ()) or times.keys()
-    fastest = running[min(named, key=lambda name: rows[name].ms)]
-    fastest.table = tuple(rows.values())
-    return fastest
+    expected, state = _outputs(live, live, frames)
+    samples = step_samples(live, frame, calibration, precision)
+    x_BCTHW = frame if frame.ndim == 5 else frame.unsqueeze(2)
+    keys = tuple(state)
+    network = StepNetwork(live, keys, careful=True)
+    source = StepSource(network, (x_BCTHW, *state.values()), precision, samples)
+    if choices is not None:
+        kept = Choices(Path(choices), network, source.arguments, precision)
+        rules = replace(rules, kept=kept)
+
+    def stepping(runner: Runner) -> OptimizedStream:
+        return OptimizedStream(live, runner, keys, "of this runner")
+
+    def error(runner: Runner) -> float:
+        own = stepping(runner)
+        # first by itself, so that an error is not hidden by the network's own step
+        runner(*source.arguments)
+        _check_late(own, live, frame, state)
+        return due_apart(_outputs(own, live, frames)[0], expected)
+
+    def call(runner: Runner) -> Callable[[], object]:
+        return partial(stepping(runner).step, frame, state)
+
+    found = search(source, names, rules, error, call)
+    about = (found.backend, found.table, precision, [described(x) for x in source.arguments])
+    return OptimizedStream(live, found.runner, keys, *about)
 
 
-def fused(live: Stream) -> Stream:
-    """Return a stream whose network has its batch norms fused, with the same states."""
-    channels, height, width = live.found.frame
-    frames = live.chunk * -(-FRAMES // live.chunk)
-    clip = torch.randn(1, channels, frames, height, width).to(live._like)
-    folded = fold(live.model, example=clip)
-    window = getattr(live.way, "window", None)
-    return to_stream(folded, wait=live.waits, window=window, frame=live.found.frame, check=False)
+def _outputs(own: Stream, live: Stream, frames: Sequence[Tensor]) -> tuple[list[Tensor], State]:
+    """Return the outputs of `own`, and of `live` when it goes on from a state of `own`.
 
-
-def _outputs(own: Stream, live: Stream, frames: Sequence[Tensor]) -> list[Tensor]:
-    """Return the outputs of `own`, and of `live` when it goes on from a state of `own`."""
+    The second is the last state.
+    """
     state = own.init(len(frames[0]))
     found: list[Tensor] = []
     for place, frame in enumerate(frames):
@@ -160,10 +166,28 @@ def _outputs(own: Stream, live: Stream, frames: Sequence[Tensor]) -> list[Tensor
                 found += tensors(output)
         output, state = own.step(frame, state)
         found += tensors(output)
-    return found
+    return found, state
 
 
-def _apart(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+def _check_late(own: Stream, live: Stream, frame: Tensor, state: State) -> None:
+    """Refuse a step that late in a video does not add to the state what it should.
+
+    A running mean then changes by a small share of itself, which half precision may lose.
+    """
+    slots = live._plan_of(frame).layout
+    kept = [key for key in state if slots[key].kind == "recurrent"]
+    counts = [key for key in kept if not state[key].is_floating_point()]
+    state = {k: x * LATE if k == "t" or k in counts else x for k, x in state.items()}
+    (_, wanted), (_, got) = live.step(frame, state), own.step(frame, state)
+    for key in kept:
+        added = wanted[key] - state[key]
+        moves = key not in counts and bool(added.abs().sum() > 0)
+        if moves and not largest(added, got[key] - state[key]) <= ADDED:
+            raise Refused(f"{key} does not change as it should late in a video")
+
+
+def due_apart(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+    """Return the largest difference of the outputs that are due, inf where others are."""
     if len(found) != len(expected):
         return math.inf
     return max(_difference(wanted, got) for wanted, got in zip(expected, found, strict=True))
@@ -171,22 +195,10 @@ def _apart(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
 
 def _difference(expected: Tensor, found: Tensor) -> float:
     """Return the relative difference; outputs of a delayed network that are not due are NaN."""
-    if found.shape != expected.shape:
+    if (found.shape, found.dtype) != (expected.shape, expected.dtype):
         return math.inf
     due = expected.isfinite()
     rest = torch.allclose(found[~due].double(), expected[~due].double(), equal_nan=True)
     if not rest:
         return math.inf
     return largest(expected[due].float(), found[due].float()) if due.any() else 0.0
-
-
-def _stepper(live: Stream, frame: Tensor) -> Callable[[], object]:
-    """Return a call that steps on."""
-    state = [live.init(len(frame))]
-
-    def step() -> object:
-        output, state[0] = live.step(frame, state[0])
-        return output
-
-    step()
-    return step

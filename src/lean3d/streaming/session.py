@@ -179,8 +179,7 @@ class Stream(nn.Module):
         ours = self._made.all_of(state)
         if not ours:
             check_clock(state, "step")
-        size = x_BCTHW.shape[1:2] + x_BCTHW.shape[3:]
-        plan = self._layouts.get((*size, like.dtype)) or self._plan(size)
+        plan = self._plan_of(x_BCTHW)
         if state.keys() == self.way.clock.keys() and not state["t"].any():
             state = plan.whole(state)
         check_state(state, plan.layout, len(x_BCTHW), like.device)
@@ -193,8 +192,7 @@ class Stream(nn.Module):
 
     def forward(self, frames_BCTHW: Tensor, state: Mapping[str, Tensor]) -> tuple[Any, State]:
         """Run a step without checks and branches, for export and compilation."""
-        size = frames_BCTHW.shape[1:2] + frames_BCTHW.shape[3:]
-        slots = self._plan(size).slots if self.waits else ()
+        slots = self._plan_of(frames_BCTHW).slots if self.waits else ()
         return self._advance(frames_BCTHW, state, slots, careful=False)
 
     def _advance(
@@ -249,6 +247,11 @@ class Stream(nn.Module):
             # concurrent threads each measure, with the same result
             plan = self._layouts[key] = self._measure(size)
         return plan
+
+    def _plan_of(self, frames: Tensor) -> StatePlan:
+        """Return the plan of a step on frames (B, C, H, W) or (B, C, T, H, W)."""
+        size = frames.shape[1:2] + frames.shape[-2:]
+        return self._layouts.get((*size, self._like.dtype)) or self._plan(size)
 
     def _measure(self, size: torch.Size) -> StatePlan:
         channels, *plane = size

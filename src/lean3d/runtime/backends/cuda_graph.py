@@ -7,6 +7,7 @@ from lean3d.conversion.surgery.copies import duplicate
 from lean3d.ops.memory_layout import channels_last as in_channels_last
 from lean3d.ops.memory_layout import channels_last_
 from lean3d.runtime.captured import Captured
+from lean3d.runtime.half import in_single
 from lean3d.runtime.source import Runner, Source, Unavailable, register_backend
 
 __all__ = ["cuda_graph"]
@@ -24,6 +25,6 @@ def cuda_graph(source: Source) -> Runner:
         given = map(in_channels_last, inputs)
         # a cached cast would be freed before the graph runs
         with torch.autocast("cuda", source.dtype, enabled=half, cache_enabled=False):
-            return model(*given)
+            return in_single(model(*given)) if half else model(*given)
 
     return Captured(call)

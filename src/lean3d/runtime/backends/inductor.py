@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lean3d.ops.memory_layout import channels_last
+from lean3d.runtime.half import in_single
 from lean3d.runtime.source import Runner, Source, Unavailable, register_backend
 
 __all__ = ["inductor"]
@@ -52,7 +53,7 @@ class Half(torch.nn.Module):
 
     def forward(self, *inputs: Tensor) -> object:
         with torch.autocast(inputs[0].device.type, dtype=self.dtype):
-            return self.graph(*inputs)
+            return in_single(self.graph(*inputs))
 
 
 @register_backend("inductor", "float32", "bfloat16", compiles=True, save=save, load=load)
@@ -72,7 +73,7 @@ def inductor(source: Source) -> Runner:
                 if not half:
                     return compiled(*given)
                 with torch.autocast(inputs[0].device.type, dtype=source.dtype):
-                    return compiled(*given)
+                    return in_single(compiled(*given))
 
         run(*source.arguments)
     return run

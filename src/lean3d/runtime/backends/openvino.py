@@ -31,13 +31,28 @@ class Compiled:
         }
         compiled = _runtime(source).Core().compile_model(model, "CPU", settings)
         self.request = compiled.create_infer_request
+        self.shapes = [_sizes(output) for output in model.outputs]
 
     def __call__(self, *inputs: Tensor) -> object:
         given = [x.contiguous().numpy() for x in inputs]
         # a request of its own for each call, so that threads do not share its outputs
         results = self.request().infer(given, share_inputs=True)
-        found = [torch.from_numpy(results[i]) for i in range(len(results))]
+        found = [_shaped(results[i], shape) for i, shape in enumerate(self.shapes)]
         return tree_unflatten(found, self.spec)
+
+
+def _sizes(output: Any) -> list[int] | None:
+    """Return the sizes that the graph declares of an output, -1 where one is free."""
+    sizes = output.get_partial_shape()
+    if sizes.rank.is_dynamic or sum(size.is_dynamic for size in sizes) > 1:
+        return None
+    return [-1 if size.is_dynamic else size.get_length() for size in sizes]
+
+
+def _shaped(result: Any, shape: list[int] | None) -> Tensor:
+    """Return an output; in int8, OpenVINO 2026.4 keeps an axis of size 1 that was selected."""
+    y = torch.from_numpy(result)
+    return y if shape is None or y.ndim == len(shape) else y.reshape(shape)
 
 
 def save(runner: Any, source: Source, folder: Path) -> None:

@@ -6,6 +6,7 @@ from torch import Tensor
 from lean3d.conversion.surgery.copies import duplicate
 from lean3d.ops.memory_layout import channels_last as in_channels_last
 from lean3d.ops.memory_layout import channels_last_
+from lean3d.runtime.half import in_single
 from lean3d.runtime.source import Runner, Source, register_backend
 
 
@@ -33,6 +34,6 @@ def autocast(source: Source) -> Runner:
 
     def run(*inputs: Tensor) -> object:
         with torch.autocast(inputs[0].device.type, dtype=torch.bfloat16):
-            return model(*map(in_channels_last, inputs))
+            return in_single(model(*map(in_channels_last, inputs)))
 
     return run
