@@ -45,7 +45,8 @@ def test_writes_the_mask_on_the_grid_of_the_image(lean3d, trained, image, cases,
     answer = last_json(printed)
     assert answer["mask"] == str(out)
     assert answer["volume_ml"]["1"] == pytest.approx(found.sum() * 6 / 1000, abs=1e-3)
-    assert "volume (mL)" in printed.splitlines()[0]
+    assert "8 x 12 x 10 voxels of 3 x 1 x 2 mm" in printed.splitlines()[0]
+    assert "volume (mL)" in printed.splitlines()[1]
 
 
 @pytest.mark.parametrize("spacing_mm", [1.5, [2, 1, 1.5], None])

@@ -6,7 +6,8 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from lean3d.recipes.build import build_model, build_task
+from lean3d.recipes.build import build_model
+from lean3d.recipes.task import build_task
 
 SPACING = (1.0, 2.0, 2.5)  # right, anterior, superior
 

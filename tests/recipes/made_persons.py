@@ -5,8 +5,9 @@ import json
 import torch
 
 from lean3d.recipes import IdentityRecipe
-from lean3d.recipes.build import build_model, build_task
+from lean3d.recipes.build import build_model
 from lean3d.recipes.resolve import resolve
+from lean3d.recipes.task import build_task
 
 
 def tiny(data, **more):

@@ -139,7 +139,7 @@ def test_a_model_that_does_not_fit_the_task_leaves_no_folder(tmp_path):
 
 
 def test_a_folder_in_use_is_refused_before_the_data_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("lean3d.recipes.runs.loaders", None)
+    monkeypatch.setattr("lean3d.recipes.training.loaders", None)
     folder = tmp_path / "run"
     folder.mkdir()
     before = []

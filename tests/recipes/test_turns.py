@@ -10,8 +10,9 @@ from torch import nn
 from lean3d.errors import RunError
 from lean3d.ops import AtomConv3d
 from lean3d.recipes import get_recipe
-from lean3d.recipes.build import build_model, build_task
+from lean3d.recipes.build import build_model
 from lean3d.recipes.runs import load_run, run
+from lean3d.recipes.task import build_task
 
 pytest.importorskip("sklearn")
 
@@ -59,7 +60,7 @@ def test_a_loaded_run_sees_whole_clips_with_all_atoms_dilated(stages):
 def test_training_sees_small_clips_and_validation_whole_ones(tmp_path, monkeypatch):
     seen = []
     task = build_task(TINY, build_model(TINY)[0])
-    monkeypatch.setattr("lean3d.recipes.runs.build_task", lambda *_: task)
+    monkeypatch.setattr("lean3d.recipes.training.build_task", lambda *_: task)
     task.model.register_forward_pre_hook(
         lambda model, x: seen.append((model.training, tuple(x[0].shape[2:])))
     )

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from lean3d.errors import RunError, ShapeError
-from lean3d.tasks.classification import Classification, clip_scores
+from lean3d.metrics.outputs import clip_scores
+from lean3d.tasks.classification import Classification
 
 
 class Recorded(Classification):

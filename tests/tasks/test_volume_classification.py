@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from lean3d.errors import RunError, ShapeError
-from lean3d.tasks.volume_classification import VolumeClassification, class_probabilities
+from lean3d.metrics.outputs import class_probabilities
+from lean3d.tasks.volume_classification import VolumeClassification
 
 
 def task(num=3, **settings):

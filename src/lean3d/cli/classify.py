@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,14 @@ def classify_scans(
     device: torch.device,
     optimize: bool = False,
     precision: str = "float32",
+    done: Callable[[], None] = lambda: None,
 ) -> None:
     """Write a line for each scan: its most probable class, and the probabilities of all.
 
     A scan that cannot be read is left out.
+
+    Args:
+        done: Called before anything is printed.
 
     Raises:
         RunError: a scan could not be read; says how many, when the others are written.
@@ -51,6 +55,7 @@ def classify_scans(
             continue
         best = max(found, key=lambda key: found[key])
         rows.append({"scan": name, "class": best, **{f"p_{key}": p for key, p in found.items()}})
+    done()
     if not rows:
         raise RunError(failures(failed, len(scans), "have no class"))
     text = io.StringIO()

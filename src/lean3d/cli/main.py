@@ -38,12 +38,12 @@ COMMANDS = {
     "index": "a gallery of known persons or faces, one vector a video",
     "search": "who is in a video: the nearest of a gallery, also while it runs",
     "convert": "turn a 2D model into 3D, and show how that was checked",
-    "models": "the networks that can be named, what they are and where they come from",
+    "models": "networks that can be named, what they are, where they come from",
     "count": "parameters, multiply-adds and bytes of a model",
     "export": "a network, or the step of a stream, as a file for other runtimes",
-    "lighten": "a run whose network takes a time you name, by lean convolutions and a teacher",
+    "lighten": "a run whose network takes a time you name, by lean convolutions",
     "optimize": "the fastest equal network on this machine, found by measuring",
-    "share": "a run to give away: its weights, recipe and a card; to the Hugging Face Hub",
+    "share": "a run to give away, with a card; to the Hugging Face Hub",
     "bench": "two models timed side by side, and where their time goes",
     "load": "what a file of published weights is, and the network it belongs to",
     "demo": "train, convert, compare and predict on a real brain in a few minutes",
@@ -187,6 +187,6 @@ def _help() -> str:
     more = [
         "lean3d COMMAND --help says more; lean3d --version is the version.",
         "The last line is JSON in a pipe or a file, and in a terminal with --json.",
-        "lean3d --completion is a script that completes commands and flags in bash and zsh.",
+        "lean3d --completion is a script that completes flags in bash and zsh.",
     ]
     return "\n".join([*usage, *more])

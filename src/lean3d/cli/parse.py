@@ -5,12 +5,14 @@ import difflib
 import io
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import Field, fields, is_dataclass
 from typing import Any, NoReturn, TypeVar, get_args
 
 import tyro
 
+from lean3d.cli.show import width
 from lean3d.errors import RunError
 
 __all__ = ["flags", "parse"]
@@ -33,8 +35,9 @@ def parse(
         raise RunError(f"{why.rstrip('.')}; see lean3d {command} --help")
 
     printed = io.StringIO()
+    asked = _wrapped_usage() if {"-h", "--help"} & set(argv) else contextlib.nullcontext()
     try:
-        with contextlib.redirect_stderr(printed), _events(kind, default, refuse):
+        with asked, contextlib.redirect_stderr(printed), _events(kind, default, refuse):
             args = _with_none(kind if default is None else default, argv)
             return tyro.cli(kind, prog=f"lean3d {command}", args=args, config=config, **more)
     except SystemExit as stopped:
@@ -47,6 +50,21 @@ def parse(
                 re.sub(r"\x1b\[\d*m|[^\x20-\x7e]|[-+]{3,}|[|]", " ", printed.getvalue()).split()
             )
         )
+
+
+@contextlib.contextmanager
+def _wrapped_usage() -> Iterator[None]:
+    """Wrap the first line of the help, which the parser does not, between flags."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            yield
+    finally:
+        usage, *rest = printed.getvalue().split("\n", 1)
+        whole = re.sub(r"\[.*?\]", lambda flag: flag[0].replace(" ", "\0"), usage)
+        options: Any = dict(break_on_hyphens=False, break_long_words=False)
+        lines = textwrap.wrap(whole, width(), subsequent_indent=" " * len("usage: "), **options)
+        print("\n".join([*lines, *rest]).replace("\0", " "), end="")
 
 
 @contextlib.contextmanager

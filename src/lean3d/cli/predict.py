@@ -73,12 +73,16 @@ def main(argv: list[str]) -> None:
     check_endings(asked.ending)
     if asked.precision != "float32" and not asked.optimize:
         raise RunError(f"--precision {asked.precision} is for --optimize; give both")
-    if _classifies(asked.run[0]):
-        _classes(asked)
-    elif len(asked.image) == 1 and _is_folder(asked.image[0]):
-        _folder(asked)
-    else:
-        _scan(asked)
+    from lean3d.recipes.found import Held
+
+    # said at once, or after a second: loading the networks takes several
+    with Held(_tell, hold=not sys.stdout.isatty()) as say:
+        if _classifies(asked.run[0]):
+            _classes(asked, say)
+        elif len(asked.image) == 1 and _is_folder(asked.image[0]):
+            _folder(asked, say)
+        else:
+            _scan(asked, say)
 
 
 def segment(image: tuple[Path, ...], run: Path, out: Path, **settings: Any) -> tuple[str, ...]:
@@ -90,13 +94,17 @@ def segment(image: tuple[Path, ...], run: Path, out: Path, **settings: Any) -> t
     return segmenter.recipe.names
 
 
-def _scan(asked: Predict) -> None:
+def _scan(asked: Predict, say: Any) -> None:
     outputs, scores = _outputs(asked)
+    from lean3d.recipes.segment import described
+
+    say(f"{asked.image[0]}: {described(_one(asked.image))}")
     segmenter = _segmenter(asked)
     files = [file for path in outputs for file in segmenter.written(path)]
     if files != outputs:
         check_outputs({f"--out ({file.name})": file for file in files}, _sources(asked))
     found = segmenter.segment(_one(asked.image), outputs, scores)
+    say.release()
     if found.said:
         print(found.said, file=sys.stderr)
     unit = None if found.spacing_mm is None else unit_of(found.spacing_mm)
@@ -121,23 +129,25 @@ def _scan(asked: Predict) -> None:
     show_json(record)
 
 
-def _folder(asked: Predict) -> None:
+def _folder(asked: Predict, say: Any) -> None:
     from lean3d.recipes.batch import find_scans, segment_folder
 
-    find_scans(asked.image[0])
+    scans = find_scans(asked.image[0])
     if stem(asked.out) != asked.out.name and not asked.out.is_dir():
         raise RunError(
             f"--out {asked.out} has the name of one mask, and {asked.image[0]} is a folder of "
             "scans; give the folder for their masks"
         )
+    say(f"{len(scans)} scan(s) of {asked.image[0]}, masks in {asked.out}")
     batch = segment_folder(
         _segmenter(asked),
         asked.image[0],
         asked.out,
         endings=asked.ending or (".nii.gz",),
         probabilities=asked.probabilities,
-        say=lambda line: print(line, flush=True),
+        say=say,
     )
+    say.release()
     if batch.failed:
         raise RunError(failures(batch.failed, len(batch.done) + len(batch.failed), "have no mask"))
     names = list(next(iter(batch.done.values())))
@@ -157,6 +167,10 @@ def _folder(asked: Predict) -> None:
     )
 
 
+def _tell(line: str) -> None:
+    print(line, flush=True)
+
+
 def _classifies(run: Path) -> bool:
     """Whether a run classifies whole volumes."""
     from lean3d.recipes.load import read_record
@@ -164,7 +178,7 @@ def _classifies(run: Path) -> bool:
     return read_record(run)["recipe"].get("task") == "volume_classification"
 
 
-def _classes(asked: Predict) -> None:
+def _classes(asked: Predict, say: Any) -> None:
     from lean3d.cli.classify import classify_scans
     from lean3d.recipes.batch import find_scans
 
@@ -172,8 +186,9 @@ def _classes(asked: Predict) -> None:
         scans = find_scans(asked.image[0])
     else:
         scans = {stem(asked.image[0]): _one(asked.image)}
+    say(f"{len(scans)} scan(s) of {asked.image[0]}")
     device, speed = find_device(asked.device), (asked.optimize, asked.precision)
-    classify_scans(scans, asked.run, asked.out, device, *speed)
+    classify_scans(scans, asked.run, asked.out, device, *speed, done=say.release)
 
 
 def _segmenter(asked: Predict) -> Any:

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from lean3d.data import Volume, load_volume
 from lean3d.data.folder import ImagePath
 from lean3d.errors import RunError
+from lean3d.metrics.outputs import class_probabilities
 from lean3d.recipes.class_cases import sample_of
 from lean3d.recipes.fast import fast_network
 from lean3d.recipes.load import load_run
 from lean3d.recipes.volume_classification import VolumeClassificationRecipe
-from lean3d.tasks.volume_classification import class_probabilities
 
 __all__ = ["Classifier", "classify"]
 

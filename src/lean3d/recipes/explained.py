@@ -21,6 +21,7 @@ from lean3d.data.listing import Recording
 from lean3d.data.video_clips import read_clip
 from lean3d.errors import DataError, RunError
 from lean3d.infer.attention import class_attention, feature_attention, find_layer
+from lean3d.metrics.outputs import class_probabilities, clip_scores
 from lean3d.recipes.class_cases import sample_of
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.clips import look, window
@@ -30,8 +31,6 @@ from lean3d.recipes.predict import predict_image
 from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.recipes.volume_classification import VolumeClassificationRecipe
 from lean3d.shape import triple
-from lean3d.tasks.classification import clip_scores
-from lean3d.tasks.volume_classification import class_probabilities
 
 __all__ = ["Explained", "explain"]
 

@@ -16,10 +16,10 @@ from lean3d.data.feature_clips import (
     write_features,
 )
 from lean3d.errors import DataError
+from lean3d.models.heads import frame_head
 from lean3d.recipes.clips import Clips, whole_videos
 from lean3d.recipes.load import load_run
 from lean3d.recipes.recurrence import RecurrenceRecipe
-from lean3d.tasks.recurrence import parts
 
 __all__ = ["extract", "feature_clips"]
 
@@ -61,7 +61,7 @@ def extract(model: nn.Module, videos: Dataset, batch_size: int = 16) -> tuple[Te
 
     Those of videos that are shorter than the longest come after zeros.
     """
-    parts(model)
+    frame_head(model)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(device)
     found, labels = [], []

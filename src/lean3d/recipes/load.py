@@ -10,8 +10,7 @@ from lean3d.checkpoints.read import read_file
 from lean3d.errors import RunError
 from lean3d.optional import require
 from lean3d.recipes.base import Recipe
-from lean3d.recipes.build import build_model, build_task
-from lean3d.train.checkpoints import load_checkpoint
+from lean3d.recipes.build import build_model
 from lean3d.weights import check_weights
 
 __all__ = ["WEIGHTS", "load_run", "read_recipe", "read_record", "weights_of"]
@@ -26,6 +25,10 @@ def load_run(
     folder: str | Path, checkpoint: Literal["best", "last"] = "best"
 ) -> tuple[nn.Module, Recipe]:
     """Return the model of a run in eval mode, with its best or last weights, and its recipe."""
+    # with Lightning, which takes seconds to import
+    from lean3d.recipes.task import build_task
+    from lean3d.train.checkpoints import load_checkpoint
+
     folder = Path(folder)
     recipe = read_recipe(folder)
     task = build_task(recipe, build_model(recipe).model)

@@ -1,34 +1,19 @@
 """Run folders: train a recipe in one, and load the model of one."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from lean3d.cost import count
-from lean3d.errors import LeanError, RunError
-from lean3d.files import write_text
-from lean3d.lightening import read_cut
-from lean3d.processes import by_first, in_turn, joined, place, started, to_start
-from lean3d.recipes.augment_on import placed
+from lean3d.errors import RunError
+from lean3d.processes import by_first, joined, place, started, to_start
 from lean3d.recipes.base import Recipe
-from lean3d.recipes.build import Start, build_model, build_task
-from lean3d.recipes.classification import ClassificationRecipe
-from lean3d.recipes.datasets import loaders, split_names
+from lean3d.recipes.build import Start
 from lean3d.recipes.found import Held
 from lean3d.recipes.load import load_run, read_record
 from lean3d.recipes.places import with_whole_paths
-from lean3d.recipes.published import with_published_input
 from lean3d.recipes.resolve import adopt, resolve
-from lean3d.tasks.distillation import distil
-from lean3d.tasks.learner import Learner
-from lean3d.train.fit import check_settings, fit
-from lean3d.train.folder import check_places, is_begun, last_checkpoint, run_folder
-from lean3d.train.loggers import LoggerName, check_logger
-from lean3d.train.many import Strategy, check_strategy
-from lean3d.train.provenance import other_machine, provenance
+from lean3d.train.folder import check_places, is_begun, run_folder
+from lean3d.train.settings import LoggerName, Strategy, check_logger, check_strategy
 
 __all__ = ["load_run", "run"]
 
@@ -79,6 +64,8 @@ def run(
     given: dict[str, Any] = dict(resume=resume, accelerator=accelerator, progress=progress)
     given |= dict(logger=logger, start=start, notes=notes, strategy=strategy)
     if to_start(devices, nodes):
+        from lean3d.train.fit import check_settings
+
         check_settings(recipe.epochs, recipe.precision, accelerator, strategy, devices)
         results: dict[str, Any] = started(run, (recipe, out), given, devices)
         return results
@@ -105,63 +92,12 @@ def _run(
     else:
         asked = recipe
         recipe = by_first(lambda: resolve(asked, stored, say))
-    begins = not last_checkpoint(out).exists()
-    if start is None and recipe.start_from is not None and begins:
-        start = _start(recipe.start_from)
-    settled, source = recipe, start if begins else None
-    built = in_turn(lambda: build_model(settled, source, weights=begins))
-    if isinstance(recipe, ClassificationRecipe) and begins:
-        recipe = with_published_input(recipe, built.model, say)
-    task = _taught(recipe, build_task(recipe, built.model))
-    _check_input(recipe, built.model)
-    check_settings(recipe.epochs, recipe.precision, accelerator, strategy)
-    _check_strategy(recipe, strategy)
-    final, task.prepare = placed(recipe, accelerator, say)
-    split = by_first(lambda: split_names(final, stored))
-    train, val = in_turn(lambda: loaders(final, split or stored, even=strategy == "fsdp"))
-    settings = {"recipe": recipe.to_dict(), "split": split}
-    record = (notes or {}) | begun | settings
-    record |= {"fresh_weights": list(built.fresh)} if built.fresh is not None else {}
-    record |= {"weights": built.note} if built.note else {}
-    record["sessions"] = [*begun.get("sessions", []), provenance()]
+    # with Lightning, which takes seconds to import: what was found is said before
+    from lean3d.recipes.training import train_settled
 
-    def begin() -> None:
-        say.release()
-        if last_checkpoint(out).exists() and (sentence := other_machine(record["sessions"])):
-            print(f"lean3d: {out}: {sentence}", file=sys.stderr)
-        if built.note:
-            afresh = "" if built.fresh is None else f"; {len(built.fresh)} start afresh"
-            print(f"lean3d: {built.note}{afresh}", file=sys.stderr)
-        write_text(out / "recipe.json", json.dumps(record, indent=1) + "\n")
-
-    return fit(
-        task,
-        train,
-        val,
-        out,
-        epochs=recipe.epochs,
-        precision=recipe.precision,
-        patience=recipe.patience,
-        val_every=recipe.val_every,
-        seed=recipe.seed,
-        resume=resume,
-        accelerator=accelerator,
-        strategy=strategy,
-        sync_batchnorm=recipe.sync_batchnorm,
-        accumulate=recipe.accumulate,
-        progress=progress,
-        begin=begin,
-        logger=logger,
-        settings=recipe.to_dict(),
-    )
-
-
-def _check_strategy(recipe: Recipe, strategy: str) -> None:
-    if strategy == "fsdp" and isinstance(recipe, ClassificationRecipe) and recipe.staged:
-        raise RunError(
-            f"recipe {recipe.name} trains in stages (turn), which freeze parts in turn; "
-            "strategy fsdp cannot, so leave it out"
-        )
+    given: dict[str, Any] = dict(resume=resume, accelerator=accelerator, progress=progress)
+    given |= dict(logger=logger, start=start, notes=notes, strategy=strategy)
+    return train_settled(recipe, out, begun, stored, say, **given)
 
 
 def _telling(progress: bool) -> Held:
@@ -172,47 +108,6 @@ def _telling(progress: bool) -> Held:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _check_input(recipe: Recipe, model: nn.Module) -> None:
-    """Refuse a model that cannot take the recipe's samples, before any sample is drawn."""
-    try:
-        count(model, (1, recipe.in_channels, *recipe.input_size))
-    except LeanError as error:
-        flat = any(isinstance(module, nn.Conv2d) for module in model.modules())
-        remedy = "change its size, model or convert"
-        if flat and len(recipe.input_size) == 3:
-            remedy = "the model is 2D: pass --convert acs, or another way to 3D"
-        raise RunError(
-            f"recipe {recipe.name}: model {recipe.model} does not take {recipe.sample} of "
-            f"{' x '.join(map(str, recipe.input_size))} ({error}); {remedy}"
-        ) from error
-
-
-def _taught(recipe: Recipe, task: Learner) -> Learner:
-    """Return the task, with the teacher of the recipe if it has one."""
-    if recipe.teacher is None:
-        return task
-    teacher, other = load_run(recipe.teacher)
-    if (other.task, other.num_outputs) != (recipe.task, recipe.num_outputs):
-        raise RunError(
-            f"{recipe.teacher} cannot teach {recipe.name}: it learnt {other.task} with "
-            f"{other.num_outputs} outputs, here it is {recipe.task} with {recipe.num_outputs}"
-        )
-    return distil(task, teacher, _blocks(recipe, teacher), recipe.distil)
-
-
-def _blocks(recipe: Recipe, teacher: nn.Module) -> list[str]:
-    """Return the modules that were cut and give as many channels as before."""
-    cuts = map(read_cut, recipe.cuts)
-    modules = dict(teacher.named_modules())
-    whole = [c.path for c in cuts if not (c.gone or c.outputs) and c.path in modules]
-    return [path for path in whole if isinstance(modules[path], nn.Conv3d)]
-
-
-def _start(folder: str) -> Start:
-    model, recipe = load_run(folder)
-    return Start(model.state_dict(), recipe.num_outputs)
 
 
 def _begun(recipe: Recipe, out: Path, resume: bool) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from lean3d.recipes.predict import mask_on_grid, predict
 from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.shape import triple
 
-__all__ = ["Segmented", "Segmenter"]
+__all__ = ["Segmented", "Segmenter", "described"]
 
 # spacings that differ by a smaller share are one
 SAME = 0.05
@@ -52,6 +52,14 @@ class Segmented:
     counts: dict[str, int]
     spacing_mm: tuple[float, float, float] | None
     said: str | None
+
+
+def described(image: ImagePath) -> str:
+    """Return the size of a scan in words, from the header of its file."""
+    grid = _grid(image)
+    size = " x ".join(map(str, grid.shape))
+    sides = " x ".join(f"{side:.4g}" for side in grid.spacing)
+    return f"{size} voxels of {sides} mm" if grid.known else f"{size} voxels"
 
 
 @dataclass

@@ -4,7 +4,7 @@ Axes: B batch, C channels, T time, H height, W width, K classes.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +13,11 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from lean3d.errors import RunError, ShapeError
 from lean3d.metrics import confusion_counts
+from lean3d.metrics.outputs import Scoring, clip_scores
 from lean3d.processes import total
 from lean3d.tasks.learner import Learner, check_classes
 
-__all__ = ["Classification", "Scoring", "clip_scores"]
-
-Scoring = Literal["last", "every"]
+__all__ = ["Classification"]
 
 
 class Classification(Learner):
@@ -101,10 +100,3 @@ class Classification(Learner):
             return F.cross_entropy(scores[:, -1], label_B)
         frames = scores.shape[1]
         return F.cross_entropy(scores.flatten(0, 1), label_B.repeat_interleave(frames))
-
-
-def clip_scores(scores: Tensor, scoring: Scoring) -> Tensor:
-    """Return (B, K) from the logits of a clip, or of its frames."""
-    if scores.ndim == 2:
-        return scores
-    return scores[:, -1] if scoring == "last" else scores.softmax(-1).mean(1).log()

@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lean3d.errors import RunError
+from lean3d.models.heads import frame_head
 from lean3d.tasks.classification import Classification
 
-__all__ = ["Recurrence", "parts"]
+__all__ = ["Recurrence"]
 
 
 class Recurrence(Classification):
@@ -24,7 +24,7 @@ class Recurrence(Classification):
     """
 
     def __init__(self, model: nn.Module, num_classes: int, **settings: Any):
-        head = parts(model)
+        head = frame_head(model)
         for parameter in model.parameters():
             parameter.requires_grad_(False)
         for parameter in head.parameters():
@@ -32,22 +32,7 @@ class Recurrence(Classification):
         super().__init__(model, num_classes, **settings)
 
     def units(self) -> list[nn.Module]:
-        return [parts(self.model)]
+        return [frame_head(self.model)]
 
     def forward(self, x_BFT: Tensor) -> Tensor:
-        return parts(self.model)(x_BFT)
-
-
-def parts(model: nn.Module) -> nn.Module:
-    """Return the head of a model that gives features of frames.
-
-    Raises:
-        RunError: the model has no such parts.
-    """
-    head = getattr(model, "head", None)
-    if not callable(getattr(model, "features", None)) or not isinstance(head, nn.Module):
-        raise RunError(
-            f"{type(model).__name__} does not part into features of frames and a head; use a "
-            "D-ResNet (d_resnet_18, ...)"
-        )
-    return head
+        return frame_head(self.model)(x_BFT)

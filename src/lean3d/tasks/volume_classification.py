@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from lean3d.errors import RunError, ShapeError
 from lean3d.metrics import class_scores
+from lean3d.metrics.outputs import class_probabilities
 from lean3d.processes import gathered, pooled_mean
 from lean3d.tasks.learner import Learner, check_classes
 
-__all__ = ["VolumeClassification", "class_probabilities"]
+__all__ = ["VolumeClassification"]
 
 
 class VolumeClassification(Learner):
@@ -97,16 +98,3 @@ class VolumeClassification(Learner):
                 f"VolumeClassification expects outputs {expected}, got {tuple(logits.shape)}"
             )
         return logits
-
-
-def class_probabilities(logits: Tensor, ordinal: bool) -> Tensor:
-    """Return probabilities (B, K) from the outputs of a model of classes, ordered or not.
-
-    Of ordered ones, the probability that a class is exceeded may not rise with the class; the
-    smallest so far is taken.
-    """
-    if not ordinal:
-        return logits.float().softmax(1)
-    above = logits.float().sigmoid().cummin(1).values
-    edges = F.pad(F.pad(above, (1, 0), value=1.0), (0, 1), value=0.0)
-    return edges[:, :-1] - edges[:, 1:]

@@ -1,5 +1,5 @@
 """Wiring of the trainer: run folders, checkpoints, resuming, history."""
 
-from lean3d.optional import require
+from lean3d.optional import expect
 
-require("lightning.pytorch", extra="train")
+expect("lightning", extra="train")

@@ -26,11 +26,12 @@ from lean3d.train.epochs import SeededEpochs
 from lean3d.train.estimate import Estimate
 from lean3d.train.folder import drop_leftovers, is_begun, last_checkpoint, run_folder
 from lean3d.train.history import History
-from lean3d.train.loggers import LoggerName, LogRows, check_logger
-from lean3d.train.many import ShareStatistics, Strategy, check_strategy, many
+from lean3d.train.loggers import LogRows
+from lean3d.train.many import ShareStatistics, many
 from lean3d.train.progress import progress_bar
 from lean3d.train.quiet import quiet_trainer
 from lean3d.train.restored import CheckRestored
+from lean3d.train.settings import LoggerName, Strategy, check_logger, check_strategy
 from lean3d.train.sharded import check_shardable
 from lean3d.train.steps import Begin, CheckStopped, StopEarly, TellEpoch, ValidateEvery
 

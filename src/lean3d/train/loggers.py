@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
@@ -11,10 +11,10 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 from lean3d.errors import RunError
 from lean3d.optional import require
 from lean3d.train.history import History
+from lean3d.train.settings import LoggerName
 
-__all__ = ["LogRows", "LoggerName", "check_logger"]
+__all__ = ["LogRows"]
 
-LoggerName = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 PROJECT = "lean3d"
 
 
@@ -60,19 +60,6 @@ class LogRows(pl.Callback):
         if isinstance(self.logger, WandbLogger):
             # or the next run of this process would continue this one
             self.logger.experiment.finish(exit_code=int(status != "success"))
-
-
-def check_logger(name: str) -> None:
-    """Refuse a logger that there is not, or whose package is missing.
-
-    Raises:
-        RunError: there is no logger of this name.
-        MissingExtraError: its package is not installed.
-    """
-    if name not in get_args(LoggerName):
-        *rest, last = get_args(LoggerName)
-        raise RunError(f"no logger called {name!r}; there are {', '.join(rest)} and {last}")
-    require(name, extra="train" if name == "tensorboard" else name)
 
 
 def _logger(name: LoggerName, history: History) -> Logger:

@@ -1,7 +1,7 @@
 """The trainer's settings for one process or several."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -12,25 +12,11 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from lean3d.errors import RunError
 from lean3d.processes import place, pooled
+from lean3d.train.settings import Strategy
 from lean3d.train.sharded import Sharded
 
-__all__ = ["ShareStatistics", "Strategy", "check_strategy", "many"]
-
-Strategy = Literal["ddp", "fsdp"]
-
-
-def check_strategy(strategy: str, precision: str = "32") -> None:
-    """Refuse a strategy that does not exist, or not in this precision.
-
-    Raises:
-        RunError: there is none of this name, or it cannot scale losses.
-    """
-    if strategy not in ("ddp", "fsdp"):
-        raise RunError(f"no strategy called {strategy!r}; there are ddp and fsdp")
-    if strategy == "fsdp" and precision == "16-mixed":
-        raise RunError("strategy fsdp trains in precision 32 or bf16-mixed, not in 16-mixed")
+__all__ = ["ShareStatistics", "many"]
 
 
 def many(strategy: Strategy, sync_batchnorm: bool) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
+from torch import nn
 
 from lean3d.errors import LeanError, RunError
 from lean3d.metrics import bootstrap_interval
@@ -95,10 +97,16 @@ class Evaluation(ABC):
             flag = min(odd).replace("_", "-")
             raise RunError(f"{folder}: --{flag} is not for this run, whose task does not use it")
         self.folder, self.settings = folder, settings
-        model, recipe = load_run(folder)
-        self.model = fast_network(model, folder, settings.precision) if settings.optimize else model
-        self.recipe: Any = recipe
         self.record = read_record(folder)
+        self.recipe: Any = Recipe.from_dict(self.record["recipe"])
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The network with the run's best weights, loaded when it is first asked for."""
+        model, _ = load_run(self.folder)
+        if not self.settings.optimize:
+            return model
+        return fast_network(model, self.folder, self.settings.precision)
 
     @property
     @abstractmethod

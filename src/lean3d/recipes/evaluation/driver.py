@@ -128,6 +128,7 @@ def _evaluate(
         store = agreed(lambda: Store(out, first))
         agreed(lambda: _check(first, store, cases[own.rank :: own.size]))
         tell(f"{len(cases)} case(s) of {data or first.recipe.data}, results in {out}")
+        _load(first, store, cases)
         scored = _score(first, store, cases, tell)
         order = sorted(scored, key=lambda name: _worst_first(first.rank(scored[name])))
         scored = {name: scored[name] for name in order}
@@ -135,6 +136,7 @@ def _evaluate(
         if second is not None:
             tell(f"now {second.folder}")
             store = agreed(lambda: Store(out / "against", second))
+            _load(second, store, cases)
             others = _score(second, store, cases, tell)
         if only_score:
             return None
@@ -153,6 +155,12 @@ def _begin(stack: ExitStack, out: Path) -> None:
         stack.enter_context(held(out))
         stack.enter_context(dropped_if_empty(out))
         check_outputs({"--out": out / "report.html"})
+
+
+def _load(evaluation: Evaluation, store: Store, cases: Sequence[Any]) -> None:
+    """Load the network, one process after the other, if a case has no scores yet."""
+    if by_first(lambda: any(store.get(case.name, case.stamp) is None for case in cases)):
+        in_turn(lambda: evaluation.model)
 
 
 def _check(evaluation: Evaluation, store: Store, cases: Sequence[Any]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lean3d.metrics.outputs import clip_scores
 from lean3d.optional import require
 from lean3d.recipes.clips import window
 from lean3d.recipes.evaluation.base import (
@@ -25,7 +26,6 @@ from lean3d.recipes.evaluation.video_cases import protocol_look, video_cases
 from lean3d.recipes.recurrence import RecurrenceRecipe
 from lean3d.report import Picture, Section, draw_confusion
 from lean3d.report.mistakes import draw_mistake
-from lean3d.tasks.classification import clip_scores
 
 __all__ = ["ClassificationEvaluation", "average_precision"]
 
