@@ -375,3 +375,56 @@ def test_kernels_that_a_forward_splits_are_constants_of_the_graph():
     assert len(convs) == 3
     assert all(node.args[1].op == "get_attr" for node in convs)
     torch.testing.assert_close(graph(x), model(x))
+
+
+def test_weights_that_are_loaded_are_those_that_run():
+    model, x = residual(), torch.randn(1, 1, 8, 8, 8)
+    fast = optimize(model, x, backends=["onednn"])
+    other = {k: 2 * v if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    whole = nn.ModuleDict({"net": fast})
+    whole.load_state_dict({f"net.model.{key}": value for key, value in other.items()})
+    assert fast.backend == "eager"
+    model.load_state_dict(other)
+    near(fast(x), model(x))
+
+
+def test_inputs_of_another_type_or_by_name_go_to_the_network_itself():
+    model, x = residual(), torch.randn(1, 1, 8, 8, 8)
+    fast = optimize(model, x, backends=["onednn"])
+    near(fast(input=x), model(x))
+    for other in (x.half(), x.bfloat16(), x.double()):
+        # as the network itself does, whatever a backend would make of it
+        with pytest.raises(RuntimeError, match="should be the same"):
+            fast(other)
+
+
+class Several(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv3d(1, 4, 3, padding=1)
+
+    def forward(self, *maps):
+        y = self.conv(maps[0]) + sum(maps[1:])
+        return {"sum": y, "all": [y.relu(), y.mean((2, 3, 4))], "count": len(maps)}
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_any_number_of_inputs_and_outputs_of_any_structure(name):
+    model = Several().eval()
+    given = torch.randn(1, 1, 6, 7, 8), torch.randn(1, 4, 6, 7, 8), torch.randn(1, 4, 6, 7, 8)
+    fast = optimize(model, given, backends=[name])
+    assert fast.backend == name, fast.report()
+    other = tuple(torch.randn(2, x.shape[1], 5, 6, 7) for x in given)
+    for inputs in (given, other):
+        found, expected = fast(*inputs), model(*inputs)
+        assert (list(found), found["count"]) == (["sum", "all", "count"], 3)
+        near(found["sum"], expected["sum"])
+        for one, wanted in zip(found["all"], expected["all"], strict=True):
+            near(one, wanted)
+
+
+def test_packed_kernels_are_kept_alone():
+    fast = optimize(residual(), torch.randn(1, 1, 8, 8, 8), backends=["onednn"])
+    graph = fast.runner
+    held = [x for x in (*graph.parameters(), *graph.buffers()) if x.ndim == 5 and x.numel()]
+    assert held == []

@@ -179,6 +179,16 @@ def test_copies_and_other_sizes_step_too(way):
     near(steps(moved, frames.double())[0].float(), expected)
 
 
+def test_weights_that_are_loaded_are_those_that_step():
+    live, frames = causal(), torch.rand(4, 1, 3, 8, 9)
+    fast = optimize(live, frames[0], backends=["fused"])
+    assert fast.backend == "fused"
+    fast.load_state_dict({key: value / 2 for key, value in live.state_dict().items()})
+    assert fast.backend == "eager"
+    # the stream shares its network
+    near(steps(fast, frames)[0], steps(live, frames)[0])
+
+
 @pytest.mark.parametrize("make", [causal, delayed])
 @pytest.mark.parametrize("way", ["onednn", OTHER])
 def test_a_stream_is_saved_and_loaded(make, way, tmp_path):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.runtime.choose import optimize
-from lean3d.runtime.optimized import Optimized, places
+from lean3d.runtime.optimized import Optimized, forget, places
 from lean3d.runtime.step import OptimizedStream
 
 __all__ = ["OptimizedAtFirstCall"]
@@ -39,14 +39,18 @@ class OptimizedAtFirstCall(nn.Module):
         super().__init__()
         self.model, self.choices, self.say = model.eval(), choices, say
         self.precision, self.calibration = precision, calibration
-        self._forget()
+        self.forget()
+        self.register_load_state_dict_post_hook(forget)
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Optimise again at the next call; the weights changed."""
         # a list, so that the optimised copy is not registered as well
         self._fast: list[Optimized | OptimizedStream] = []
         self._lock = threading.Lock()
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        if named:
+            return self.model(*inputs, **named)
         with self._lock:
             if not self._fast:
                 # a graph cannot be recorded in inference mode, nor of tensors made in it
@@ -83,7 +87,7 @@ class OptimizedAtFirstCall(nn.Module):
         before = places(self.model)
         super()._apply(fn, recurse)
         if places(self.model) != before:
-            self._forget()
+            self.forget()
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -91,4 +95,4 @@ class OptimizedAtFirstCall(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._forget()
+        self.forget()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lean3d.report import format_table
 from lean3d.runtime.source import Runner
 
-__all__ = ["Candidate", "Optimized", "described", "headings", "places", "ranked"]
+__all__ = ["Candidate", "Optimized", "described", "forget", "headings", "places", "ranked"]
 
 # column -> its heading
 NAMES = {
@@ -67,11 +67,17 @@ def places(model: nn.Module) -> list[tuple[int, torch.dtype, torch.device]]:
     return [(x.data_ptr(), x.dtype, x.device) for x in (*model.parameters(), *model.buffers())]
 
 
+def forget(module: Any, _: object) -> None:
+    """Drop what a backend made of weights, once others are loaded; a hook."""
+    module.forget()
+
+
 class Optimized(nn.Module):
     """A network that runs by the fastest backend; for inference.
 
-    Inputs of a size, type or device that the backend was not made for run by the network itself.
-    A copy or a pickle holds the network and runs "eager" until it is optimised again.
+    Inputs of a size, type or device that the backend was not made for, and those given by name, run
+    by the network itself. A copy or a pickle holds the network and runs "eager" until it is
+    optimised again; so does the network once it is moved, or weights are loaded into it.
 
     Args:
         model: The network, in eval mode.
@@ -97,6 +103,7 @@ class Optimized(nn.Module):
         self._runner: list[Runner] = [runner]
         self.backend, self.table, self.precision = backend, table, precision
         self.inputs = list(inputs)
+        self.register_load_state_dict_post_hook(forget)
 
     @property
     def runner(self) -> Runner:
@@ -104,11 +111,22 @@ class Optimized(nn.Module):
         return self._runner[0]
 
     @torch.no_grad()
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        if named or not self._takes(inputs):
+            return self.model(*inputs, **named)
         try:
             return self.runner(*inputs)
         except Exception:  # made for other sizes; an error of the network's own is raised below
             return self.model(*inputs)
+
+    def _takes(self, inputs: Sequence[Any]) -> bool:
+        """Whether the inputs are of the types, and on the devices, of the example."""
+        given = [described(x) if isinstance(x, Tensor) else {} for x in inputs]
+        return all(
+            own.get(key) == one[key]
+            for own, one in zip(given, self.inputs, strict=False)
+            for key in ("dtype", "device")
+        )
 
     def train(self, mode: bool = True) -> "Optimized":
         """Stay in eval mode."""
@@ -119,8 +137,12 @@ class Optimized(nn.Module):
         before = places(self.model)
         super()._apply(fn, recurse)
         if places(self.model) != before:
-            self._runner, self.backend, self.inputs = [self.model], "eager", []
+            self.forget()
         return self
+
+    def forget(self) -> None:
+        """Run the network itself from here on; its weights changed."""
+        self._runner, self.backend, self.inputs = [self.model], "eager", []
 
     def __getstate__(self) -> dict[str, Any]:
         # compiled code and packed weights cannot be copied

@@ -4,7 +4,6 @@ Axes: B batch, C channels, then one to three spatial axes.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +24,7 @@ def can_pack(weight: Tensor, dtype: torch.dtype) -> bool:
 class PackedConv(FusedConv):
     """A convolution with constant weights, then `activation`; its output is channels-last.
 
-    The packed copy of the kernel is made at the first call, as it can be neither copied nor saved.
+    `settle` packs the kernel, and keeps the packed copy alone; it can be neither copied nor saved.
 
     Args:
         weight: (C', C/groups, ...), shared with the network.
@@ -51,16 +50,15 @@ class PackedConv(FusedConv):
         self.transposed = None if transposed is None else self.per_axis(transposed)
         self._packed: Tensor | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_packed": None}
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        self._packed = None
-        return super()._apply(fn, recurse)
+    def settle(self) -> None:
+        """Pack the kernel, and drop the one that it was made of."""
+        self._pack()
+        self.weight = self.weight.new_empty(0)
 
     def forward(self, x: Tensor, total: Tensor | None = None) -> Tensor:
         """Return the activation of the convolution, or of `total` plus it, written into `total`."""
-        packed = self._packed if self._packed is not None else self._pack()
+        packed = self._packed
+        assert packed is not None, "not settled"
         shape = (self.padding, self.stride, self.dilation, self.groups)
         name, scalars, algorithm = self.activation
         if self.transposed is not None:
@@ -76,7 +74,7 @@ class PackedConv(FusedConv):
             total, x, packed, self.bias, *shape, "add", 1.0, after, scalars, algorithm
         )
 
-    def _pack(self) -> Tensor:
+    def _pack(self) -> None:
         shape = (self.stride, self.dilation, self.groups, self.sizes)
         if self.transposed is not None:
             # (C, C'/groups, ...)
@@ -87,7 +85,6 @@ class PackedConv(FusedConv):
             self._packed = torch.ops.mkldnn._reorder_convolution_weight(
                 self.weight, self.padding, *shape
             )
-        return self._packed
 
     def extra_repr(self) -> str:
-        return f"{tuple(self.weight.shape)}, stride={self.stride}, {self.activation[0]}"
+        return f"stride={self.stride}, {self.activation[0]}"

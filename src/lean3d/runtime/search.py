@@ -1,6 +1,7 @@
 """Search the backends for the fastest that gives a network's outputs."""
 
 import math
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ from lean3d.streaming.export import quiet
 __all__ = ["Found", "Refused", "Rules", "apart", "search"]
 
 ROUNDS = 15
+# of terminals, in the errors of some exporters
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # a backend that takes as many times the fastest one's time is timed no further
 SLOWEST = 2.0
 # share of the budget that building backends may take
@@ -127,7 +130,7 @@ def _candidate(
     except Refused as reason:
         return Candidate(name, note=f"refused: {reason}"), None
     except Exception as failure:  # a compiler may raise anything
-        why = f"{type(failure).__name__}: {failure}".strip().splitlines()[0]
+        why = COLOURS.sub("", f"{type(failure).__name__}: {failure}").strip().splitlines()[0]
         return Candidate(name, note=f"failed: {why[:120]}"), None
     row = Candidate(name, error=found)
     if found == math.inf:

@@ -18,7 +18,7 @@ from lean3d.conversion.trace.compare import tensors
 from lean3d.errors import LeanError
 from lean3d.report import format_table
 from lean3d.runtime.choices import Choices
-from lean3d.runtime.optimized import Candidate, described, headings, places, ranked
+from lean3d.runtime.optimized import Candidate, described, forget, headings, places, ranked
 from lean3d.runtime.search import Refused, Rules, search
 from lean3d.runtime.source import Runner
 from lean3d.runtime.step_network import StepNetwork, StepSource
@@ -67,6 +67,7 @@ class OptimizedStream(Stream):
         self._runner = [] if runner is None or backend == "eager" else [runner]
         self.keys, self.backend, self.table, self.precision = tuple(keys), backend, table, precision
         self.inputs = list(inputs)
+        self.register_load_state_dict_post_hook(forget)
 
     @property
     def runner(self) -> Runner:
@@ -90,8 +91,12 @@ class OptimizedStream(Stream):
         before = places(self.model)
         super()._apply(fn, recurse)
         if places(self.model) != before:
-            self._runner, self.backend, self.inputs = [], "eager", []
+            self.forget()
         return self
+
+    def forget(self) -> None:
+        """Run the network's own step from here on; its weights changed."""
+        self._runner, self.backend, self.inputs = [], "eager", []
 
     def __getstate__(self) -> dict[str, Any]:
         # compiled code and packed weights cannot be copied

@@ -46,6 +46,9 @@ def onednn(source: Source) -> Runner:
     run_in_place(graph)
     start_in_channels_last(graph)
     finish(graph)
+    for module in graph.modules():
+        if isinstance(module, PackedConv):
+            module.settle()
     return graph
 
 
