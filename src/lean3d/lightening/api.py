@@ -97,7 +97,7 @@ def lighten(
         backends: Names of `lean3d.runtime.BACKENDS` to time by; by default all that are quick to
             prepare. Not for the other targets.
         precision: What convolutions are computed in: "float32" or "bfloat16".
-        budget_s: Seconds after which no further form is timed.
+        budget_s: Seconds after which no further form is timed; of one thread, of the processor.
         table: Folder of the times that are known already; by default that of the user's cache,
             None for none.
 
