@@ -7,8 +7,9 @@ from torch import nn
 
 import lean3d
 from lean3d.lightening import Cut, restructure
-from lean3d.lightening.candidates import Levels
+from lean3d.lightening.candidates import Levels, channel_order
 from lean3d.lightening.clock import Clock, Place
+from lean3d.lightening.seen import look
 from lean3d.lightening.sites import find_places
 from lean3d.lightening.times import Times
 
@@ -151,3 +152,12 @@ def test_a_linear_layer_is_timed_by_a_backend_of_convolutions():
     found = clock.ratios(dense, [thin])
     assert found.keys() == {dense.key, thin.key}
     assert 0 < found[thin.key] < 5
+
+
+def test_one_sample_tells_which_channels_a_linear_layer_reads():
+    model = made(Vector)
+    with torch.no_grad():
+        model.head.weight[:, 8:] = 0  # all but those of the first channel
+    places = find_places(model, (CLIP[:1],), fewer=True)
+    (order,) = channel_order(places, look(model, (CLIP[:1],), ["one", "head"])).values()
+    assert order[0] == 0

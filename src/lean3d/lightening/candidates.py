@@ -202,7 +202,9 @@ def channel_order(places: Places, seen: Mapping[str, Seen]) -> dict[int, list[in
         weight = weight.transpose(0, 1) if isinstance(site.conv, nn.ConvTranspose3d) else weight
         slopes = slopes.to(weight) if slopes.ndim else weight.new_ones(len(weight))
         taps = weight.reshape(*weight.shape[:2], -1).square().sum(2)
-        spread = own.given.var((0, *range(2, own.given.ndim)))
+        rows = own.given.movedim(1, 0).flatten(1)
+        # one position has no variance
+        spread = rows.var(1) if rows.shape[1] > 1 else rows.square().mean(1)
         values = (torch.einsum("o,oi->i", slopes, taps) * spread).cpu()
         start = 0
         for part in layout:
