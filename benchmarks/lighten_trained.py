@@ -17,6 +17,7 @@ PEERS of the Makefile.
 
 import argparse
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -212,9 +213,10 @@ def text(runs: Path) -> str:
     found = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in runs.glob("entries/*.json")}
     lines = ["# Trained networks made lighter: accuracy at a half and at a quarter of the time", ""]
     last = max(found.values(), key=lambda one: one["where"]["date"])["where"]
+    commit = last["commit"] or os.environ.get("LEAN3D_COMMIT")
     lines += [
         f"`benchmarks/lighten_trained.py`, {last['hardware']}, 1 thread, torch {last['torch']}, "
-        f"commit {last['commit']}, {last['date'][:10]}; float32 by `onednn`, processor time. "
+        f"commit {commit}, {last['date'][:10]}; float32 by `onednn`, processor time. "
         "Scores in percent, mean and standard deviation over seeds.",
     ]
     for task, recipe in tasks(0).items():
