@@ -14,7 +14,7 @@ __all__ = ["LAST", "differences", "draw", "final", "plain", "section"]
 LAST = 3
 PLAIN = "3D"
 # a curve each; the rest are in the table
-DRAWN = (PLAIN, "P2SC3", "3D, rate 0.003", "P2SC3, rate 0.003")
+DRAWN = (PLAIN, "P2SC2, fewer", "3D, rate 0.003", "P2SC2, fewer, rate 0.003")
 TICKS = (0.5, 1, 2, 5)
 
 
