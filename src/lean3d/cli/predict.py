@@ -79,7 +79,12 @@ def main(argv: list[str]) -> None:
     with Held(_tell, hold=not sys.stdout.isatty()) as say:
         if _classifies(asked.run[0]):
             _classes(asked, say)
-        elif len(asked.image) == 1 and _is_folder(asked.image[0]):
+            return
+        from lean3d.recipes.segment import recipe_that_segments
+
+        for run in asked.run:
+            recipe_that_segments(run)
+        if len(asked.image) == 1 and _is_folder(asked.image[0]):
             _folder(asked, say)
         else:
             _scan(asked, say)

@@ -24,12 +24,12 @@ from lean3d.infer.labels import ROOM
 from lean3d.limits import free_memory
 from lean3d.recipes.fast import fast_network
 from lean3d.recipes.intensity import check_channels, scaled, scales
-from lean3d.recipes.load import load_run
+from lean3d.recipes.load import load_run, read_recipe
 from lean3d.recipes.predict import mask_on_grid, predict
 from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.shape import triple
 
-__all__ = ["Segmented", "Segmenter", "described"]
+__all__ = ["Segmented", "Segmenter", "described", "recipe_that_segments"]
 
 # spacings that differ by a smaller share are one
 SAME = 0.05
@@ -37,6 +37,19 @@ SAME = 0.05
 SHARED = "num_classes", "class_names", "in_channels", "sides_mm", "patch", "regions", "masks"
 # commands for runs of other tasks
 INSTEAD = {"classification": "use lean3d stream", "identity": "use lean3d index and search"}
+
+
+def recipe_that_segments(run: str | Path) -> SegmentationRecipe:
+    """Return the recipe of a run, without loading its network.
+
+    Raises:
+        RunError: it learnt something else.
+    """
+    recipe = read_recipe(Path(run))
+    if not isinstance(recipe, SegmentationRecipe):
+        instead = INSTEAD.get(recipe.task, "score it by lean3d evaluate")
+        raise RunError(f"{run} learnt {recipe.task} and does not segment; {instead}")
+    return recipe
 
 
 @dataclass(frozen=True)
@@ -115,10 +128,8 @@ class Segmenter:
                     )
 
     def _member(self, run: str | Path) -> tuple[nn.Module, SegmentationRecipe]:
-        model, recipe = load_run(run)
-        if not isinstance(recipe, SegmentationRecipe):
-            instead = INSTEAD.get(recipe.task, "score it by lean3d evaluate")
-            raise RunError(f"{run} learnt {recipe.task} and does not segment; {instead}")
+        recipe = recipe_that_segments(run)
+        model, _ = load_run(run)
         return fast_network(model, run, self.precision) if self.optimize else model, recipe
 
     @property
