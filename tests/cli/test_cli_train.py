@@ -24,6 +24,7 @@ def test_the_default_folder_is_named_after_the_recipe(lean3d, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     code, out, err = lean3d("train", "shapes2d", "--widths", 2, 2, *FLAGS)
     assert code == 0, err
+    assert err.startswith("makes ")
     assert (code, last_json(out)["run"]) == (0, "runs/shapes2d")
     assert (tmp_path / "runs" / "shapes2d" / "recipe.json").exists()
 

@@ -170,6 +170,11 @@ def _(
     if is_generated(recipe):
         settled = resolve.dispatch(Recipe)(recipe)
         assert isinstance(settled, SegmentationRecipe)
+        # drawing them takes a while
+        _lines(say)(
+            f"makes {recipe.train_samples} samples of {_by(recipe.patch)} from {recipe.data} to "
+            f"train on, and {recipe.val_samples} to validate on"
+        )
         return settled
     tell = _lines(say)
     about = find_items(recipe.data) if recipe.data else Found(())
