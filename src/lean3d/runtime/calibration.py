@@ -1,6 +1,7 @@
 """The inputs that int8 is calibrated on, and what it costs on them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from lean3d.errors import LeanError
 from lean3d.runtime.source import Runner, Source
 from lean3d.typed import shortened
 
-__all__ = ["check_calibration", "cost"]
+__all__ = ["check_calibration", "cost", "listed"]
 
 Arguments = tuple[Tensor, ...]
 
@@ -26,23 +27,36 @@ def check_calibration(
     Raises:
         LeanError: int8 has no samples, another precision has some, or the model does not run.
     """
+    samples = listed(calibration, precision, "inputs such as the network", "one input")
+    return tuple(_checked(model, arguments, given, place) for place, given in enumerate(samples))
+
+
+def listed(
+    calibration: object, precision: str, whose: str, least: str
+) -> list[Any] | tuple[Any, ...]:
+    """Return the samples that int8 is given; () for other precisions.
+
+    Args:
+        whose: What they are a list of, for the error: "inputs such as the network".
+        least: The fewest, for the error: "one input".
+
+    Raises:
+        LeanError: int8 has no samples, or another precision has some.
+    """
     if precision != "int8":
         if calibration is not None:
             raise LeanError(f"optimize: calibration= is for int8, the precision is {precision}")
         return ()
     if calibration is None:
         raise LeanError(
-            "optimize: int8 needs calibration=, a list of inputs such as the network meets in use; "
-            "some tens of them"
+            f"optimize: int8 needs calibration=, a list of {whose} meets in use; some tens of them"
         )
     if not isinstance(calibration, (list, tuple)) or not calibration:
         raise LeanError(
-            "optimize: calibration is a list of one input or more, got "
+            f"optimize: calibration is a list of {least} or more, got "
             f"{shortened(calibration) or 'none'}"
         )
-    return tuple(
-        _checked(model, arguments, given, place) for place, given in enumerate(calibration)
-    )
+    return calibration
 
 
 def _checked(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from lean3d.errors import LeanError
+from lean3d.runtime.calibration import listed
 from lean3d.streaming import Stream
 from lean3d.typed import shortened
 
@@ -28,21 +29,10 @@ def step_samples(
     Raises:
         LeanError: int8 has no clips, another precision has some, or they do not fit.
     """
-    if precision != "int8":
-        if calibration is not None:
-            raise LeanError(f"optimize: calibration= is for int8, the precision is {precision}")
+    given = listed(calibration, precision, "clips (B, C, T, H, W) such as the stream", "one clip")
+    if not given:
         return ()
-    if calibration is None:
-        raise LeanError(
-            "optimize: int8 needs calibration=, a list of clips (B, C, T, H, W) such as the stream "
-            "meets in use; some tens of them"
-        )
-    if not isinstance(calibration, (list, tuple)) or not calibration:
-        raise LeanError(
-            "optimize: calibration is a list of one clip or more, got "
-            f"{shortened(calibration) or 'none'}"
-        )
-    clips = [_checked(live, frame, clip, place) for place, clip in enumerate(calibration)]
+    clips = [_checked(live, frame, clip, place) for place, clip in enumerate(given)]
     steps = sum(clip.shape[2] // live.chunk for clip in clips)
     every, number, kept = -(-steps // MOST), 0, []
     for clip_BCTHW in clips:
