@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.runtime.choose import optimize
-from lean3d.runtime.optimized import Optimized, forget, places
+from lean3d.runtime.optimized import Following, Optimized, forget
 from lean3d.runtime.step import OptimizedStream
 
 __all__ = ["OptimizedAtFirstCall"]
 
 
-class OptimizedAtFirstCall(nn.Module):
+class OptimizedAtFirstCall(Following):
     """A network for inference that `optimize` makes fast for the input of its first call.
 
     Once it is moved, its next call does so again. A copy or a pickle holds the network alone.
@@ -82,13 +82,6 @@ class OptimizedAtFirstCall(nn.Module):
     def train(self, mode: bool = True) -> "OptimizedAtFirstCall":
         """Stay in eval mode."""
         return super().train(False)
-
-    def _apply(self, fn: Any, recurse: bool = True) -> nn.Module:
-        before = places(self.model)
-        super()._apply(fn, recurse)
-        if places(self.model) != before:
-            self.forget()
-        return self
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_fast": [], "_lock": None}

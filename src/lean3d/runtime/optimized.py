@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lean3d.report import format_table
 from lean3d.runtime.source import Runner
 
-__all__ = ["Candidate", "Optimized", "described", "forget", "headings", "places", "ranked"]
+__all__ = ["Candidate", "Following", "Optimized", "described", "forget", "headings", "ranked"]
 
 # column -> its heading
 NAMES = {
@@ -62,7 +62,7 @@ def described(x: Tensor) -> dict[str, Any]:
     return {"shape": list(x.shape), "dtype": dtype, "device": str(x.device)}
 
 
-def places(model: nn.Module) -> list[tuple[int, torch.dtype, torch.device]]:
+def _places(model: nn.Module) -> list[tuple[int, torch.dtype, torch.device]]:
     """Return where the values of a network lie, and their types."""
     return [(x.data_ptr(), x.dtype, x.device) for x in (*model.parameters(), *model.buffers())]
 
@@ -72,7 +72,25 @@ def forget(module: Any, _: object) -> None:
     module.forget()
 
 
-class Optimized(nn.Module):
+class Following(nn.Module):
+    """A network beside what a backend made of it, which goes when the network moves."""
+
+    model: nn.Module
+
+    def _apply(self, fn: Any, recurse: bool = True) -> nn.Module:
+        """Move the network; if that changes it, the backend's copy of the weights is dropped."""
+        before = _places(self.model)
+        super()._apply(fn, recurse)
+        if _places(self.model) != before:
+            self.forget()
+        return self
+
+    def forget(self) -> None:
+        """Drop what the backend made."""
+        raise NotImplementedError
+
+
+class Optimized(Following):
     """A network that runs by the fastest backend; for inference.
 
     Inputs of a size, type or device that the backend was not made for, and those given by name, run
@@ -131,14 +149,6 @@ class Optimized(nn.Module):
     def train(self, mode: bool = True) -> "Optimized":
         """Stay in eval mode."""
         return super().train(False)
-
-    def _apply(self, fn: Any, recurse: bool = True) -> nn.Module:
-        """Move the network; if that changes it, the backend's copy of the weights is dropped."""
-        before = places(self.model)
-        super()._apply(fn, recurse)
-        if places(self.model) != before:
-            self.forget()
-        return self
 
     def forget(self) -> None:
         """Run the network itself from here on; its weights changed."""

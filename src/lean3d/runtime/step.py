@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lean3d.conversion.tolerance import largest
 from lean3d.conversion.trace.compare import tensors
 from lean3d.errors import LeanError
 from lean3d.report import format_table
 from lean3d.runtime.choices import Choices
-from lean3d.runtime.optimized import Candidate, described, forget, headings, places, ranked
+from lean3d.runtime.optimized import Candidate, Following, described, forget, headings, ranked
 from lean3d.runtime.search import Refused, Rules, search
 from lean3d.runtime.source import Runner
 from lean3d.runtime.step_network import StepNetwork, StepSource
@@ -36,7 +36,7 @@ LATE = 1000
 ADDED = 0.1
 
 
-class OptimizedStream(Stream):
+class OptimizedStream(Following, Stream):
     """A stream whose steps run by the fastest backend; it takes and returns the same states.
 
     Frames of a size that the backend was not made for run by the network itself. A copy or a pickle
@@ -85,14 +85,6 @@ class OptimizedStream(Stream):
             else:
                 return output, dict(zip(self.keys, values, strict=True))
         return super()._advance(x_BCTHW, state, slots, careful=careful)
-
-    def _apply(self, fn: Any, recurse: bool = True) -> nn.Module:
-        """Move the network; if that changes it, the backend's copy of the weights is dropped."""
-        before = places(self.model)
-        super()._apply(fn, recurse)
-        if places(self.model) != before:
-            self.forget()
-        return self
 
     def forget(self) -> None:
         """Run the network's own step from here on; its weights changed."""
