@@ -133,8 +133,25 @@ def test_the_residual_that_is_read_later_is_not_overwritten():
     fast = optimize(model, torch.randn(1, 1, 6, 6, 6), backends=["onednn"])
     x = torch.randn(1, 1, 6, 6, 6)
     before = x.clone()
+    assert fast.backend == "onednn", fast.report()
     near(fast.runner(x), model(x))
     assert torch.equal(x, before)
+
+
+def test_what_a_convolution_reads_is_not_overwritten_by_its_sum():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.conv = nn.Conv3d(1, 8, 3, padding=1), nn.Conv3d(8, 8, 3, padding=1)
+
+        def forward(self, x):
+            x = torch.relu(self.stem(x))
+            return torch.relu(x + self.conv(x))
+
+    model, x = Own().eval(), torch.randn(1, 1, 8, 12, 12)
+    fast = optimize(model, x, backends=["onednn"])
+    assert fast.backend == "onednn", fast.report()
+    near(fast.runner(x), model(x))
 
 
 def test_an_input_that_is_added_to_is_not_overwritten():
@@ -149,6 +166,7 @@ def test_an_input_that_is_added_to_is_not_overwritten():
     model, x = Skip().eval(), torch.randn(1, 2, 4, 4, 4)
     fast = optimize(model, x, backends=["onednn"])
     before = x.clone()
+    assert fast.backend == "onednn", fast.report()
     near(fast.runner(x), model(x))
     assert torch.equal(x, before)
 

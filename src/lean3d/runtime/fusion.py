@@ -233,6 +233,8 @@ def _fuse_sum(graph: GraphModule, node: Node, conv: Any, total: Any) -> bool:
         return False
     if total.meta["val"].shape != conv.meta["val"].shape or total is conv:
         return False
+    if total is conv.args[0]:
+        return False  # it would be written while it is read
     # the convolution moves to where the sum was computed
     with graph.graph.inserting_before(node):
         new = graph.graph.call_module(conv.target, (conv.args[0], total))
