@@ -13,6 +13,7 @@ from torch import nn
 import lean3d
 from lean3d import LeanError, optimize
 from lean3d.runtime import BACKENDS, OptimizedAtFirstCall, first_call, register_backend
+from lean3d.runtime.choices import Choices
 
 FEW = ["channels_last", "fused"]
 
@@ -88,6 +89,14 @@ def test_another_case_is_measured_and_added(net, tmp_path, change):
     fast = others.get(change, lambda: optimize(net, X, backends=FEW, choices=path))()
     assert any(row["ms"] == row["ms"] for row in fast.rows())
     assert len(json.loads(path.read_text())) == 2
+
+
+def test_choices_of_two_processes_are_both_kept(net, tmp_path):
+    path = tmp_path / "choices.json"
+    first, second = (Choices(path, net, [x], "float32") for x in (X, X[:1]))
+    first.keep("fused")
+    second.keep("channels_last")
+    assert [row["backend"] for row in json.loads(path.read_text())] == ["fused", "channels_last"]
 
 
 def test_trained_weights_keep_the_choice(net, tmp_path):

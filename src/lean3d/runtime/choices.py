@@ -36,8 +36,9 @@ class Choices:
         return next((row["backend"] for row in self.rows if row["case"] == self.case), None)
 
     def keep(self, backend: str) -> None:
-        """Write a choice in place of an earlier one for such a case."""
-        others = [row for row in self.rows if row["case"] != self.case]
+        """Write a choice in place of an earlier one for such a case, beside what others wrote."""
+        rows = _read(self.path) if self.path.exists() else []
+        others = [row for row in rows if row["case"] != self.case]
         self.rows = [*others, {"case": self.case, "backend": backend}][-MOST:]
         write_text(self.path, json.dumps(self.rows, indent=1) + "\n")
 
