@@ -9,11 +9,11 @@ from torch import nn
 
 import lean3d
 from lean3d import ops
-from lean3d.cost.latency import interleaved, ratios
+from lean3d.cost.latency import interleaved, peak_mib, ratios
 from lean3d.ops.dense import DenseConv3d
 
 TORCH = ["fused", "channels_last", "onednn"]
-OTHER = ["openvino"]
+OTHER = ["inductor", "onnxruntime", "openvino"]
 SIZE = (2, 64, 16, 28, 28)
 
 
@@ -55,8 +55,9 @@ def dense_rate() -> float:
 
 
 def optimize(rounds: int) -> list[dict]:
-    """Inference as it is, by optimize with torch alone, and by OpenVINO; limit: its multiply-adds
-    at the rate of a dense convolution measured in the same run."""
+    """Inference as it is, by optimize with torch alone, by inductor with frozen weights, and by the
+    runtimes, in turns in one process, outputs compared first; limit: its multiply-adds at the rate
+    of a dense convolution measured in the same run; peak: memory of a call beyond what is held."""
     rate = dense_rate()
     rows = []
     for name, (make, size) in NETWORKS.items():
@@ -64,18 +65,22 @@ def optimize(rounds: int) -> list[dict]:
         model, x = make().eval(), torch.randn(size)
         ours = lean3d.optimize(model, x, backends=TORCH, budget_s=120)
         calls = {"eager": partial(model, x), "torch": partial(ours.runner, x)}
-        there = lean3d.optimize(model, x, backends=OTHER, budget_s=120)
-        if there.backend in OTHER:
-            calls["openvino"] = partial(there.runner, x)
+        for other in OTHER:
+            there = lean3d.optimize(model, x, backends=[other], budget_s=300)
+            if there.backend == other:
+                calls[other] = partial(there.runner, x)
         with torch.no_grad():
             times = interleaved(calls, rounds)
+            peaks = {key: peak_mib(call, x.device) for key, call in calls.items()}
         macs = lean3d.count(model, size).macs
         row: dict = {"network": name, "input": "x".join(map(str, size)), "GMACs": macs / 1e9}
         row["limit ms"] = 1e3 * macs / rate / 1e9
-        row |= {f"{key} ms": 1e3 * sorted(own)[len(own) // 2] for key, own in times.items()}
+        ms = {key: 1e3 * sorted(own)[len(own) // 2] for key, own in times.items()}
+        row |= {f"{key} ms": ms.get(key, "") for key in ("eager", "torch", *OTHER)}
         row["torch / eager"] = ratios(times, "eager")["torch"]
-        if "openvino" in times:
-            row["torch / openvino"] = ratios(times, "openvino")["torch"]
+        row["torch / openvino"] = ratios(times, "openvino")["torch"] if "openvino" in times else ""
+        row |= {f"peak MiB, {key}": peaks[key] for key in ("eager", "torch")}
         row["backend"] = ours.backend
         rows.append({key: round(v, 3) if isinstance(v, float) else v for key, v in row.items()})
+        print(" ".join(map(str, rows[-1].values())), flush=True)
     return rows
