@@ -22,6 +22,7 @@ from unittest.mock import patch
 
 import torch
 from convert_matrix import DECODERS, build, words
+from run import hardware
 from torch import Tensor, nn
 
 import lean3d
@@ -40,7 +41,7 @@ TORCHVISION = words("""
 """)
 # the smallest on which a network runs is taken
 SIZES = ((8, 64, 64), (16, 64, 64), (16, 112, 112), (32, 128, 128), (64, 64, 64), (32, 224, 224))
-COLUMNS = ["kind", "network", "input", "backend", "eager ms", "ms", "ratio"]
+COLUMNS = ["kind", "network", "input", "backend", "eager ms", "ms", "ratio", "processor"]
 # of both, so that a choice between equals is not counted as slower
 NOISE = 0.03
 
@@ -93,6 +94,7 @@ def measure(kind: str, name: str, rounds: int) -> dict:
         "eager ms": round(ms["eager"], 2),
         "ms": round(ms["optimize"], 2),
         "ratio": round(ratios(times, "eager")["optimize"], 3),
+        "processor": hardware().partition(",")[0],
     }
 
 
