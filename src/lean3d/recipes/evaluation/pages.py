@@ -45,15 +45,13 @@ def _summary(result: "Result", first: Evaluation, data: str | None) -> Section:
         "are over cases; intervals are 95 % bootstrap intervals over cases. scores.csv has every "
         "case, the worst first."
     )
-    best: dict[str, Any] = {k: s.best for k, s in first.scores.items() if s.best in ("max", "min")}
     rows, main = result.summary, first.scores[first.main]
     head = first.columns().get(first.group, first.group)
     titles = {first.group: head, first.main: main.title, "interval": "95 % interval"}
     titles |= {key: title for key, title in first.titles().items() if key not in titles}
     found = {key for row in rows for key, value in row.items() if value is not None}
     columns = {key: title for key, title in titles.items() if key in found}
-    table = Table(rows, columns, best if len(rows) > 2 else {})
-    return Section("Scores", [intro, *result.notes, table, *_spread(result, first)])
+    return Section("Scores", [intro, *result.notes, Table(rows, columns), *_spread(result, first)])
 
 
 def _kept(result: "Result", first: Evaluation, data: str | None) -> str:

@@ -157,9 +157,8 @@ class SegmentationEvaluation(Evaluation):
         }
 
     def titles(self) -> dict[str, str]:
-        return super().titles() | {
-            "dice_global": "Dice global",
-            "global_interval": "95 % interval of it",
+        return {"dice_global": "Dice global", "global_interval": "95 % interval"} | {
+            **super().titles(),
             "missed_cases": "cases missed",
             "added_cases": "cases added",
             "lesions": "lesions",
