@@ -4,11 +4,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lean3d import Atoms, ChannelSeparated, ParallelSeparable, SpaceTime
 from lean3d.errors import RunError
 from lean3d.recipes import get_recipe
 from lean3d.recipes.build import Start, build_model
 from lean3d.recipes.predict import predict
 from lean3d.recipes.runs import load_run, run
+from lean3d.recipes.task import build_task
 
 TINY = dict(train_samples=4, val_samples=2, widths=(4, 6), epochs=1, batch_size=2)
 FLAT = replace(get_recipe("shapes2d"), **TINY)
@@ -54,6 +56,25 @@ def test_a_2d_run_starts_a_3d_run_and_only_its_head_is_fresh(flat, tmp_path, dee
         assert name in fresh or torch.equal(value, flat_weights[name])
     trained(recipe, tmp_path)
     assert json.loads((tmp_path / "recipe.json").read_text())["fresh_weights"] == list(fresh)
+
+
+@pytest.mark.parametrize("how", ["p2sc1", "p2sc2", "csn_ip", "atoms", "rank1"])
+def test_a_lean_run_is_loaded_without_a_fit(tmp_path, monkeypatch, how):
+    recipe = replace(DEEP, model="unet2d", conv=None, convert=how)
+    fitted = build_model(recipe, weights=True).model.eval()
+    (tmp_path / "checkpoints").mkdir()
+    stored = {"state_dict": build_task(recipe, fitted).state_dict()}
+    torch.save(stored, tmp_path / "checkpoints" / "best.ckpt")
+    (tmp_path / "recipe.json").write_text(json.dumps({"recipe": recipe.to_dict()}))
+    for form in (ParallelSeparable, ChannelSeparated, Atoms, SpaceTime):
+        monkeypatch.setattr(form, "fill", None)
+    monkeypatch.setattr(ParallelSeparable, "fit_run", None)
+    model, _ = load_run(tmp_path)
+    assert "not fitted" in str(model.conversion)
+    paths = [[row.path for row in one.conversion.rows] for one in (model, fitted)]
+    assert paths[0] == paths[1] != []
+    x_BCDHW = torch.randn(1, 1, 16, 16, 16)
+    assert torch.equal(model(x_BCDHW), fitted(x_BCDHW))
 
 
 def test_a_converted_run_loads_without_the_run_it_started_from(flat, tmp_path):

@@ -1,10 +1,12 @@
 """Build the model of a recipe."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from lean3d.conversion.unfitted import unfitted
 from lean3d.errors import RunError
 from lean3d.lightening import read_cut, restructure
 from lean3d.networks import Built, Network
@@ -29,10 +31,12 @@ def build_model(recipe: Recipe, start: Start | None = None, *, weights: bool = F
 
     Args:
         start: Weights of the run it starts from.
-        weights: Load the recipe's weights; a run that has begun has its own.
+        weights: Load the recipe's weights. A run that has begun has its own: without these and
+            without `start`, lean forms are not fitted, and the weights are to be read next.
     """
     take = None if start is None else lambda model: _take(model, start, recipe)
-    with torch.random.fork_rng():
+    fits = nullcontext() if weights or start is not None else unfitted()
+    with torch.random.fork_rng(), fits:
         torch.manual_seed(recipe.seed)
         built = _network(recipe, weights).build(None if recipe.cuts else take)
         if recipe.cuts:

@@ -21,6 +21,7 @@ from lean3d.conversion.surgery.ties import check_tied, tied
 from lean3d.conversion.to3d.base import refusal_at
 from lean3d.conversion.trace.inputs_3d import example_for
 from lean3d.conversion.trace.inputs_3d import run as run_model
+from lean3d.conversion.unfitted import is_unfitted
 from lean3d.errors import ConversionError
 
 __all__ = ["make_lean"]
@@ -44,7 +45,9 @@ def make_lean(
         ConversionError: a convolution cannot be replaced, or the budget cannot be met.
     """
     result = duplicate(model)  # this copy is run, so that other threads can use the model meanwhile
-    arguments = example_for(result, example)
+    # what is not fitted is run only to find consecutive convolutions
+    idle = is_unfitted() and how.longest_run == 1
+    arguments = None if idle else example_for(result, example)
     sites = _sites(result, how, where)
     runs = _runs(result, how, sites, arguments)
     taken = {path for run in runs for path in run.convs}
@@ -116,9 +119,13 @@ def _is_on_meta(model: nn.Module) -> bool:
 
 def _replace_run(model: nn.Module, run: Run, how: Lean) -> list[Row]:
     """Put the operator in the place of the last convolution; remove the modules before it."""
-    operator, missed = how.fit_run(model, run)
     *first, last = run.convs
     convs: list[Any] = [model.get_submodule(path) for path in run.convs]
+    missed: bool | float = False
+    if is_unfitted():
+        operator = how.build_run(model, run).to_empty(device=convs[-1].weight.device)
+    else:
+        operator, missed = how.fit_run(model, run)
     for parameter in operator.parameters():
         parameter.requires_grad_(convs[-1].weight.requires_grad)
     rows = [
@@ -150,7 +157,7 @@ def _replace(path: str, conv: nn.Conv3d, how: Lean, work: _Work) -> Row:
         found = fit(conv, how)
     except ConversionError as error:
         raise refusal_at(path, conv, str(error)) from error
-    missed = False if conv.weight.is_meta else distance(conv.weight, found.kernel)
+    missed = False if conv.weight.is_meta or is_unfitted() else distance(conv.weight, found.kernel)
     work.kernels[path] = found.kernel
     first = work.made.setdefault((id(conv.weight), conv.groups, how), found.operator)
     _share(first, found.operator)
@@ -180,6 +187,8 @@ def _checks(
     kernels: dict[str, Tensor] | None,
     arguments: tuple[Tensor, ...] | None,
 ) -> tuple[tuple[Check, ...], str]:
+    if is_unfitted():
+        return (), "not fitted, and not checked by values: its weights are read from a file"
     if arguments is None:
         return (), "self-check skipped: no volume was found on which the model runs; pass example="
     return compare(model, result, kernels, arguments)

@@ -14,6 +14,7 @@ from lean3d.conversion.lean.views import fit_views
 from lean3d.conversion.methods import named, names_of
 from lean3d.conversion.to3d.base import To3D
 from lean3d.conversion.tolerance import in_norm
+from lean3d.conversion.unfitted import is_unfitted
 from lean3d.errors import ConversionError
 
 __all__ = ["decompose", "distance", "fit"]
@@ -55,8 +56,8 @@ def fit(conv: nn.Conv3d, how: Lean | To3D) -> Fit:
             f"how must be a lean form, {names_of(Lean)}, or a method from 2D, got {named(how)}"
         )
     try:
-        if conv.weight.is_meta and isinstance(how, Lean):
-            found = Fit(how.build(conv), conv.weight)
+        if isinstance(how, Lean) and (conv.weight.is_meta or is_unfitted()):
+            found = Fit(how.build(conv, device=conv.weight.device), conv.weight)
         elif isinstance(how, To3D):
             found = fit_views(conv, how)
         else:
