@@ -94,6 +94,25 @@ def test_ordered_classes_in_a_table_with_parts(lean3d, tmp_path):
     assert "weighted kappa" in out
 
 
+def test_ordered_classes_with_names_are_learnt_in_the_order_given(refused, lean3d, tmp_path):
+    lines, grades = ["file,grade"], ("low", "mid", "high")
+    for case in range(9):
+        save(tmp_path / "data" / f"v{case}.nii.gz", volume(case, case % 3))
+        lines.append(f"v{case}.nii.gz,{grades[case % 3]}")
+    (tmp_path / "data" / "labels.csv").write_text("\n".join(lines) + "\n")
+    ask = ["train", "volume_classes", "--data", f"csv:{tmp_path / 'data'}", "--ordinal"]
+    ask += ["--out", tmp_path / "run", *SMALL]
+    assert "--class-names high low mid" in refused(*ask)
+    assert not (tmp_path / "run").exists()
+    code, _, err = lean3d(*ask, "--accelerator", "cpu", "--class-names", *grades)
+    assert code == 0, err
+    lean3d("evaluate", tmp_path / "run")
+    with (tmp_path / "run" / "evaluation" / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    assert all(row["class"] == grades[int(row["case"][1:]) % 3] for row in rows)
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [("csv:{}", "labels.csv"), ("classes:{}/dark", "of a class"), ("{}", "expected images/")],

@@ -54,7 +54,7 @@ def test_all_that_was_left_open_is_found_and_said(recipe):
     text = " ".join("\n".join(lines).split())
     assert "4 cases" in text
     assert "3 to train on, 1 held out (c" in text
-    assert "background 95.1 %, 1 4.9 %" in text
+    assert "background 95.1 %, class 1 4.9 %" in text
     assert "8 x 32 x 32 voxels of 3 x 0.8 x 0.8 to 4 x 0.8 x 0.8 mm" in text
     assert done.keep_depth == 2
     assert "the first 2 downsamplings leave it alone" in text

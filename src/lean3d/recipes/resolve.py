@@ -132,6 +132,11 @@ def _(
 ) -> VolumeClassificationRecipe:
     cases, about = class_cases(recipe)
     names = recipe.class_names or about.target_names or about.class_names
+    if recipe.ordinal and recipe.class_names is None and not all(map(str.isdecimal, names or ())):
+        raise RunError(
+            f"ordinal learns an order, which the names of the classes of {recipe.data} do not say; "
+            f"give them from the lowest to the highest, as --class-names {' '.join(names or ())}"
+        )
     num = recipe.num_classes or len(names or ()) or max(case.target for case in cases) + 1
     if max(case.target for case in cases) >= num:
         raise RunError(f"{recipe.data} has more than {num} classes; give another --num-classes")
@@ -301,7 +306,10 @@ def _classes(recipe: SegmentationRecipe, found: Survey, tell: Say) -> Segmentati
         listed = ", ".join(f"{name} {_percent(n / total)}" for name, n in inside.items())
         tell(f"masks: {listed}")
         return recipe
-    shares = [f"{name} {_percent(counts.get(i, 0) / total)}" for i, name in enumerate(names)]
+    shares = [
+        f"{f'class {name}' if name.isdecimal() else name} {_percent(counts.get(i, 0) / total)}"
+        for i, name in enumerate(names)
+    ]
     tell(f"classes: {', '.join(shares)}")
     return recipe
 

@@ -38,7 +38,8 @@ class VolumeClassificationRecipe(Recipe):
         folds: Parts of a cross-validation.
         balance: Weigh classes in the loss inversely to their number of training volumes.
         class_weights: The weights themselves; measured on the training volumes by default.
-        ordinal: The classes have an order: learn whether each is exceeded.
+        ordinal: The classes have an order, that of their numbers or of `class_names`: learn whether
+            each is exceeded.
     """
 
     task: ClassVar[str] = "volume_classification"
