@@ -269,6 +269,12 @@ def test_a_dicom_series_is_segmented_to_nifti_and_dicom_seg(lean3d, trained, tmp
     assert (tmp_path / "m.dcm").read_bytes()[128:132] == b"DICM"
 
 
+def test_what_is_told_of_a_scan_is_told_once(lean3d, trained, tmp_path, caplog):
+    folder = write_series(tmp_path / "ct", step=(0, 0.5, 2.0), spacing=(2, 2))
+    assert lean3d("predict", folder, "--run", trained, "--out", tmp_path / "mask.nii.gz")[0] == 0
+    assert caplog.text.count("the gantry was tilted") == 1
+
+
 def test_a_scan_that_is_too_large_for_memory_is_segmented_on_disk(trained, image, tmp_path):
     from lean3d.recipes.segment import Segmenter
 

@@ -84,6 +84,7 @@ def test_a_tilted_gantry_is_said_and_its_place_is_kept(tmp_path, caplog):
     assert "tilted by 12.0 degrees" in caplog.text
     first, last = (volume.affine @ [d, 0, 0, 1] for d in (0, 5))
     np.testing.assert_allclose(last - first, [0, -5 * lean, 10, 0], atol=1e-9)
+    assert volume.spacing == pytest.approx((2.0, 0.7, 0.5))  # of voxels of 0.7 mm3
 
 
 def test_a_damaged_or_lone_slice_is_refused_by_name(tmp_path):

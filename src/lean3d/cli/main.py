@@ -85,9 +85,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _quiet_libraries() -> Iterator[None]:
-    """Silence messages of other packages that are for programmers."""
-    log = logging.getLogger("nibabel.global")
+    """Silence messages of other packages that are for programmers, and what was said before."""
+    log, own, once = logging.getLogger("nibabel.global"), logging.getLogger("lean3d"), _Once()
     was, log.disabled = log.disabled, True
+    own.addFilter(once)
     with warnings.catch_warnings():
         if not sys.warnoptions:
             warnings.simplefilter("ignore")
@@ -95,6 +96,21 @@ def _quiet_libraries() -> Iterator[None]:
             yield
         finally:
             log.disabled = was
+            own.removeFilter(once)
+
+
+class _Once(logging.Filter):
+    """Lets a sentence about a file pass once, however often the command opens the file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        new = text not in self.said
+        self.said.add(text)
+        return new
 
 
 def _check_text(arguments: list[str]) -> None:

@@ -10,7 +10,28 @@ import numpy as np
 
 from lean3d.optional import require
 
-__all__ = ["Grid"]
+__all__ = ["Grid", "sides_of"]
+
+# a voxel is a parallelepiped if its volume is less than this share of the product of its sides
+UPRIGHT = 1 - 1e-5
+
+
+def sides_of(affine: np.ndarray) -> tuple[float, float, float]:
+    """Return the millimetres per voxel along D, H, W; their product is the volume of a voxel.
+
+    Of slices that lean (a tilted gantry), the longest side is that between them, and counts as
+    their distance at a right angle.
+
+    Args:
+        affine: 4 x 4, maps a (D, H, W) index to millimetres.
+    """
+    columns = affine[:3, :3]
+    sides = np.linalg.norm(columns, axis=0)
+    share = abs(float(np.linalg.det(columns))) / sides.prod()
+    if share < UPRIGHT:
+        sides[sides.argmax()] *= share
+    depth, height, width = sides.tolist()
+    return (depth, height, width)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +88,7 @@ class Grid:
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Millimetres per voxel along D, H, W."""
-        depth, height, width = np.linalg.norm(self.affine[:3, :3], axis=0).tolist()
-        return (depth, height, width)
+        return sides_of(self.affine)
 
     def turn(self, stored: np.ndarray) -> np.ndarray:
         """Return an array of the file, or some of its planes, as (C, D, H, W), a view."""

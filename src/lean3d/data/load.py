@@ -156,7 +156,7 @@ def target_grid(
     if spacing_mm is None:
         return np.ones(3), np.zeros(3), grid.shape, grid.affine
     wanted = _spacing(spacing_mm)
-    step = np.array(wanted) / np.linalg.norm(grid.affine[:3, :3], axis=0)
+    step = np.array(wanted) / grid.spacing
     # a header rounds its spacing; a difference of a thousandth does not justify resampling
     step[abs(step - 1) < 1e-3] = 1
     offset = (step - 1) / 2

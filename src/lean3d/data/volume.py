@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
+from lean3d.data.grid import sides_of
 from lean3d.errors import ShapeError
 
 __all__ = ["Volume"]
@@ -50,8 +51,7 @@ class Volume:
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Millimetres per voxel along D, H, W."""
-        depth, height, width = np.linalg.norm(self.affine[:3, :3], axis=0).tolist()
-        return (depth, height, width)
+        return sides_of(self.affine)
 
     def crop(self, axis: int, start: int, stop: int) -> "Volume":
         """Keep voxels `start` to `stop` of a spatial axis (0 D, 1 H, 2 W); the affine is adjusted.

@@ -137,8 +137,8 @@ def _check_steps(slices: list[Slice], heights: np.ndarray, path: Path) -> None:
         at = int(np.flatnonzero(double)[0])
         raise DataError(
             f"{path}: {slices[at].name} and {slices[at + 1].name} lie in one place, at "
-            f"{heights[at]:.1f} mm, as do {int(double.sum())} pairs in all; leave one of each out, "
-            "or give one echo or time point"
+            f"{heights[at]:.1f} mm{_more(int(double.sum()) - 1)}; leave one of each out, or give "
+            "one echo or time point"
         )
     if (far := abs(steps / usual - 1) > UNEVEN).any():
         at = int(np.flatnonzero(far)[0])
@@ -147,6 +147,10 @@ def _check_steps(slices: list[Slice], heights: np.ndarray, path: Path) -> None:
             f"{slices[at].name} and {slices[at + 1].name}, {usual:.4g} mm elsewhere; add them or "
             "resample the scan"
         )
+
+
+def _more(pairs: int) -> str:
+    return f", as do {pairs} more pair{'s' * (pairs > 1)}" if pairs else ""
 
 
 def _tell_tilt(step: np.ndarray, normal: np.ndarray, path: Path) -> None:
