@@ -95,7 +95,7 @@ def _too_many(levels: int, network: str, sizes: Sequence[Sequence[int]]) -> str:
         return (
             f"deep_supervision {levels}: {network} has no decoder with maps between its coarsest "
             "one and its output, from which coarser classes could be learnt; leave it out, or give "
-            "a network such as unet3d"
+            "a decoder of more stages, such as unet3d with three --widths"
         )
     listed = ", ".join(" x ".join(map(str, size)) for size in sizes)
     return (
