@@ -16,9 +16,8 @@ from typing import Any
 
 import torch
 
-from lean3d.errors import MissingExtraError
 from lean3d.optional import require
-from lean3d.runtime.source import Source, Unavailable
+from lean3d.runtime.source import Source, needed
 
 __all__ = ["quantised_onnx", "quantised_openvino"]
 
@@ -30,10 +29,7 @@ def quantised_openvino(model: Any, source: Source) -> Any:
         Unavailable: NNCF is not installed.
     """
     with _no_telemetry():
-        try:
-            nncf = require("nncf", extra="runtimes")
-        except MissingExtraError as error:
-            raise Unavailable("nncf is not installed") from error
+        nncf = needed("nncf", extra="runtimes")
     samples = nncf.Dataset(source.calibration, lambda sample: [_array(x) for x in sample])
     count, fixes = len(source.calibration), nncf.OverflowFix
     fix = fixes.ENABLE if _saturates() else fixes.FIRST_LAYER

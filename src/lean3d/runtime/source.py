@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from lean3d.conversion import fold
 from lean3d.conversion.trace.compare import tensors
+from lean3d.errors import MissingExtraError
+from lean3d.optional import require
 from lean3d.plugins import Registry
 from lean3d.runtime.graph import ExportedGraph, exported
 
@@ -24,7 +26,9 @@ __all__ = [
     "Runner",
     "Source",
     "Unavailable",
+    "needed",
     "register_backend",
+    "runtime_on_cpu",
 ]
 
 Runner = Callable[..., Any]
@@ -77,6 +81,30 @@ class Source:
     def outputs(self, run: Runner, sample: tuple[Tensor, ...]) -> list[Tensor]:
         """Return the outputs that say what a precision costs."""
         return tensors(run(*sample))
+
+
+def needed(name: str, *, extra: str) -> Any:
+    """Import a package that a backend runs by.
+
+    Raises:
+        Unavailable: it is absent.
+    """
+    try:
+        return require(name, extra=extra)
+    except MissingExtraError as error:
+        raise Unavailable(f"{name} is not installed") from error
+
+
+def runtime_on_cpu(source: Source, name: str, *, extra: str) -> Any:
+    """Import a runtime that takes networks on a CPU.
+
+    Raises:
+        Unavailable: it is absent, or the network is elsewhere.
+    """
+    runtime = needed(name, extra=extra)
+    if any(x.device.type != "cpu" for x in source.arguments):
+        raise Unavailable(f"{name} runs here on a CPU only")
+    return runtime
 
 
 Make = Callable[[Source], Runner]

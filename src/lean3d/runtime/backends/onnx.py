@@ -1,6 +1,7 @@
 """Backend that runs the exported graph in onnxruntime, if it is installed."""
 
 import io
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,13 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_unflatten
 
-from lean3d.errors import MissingExtraError
-from lean3d.optional import require
 from lean3d.runtime.int8 import quantised_onnx
-from lean3d.runtime.source import Runner, Source, Unavailable, register_backend
+from lean3d.runtime.source import Runner, Source, needed, register_backend, runtime_on_cpu
 
 __all__ = ["onnxruntime"]
 
 FILE = "network.onnx"
+_runtime = partial(runtime_on_cpu, name="onnxruntime", extra="export")
 
 
 class Session:
@@ -48,10 +48,7 @@ def load(folder: Path, source: Source) -> Runner:
 def onnxruntime(source: Source) -> Runner:
     """The graph as ONNX in onnxruntime; only on a CPU."""
     _runtime(source)
-    try:
-        require("onnxscript", extra="export")
-    except MissingExtraError as error:
-        raise Unavailable("onnxscript is not installed") from error
+    needed("onnxscript", extra="export")
     file = io.BytesIO()
     written: Any = torch.onnx.export(source.graph.program, dynamo=True, verbose=False)
     written.save(file)
@@ -59,13 +56,3 @@ def onnxruntime(source: Source) -> Runner:
     if source.precision == "int8":
         model = quantised_onnx(model, source)
     return Session(model, source)
-
-
-def _runtime(source: Source) -> Any:
-    try:
-        runtime = require("onnxruntime", extra="export")
-    except MissingExtraError as error:
-        raise Unavailable("onnxruntime is not installed") from error
-    if any(x.device.type != "cpu" for x in source.arguments):
-        raise Unavailable("onnxruntime runs here on a CPU only")
-    return runtime

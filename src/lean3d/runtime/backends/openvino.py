@@ -1,5 +1,6 @@
 """Backend that runs the exported graph in OpenVINO, if it is installed."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,16 +8,15 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_unflatten
 
-from lean3d.errors import MissingExtraError
-from lean3d.optional import require
 from lean3d.runtime.int8 import quantised_openvino
-from lean3d.runtime.source import Runner, Source, Unavailable, register_backend
+from lean3d.runtime.source import Runner, Source, register_backend, runtime_on_cpu
 
 __all__ = ["openvino"]
 
 # what int8 does not cover is computed in single precision
 PRECISION = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 FILE = "openvino.xml"
+_runtime = partial(runtime_on_cpu, name="openvino", extra="runtimes")
 
 
 class Compiled:
@@ -71,13 +71,3 @@ def openvino(source: Source) -> Runner:
     if source.precision == "int8":
         model = quantised_openvino(model, source)
     return Compiled(model, source)
-
-
-def _runtime(source: Source) -> Any:
-    try:
-        runtime = require("openvino", extra="runtimes")
-    except MissingExtraError as error:
-        raise Unavailable("openvino is not installed") from error
-    if any(x.device.type != "cpu" for x in source.arguments):
-        raise Unavailable("OpenVINO runs here on a CPU only")
-    return runtime
