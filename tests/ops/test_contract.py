@@ -9,11 +9,12 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from op_variants import VARIANTS, build, volume
+from op_variants import TRANSPOSED, VARIANTS, build, volume
 from torch import nn
 
 import lean3d.ops
 from lean3d.errors import LeanError, ShapeError
+from lean3d.ops.memory_layout import channels_last, channels_last_
 from lean3d.ops.reference import reference
 
 # torch's own remark on padding="same" with even kernels, nn.Conv3d's too
@@ -337,3 +338,24 @@ def test_the_reference_itself_is_conv3d_on_a_dense_kernel():
 
 def size_of(conv):
     return conv.stride, conv.padding, conv.dilation, conv.groups
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("variant", [*VARIANTS, *TRANSPOSED])
+def test_channels_last_kernels_give_the_same_outputs_and_gradients(variant, groups):
+    if variant == "ir" and groups > 1:
+        pytest.skip("ir has no groups")
+    op = build(variant, (16, 16), kernel_size=3, padding=1, groups=groups).eval()
+    x = volume(2, 16, 5, 12, 12)
+    wanted = gradients(copy.deepcopy(op).double(), x.double())
+    found = gradients(channels_last_(op), channels_last(x))
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other.float(), rtol=1e-3, atol=1e-4)
+
+
+def gradients(op, x):
+    """The output, and the gradients of input and parameters."""
+    y = op(x.requires_grad_())
+    slope = torch.randn(y.shape, generator=torch.Generator().manual_seed(2)).to(y)
+    own = [p for p in op.parameters() if p.requires_grad]
+    return [y.detach(), *torch.autograd.grad(y, [x, *own], slope)]

@@ -51,6 +51,10 @@ def along(values: Triple, axis: int, other: int) -> tuple[Triple, Triple]:
 
 def as_kernel(weight: Tensor, axis: int) -> Tensor:
     """Expand a 2D kernel (C', C, k, k) to the plane without extent along spatial `axis`."""
+    if axis == 2:
+        # `unsqueeze` would give the last axis a stride that is not of channels-last memory: torch's
+        # convolution in groups then reads other taps, and is wrong without a word (torch 2.13)
+        return weight.unflatten(3, (-1, 1))
     return weight.unsqueeze(2 + axis)
 
 
