@@ -171,6 +171,16 @@ def test_an_input_that_is_added_to_is_not_overwritten():
     assert torch.equal(x, before)
 
 
+def test_an_example_thinner_than_a_pool_is_optimised_for_its_sizes(capfd):
+    conv, pool = nn.Conv3d(1, 4, 3, padding=1), lean3d.ops.pools.AvgPool3d(2, 2)
+    model, x = nn.Sequential(conv, nn.ReLU(), pool).eval(), torch.randn(1, 1, 1, 8, 8)
+    fast = optimize(model, x, backends=["onednn"])
+    assert fast.backend == "onednn", fast.report()
+    assert capfd.readouterr().err == ""
+    for other in (x, torch.randn(3, 1, 1, 8, 8), torch.randn(1, 1, 6, 8, 10)):
+        near(fast(other), model(other))
+
+
 def test_outputs_of_any_structure_and_several_inputs():
     class Two(nn.Module):
         def __init__(self):

@@ -76,7 +76,11 @@ class Source:
     @cached_property
     def graph(self) -> ExportedGraph:
         """The fused network as a graph of torch functions, its sizes free where it allows."""
-        return exported(self.fused, self.arguments)
+        try:
+            return exported(self.fused, self.arguments)
+        except Exception:  # the tracer may fail in a user's forward in any way
+            # an example thinner than a pool's window is run as no other depth is
+            return exported(self.fused, self.arguments, batch_alone=True)
 
     def outputs(self, run: Runner, sample: tuple[Tensor, ...]) -> list[Tensor]:
         """Return the outputs that say what a precision costs."""

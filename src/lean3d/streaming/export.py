@@ -139,10 +139,13 @@ def _save_onnx(
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence the exporters' messages about their internals."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    least = dict.fromkeys(("torch.onnx", "onnxscript", "onnx_ir"), logging.ERROR)
+    # of what is raised anyway
+    least["torch._subclasses.fake_tensor"] = logging.CRITICAL
+    loggers = [logging.getLogger(name) for name in least]
     levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    for logger, level in zip(loggers, least.values(), strict=True):
+        logger.setLevel(level)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
