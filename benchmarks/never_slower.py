@@ -40,7 +40,7 @@ TORCHVISION = words("""
     deeplabv3_mobilenet_v3_large lraspp_mobilenet_v3_large
 """)
 # the smallest on which a network runs is taken
-SIZES = ((8, 64, 64), (16, 64, 64), (16, 112, 112), (32, 128, 128), (64, 64, 64), (32, 224, 224))
+SIZES = ((8, 64, 64), (16, 64, 64), (16, 112, 112), (32, 128, 128), (64, 64, 64), (96, 96, 96))
 COLUMNS = ["kind", "network", "input", "backend", "eager ms", "ms", "ratio", "processor"]
 # of both, so that a choice between equals is not counted as slower
 NOISE = 0.03
