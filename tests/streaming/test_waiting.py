@@ -105,7 +105,9 @@ def test_a_mean_over_a_window_forgets_what_is_older():
 
 @every_net
 def test_long_steps_leave_the_state_of_short_ones(name):
-    live, video = start(name), torch.randn(2, 3, 16, 16, 16)
+    # in double precision, as one of the networks rounds what kernels compute in another order
+    video = torch.randn(2, 3, 16, 16, 16, dtype=torch.double)
+    live = lean3d.stream(build(name).double(), wait=True, frame=(3, 16, 16))
     one, many = live.init(2), live.init(2)
     for frames in video.split(live.chunk, dim=2):
         _, one = live.step(frames, one)
