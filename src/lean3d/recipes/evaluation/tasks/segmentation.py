@@ -161,9 +161,7 @@ class SegmentationEvaluation(Evaluation):
             **super().titles(),
             "missed_cases": "cases missed",
             "added_cases": "cases added",
-            "lesions": "lesions",
-            "lesions_found": "found",
-            "lesions_added": "added",
+            "lesions_text": "lesions found/true +added",
         }
 
     def row_titles(self) -> dict[str, str]:
