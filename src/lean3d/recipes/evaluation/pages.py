@@ -47,9 +47,12 @@ def _summary(result: "Result", first: Evaluation, data: str | None) -> Section:
     )
     rows, main = result.summary, first.scores[first.main]
     head = first.columns().get(first.group, first.group)
-    titles = {first.group: head, first.main: main.title, "interval": "95 % interval"}
-    titles |= {key: title for key, title in first.titles().items() if key not in titles}
     found = {key for row in rows for key, value in row.items() if value is not None}
+    titles = {first.group: head}
+    # where scores are rows, those of volumes classified, the interval has a place of its own
+    if first.main in found:
+        titles |= {first.main: main.title, "interval": "95 % interval"}
+    titles |= {key: title for key, title in first.titles().items() if key not in titles}
     columns = {key: title for key, title in titles.items() if key in found}
     return Section("Scores", [intro, *result.notes, Table(rows, columns), *_spread(result, first)])
 
