@@ -183,6 +183,12 @@ def test_changed_labels_and_weights_are_scored_again(folder, predicted, tmp_path
     assert len(predicted) == 9
 
 
+def test_a_run_without_a_finished_epoch_is_refused(folder):
+    (folder / "checkpoints" / "best.ckpt").unlink()
+    with pytest.raises(RunError, match=r"there is no checkpoint .*best\.ckpt; train the run first"):
+        evaluate(folder)
+
+
 def get_recipe_of(folder):
     from lean3d.recipes.load import load_run
 

@@ -32,8 +32,8 @@ def load_run(
     folder = Path(folder)
     recipe = read_recipe(folder)
     task = build_task(recipe, build_model(recipe).model)
-    if (shared := weights_of(folder)).name == WEIGHTS:
-        _load_shared(task.model, shared)
+    if _is_shared(folder):
+        _load_shared(task.model, folder / WEIGHTS)
         return task.model.eval(), recipe
     path = folder / "checkpoints" / f"{checkpoint}.ckpt"
     weights = load_checkpoint(path, task)["state_dict"]
@@ -43,11 +43,21 @@ def load_run(
 
 
 def weights_of(folder: Path) -> Path:
-    """Return the file of the best weights of a run."""
-    shared = folder / WEIGHTS
-    if shared.is_file() and not (folder / "checkpoints").is_dir():
-        return shared
-    return folder / "checkpoints" / "best.ckpt"
+    """Return the file of the best weights of a run.
+
+    Raises:
+        RunError: it has none yet.
+    """
+    if _is_shared(folder):
+        return folder / WEIGHTS
+    best = folder / "checkpoints" / "best.ckpt"
+    if not best.is_file():
+        raise RunError(f"there is no checkpoint {best}; train the run first")
+    return best
+
+
+def _is_shared(folder: Path) -> bool:
+    return (folder / WEIGHTS).is_file() and not (folder / "checkpoints").is_dir()
 
 
 def _load_shared(model: nn.Module, path: Path) -> None:
