@@ -77,13 +77,12 @@ def write_demo_page(
     write_page(path, "lean3d: from 2D to 3D", sections, facts)
 
 
-def _tables(results: list[Result], recipe: SegmentationRecipe) -> list[Table]:
+def _tables(results: list[Result], recipe: SegmentationRecipe) -> list[Table | str]:
     """Return the 2D row separately, if its classes differ."""
     rows = [result.row for result in results]
     best: dict[str, Literal["max", "min"]] = {f"Dice {name}": "max" for name in recipe.names[1:]}
     best |= {"mean Dice": "max", "s per epoch": "min", "peak MiB": "min"}
-    deep = Table(rows[1:], best=best, caption=CAPTION)
-    return [Table(rows[:1]), deep]
+    return [Table(rows[:1]), Table(rows[1:], best=best), CAPTION]
 
 
 def _overlay(mask: Path, recipe: SegmentationRecipe):

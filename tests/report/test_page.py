@@ -12,6 +12,7 @@ ROWS = [
     {"model": "ACS", "dice": 0.893, "macs": 1.2},
     {"model": "2.5D", "dice": float("nan"), "macs": 1.2},
 ]
+BEST = {"dice": "max", "macs": "min"}
 
 
 def figures():
@@ -23,7 +24,7 @@ def page():
     curves, pareto = figures()
     parts = [
         "A & B",
-        Table(ROWS),
+        Table(ROWS, best=BEST),
         Picture(curves, "curves"),
         Picture(pareto, "p", "png"),
     ]
@@ -58,6 +59,13 @@ def test_every_tag_is_closed_and_nothing_outside_the_page_is_needed():
     ]
     assert "url(" not in page()
     assert "@import" not in page()
+
+
+def test_the_best_of_a_column_is_bold_ties_included():
+    html = part_html(Table(ROWS, best=BEST))
+    assert html.count("<b>") == 3
+    assert "<b>0.8930</b>" in html
+    assert html.count("<b>1.200</b>") == 2
 
 
 def test_headers_are_as_given_and_columns_in_order():

@@ -54,7 +54,7 @@ def as_kernel(weight: Tensor, axis: int) -> Tensor:
     if axis == 2:
         # `unsqueeze` would give the last axis a stride that is not of channels-last memory: torch's
         # convolution in groups then reads other taps, and is wrong without a word (torch 2.13)
-        return weight.unflatten(3, (-1, 1))
+        return torch.unflatten(weight, 3, (-1, 1))
     return weight.unsqueeze(2 + axis)
 
 

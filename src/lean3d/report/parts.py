@@ -1,9 +1,9 @@
 """Content of a page's section, besides plain text: tables, pictures, code."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lean3d.report.cells import Columns, Row, column_names, column_texts, is_number
 from lean3d.report.drawing import png_uri, svg_uri
@@ -19,14 +19,16 @@ WIDE = 7
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under their headers.
+    """Rows under their headers, the best values in bold.
 
     Args:
         columns: Keys in order, or key -> header with its unit; every key of the rows by default.
+        best: Key -> whether its best is the "max" or the "min"; ties are all bold.
     """
 
     rows: Sequence[Row]
     columns: Columns = None
+    best: Mapping[str, Literal["max", "min"]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def part_html(part: Part) -> str:
 
 def _table(table: Table) -> str:
     named = column_names(table.rows, table.columns)
-    columns = [_column(table.rows, key, header) for key, header in named.items()]
+    columns = [_column(table, key, header) for key, header in named.items()]
     head, *body = ["".join(cells) for cells in zip(*columns, strict=True)] or [""]
     rows = "\n".join(f"<tr>{row}</tr>" for row in body)
     return (
@@ -70,13 +72,23 @@ def _table(table: Table) -> str:
     )
 
 
-def _column(rows: Sequence[Row], key: str, header: str) -> list[str]:
-    values = [row.get(key) for row in rows]
+def _column(table: Table, key: str, header: str) -> list[str]:
+    values = [row.get(key) for row in table.rows]
     kind = "" if any(map(is_number, values)) else ' class="text"'
     # a header may be broken into lines, but not between a number and its unit
     title = escape(header).replace(" %", "&nbsp;%")
-    cells = (f"<td{kind}>{escape(text)}</td>" for text in column_texts(values))
-    return [f"<th{kind}>{title}</th>", *cells]
+    texts = column_texts(values)
+    best = _best(values, texts, table.best.get(key))
+    cells = [f"<b>{escape(text)}</b>" if text == best else escape(text) for text in texts]
+    return [f"<th{kind}>{title}</th>", *(f"<td{kind}>{cell}</td>" for cell in cells)]
+
+
+def _best(values: Sequence[Any], texts: Sequence[str], which: str | None) -> str | None:
+    """Return the text of the best value; equal texts are equally good."""
+    numbers = [(value, text) for value, text in zip(values, texts, strict=True) if is_number(value)]
+    if which is None or not numbers:
+        return None
+    return max(numbers)[1] if which == "max" else min(numbers)[1]
 
 
 def _picture(picture: Picture) -> str:
