@@ -72,3 +72,17 @@ def test_a_limit_of_the_process_is_known():
     assert resource.RLIMIT_AS == 9
     assert 0 < int(run.stdout) < limit
     assert free_memory() > 0
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_files_that_a_group_keeps_in_memory_are_free(monkeypatch, version):
+    own = {"max": "2000", "current": "1500", "limit_in_bytes": "2000", "usage_in_bytes": "1500"}
+    stat = "anon 600\nactive_file 300\ninactive_file 500\n"
+    if version == 1:
+        stat = f"active_file 1\ninactive_file 2\n{stat.replace('active', 'total_active')}"
+        stat = stat.replace("intotal_active", "total_inactive")
+    files = {f"memory.{name}": text for name, text in own.items()} | {"memory.stat": stat}
+    group = "9:memory:/job" if version == 1 else "0::/job"
+    files["cgroup"] = group
+    monkeypatch.setattr("lean3d.limits._read", lambda path: files.get(path.rpartition("/")[2]))
+    assert free_memory() == 2000 - 1500 + 300 + 500

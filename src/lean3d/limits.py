@@ -163,7 +163,15 @@ def _of_group() -> Iterator[int]:
             limit, used = (_read(f"{folder}/memory.{name}") or "" for name in (most, now))
             # version 2 says "max" if there is no limit, version 1 a number near 2^63
             if limit.strip().isdigit() and used.strip().isdigit() and int(limit) < 2**60:
-                yield int(limit) - int(used)
+                yield int(limit) - int(used) + _of_cache(_read(f"{folder}/memory.stat") or "")
+
+
+def _of_cache(stat: str) -> int:
+    """Return the bytes of files that a control group keeps in memory until it needs the room."""
+    lines = dict(line.split() for line in stat.splitlines() if len(line.split()) == 2)
+    # version 1 counts the groups inside apart
+    first = "total_" if "total_active_file" in lines else ""
+    return sum(int(lines.get(f"{first}{name}_file", 0)) for name in ("active", "inactive"))
 
 
 def _of_process() -> Iterator[int]:

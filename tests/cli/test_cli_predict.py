@@ -288,6 +288,18 @@ def test_a_scan_that_is_too_large_for_memory_is_segmented_on_disk(trained, image
     assert not list(tmp_path.glob(".lean3d-*"))
 
 
+def test_a_mask_in_little_memory_is_the_same_and_no_memory_is_refused(
+    lean3d, trained, image, tmp_path
+):
+    ask = ["predict", image, "--run", trained]
+    assert lean3d(*ask, "--out", tmp_path / "a.nii.gz")[0] == 0
+    assert lean3d(*ask, "--out", tmp_path / "b.nii.gz", "--memory-gb", 0.001)[0] == 0
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+    code, _, err = lean3d(*ask, "--out", tmp_path / "c.nii.gz", "--memory-gb", 0)
+    assert (code, not (tmp_path / "c.nii.gz").exists()) == (2, True)
+    assert "--memory-gb is a number above 0, got 0" in err
+
+
 @pytest.mark.usefixtures("few_backends")
 def test_optimized_networks_give_the_same_mask_and_the_choice_is_kept(
     lean3d, trained, image, tmp_path

@@ -14,6 +14,7 @@ from lean3d.cli.sources import run_files
 from lean3d.data.formats.registry import check_endings, find_writer, is_scan, split, stem
 from lean3d.errors import RunError
 from lean3d.files import check_outputs
+from lean3d.limits import check_number
 from lean3d.metrics import unit_of
 
 __all__ = ["main", "segment"]
@@ -46,6 +47,8 @@ class Predict:
             a minute or two, and the choice is kept in the run (optimized.json).
         precision: With --optimize: what convolutions are computed in. int8 is calibrated on
             training samples of the run; lean3d evaluate says what it costs.
+        memory_gb: Gigabytes to work in, such as 2: with less, scans are kept in files beside the
+            mask and more windows are computed twice; what is free by default.
         probabilities: Also write the probabilities of the classes, as NAME_probabilities.nii.gz.
     """
 
@@ -61,6 +64,7 @@ class Predict:
     mirror: tuple[int, ...] = ()
     optimize: bool = False
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
+    memory_gb: float | None = None
     probabilities: bool = False
 
 
@@ -73,6 +77,8 @@ def main(argv: list[str]) -> None:
     check_endings(asked.ending)
     if asked.precision != "float32" and not asked.optimize:
         raise RunError(f"--precision {asked.precision} is for --optimize; give both")
+    if asked.memory_gb is not None:
+        check_number("--memory-gb", asked.memory_gb, above=True)
     from lean3d.recipes.found import Held
 
     # said at once, or after a second: loading the networks takes several
@@ -201,7 +207,9 @@ def _segmenter(asked: Predict) -> Any:
     from lean3d.recipes.segment import Segmenter
 
     names = "overlap", "batch_size", "largest", "fill", "mirror", "optimize", "precision"
-    return Segmenter(asked.run, device=device, **{name: getattr(asked, name) for name in names})
+    settings = {name: getattr(asked, name) for name in names}
+    memory = None if asked.memory_gb is None else int(1e9 * asked.memory_gb)
+    return Segmenter(asked.run, device=device, memory=memory, **settings)
 
 
 def _is_folder(path: Path) -> bool:

@@ -27,7 +27,7 @@ from lean3d.recipes.intensity import check_channels, scaled, scales
 from lean3d.recipes.load import load_run, read_recipe
 from lean3d.recipes.predict import mask_on_grid, predict
 from lean3d.recipes.segmentation import SegmentationRecipe
-from lean3d.shape import triple
+from lean3d.shape import Triple, triple
 
 __all__ = ["Segmented", "Segmenter", "described", "recipe_that_segments"]
 
@@ -217,9 +217,12 @@ class Segmenter:
         return [_named(Path(path), name) for name in self.recipe.masks] or [Path(path)]
 
     def _is_large(self, image: ImagePath) -> bool:
-        """Whether the scan, as read and as scaled, takes most of the memory."""
+        """Whether the scan, as read and as scaled, and a batch leave no room in memory."""
         memory = self._memory()
-        return memory is not None and 2.5 * bytes_of(image) > memory
+        windows = math.prod(self._window()) * self._settings()["batch_size"]
+        # of a batch: scores, their exponentials, and a copy
+        batch = 3 * 4 * self.recipe.num_classes * windows
+        return memory is not None and 2.5 * bytes_of(image) + batch + ROOM > memory
 
     def _memory(self) -> int | None:
         return free_memory() if self.memory is None else self.memory
@@ -265,21 +268,27 @@ class Segmenter:
         return images
 
     def _labels(self, images: list[Tensor], out: Tensor | None = None) -> Tensor:
-        patch, models = self.recipe.patch, [model for model, _ in self.members]
-        if len(patch) == 2:
-            axis = self.recipe.axes[0]
-            models = [_Slices(model, axis) for model in models]
-            patch = (*patch[:axis], 1, *patch[axis:])
+        models = [model for model, _ in self.members]
+        if len(self.recipe.patch) == 2:
+            models = [_Slices(model, self.recipe.axes[0]) for model in models]
         return predict_labels(
             models,
             images,
-            triple(self.recipe.window or patch, "window"),
+            self._window(),
             room=self._room(),
             progress=self.progress,
             out=out,
             mirror=self.mirror,
             **self._settings(),
         )
+
+    def _window(self) -> Triple:
+        """The windows (D, H, W) in which classes are chosen; of images a slice thick."""
+        patch = self.recipe.patch
+        if len(patch) == 2:
+            axis = self.recipe.axes[0]
+            patch = (*patch[:axis], 1, *patch[axis:])
+        return triple(self.recipe.window or patch, "window")
 
     def _scores(self, volume: Volume) -> Tensor:
         with torch.inference_mode():

@@ -1,6 +1,7 @@
 """NIfTI, Analyze and FreeSurfer's .mgz, through nibabel."""
 
 import gzip
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ SUFFIXES = ".nii", ".nii.gz", ".img", ".hdr", ".mgz", ".mgh"
 UNITS = {"meter": 1e3, "mm": 1.0, "micron": 1e-3}
 # size of the header -> class of nibabel
 HEADERS = {348: "Nifti1Image", 540: "Nifti2Image"}
+# voxels that are scaled at a time
+SLAB = 1 << 23
 # of compression: at 9 masks are little smaller and take many times as long
 LEVEL = 6
 
@@ -47,11 +50,12 @@ def open_nifti(path: Path, inside: str | None = None) -> Scan:
     channels = more[0] if more else 1
 
     def load(planes: slice) -> np.ndarray:
-        check_room(path, image)
+        start, stop, _ = planes.indices(grid.shape[0])
+        check_room(path, image, stop - start, grid.shape[0])
         try:
             # a damaged scale factor overflows; the check for finite values names it
             with np.errstate(all="ignore"):
-                return grid.turn(_voxels(image, path, grid, planes))
+                return grid.turn(_voxels(image, path, grid, start, stop))
         except DataError:
             raise
         except Exception as error:
@@ -168,19 +172,47 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     )
 
 
-def _voxels(image: Any, path: Path, grid: Grid, planes: slice) -> np.ndarray:
-    """Read the planes of D that were asked for, with the file's own axes."""
+def _voxels(image: Any, path: Path, grid: Grid, start: int, stop: int) -> np.ndarray:
+    """Read the planes of D that were asked for, with the file's own axes, and scale them.
+
+    nibabel scales in double precision, so that this is done a few planes at a time.
+    """
     (axis,) = np.flatnonzero(grid.orientation[:, 0] == 2)
-    start, stop, _ = planes.indices(grid.shape[0])
     if grid.orientation[axis, 1] < 0:
         start, stop = grid.shape[0] - stop, grid.shape[0] - start
-    part = tuple(slice(start, stop) if a == axis else slice(None) for a in range(len(image.shape)))
+
+    def at(low: int, high: int) -> tuple[slice, ...]:
+        return *[slice(None)] * axis, slice(low, high)
+
     if not is_packed(path) and not _is_misnamed(path):
-        return np.asanyarray(image.dataobj[part])
-    if not hasattr(type(image), "from_stream"):  # .mgz
-        return np.asanyarray(image.dataobj)[part]
-    with _stream(path) as stream:
-        stored = np.asanyarray(type(image).from_stream(stream).dataobj)
-        if is_packed(path):
-            check_end(path, stream)
-    return stored[part]
+        voxels = image.dataobj
+    elif not hasattr(type(image), "from_stream"):  # .mgz
+        return np.asanyarray(image.dataobj)[at(start, stop)]
+    else:
+        with _stream(path) as stream:
+            voxels = _Stored(type(image).from_stream(stream).dataobj)
+            if is_packed(path):
+                check_end(path, stream)
+    few = max(1, SLAB * grid.shape[0] // math.prod(image.shape))
+    first = voxels[at(start, min(start + few, stop))]
+    # a scaled integer of 16 bits is as exact in single precision as its file
+    single = first.dtype == np.float64 and image.get_data_dtype().itemsize <= 2
+    shape = list(image.shape)
+    shape[axis] = stop - start
+    found = np.empty(shape, np.float32 if single else first.dtype, "F")
+    for low in range(start, stop, few):
+        high = min(low + few, stop)
+        found[at(low - start, high - start)] = first if low == start else voxels[at(low, high)]
+    return found
+
+
+class _Stored:
+    """Voxels as a compressed file stores them, of which a part is scaled when it is asked for."""
+
+    def __init__(self, proxy: Any):
+        self.stored, self.scale = proxy.get_unscaled(), (proxy.slope, proxy.inter)
+
+    def __getitem__(self, part: tuple[slice, ...]) -> np.ndarray:
+        scale = require("nibabel.volumeutils", extra="volume").apply_read_scaling
+        slope, inter = map(np.float64, self.scale)
+        return np.asanyarray(scale(self.stored[part], slope, inter))

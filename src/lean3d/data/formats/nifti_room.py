@@ -63,8 +63,11 @@ def _lengths(file: BinaryIO, order: str, at: int, end: int) -> Iterator[int]:
         at += length
 
 
-def check_room(path: Path, image: Any) -> None:
+def check_room(path: Path, image: Any, planes: int, depth: int) -> None:
     """Refuse an image of more voxels than its file or free memory can hold.
+
+    Args:
+        planes: How many of its `depth` are returned; those of a compressed file are all unpacked.
 
     Raises:
         DataError: the file is cut short.
@@ -72,12 +75,14 @@ def check_room(path: Path, image: Any) -> None:
     """
     voxels, dtype = math.prod(image.shape), image.get_data_dtype()
     promised, there = voxels * dtype.itemsize, path.stat().st_size
-    most = there * RATIO if is_packed(path) else there
+    packed = is_packed(path)
+    most = there * RATIO if packed else there
     # the voxels of a pair are in another file
     if path.suffix not in (".hdr", ".img") and promised > most:
         raise _damaged(path, f"it promises {in_bytes(promised)} of voxels, more than it can hold")
-    # as stored, scaled in double precision, and as they are returned
-    check_memory(str(path), promised + 16 * voxels, "crop or resample it first")
+    # as they are returned, and turned to D, H, W
+    returned = 2 * max(4, dtype.itemsize) * (voxels // depth) * planes
+    check_memory(str(path), packed * promised + returned, "crop or resample it first")
 
 
 def check_end(path: Path, stream: gzip.GzipFile) -> None:
