@@ -256,7 +256,9 @@ class Segmenter:
             return recipe.activation == "softmax"
         # batches of slices are quicker, where there is room for them
         large = 4 * recipe.num_classes * math.prod(shape) > self._room()
-        return large and len(recipe.axes) == 1 and min(shape) > 1
+        # one pass cuts across one axis, for all runs
+        axes = {axis for _, member in self.members for axis in member.axes}
+        return large and len(axes) == 1 and min(shape) > 1
 
     def _images(self, volume: Volume) -> list[Tensor]:
         """The volume as each run takes it; runs of one scale share it."""
