@@ -11,6 +11,7 @@ import lean3d
 from lean3d import ops
 from lean3d.cost.latency import interleaved, peak_mib, ratios
 from lean3d.ops.dense import DenseConv3d
+from lean3d.runtime.search import SETTLE
 
 TORCH = ["fused", "channels_last", "onednn"]
 OTHER = ["inductor", "onnxruntime", "openvino"]
@@ -70,7 +71,7 @@ def optimize(rounds: int) -> list[dict]:
             if there.backend == other:
                 calls[other] = partial(there.runner, x)
         with torch.no_grad():
-            times = interleaved(calls, rounds)
+            times = interleaved(calls, rounds, settle=SETTLE)
             peaks = {key: peak_mib(call, x.device) for key, call in calls.items()}
         macs = lean3d.count(model, size).macs
         row: dict = {"network": name, "input": "x".join(map(str, size)), "GMACs": macs / 1e9}

@@ -22,6 +22,7 @@ from lean3d.cost.latency import interleaved, ratios, training_step
 from lean3d.ops import with_fast_gradients_
 from lean3d.ops.memory_layout import channels_last, channels_last_
 from lean3d.ops.views import PlaneConv3d
+from lean3d.runtime.search import SETTLE
 
 CLIP, CUBE = (1, 3, 8, 224, 224), (1, 3, 64, 64, 64)
 ACS_SIZES = {(2, 64, 48, 48, 48): 0.65, (2, 128, 24, 24, 24): 0.42, (2, 256, 12, 12, 12): 0.42}
@@ -70,7 +71,7 @@ def fastest(model: nn.Module, x: Tensor, **settings) -> partial:
 
 def timed(calls: Calls, rounds: int) -> dict[str, list[float]]:
     with torch.no_grad():
-        return interleaved(calls, rounds)
+        return interleaved(calls, rounds, settle=SETTLE)
 
 
 def csn_inference(rounds: int):

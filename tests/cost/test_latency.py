@@ -16,6 +16,13 @@ def test_calls_take_turns_and_the_first_turn_does_not_count():
     assert {name: len(own) for name, own in times.items()} == {"a": 3, "b": 3}
 
 
+def test_calls_that_settle_are_not_timed():
+    slow = iter([0.0, 0.05, 0.05, 0.0] + [0.05, 0.05, 0.0] * 2)
+    times = interleaved({"a": lambda: time.sleep(next(slow))}, 3, settle=2)
+    assert len(times["a"]) == 3
+    assert max(times["a"]) < 0.05
+
+
 def test_a_ratio_is_taken_within_each_round():
     times = {"a": [2.0, 30.0, 2.0], "b": [1.0, 10.0, 4.0]}
     assert ratios(times, "b") == {"a": 2.0, "b": 1.0}

@@ -63,18 +63,28 @@ def bench(models: Mapping[str, nn.Module], x: Tensor, *, rounds: int = 9) -> lis
 
 
 def interleaved(
-    calls: Calls, rounds: int, *, seconds: float = math.inf, slowest: float = math.inf
+    calls: Calls,
+    rounds: int,
+    *,
+    seconds: float = math.inf,
+    slowest: float = math.inf,
+    settle: int = 0,
 ) -> dict[str, list[float]]:
     """Return seconds of each call in each round, after one warm-up call of each.
 
     Args:
         seconds: After them no further round begins, but three are timed at least.
         slowest: A call of more times the fastest one's time is left out after three rounds.
+        settle: Untimed calls before each timed one. Runtimes need them: threads of the one before
+            still wait for work on all cores, which makes the next one's first call slower.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     end = time.monotonic() + seconds
     for turn in range(rounds + 1):
         for name, call in calls.items():
+            for _ in range(settle if turn else 0):
+                call()
+            finish()
             start = time.perf_counter()
             call()
             finish()

@@ -19,7 +19,8 @@ from lean3d.streaming.export import quiet
 
 __all__ = ["Found", "Refused", "Rules", "apart", "search"]
 
-ROUNDS = 15
+# rounds, and untimed calls before each timed one
+ROUNDS, SETTLE = 9, 2
 # of terminals, in the errors of some exporters
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # a backend that takes as many times the fastest one's time is timed no further
@@ -100,7 +101,7 @@ def search(
         return Found(known, runners[known], tuple(rows.values()))
     left = max(rules.budget_s - (time.monotonic() - start), (1 - BUILD) * rules.budget_s)
     calls = {name: call(runner) for name, runner in runners.items()}
-    times = interleaved(calls, ROUNDS, seconds=left, slowest=SLOWEST)
+    times = interleaved(calls, ROUNDS, seconds=left, slowest=SLOWEST, settle=SETTLE)
     for name, seconds in times.items():
         peak = peak_mib(calls[name], source.arguments[0].device)
         rows[name] = rows[name].timed(seconds, peak)
