@@ -1,12 +1,15 @@
 """The speed that lean3d aims at, row by row: ours against a peer, with equal outputs.
 
-    python benchmarks/run.py --theme targets [--rounds 9]      # a quarter of an hour
+    python benchmarks/run.py --theme targets [--rounds 9]      # a quarter of an hour and more
+    python benchmarks/targets.py acs_inference unet            # some rows alone, as JSON
 
 Needs the peers (acsconv) and the zoo (pytorchvideo, timm_3d, torchvision in .venv/zoo).
 """
 
 import copy
 import importlib
+import json
+import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -35,10 +38,16 @@ def targets(rounds: int) -> list[dict]:
     """Time of the first by that of the second, at most what is asked; outputs compared first."""
     rows: list[dict] = []
     for part in PARTS:
-        torch.manual_seed(0)
-        for row in part(rounds):
-            print(" ".join(map(str, row.values())), flush=True)
-            rows.append(row)
+        rows += measured(part, rounds)
+    return rows
+
+
+def measured(part: Callable, rounds: int) -> list[dict]:
+    torch.manual_seed(0)
+    rows = []
+    for row in part(rounds):
+        print(" ".join(map(str, row.values())), flush=True)
+        rows.append(row)
     return rows
 
 
@@ -253,3 +262,8 @@ PARTS = (
     stdcf,
     stream_steps,
 )
+
+if __name__ == "__main__":
+    parts = {part.__name__: part for part in PARTS}
+    for name in sys.argv[1:] or parts:
+        print(json.dumps(measured(parts[name], rounds=9)))
