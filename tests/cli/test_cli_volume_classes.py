@@ -71,6 +71,24 @@ def test_a_scan_without_a_class_is_counted_and_the_others_are_written(lean3d, fo
     assert len(table.read_text().splitlines()) == 10
 
 
+def test_weights_of_classes_are_given_or_measured(lean3d, refused, folders, tmp_path):
+    for case in range(4, 10):
+        (folders / "striped" / f"v{case}.nii.gz").unlink()
+    ask = "train", "volume_classes", "--data", f"classes:{folders}", *SMALL, "--epochs", 1
+    given = {"own": ["--class-weights", 1, 5], "measured": [], "equal": ["--no-balance"]}
+    weights = {}
+    for name, more in given.items():
+        code, _, err = lean3d(*ask, "--out", tmp_path / name, *more)
+        assert code == 0, err
+        record = json.loads((tmp_path / name / "recipe.json").read_text())
+        weights[name] = record["recipe"]["class_weights"]
+    # 7 dark and 3 striped ones are trained on
+    assert weights == {"own": [1, 5], "measured": [0.714286, 1.666667], "equal": []}
+    told = refused(*ask, "--out", tmp_path / "odd", "--class-weights", 1, 5, 3)
+    assert "class_weights has 1 number for each class, 2 in all, got (1.0, 5.0, 3.0)" in told
+    assert not (tmp_path / "odd").exists()
+
+
 def last_auc(run):
     results = json.loads((run / "metrics.json").read_text())
     return results["epochs"][results["best_epoch"] - 1]["val_auc"]

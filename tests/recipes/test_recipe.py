@@ -100,6 +100,12 @@ def test_classes_without_names_are_numbered():
         ("min_foreground", 1.5),
         ("weights_part", "encoder"),
         ("format", "vmz"),
+        ("class_weights", (1.0, 2.0)),
+        ("class_weights", (1.0, 1.0, 1.0, 0.0)),
+        ("label_values", (0, 1, 2)),
+        ("label_values", (0, 1, 2, 2)),
+        ("scaling", (0.0, 1.0, 0.0)),
+        ("scaling", (0.0, 1.0, 0.0, 1.0) * 2),
     ],
 )
 def test_refuses_values_no_run_can_have(field, value):

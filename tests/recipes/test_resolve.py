@@ -170,8 +170,23 @@ def test_numbers_that_are_no_classes_are_refused_and_can_be_named(recipe, tmp_pa
         put(tmp_path, f"c{case}", image, np.int16(label) * 700)
     with pytest.raises(RunError, match=r"are 0, 700 \(700 in c.\).* --label-values 0 700"):
         resolve(recipe)
-    done = resolve(replace(recipe, num_classes=2, label_values=(0, 700)))
+    # as the sentence says, without --num-classes
+    named = replace(recipe, label_values=(0, 700))
+    named.check()
+    done = resolve(named)
+    assert done.num_classes == 2
     assert volumes(done)[0][0].label.max() == 1
+
+
+def test_numbers_for_each_class_and_channel_wait_for_the_data(recipe):
+    given = replace(recipe, class_weights=(1.0, 5.0), scaling=(-160.0, 240.0, 40.0, 80.0))
+    given.check()
+    done = resolve(given)
+    assert (done.class_weights, done.scaling) == (given.class_weights, given.scaling)
+    with pytest.raises(RunError, match="class_weights has 1 number for each class, 2 in all, got"):
+        resolve(replace(recipe, class_weights=(1.0, 1.0, 5.0)))
+    with pytest.raises(RunError, match="scaling has 4 numbers for each channel, 4 in all, got"):
+        resolve(replace(recipe, scaling=given.scaling * 2))
 
 
 def test_a_number_without_those_before_it_is_refused(recipe, tmp_path):

@@ -100,6 +100,27 @@ def test_the_background_can_be_left_out_of_the_dice_loss():
     assert with_it != without
 
 
+def test_weighted_losses_are_those_of_torch_and_monai():
+    losses = pytest.importorskip("monai.losses")
+    x, label = torch.randn(2, 3, 4, 4, 4), torch.randint(0, 3, (2, 4, 4, 4))
+    weights = torch.tensor([0.5, 1.0, 4.0])
+    kinds = ("ce", True), ("dice", True), ("dice", False)
+    ce, dice, foreground = (
+        Segmentation(nn.Identity(), 3, loss=name, background=bg, weights=weights.tolist()).loss(
+            x, label
+        )
+        for name, bg in kinds
+    )
+    torch.testing.assert_close(ce, nn.functional.cross_entropy(x, label, weights))
+    settings = dict(softmax=True, to_onehot_y=True, batch=True)
+    for own, include in ((dice, True), (foreground, False)):
+        kept = weights if include else weights[1:]
+        theirs = losses.DiceLoss(weight=kept, include_background=include, **settings)
+        # the mean of theirs is not over the sum of the weights
+        expected = theirs(x, label[:, None]) * len(kept) / kept.sum()
+        torch.testing.assert_close(own, expected, rtol=1e-4, atol=0)
+
+
 def test_optimizers_take_their_settings_and_leave_frozen_weights_out():
     model = nn.Conv3d(1, 2, 3)
     model.bias.requires_grad_(False)
@@ -177,6 +198,8 @@ def test_refuses_a_model_that_changes_the_size():
         (dict(num_classes=1), "num_classes >= 2"),
         (dict(num_classes=3, class_names=["a", "b"]), "3 different class names"),
         (dict(num_classes=2, loss="focal"), "focal"),
+        (dict(num_classes=2, weights=[1.0]), "2 numbers above 0"),
+        (dict(num_classes=2, weights=[1.0, 0.0]), "2 numbers above 0"),
         (dict(num_classes=2, optimizer="lion"), "lion"),
         (
             dict(num_classes=2, schedule="linear"),
@@ -233,3 +256,16 @@ def test_whole_cases_of_any_size_have_a_score_each():
     assert task.logged["val_dice_1"] == pytest.approx((4 / 5 + 0) / 2)
     assert task.logged["val_dice_2"] == pytest.approx(2 / 3)
     assert task.logged["val_dice"] == pytest.approx(((4 / 5 + 2 / 3) / 2 + 0) / 2)
+
+
+@pytest.mark.parametrize("loss", ["ce", "dice"])
+def test_a_region_can_weigh_more(loss):
+    x, label = torch.randn(2, 2, 4, 4, 4), torch.randint(0, 3, (2, 4, 4, 4))
+    alike, first, second = (
+        nested(loss=loss, weights=weights).loss(x, label)
+        for weights in (None, [1.0, 1e-9], [1e-9, 1.0])
+    )
+    torch.testing.assert_close(alike, (first + second) / 2)
+    torch.testing.assert_close(
+        nested(loss=loss, weights=[1.0, 3.0]).loss(x, label), (first + 3 * second) / 4
+    )

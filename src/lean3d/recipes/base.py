@@ -238,6 +238,17 @@ class Recipe:
         if not 0 <= self.momentum < 1:
             self.refuse("momentum", "is a share from 0 up to, not including, 1")
 
+    def check_each(self, name: str, owner: str, owners: int, each: int = 1) -> None:
+        """Refuse a field without `each` numbers for every class or channel.
+
+        Args:
+            owners: How many there are; 0 until the data say it.
+        """
+        count = len(getattr(self, name))
+        if count % each or count != (each * owners or count):
+            known = f", {each * owners} in all" if owners else ""
+            self.refuse(name, f"has {each} number{'s' * (each > 1)} for each {owner}{known}")
+
     def refuse(self, name: str, what: str) -> None:
         """Raise RunError on the value of a field."""
         raise RunError(f"recipe {self.name}: {name} {what}, got {getattr(self, name)}")

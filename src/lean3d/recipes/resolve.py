@@ -274,7 +274,7 @@ def _named(recipe: SegmentationRecipe, about: Found) -> SegmentationRecipe:
     return replace(
         recipe,
         class_names=names,
-        num_classes=recipe.num_classes or len(names or ()),
+        num_classes=recipe.num_classes or len(names or recipe.label_values or ()),
         label_values=recipe.label_values or about.label_values,
     )
 

@@ -60,6 +60,8 @@ class SegmentationRecipe(Recipe):
             that rare ones are seen as often as others.
         loss: The loss to minimise.
         background: Count class 0 in the Dice loss.
+        class_weights: Weigh classes in the loss: a number for each, background first, or for each
+            region or mask, such as 1 1 5; all equal by default.
         cache: Folder for the prepared scans, from which crops are then read: for data larger than
             memory, and to begin at once the next time. In memory by default.
         deep_supervision: Learn from this many coarser maps of the decoder too, each with half the
@@ -95,6 +97,7 @@ class SegmentationRecipe(Recipe):
     oversample: float = 0.0
     loss: Literal["dice", "ce", "dice_ce"] = "dice_ce"
     background: bool = True
+    class_weights: tuple[float, ...] = ()
     cache: str | None = None
     deep_supervision: int = 0
 
@@ -184,6 +187,11 @@ class SegmentationRecipe(Recipe):
             self.refuse("fold", f"counts the {self.folds} parts from 0 to {self.folds - 1}")
         if self.num_classes:
             _ = self.read_regions
+        if self.class_weights:
+            what = "region" if self.regions else "mask" if self.masks else "class"
+            self.check_each("class_weights", what, self.num_outputs)
+            if min(self.class_weights) <= 0:
+                self.refuse("class_weights", "has numbers above 0")
         if self.deep_supervision < 0:
             self.refuse("deep_supervision", "must be 0 or more")
         for name in ("min_foreground", "oversample"):
@@ -207,12 +215,14 @@ class SegmentationRecipe(Recipe):
         if not self.intensity:
             self.refuse("intensity", "has one value, or one for each channel")
         values = self.scaling
-        if values is not None and (len(values) % 4 or len(values) != 4 * self.in_channels):
-            self.refuse("scaling", f"has four values for each of {self.in_channels} channels")
+        if values is not None:
+            self.check_each("scaling", "channel", self.in_channels, each=4)
         if values is not None and any(
             not (values[i + 3] > 0 and values[i] < values[i + 1]) and any(values[i : i + 4])
             for i in range(0, len(values), 4)
         ):
             self.refuse("scaling", "is lower < upper, mean, deviation > 0, or four zeros")
-        if self.label_values is not None and len(set(self.label_values)) != self.num_classes:
-            self.refuse("label_values", f"has a value for each of {self.num_classes} classes")
+        if self.label_values is not None:
+            self.check_each("label_values", "class", self.num_classes)
+            if len(set(self.label_values)) != len(self.label_values):
+                self.refuse("label_values", "has a number twice")

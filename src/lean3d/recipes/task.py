@@ -44,6 +44,7 @@ def _(recipe: SegmentationRecipe, model: nn.Module) -> Segmentation:
         class_names=recipe.names,
         loss=recipe.loss,
         background=recipe.background,
+        weights=recipe.class_weights or None,
         regions=recipe.read_regions,
         whole=partial(_whole, recipe) if recipe.whole_cases else None,
         deep=_deep(recipe, model),

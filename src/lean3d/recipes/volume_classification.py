@@ -37,7 +37,8 @@ class VolumeClassificationRecipe(Recipe):
         fold: Of cross-validation: hold out this one of `folds` equal parts of each class instead.
         folds: Parts of a cross-validation.
         balance: Weigh classes in the loss inversely to their number of training volumes.
-        class_weights: The weights themselves; measured on the training volumes by default.
+        class_weights: The weights themselves, a number for each class; measured on the training
+            volumes by default.
         ordinal: The classes have an order, that of their numbers or of `class_names`: learn whether
             each is exceeded.
     """
@@ -97,11 +98,11 @@ class VolumeClassificationRecipe(Recipe):
             self.refuse("fold", f"counts the {self.folds} parts (2 or more) from 0")
         if self.turns and self.size and self.size[1] != self.size[2]:
             self.refuse("turns", "needs a size of equal height and width")
-        if self.class_weights and (
-            len(self.class_weights) != self.num_classes or min(self.class_weights) <= 0
-        ):
-            self.refuse("class_weights", f"has {self.num_classes} numbers above 0")
-        if self.scaling is not None and len(self.scaling) != 4 * self.in_channels:
-            self.refuse("scaling", f"has four values for each of {self.in_channels} channels")
+        if self.class_weights:
+            self.check_each("class_weights", "class", self.num_classes)
+            if min(self.class_weights) <= 0:
+                self.refuse("class_weights", "has numbers above 0")
+        if self.scaling is not None:
+            self.check_each("scaling", "channel", self.in_channels, each=4)
         if self.ordinal and self.num_classes == 2:
             self.refuse("ordinal", "is of three classes or more")

@@ -3,7 +3,7 @@
 Axes: B batch, K outputs, then D H W for volumes or H W for images.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lean3d.errors import RunError
-from lean3d.processes import pooled
+from lean3d.processes import pooled, pooled_mean
 
 __all__ = ["Loss", "segmentation_loss"]
 
@@ -26,6 +26,7 @@ def segmentation_loss(
     *,
     background: bool = True,
     activation: Literal["softmax", "sigmoid"] = "softmax",
+    weights: Sequence[float] | None = None,
 ) -> Function:
     """Soft Dice, cross-entropy, or their sum.
 
@@ -36,38 +37,69 @@ def segmentation_loss(
 
     Args:
         background: Count class 0 in the Dice term; of a softmax alone.
+        weights: Of the K outputs, all equal by default. Dice is their weighted mean, and
+            cross-entropy that of voxels with the weights of their classes, as torch's is; of a
+            sigmoid that of the outputs.
     """
     if name not in ("dice", "ce", "dice_ce"):
         raise RunError(f"no segmentation loss called {name!r}; there are dice, ce and dice_ce")
-    terms: dict[str, Function] = {"dice": _dice_of_regions, "ce": _binary}
+    weights_K = None if weights is None else torch.tensor(weights, dtype=torch.float32)
+    terms: dict[str, Function] = {"dice": _dice_of_regions(weights_K), "ce": _binary(weights_K)}
     if activation == "softmax":
-        terms = {"dice": _dice_of_classes(background), "ce": F.cross_entropy}
+        terms = {"dice": _dice_of_classes(background, weights_K), "ce": _of_classes(weights_K)}
     chosen = [term for word, term in terms.items() if word in name.split("_")]
     return lambda logits, target: torch.stack([term(logits, target) for term in chosen]).sum()
 
 
-def _dice_of_classes(background: bool) -> Function:
+def _dice_of_classes(background: bool, weights_K: Tensor | None) -> Function:
+    first = 0 if background else 1
+    weights = None if weights_K is None else weights_K[first:]
+
     def dice(logits: Tensor, label: Tensor) -> Tensor:
         # float32: a sum over a volume loses its small terms in half precision
         probability = logits.float().softmax(1)
         target = torch.zeros_like(probability).scatter_(1, label.unsqueeze(1), 1.0)
-        first = 0 if background else 1
-        return _dice(probability[:, first:], target[:, first:])
+        return _dice(probability[:, first:], target[:, first:], weights)
 
     return dice
 
 
-def _dice_of_regions(logits: Tensor, inside: Tensor) -> Tensor:
-    return _dice(logits.float().sigmoid(), inside.float())
+def _of_classes(weights_K: Tensor | None) -> Function:
+    if weights_K is None:
+        return F.cross_entropy
+
+    def entropy(logits: Tensor, label: Tensor) -> Tensor:
+        weights = weights_K.to(logits.device)
+        total = F.cross_entropy(logits.float(), label, weights, reduction="sum")
+        return pooled_mean(total, weights[label].sum())
+
+    return entropy
 
 
-def _binary(logits: Tensor, inside: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(logits.float(), inside.float())
+def _dice_of_regions(weights_K: Tensor | None) -> Function:
+    return lambda logits, inside: _dice(logits.float().sigmoid(), inside.float(), weights_K)
 
 
-def _dice(probability: Tensor, target: Tensor) -> Tensor:
+def _binary(weights_K: Tensor | None) -> Function:
+    def entropy(logits: Tensor, inside: Tensor) -> Tensor:
+        if weights_K is None:
+            return F.binary_cross_entropy_with_logits(logits.float(), inside.float())
+        loss = F.binary_cross_entropy_with_logits(logits.float(), inside.float(), reduction="none")
+        return _mean(loss.movedim(1, 0).flatten(1).mean(1), weights_K)
+
+    return entropy
+
+
+def _dice(probability: Tensor, target: Tensor, weights_K: Tensor | None) -> Tensor:
     """Return 1 - 2 P T / (P + T), of sums over the batch and space, averaged over the outputs."""
     axes = [0, *range(2, probability.ndim)]
     both = (probability * target).sum(axes)
     both, each = pooled(torch.stack([both, probability.sum(axes) + target.sum(axes)]))
-    return (1 - (2 * both + SMOOTH) / (each + SMOOTH)).mean()
+    return _mean(1 - (2 * both + SMOOTH) / (each + SMOOTH), weights_K)
+
+
+def _mean(loss_K: Tensor, weights_K: Tensor | None) -> Tensor:
+    if weights_K is None:
+        return loss_K.mean()
+    weights = weights_K.to(loss_K.device)
+    return (loss_K * weights).sum() / weights.sum()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.data import Masks, Regions
-from lean3d.errors import ShapeError
+from lean3d.errors import RunError, ShapeError
 from lean3d.metrics import confusion_counts
 from lean3d.processes import gathered
 from lean3d.tasks.deep_supervision import DeepSupervision
@@ -38,6 +38,7 @@ class Segmentation(Learner):
             a region.
         class_names: Names of all classes, class 0 first; used in the names of the metrics.
         background: Count class 0 in the Dice loss.
+        weights: Of the classes, or regions, in the loss; all equal by default.
         regions: Learn these, or masks, with a sigmoid each, instead of classes with a softmax.
         whole: Predicts a whole case; validation batches are then single cases of any size.
         deep: Heads on coarser maps of the model, which are learnt too, in training.
@@ -54,6 +55,7 @@ class Segmentation(Learner):
         class_names: Sequence[str] | None = None,
         loss: Loss = "dice_ce",
         background: bool = True,
+        weights: Sequence[float] | None = None,
         regions: Regions | Masks | None = None,
         whole: Whole | None = None,
         deep: DeepSupervision | None = None,
@@ -67,8 +69,13 @@ class Segmentation(Learner):
         self.regions, self.whole = regions, whole
         self.num_outputs = num_classes if regions is None else len(regions.names)
         self.scored_names = names[1:] if regions is None else list(regions.names)
+        if weights is not None and (len(weights) != self.num_outputs or min(weights) <= 0):
+            raise RunError(f"weights has {self.num_outputs} numbers above 0, got {list(weights)}")
         self._loss = segmentation_loss(
-            loss, background=background, activation="softmax" if regions is None else "sigmoid"
+            loss,
+            background=background,
+            activation="softmax" if regions is None else "sigmoid",
+            weights=weights,
         )
 
     def loss(self, logits: Tensor, label: Tensor) -> Tensor:
