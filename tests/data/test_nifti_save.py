@@ -10,6 +10,7 @@ from nibabel.testing import data_path
 from scans import AFFINES, CT, SIZE, blobs, dice, needs_ct, noise, oriented, write
 
 from lean3d.data import load_volume, save_mask
+from lean3d.data.mask import save_probabilities
 from lean3d.errors import DataError, ShapeError
 
 
@@ -45,6 +46,22 @@ def test_probabilities_become_the_most_likely_class(tmp_path):
     save_mask(tmp_path / "out.nii.gz", scores.bfloat16(), volume, like=image)
     saved = np.asarray(nib.load(tmp_path / "out.nii.gz").dataobj)
     assert (scores.bfloat16().argmax(0).numpy() == saved.T).all()
+
+
+@pytest.mark.parametrize("spacing_mm", [None, 2.0])
+@pytest.mark.parametrize("name", AFFINES)
+def test_probabilities_lie_on_the_voxels_of_the_mask(name, spacing_mm, tmp_path):
+    image = write(tmp_path / "x.nii.gz", noise(), AFFINES[name])
+    volume = load_volume(image, spacing_mm=spacing_mm)
+    scores = torch.randn(3, *volume.image.shape[1:], generator=torch.Generator().manual_seed(0))
+    scores = scores.softmax(0)
+    save_mask(tmp_path / "mask.nii.gz", scores, volume, like=image)
+    save_probabilities(tmp_path / "scores.nii.gz", scores, volume, like=image)
+    mask, saved = nib.load(tmp_path / "mask.nii.gz"), nib.load(tmp_path / "scores.nii.gz")
+    assert (saved.affine == mask.affine).all()
+    assert saved.header.get_zooms() == (*mask.header.get_zooms(), 1)
+    assert saved.header.get_xyzt_units() == mask.header.get_xyzt_units()
+    assert (np.asarray(saved.dataobj).argmax(-1) == np.asarray(mask.dataobj)).all()
 
 
 def test_resampled_probabilities_are_read_between_voxels_before_the_choice(tmp_path):

@@ -95,14 +95,17 @@ class Grid:
         space = require("nibabel.orientations", extra="volume")
         return space.apply_orientation(stored.reshape(*stored.shape[:3], -1), self.orientation).T
 
-    def turn_back(self, x_DHW: np.ndarray) -> np.ndarray:
-        """Return a (D, H, W) array in the file's layout, the inverse of `turn`."""
+    def turn_back(self, x: np.ndarray) -> np.ndarray:
+        """Return a (D, H, W) array in the file's layout, the inverse of `turn`.
+
+        Of (K, D, H, W), K becomes the fourth axis.
+        """
         space = require("nibabel.orientations", extra="volume")
         canonical = space.axcodes2ornt("RAS")
         back = space.ornt_transform(canonical, self.orientation)
-        whole = all(size == 1 for size in self.stored[3:])
-        shape = self.stored if whole else self.stored[:3]
-        return space.apply_orientation(x_DHW.T, back).reshape(shape)
+        whole = x.ndim == 3 and all(size == 1 for size in self.stored[3:])
+        shape = self.stored if whole else (*self.stored[:3], *x.shape[:-3])
+        return space.apply_orientation(x.T, back).reshape(shape)
 
     def far_from(self, other: "Grid") -> float:
         """Return the largest distance, in voxels, of equal indices on two grids of one shape."""

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from lean3d.data.folder import ImagePath
+from lean3d.data.formats.nifti import write_probabilities
 from lean3d.data.formats.registry import find_writer
 from lean3d.data.grid import Grid
 from lean3d.data.read import open_scan
@@ -18,7 +19,6 @@ from lean3d.data.resample import resample, resample_classes, resample_labels
 from lean3d.data.volume import Volume
 from lean3d.errors import DataError, ShapeError
 from lean3d.files import write_whole
-from lean3d.optional import require
 
 __all__ = ["on_grid_of", "save_mask", "save_probabilities", "write_files", "write_masks"]
 
@@ -88,7 +88,7 @@ def save_probabilities(
 ) -> None:
     """Write (K, D, H, W) probabilities as float32 with classes along a fourth axis, atomically.
 
-    They are on the grid of `like`, resampled linearly from that of `volume`.
+    They are on the voxels of `like`, as a NIfTI mask is, resampled linearly from those of `volume`.
 
     Raises:
         DataError: the name does not end in .nii or .nii.gz.
@@ -96,17 +96,15 @@ def save_probabilities(
     path = Path(path)
     if not path.name.endswith((".nii", ".nii.gz")):
         raise DataError(f"probabilities are written as .nii or .nii.gz, got {path}")
-    nibabel = require("nibabel", extra="volume")
-    first = _files(like)[0]
+    files = _files(like)
+    first = files[0]
     grid = open_scan(first).grid
     array = _as_array(probabilities, volume)
     step, offset = _index_map(volume, grid, first)
     if array.shape[1:] != grid.shape or not np.allclose([step, offset], [[1] * 3, [0] * 3]):
         array = np.stack([resample(x_DHW, step, offset, grid.shape) for x_DHW in array])
-    image = nibabel.Nifti1Image(array.astype(np.float32).T, grid.affine[:, [2, 1, 0, 3]])
-    image.header.set_xyzt_units("mm")
     with write_whole(path) as temporary:
-        image.to_filename(temporary)
+        write_probabilities(temporary, array, grid, files)
 
 
 def _as_array(mask: Tensor | np.ndarray, volume: Volume) -> np.ndarray:

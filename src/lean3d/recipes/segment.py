@@ -123,8 +123,9 @@ class Segmenter:
             for name in SHARED:
                 mine, other = getattr(recipe, name), getattr(first, name)
                 if mine != other:
+                    what = "spacing_mm" if name == "sides_mm" else name
                     raise RunError(
-                        f"{run} and {self.runs[0]} cannot be averaged: {name} is {mine} and {other}"
+                        f"{run} and {self.runs[0]} cannot be averaged: {what} is {mine} and {other}"
                     )
 
     def _member(self, run: str | Path) -> tuple[nn.Module, SegmentationRecipe]:

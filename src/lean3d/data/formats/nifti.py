@@ -70,16 +70,26 @@ def write_nifti(
     path: Path, mask_DHW: np.ndarray, grid: Grid, files: tuple[Path, ...], names: tuple[str, ...]
 ) -> None:
     """Write class numbers as uint8; a NIfTI scan's orientation, affine and units are kept."""
+    _write(path, mask_DHW.astype(np.uint8, copy=False), grid, files)
+
+
+def write_probabilities(
+    path: Path, scores_KDHW: np.ndarray, grid: Grid, files: tuple[Path, ...]
+) -> None:
+    """Write float32 on the voxels that `write_nifti` has, with classes along a fourth axis."""
+    _write(path, scores_KDHW.astype(np.float32, copy=False), grid, files)
+
+
+def _write(path: Path, x: np.ndarray, grid: Grid, files: tuple[Path, ...]) -> None:
     nib = require("nibabel", extra="volume")
     source = open_nifti(files[0], None).source if files and _is_single(files[0]) else None
-    mask_DHW = mask_DHW.astype(np.uint8, copy=False)
     if isinstance(source, nib.Nifti1Image):
         header = source.header.copy()
-        header.set_data_dtype(np.uint8)
+        header.set_data_dtype(x.dtype)
         header["cal_min"] = header["cal_max"] = 0
-        image = type(source)(grid.turn_back(mask_DHW), source.affine, header)
+        image = type(source)(grid.turn_back(x), source.affine, header)
     else:
-        image = nib.Nifti1Image(mask_DHW.T, grid.affine[:, [2, 1, 0, 3]])
+        image = nib.Nifti1Image(x.T, grid.affine[:, [2, 1, 0, 3]])
         image.header.set_xyzt_units("mm")
     with path.open("wb") as file:
         if path.suffix == ".gz":
