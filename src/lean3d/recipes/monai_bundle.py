@@ -27,7 +27,7 @@ from lean3d.recipes.load import load_run, read_record
 from lean3d.recipes.segmentation import SegmentationRecipe
 from lean3d.recipes.share import card_of, empty_folder, is_code, public_record, scores_of
 
-__all__ = ["Scaled", "network", "save_bundle"]
+__all__ = ["Probabilities", "Scaled", "network", "save_bundle"]
 
 SCHEMA = (
     "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/"
@@ -66,7 +66,7 @@ def save_bundle(
     for part in ("configs", "models", "docs"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     with write_whole(folder / "models" / "model.pt") as temporary:
-        torch.save(model.state_dict(), temporary)
+        torch.save(Probabilities(model, recipe.activation).state_dict(), temporary)
     texts = {
         "configs/recipe.json": json.dumps(public_record(record), indent=1),
         "configs/metadata.json": json.dumps(_metadata(recipe, about, scores_of(run)), indent=1),
@@ -79,10 +79,25 @@ def save_bundle(
     return folder
 
 
+class Probabilities(nn.Module):
+    """A network whose outputs are probabilities: sliding windows blend them, as prediction does."""
+
+    def __init__(self, model: nn.Module, activation: str):
+        super().__init__()
+        self.model, self.activation = model, activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.model(x)
+        return y.softmax(1) if self.activation == "softmax" else y.sigmoid()
+
+
 def network(recipe: str) -> nn.Module:
     """Build the network of a bundle from its recipe.json, without its weights."""
     record = json.loads(Path(recipe).read_text(encoding="utf-8"))
-    return build_model(Recipe.from_dict(record["recipe"])).model
+    built = Recipe.from_dict(record["recipe"])
+    if not isinstance(built, SegmentationRecipe):
+        raise RunError(f"{recipe} is of {built.task}, and a bundle segments; write it again")
+    return Probabilities(build_model(built).model, built.activation)
 
 
 class Scaled:
@@ -133,10 +148,8 @@ def _inference(recipe: SegmentationRecipe) -> dict[str, Any]:
         "padding_mode": "replicate",
     }
     inferer |= {"spatial_dim": recipe.axes[0]} if flat else {}
-    softmax = recipe.activation == "softmax"
-    choose = {"argmax": True} if softmax else {"threshold": 0.5}
+    choose = {"argmax": True} if recipe.activation == "softmax" else {"threshold": 0.5}
     after: list[dict[str, Any]] = [
-        {"_target_": "Activationsd", "keys": pred, "softmax" if softmax else "sigmoid": True},
         {
             "_target_": "Invertd",
             "keys": pred,
