@@ -289,6 +289,15 @@ def test_a_scan_that_is_too_large_for_memory_is_segmented_on_disk(trained, image
     assert not list(tmp_path.glob(".lean3d-*"))
 
 
+def test_dicom_seg_of_another_format_is_refused_before_the_network_is_loaded(
+    lean3d, trained, image, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("lean3d.recipes.segment.load_run", lambda run: pytest.fail("loaded"))
+    code, _, err = lean3d("predict", image, "--run", trained, "--out", tmp_path / "m.dcm")
+    assert (code, "DICOM-SEG needs the DICOM series" in err) == (2, True)
+    assert not (tmp_path / "m.dcm").exists()
+
+
 def test_a_mask_in_little_memory_is_the_same_and_no_memory_is_refused(
     lean3d, trained, image, tmp_path
 ):

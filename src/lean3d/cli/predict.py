@@ -227,6 +227,9 @@ def _outputs(asked: Predict) -> tuple[list[Path], Path | None]:
     flags: dict[str, Path | None] = {"--out": asked.out, "--probabilities": scores}
     flags |= {f"--ending {e}": p for e, p in zip(asked.ending, outputs[1:], strict=True)}
     check_outputs(flags, _sources(asked))
+    from lean3d.data.mask import check_masks
+
+    check_masks(outputs, _one(asked.image))
     return outputs, scores
 
 

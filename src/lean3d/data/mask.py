@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lean3d.data.folder import ImagePath
 from lean3d.data.formats.nifti import write_probabilities
-from lean3d.data.formats.registry import find_writer
+from lean3d.data.formats.registry import check_writer, find_writer
 from lean3d.data.grid import Grid
 from lean3d.data.read import open_scan
 from lean3d.data.resample import resample, resample_classes, resample_labels
@@ -20,7 +20,14 @@ from lean3d.data.volume import Volume
 from lean3d.errors import DataError, ShapeError
 from lean3d.files import write_whole
 
-__all__ = ["on_grid_of", "save_mask", "save_probabilities", "write_files", "write_masks"]
+__all__ = [
+    "check_masks",
+    "on_grid_of",
+    "save_mask",
+    "save_probabilities",
+    "write_files",
+    "write_masks",
+]
 
 
 def save_mask(
@@ -66,12 +73,24 @@ def write_masks(
     write_files([(path, mask_DHW, names) for path in paths], like)
 
 
+def check_masks(paths: Iterable[str | Path], like: str | ImagePath) -> None:
+    """Refuse names under which no mask of the scan `like` can be written.
+
+    Raises:
+        DataError: the suffix is of no format, or of one that is for other scans.
+    """
+    for path in paths:
+        check_writer(Path(path), _files(like))
+
+
 def write_files(
     parts: Iterable[tuple[str | Path, np.ndarray, Sequence[str]]], like: str | ImagePath
 ) -> None:
     """Write files, each with its mask (D, H, W) and the names of its classes: all, or none."""
     files = _files(like)
     grid = open_scan(files[0]).grid
+    parts = list(parts)
+    check_masks([path for path, *_ in parts], like)
     with ExitStack() as stack:
         for path, mask_DHW, names in parts:
             write = find_writer(Path(path))

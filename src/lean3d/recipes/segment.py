@@ -14,7 +14,13 @@ from torch import Tensor, nn
 from lean3d.data import Masks, Volume, load_volume
 from lean3d.data.folder import ImagePath
 from lean3d.data.grid import Grid
-from lean3d.data.mask import on_grid_of, save_probabilities, write_files, write_masks
+from lean3d.data.mask import (
+    check_masks,
+    on_grid_of,
+    save_probabilities,
+    write_files,
+    write_masks,
+)
 from lean3d.data.on_disk import bytes_of, load_on_disk, mapped
 from lean3d.data.read import open_scan
 from lean3d.data.tidy import fill_holes, keep_largest
@@ -151,6 +157,7 @@ class Segmenter:
                 masks they are the files that `written` returns.
             probabilities: Also write the probability of every class here.
         """
+        check_masks(outputs, image)
         if probabilities is None:
             mask = self.mask(image, Path(outputs[0]).parent)
         else:

@@ -20,46 +20,45 @@ CATEGORY = "123037004", "SCT", "Anatomical Structure"
 SCHEME = "99LEAN3D"
 
 
-@register_writer(".dcm")
+def _check(files: tuple[Path, ...]) -> None:
+    folder, inside = split(files[0])
+    try:
+        read_stack(folder, inside)
+    except DataError as error:
+        raise DataError(
+            f"DICOM-SEG needs the DICOM series that was segmented, and {folder} is none; "
+            "write .nii.gz"
+        ) from error
+
+
+@register_writer(".dcm", check=_check)
 def write_dicom_seg(
     path: Path, mask_DHW: np.ndarray, grid: Grid, files: tuple[Path, ...], names: tuple[str, ...]
 ) -> None:
-    """Write each class that is present as a segment, on the images of the series.
+    """Write the classes up to the last that is present as segments, on the images of the series.
 
     Raises:
-        DataError: the scan is not DICOM, or the mask holds no class.
+        DataError: the scan is not DICOM.
     """
     hd = require("highdicom", extra="volume")
     pydicom = require("pydicom", extra="volume")
     folder, inside = split(files[0])
     stored = grid.turn_back(mask_DHW.astype(np.uint8, copy=False)).reshape(grid.stored[:3])
     pages = stored.transpose(2, 1, 0)
-    try:
-        slices = read_stack(folder, inside)
-    except DataError as error:
-        raise DataError(
-            f"DICOM-SEG needs the DICOM series that was segmented, and {folder} is none ({error}); "
-            "write .nii.gz"
-        ) from error
+    slices = read_stack(folder, inside)
     if slices[0].frame is not None:
         pages = pages[np.argsort([one.frame or 0 for one in slices])]
-    found = [int(number) for number in np.unique(pages) if number]
-    if not found:
-        raise DataError(
-            f"no voxel of {folder} has a class, and DICOM-SEG holds none; write .nii.gz"
-        )
-    segments = np.zeros_like(pages)
-    for place, number in enumerate(found, 1):
-        segments[pages == number] = place
+    # a segment has the number of its class; of an empty mask the first class is written, empty
+    last = max(int(pages.max()), 1)
     sources = list(dict.fromkeys(one.file for one in slices))
     headers = [pydicom.dcmread(file, stop_before_pixels=True) for file in sources]
-    labels = [names[number] if number < len(names) else str(number) for number in found]
+    labels = [names[n] if n < len(names) else str(n) for n in range(1, last + 1)]
     with warnings.catch_warnings():
         # of names of patients that have one part
         warnings.simplefilter("ignore")
         segmentation = hd.seg.Segmentation(
             source_images=headers,
-            pixel_array=segments,
+            pixel_array=np.ascontiguousarray(pages),
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
             segment_descriptions=[_segment(hd, i, label) for i, label in enumerate(labels, 1)],
             series_instance_uid=hd.UID(),

@@ -20,6 +20,7 @@ __all__ = [
     "Scan",
     "Window",
     "check_endings",
+    "check_writer",
     "find_reader",
     "find_writer",
     "is_scan",
@@ -76,6 +77,8 @@ class Scan:
 Opener = Callable[[Path, str | None], Scan]
 # path, (D, H, W) class numbers, their grid, the files of the scan
 MaskWriter = Callable[[Path, np.ndarray, Grid, tuple[Path, ...], tuple[str, ...]], None]
+# called with the files of a scan; refuses one for which it has no mask
+Check = Callable[[tuple[Path, ...]], None]
 # keeps the signature of a function that is registered
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -93,6 +96,7 @@ class _Reader:
 _READERS: Registry[_Reader] = Registry("format of scans", "lean3d.data.formats")
 # by suffix; the modules that add them are those of the readers
 _WRITERS: dict[str, MaskWriter] = {}
+_CHECKS: dict[str, Check] = {}
 
 
 def register_reader(
@@ -119,11 +123,16 @@ def register_reader(
     return register
 
 
-def register_writer(*suffixes: str) -> Callable[[Function], Function]:
-    """Decorate a function that writes a mask: (path, mask_DHW, grid, files of the scan, names)."""
+def register_writer(*suffixes: str, check: Check | None = None) -> Callable[[Function], Function]:
+    """Decorate a function that writes a mask: (path, mask_DHW, grid, files of the scan, names).
+
+    Args:
+        check: Called with the files of a scan before the work; refuses those it cannot write for.
+    """
 
     def register(function: Function) -> Function:
         _WRITERS.update(dict.fromkeys(suffixes, function))
+        _CHECKS.update({} if check is None else dict.fromkeys(suffixes, check))
         return function
 
     return register
@@ -202,13 +211,27 @@ def find_writer(path: Path) -> MaskWriter:
     Raises:
         DataError: the suffix is of no format that is written.
     """
+    return _WRITERS[_ending(path)]
+
+
+def check_writer(path: Path, files: tuple[Path, ...]) -> None:
+    """Refuse a mask of this name for a scan of these files.
+
+    Raises:
+        DataError: the suffix is of no format that is written, or that format takes other scans.
+    """
+    if (check := _CHECKS.get(_ending(path))) is not None:
+        check(files)
+
+
+def _ending(path: Path) -> str:
     ends = _written(path.name)
     if not ends:
         known = ", ".join(sorted(_WRITERS))
         raise DataError(
             f"a mask is written as .nii or .nii.gz, or as {known}, got {path}; change the ending"
         )
-    return _WRITERS[max(ends, key=len)]
+    return max(ends, key=len)
 
 
 def check_endings(endings: Iterable[str]) -> None:
