@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lean3d.data.formats.dicom import read_stack
-from lean3d.data.formats.registry import register_writer, split
+from lean3d.data.formats.dicom import open_dicom, read_stack
+from lean3d.data.formats.registry import find_reader, register_writer, split
 from lean3d.data.grid import Grid
 from lean3d.errors import DataError
 from lean3d.optional import require
@@ -21,14 +21,12 @@ SCHEME = "99LEAN3D"
 
 
 def _check(files: tuple[Path, ...]) -> None:
-    folder, inside = split(files[0])
-    try:
-        read_stack(folder, inside)
-    except DataError as error:
+    scan, _ = split(files[0])
+    if find_reader(scan) is not open_dicom:
         raise DataError(
-            f"DICOM-SEG needs the DICOM series that was segmented, and {folder} is none; "
+            f"DICOM-SEG needs the DICOM series that was segmented, and {scan} is none; "
             "write .nii.gz"
-        ) from error
+        )
 
 
 @register_writer(".dcm", check=_check)
