@@ -310,6 +310,21 @@ def test_a_mask_in_little_memory_is_the_same_and_no_memory_is_refused(
     assert "--memory-gb is a number above 0, got 0" in err
 
 
+@pytest.mark.parametrize(("batch_size", "on_disk"), [(1, False), (4096, True)])
+def test_a_batch_that_leaves_no_room_for_the_scan_puts_it_on_disk(
+    trained, image, tmp_path, monkeypatch, batch_size, on_disk
+):
+    from lean3d.recipes.segment import ROOM, Segmenter
+
+    used = []
+    # 3 copies of the scores of 12 x 12 x 12 voxels and 2 classes, 166 MB for 4,096 windows
+    segmenter = Segmenter([trained], memory=ROOM + (32 << 20), batch_size=batch_size)
+    disk = segmenter._mask_on_disk
+    monkeypatch.setattr(segmenter, "_mask_on_disk", lambda *a: used.append(1) or disk(*a))
+    segmenter.segment(image, [tmp_path / "m.nii.gz"])
+    assert bool(used) == on_disk
+
+
 @pytest.mark.usefixtures("few_backends")
 def test_optimized_networks_give_the_same_mask_and_the_choice_is_kept(
     lean3d, trained, image, tmp_path
@@ -326,3 +341,12 @@ def test_optimized_networks_give_the_same_mask_and_the_choice_is_kept(
         np.testing.assert_array_equal(*masks)
     (choice,) = json.loads((run / "optimized.json").read_text())
     assert choice["backend"] == "channels_last"
+
+
+def test_of_several_series_the_user_is_told_which_to_choose(lean3d, trained, tmp_path):
+    for uid in ("1.2.3", "1.2.4"):
+        write_series(tmp_path / "study", uid=uid)
+    ask = ["predict", tmp_path / "study", "--run", trained, "--out", tmp_path / "m.dcm"]
+    code, _, err = lean3d(*ask)
+    assert (code, "holds 2 series" in err) == (2, True)
+    assert not (tmp_path / "m.dcm").exists()
