@@ -7,8 +7,8 @@ For each seed a 3D U-Net learns the shapes and a 3D-ResNet-18 the gestures. Then
 lighter to a half and to a quarter of its measured time: by `lean3d lighten` with all cuts
 (mixture), with each family alone, and by torch-pruning's uniform channel pruning; `scratch` is the
 mixture's network from random weights without a teacher. All train for a fifth of the first
-network's epochs, with the same loss, rates and order of samples but scratch, which has the first
-network's rate and no teacher. Only the last epoch is validated, so that none is chosen.
+network's epochs, with the same loss, rates and order of samples, but scratch has no teacher. Only
+the last epoch is validated, so that none is chosen.
 
 One thread, whose own processor time counts, so that other programs do not. An entry is kept in a
 file of its own in DIR/entries: a command that was killed goes on. torch-pruning is one of the
@@ -62,7 +62,7 @@ def tasks(seed: int) -> dict[str, Any]:
         batch_size=2,
         train_samples=120,
         val_samples=60,
-        epochs=20,
+        epochs=60,
         lr=2e-3,
         **common,
     )
@@ -77,7 +77,7 @@ def tasks(seed: int) -> dict[str, Any]:
         size=48,
         train_samples=1150,
         val_samples=690,
-        epochs=20,
+        epochs=40,
         warmup=70,
         **common,
     )
@@ -186,7 +186,7 @@ def scratch(runs: Path, task: str, seed: int, share: float) -> dict[str, Any]:
     mixture = runs / f"{task}_{seed}_mixture_{round(100 * share)}"
     if not mixture.is_dir():
         return {"refused": "the mixture was"}
-    recipe = replace(read_recipe(mixture), teacher=None, lr=tasks(seed)[task].lr)
+    recipe = replace(read_recipe(mixture), teacher=None)
     folder = runs / f"{task}_{seed}_scratch_{round(100 * share)}"
     run(recipe, folder, resume=folder.is_dir(), **QUIET)
     ratio = read_record(mixture)["lightening"]["ratio"]

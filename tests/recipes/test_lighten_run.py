@@ -40,6 +40,7 @@ def test_the_new_run_is_one_that_every_command_takes(light, teacher):
     model, recipe = load_run(folder)
     assert recipe.cuts == tuple(record["cuts"])
     assert recipe.teacher == str(teacher)
+    assert recipe.lr == read_recipe(teacher).lr
     with torch.no_grad():
         assert model(torch.randn(1, 1, 48, 48, 48)).shape == (1, 6, 48, 48, 48)
     assert "train_distillation" in results["epochs"][0]

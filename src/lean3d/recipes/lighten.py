@@ -1,5 +1,8 @@
 """Make the network of a run lighter, in a run of its own that learns from the first one.
 
+Paper: Renda, Frankle and Carbin, Comparing Rewinding and Fine-tuning in Neural Network Pruning,
+arXiv:2003.02389 (the learning rate starts where that of the first run did)
+
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
 
@@ -46,7 +49,7 @@ class Lighter:
         samples: Training batches on which forms are fitted and compared.
         data: Training data in place of the run's, of the same kind.
         epochs: Passes over the training set afterwards; 5 by default.
-        lr: Learning rate; half of the run's by default. It falls to 0 by half a cosine.
+        lr: Learning rate at the start; the run's by default. It falls to 0 by half a cosine.
         distil: Weight of the run's outputs, and of its blocks', in the loss.
         seed: Of the training; the run's by default.
         backends: Backends to time by; all that are quick to prepare by default.
@@ -86,7 +89,7 @@ class Lighter:
             teacher=str(teacher.resolve()),
             distil=self.distil,
             epochs=EPOCHS if self.epochs is None else self.epochs,
-            lr=self.lr if self.lr is not None else old.lr / 2,
+            lr=self.lr if self.lr is not None else old.lr,
             schedule="cosine",
             steps=(),
             patience=None,
