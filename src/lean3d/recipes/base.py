@@ -238,16 +238,22 @@ class Recipe:
         if not 0 <= self.momentum < 1:
             self.refuse("momentum", "is a share from 0 up to, not including, 1")
 
-    def check_each(self, name: str, owner: str, owners: int, each: int = 1) -> None:
+    def check_each(
+        self, name: str, owner: str, owners: int, each: int = 1, positive: bool = False
+    ) -> None:
         """Refuse a field without `each` numbers for every class or channel.
 
         Args:
             owners: How many there are; 0 until the data say it.
+            positive: The numbers are above 0.
         """
-        count = len(getattr(self, name))
+        values = getattr(self, name)
+        count = len(values)
         if count % each or count != (each * owners or count):
             known = f", {each * owners} in all" if owners else ""
             self.refuse(name, f"has {each} number{'s' * (each > 1)} for each {owner}{known}")
+        if positive and not all(value > 0 for value in values):
+            self.refuse(name, "has numbers above 0")
 
     def refuse(self, name: str, what: str) -> None:
         """Raise RunError on the value of a field."""

@@ -189,9 +189,7 @@ class SegmentationRecipe(Recipe):
             _ = self.read_regions
         if self.class_weights:
             what = "region" if self.regions else "mask" if self.masks else "class"
-            self.check_each("class_weights", what, self.num_outputs)
-            if min(self.class_weights) <= 0:
-                self.refuse("class_weights", "has numbers above 0")
+            self.check_each("class_weights", what, self.num_outputs, positive=True)
         if self.deep_supervision < 0:
             self.refuse("deep_supervision", "must be 0 or more")
         for name in ("min_foreground", "oversample"):

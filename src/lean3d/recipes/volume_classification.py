@@ -99,9 +99,7 @@ class VolumeClassificationRecipe(Recipe):
         if self.turns and self.size and self.size[1] != self.size[2]:
             self.refuse("turns", "needs a size of equal height and width")
         if self.class_weights:
-            self.check_each("class_weights", "class", self.num_classes)
-            if min(self.class_weights) <= 0:
-                self.refuse("class_weights", "has numbers above 0")
+            self.check_each("class_weights", "class", self.num_classes, positive=True)
         if self.scaling is not None:
             self.check_each("scaling", "channel", self.in_channels, each=4)
         if self.ordinal and self.num_classes == 2:
