@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, Literal, get_args
 
 import lightning.pytorch as pl
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from lean3d.errors import RunError
 from lean3d.ops.fast_gradients import ordinary_, with_fast_gradients_
 from lean3d.ops.memory_layout import channels_last, channels_last_
-from lean3d.processes import total
+from lean3d.processes import Place, place, placed, total
 from lean3d.tasks.in_training import (
     Changed,
     full_precision_head_,
@@ -93,6 +94,7 @@ class Learner(pl.LightningModule):
         if checkpointing:
             restore_(recompute_blocks_(model))  # refuses a network without blocks
         self._in_training: Changed = []
+        self._placed = ExitStack()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(channels_last(x) if self.channels_last else x)
@@ -115,6 +117,18 @@ class Learner(pl.LightningModule):
     def units(self) -> list[nn.Module]:
         """Return the modules that learn, each of which a step calls as a whole."""
         return [self.model]
+
+    def setup(self, stage: str) -> None:
+        """Take the processes of a trainer that lean3d did not start for those of the run."""
+        self._placed.close()
+        trainer = self.trainer
+        if trainer.world_size > 1 and place().size == 1:
+            here = (trainer.local_rank, trainer.world_size // trainer.num_nodes)
+            own = Place(trainer.global_rank, trainer.world_size, *here)
+            self._placed.enter_context(placed(own))
+
+    def teardown(self, stage: str) -> None:
+        self._placed.close()
 
     def on_fit_start(self) -> None:
         with_fast_gradients_(self.model)
