@@ -336,3 +336,14 @@ def test_cases_that_the_authors_test_on_are_the_default(recipe, predicted, tmp_p
         patch.setattr("test_evaluate_segmentation.known_mask", lambda name: CASES["half"][1].T)
         assert set(evaluate(folder).scored) == set(names)
     assert set(predicted) == predicted_all
+
+
+def test_voxels_of_a_size_no_file_says_are_named(folder, predicted, tmp_path):
+    for kind in ("images", "labels"):
+        (tmp_path / "plain" / kind).mkdir(parents=True)
+    array = known_mask("exact")
+    np.save(tmp_path / "plain" / "images" / "exact.npy", array.astype(np.float32))
+    np.save(tmp_path / "plain" / "labels" / "exact.npy", array.astype(np.uint8))
+    found = evaluate(folder, data=str(tmp_path / "plain"), out=tmp_path / "out")
+    assert any("no file says how large its voxels are" in note for note in found.notes)
+    assert not any("how large" in note for note in evaluate(folder).notes)

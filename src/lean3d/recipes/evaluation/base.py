@@ -84,6 +84,7 @@ class Evaluation(ABC):
         uses: The settings that the task uses, besides those that every task does.
         held_out: Whether the cases, once they are found, are those that the run kept apart.
         moved: A sentence, if the run's own data were found in another place than they had.
+        unsized: A sentence, if no file says how large its voxels are.
     """
 
     main: str
@@ -91,6 +92,7 @@ class Evaluation(ABC):
     uses: ClassVar[tuple[str, ...]] = ()
     held_out = False
     moved = ""
+    unsized = ""
 
     def __init__(self, folder: Path, settings: Settings):
         if odd := settings.changed() - {*self.uses, *OF_ALL}:

@@ -230,7 +230,7 @@ def _check_pair(first: Evaluation, second: Evaluation) -> None:
 
 
 def _notes(first: Evaluation, second: Evaluation | None, names: list[str]) -> list[str]:
-    notes = [first.moved] if first.moved else []
+    notes = [note for note in (first.moved, first.unsized) if note]
     for one in (first, second):
         if one is not None and (seen := one.trained_on() & set(names)):
             some = ", ".join([*sorted(seen)[:3], *(["..."] if len(seen) > 3 else [])])

@@ -80,7 +80,10 @@ class SegmentationEvaluation(Evaluation):
             found = self._kept_apart(own)
         if found:
             # the same unit for all cases
-            self._unit = unit_of(found[0].read(None).spacing)
+            first = found[0].read(None)
+            self._unit = unit_of(first.spacing)
+            if not first.placed:
+                self.unsized = "no file says how large its voxels are: lengths take them for 1 mm"
         return found
 
     def _kept_apart(self, recipe: SegmentationRecipe) -> list[Case]:
