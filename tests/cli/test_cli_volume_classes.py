@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -48,6 +50,11 @@ def test_classes_of_volumes_are_learnt_evaluated_and_predicted(lean3d, folders, 
     page = (run / "evaluation" / "report.html").read_text()
     assert "ROC" in page
     assert "Confusion" in page
+    # in a process that knows no recipe yet
+    words = sys.executable, "-m", "lean3d", "export", run, "--out", tmp_path / "net.onnx"
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert last_json(done.stdout)["input"] == [1, 1, 8, 9, 10]
     table = tmp_path / "classes.csv"
     code, out, err = lean3d("predict", folders / "striped", "--run", run, "--out", table)
     assert code == 0, err

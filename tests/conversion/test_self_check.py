@@ -97,6 +97,28 @@ def test_a_forward_without_a_3d_meaning_is_refused_with_its_line(name):
         convert(around(Speaks2D(REFUSED[name])), ACS())
 
 
+class TallOrWide(nn.Module):
+    """Takes one of two convolutions, by a comparison of height with width."""
+
+    def __init__(self):
+        super().__init__()
+        self.tall, self.wide = (nn.Conv2d(4, 4, 3, padding=1) for _ in range(2))
+
+    def forward(self, x):
+        height, width = x.shape[2:]
+        return self.tall(x) if height > width else self.wide(x)
+
+
+def test_a_branch_on_height_against_width_is_checked_on_wide_images_too():
+    with pytest.raises(ConversionError, match=r"TallOrWide at '1'.*calls other modules than in 2D"):
+        convert(around(TallOrWide()), ACS())
+
+
+def test_a_branch_on_height_against_width_that_changes_nothing_converts():
+    same = Speaks2D(lambda x: x if x.shape[2] > x.shape[3] else x.add(0))
+    assert convert(around(same), ACS()).conversion.grade == "isotropic"
+
+
 def test_a_silent_branch_is_heard():
     class Silent(nn.Module):
         """Its wrong branch is switched off by a zero gain."""

@@ -101,6 +101,16 @@ def test_the_weights_of_a_checkpoint_fill_a_network_built_by_hand(tmp_path):
     torch.testing.assert_close(network.model.eval()(x), own(x))
 
 
+def test_an_encoder_that_is_a_part_of_the_decoder_too_is_not_said_to_start_afresh(tmp_path):
+    path = tmp_path / "final.pth"
+    own = written(path, 3, architecture(3, "ResidualEncoderUNet"))
+    network = Network(f"nnunet:{path}", weights=str(path), weights_part="encoder").build()
+    found, expected = network.model.state_dict(), own.state_dict()
+    encoder = {name for name in expected if "encoder." in name}
+    assert set(network.fresh) == expected.keys() - encoder
+    assert all(torch.equal(found[name], expected[name]) for name in encoder)
+
+
 def test_what_is_no_checkpoint_of_nnunet_is_refused(tmp_path):
     path = tmp_path / "other.pth"
     torch.save(Pixels().state_dict(), path)

@@ -89,6 +89,10 @@ def fill(
             there = tuple(found[name].shape)
             wrong.append(f"{name} has shape {there} in the file and {tuple(here.shape)} here")
     fresh += _other_half(loaded, fresh, head)
+    # nnU-Net's decoder has the encoder as a part of it, under other names
+    marks = {name: id(x) for name, x in model.state_dict(keep_vars=True).items()}
+    filled = {marks[name] for name in loaded}
+    fresh = [name for name in fresh if marks[name] not in filled]
     unused = [name for name in tensors if names.get(name) not in own and not _counts(name)]
     if not (before or place or encoder):
         wrong += [f"{name} is not in the network" for name in unused if not _is_spare(name, head)]

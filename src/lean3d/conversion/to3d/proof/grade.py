@@ -58,6 +58,9 @@ def prove(reference: Reference2D, plan: Plan, planar_is_enough: bool) -> Proof:
         return sizes
     how: To3D = plan.how
     results = compare_planes(reference, plan, ALONG_DEPTH)
+    # a forward that compares height with width
+    if reference.turned is not None and _first_failure(results) is None:
+        results += compare_planes(reference.turned, plan, ALONG_DEPTH)
     # modules that preserve depth cannot treat it as height; the rest of the model can
     alike = replace(plan, how=replace(how, keep_depth=0), kept={})
     note = ", no depth kept" if how.keep_depth != 0 else ""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from lean3d.conversion.trace.compare import difference, tensors
 from lean3d.conversion.trace.input_sizes import Sample, find_sample
 from lean3d.conversion.trace.trial_run import run_lightly
 from lean3d.errors import ConversionError
+from lean3d.tracer import Args, Function, Kwargs, Watch
 
 __all__ = ["Output2D", "Reference2D", "make_reference", "randomised_gains", "with_values"]
 
@@ -60,6 +61,22 @@ class Reference2D:
         return self.sample if self.meta is None else self.sample.on_meta
 
     @cached_property
+    def turned(self) -> "Reference2D | None":
+        """Return the same with images as wide as these are high, where the forward differs then.
+
+        None if it calls the same modules and functions on both, or runs on one size alone.
+        """
+        tall = self.light_sample
+        wide = replace(tall, size=tall.size[::-1])
+        try:
+            runs = [_called(self.light, sample.arguments) for sample in (tall, wide)]
+        except Exception:  # a user's forward may raise anything
+            return None
+        if runs[0] == runs[1]:
+            return None
+        return replace(self, sample=replace(self.sample, size=wide.size))
+
+    @cached_property
     def outputs(self) -> list[Output2D]:
         """Yield outputs with randomised zero-initialised parameters, and with own weights."""
         gains = randomised_gains(self.model)
@@ -102,6 +119,26 @@ class Reference2D:
         with with_values(output.values):
             other = run_lightly(self.model, tuple(map(nudged, self.sample.arguments)))
         return min(max(least, ROUNDINGS * difference(output.expected, other, 2)), most)
+
+
+class _Calls(Watch):
+    """What a forward calls, in order."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__(model)
+        self.names: list[str] = []
+
+    def entered(self, path: str, args: Args, kwargs: Kwargs) -> None:
+        self.names.append(path)
+
+    def calls(self, path: str, function: Function, args: Args, kwargs: Kwargs) -> None:
+        self.names.append(getattr(function, "__name__", ""))
+
+
+def _called(model: nn.Module, arguments: tuple[Any, ...]) -> list[str]:
+    watch = _Calls(model)
+    watch.see(lambda: run_lightly(model, arguments))
+    return watch.names
 
 
 def make_reference(model: nn.Module, example: object) -> Reference2D:
