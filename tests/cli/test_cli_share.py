@@ -54,6 +54,22 @@ def test_a_shared_run_predicts_and_says_what_it_is(lean3d, refused, run, cases, 
     assert "is not an empty folder" in refused("share", run, "--out", out, "--license", "mit")
 
 
+def test_the_card_says_where_the_weights_started_and_not_on_which_machine(lean3d, run, tmp_path):
+    path, out = run / "recipe.json", tmp_path / "given"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"weights": f"nnunet:{tmp_path}/net.pth: 7 tensors"}))
+    code, _, err = lean3d("share", run, "--out", out, "--license", "CC-BY-4.0")
+    assert code == 0, err
+    card = (out / "README.md").read_text()
+    assert "| started from | nnunet:net.pth: 7 tensors |" in card
+    assert "license: cc-by-4.0" in card  # as the Hub spells it
+    assert str(tmp_path) not in card + (out / "recipe.json").read_text()
+    record["recipe"] |= {"start_from": str(tmp_path / "first")}
+    path.write_text(json.dumps(record))
+    lean3d("share", run, "--out", tmp_path / "more", "--license", "mit")
+    assert "| started from | the run first |" in (tmp_path / "more" / "README.md").read_text()
+
+
 def test_damaged_weights_are_named(lean3d, run, tmp_path, refused):
     out = tmp_path / "given"
     lean3d("share", run, "--out", out, "--license", "mit")

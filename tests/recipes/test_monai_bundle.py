@@ -65,6 +65,9 @@ def test_monai_verifies_the_bundle_and_segments_as_the_run_does(data, tmp_path, 
     meta, config = bundle / "configs" / "metadata.json", bundle / "configs" / "inference.json"
     about = json.loads(meta.read_text())
     assert set(about) >= MANDATORY
+    card = (bundle / "docs" / "README.md").read_text()
+    assert "python -m monai.bundle run" in card
+    assert "from_hub" not in card
     for tensors in about["network_data_format"].values():
         assert all(set(tensor) >= TENSOR for tensor in tensors.values())
     assert str(tmp_path) not in "".join(path.read_text() for path in bundle.glob("*/*.json"))

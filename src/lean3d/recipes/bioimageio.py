@@ -29,6 +29,14 @@ HOME = "https://github.com/lean3d/lean3d"
 # names of the axes by the number of sides
 SIDES = {2: "yx", 3: "zyx"}
 EPSILON = 1e-6
+USE = (
+    "The network takes windows of the size above, so a scan of another size goes block by block:",
+    "",
+    "```bash",
+    "bioimageio predict PACKAGE.zip --inputs scan.npy --blockwise True "
+    "--outputs {sample_id}_probabilities.npy",
+    "```",
+)
 
 
 def save_package(
@@ -52,7 +60,10 @@ def save_package(
     spec = require("bioimageio.spec.model.v0_5", extra="bioimageio")
     model, recipe = load_run(run)
     if not isinstance(recipe, SegmentationRecipe):
-        raise RunError(f"{run} learnt {recipe.task}, and a package of it is not written yet")
+        raise RunError(
+            f"{run} learnt {recipe.task}, and a package of bioimage.io is of runs that segment; "
+            "share it with --package run"
+        )
     if not author.strip():
         raise RunError("a package of bioimage.io needs an author; pass --author NAME")
     # a name of theirs has five characters or more
@@ -73,7 +84,7 @@ def save_package(
         np.save(folder / "test_input.npy", image.numpy())
         np.save(folder / "test_output.npy", output.numpy())
         record = read_record(run)
-        card = card_of(model, recipe, record, scores_of(run), license, title)
+        card = card_of(model, recipe, record, scores_of(run), license, title, USE)
         (folder / "README.md").write_text(card, encoding="utf-8")
         named = {"name": title, "license": license}
         packed = require("bioimageio.spec", extra="bioimageio")

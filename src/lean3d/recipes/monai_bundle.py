@@ -33,6 +33,14 @@ SCHEMA = (
     "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/"
     "meta_schema_20240725.json"
 )
+USE = (
+    "In this folder, with lean3d installed; the masks of `scans` are written to `masks`:",
+    "",
+    "```bash",
+    "python -m monai.bundle run --config_file configs/inference.json "
+    "--meta_file configs/metadata.json --dataset_dir scans",
+    "```",
+)
 
 
 def save_bundle(
@@ -52,7 +60,10 @@ def save_bundle(
     run, folder = Path(run), empty_folder(folder)
     model, recipe = load_run(run)
     if not isinstance(recipe, SegmentationRecipe):
-        raise RunError(f"{run} learnt {recipe.task}, and a bundle of it is not written yet")
+        raise RunError(
+            f"{run} learnt {recipe.task}, and a MONAI bundle is of runs that segment; "
+            "share it with --package run"
+        )
     if len(recipe.patch) == 2 and len(recipe.axes) > 1:
         raise RunError(
             f"{run} averages slices across several axes, and MONAI's inferer cuts across one; "
@@ -62,7 +73,7 @@ def save_bundle(
         raise RunError(f"{run} needs the code {recipe.model}, which a bundle does not hold")
     record = read_record(run)
     about = dict(license=license, name=name or folder.name, author=author)
-    card = card_of(model, recipe, record, scores_of(run), license, about["name"])
+    card = card_of(model, recipe, record, scores_of(run), license, about["name"], USE)
     for part in ("configs", "models", "docs"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     with write_whole(folder / "models" / "model.pt") as temporary:
@@ -260,7 +271,7 @@ def _metadata(
                     "format": "labels" if recipe.activation == "softmax" else "classes",
                     "num_channels": recipe.num_outputs,
                     "spatial_shape": window,
-                    "value_range": [],
+                    "value_range": [0, 1],
                     "channel_def": {str(number): name for number, name in names.items()},
                 }
             },

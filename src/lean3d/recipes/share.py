@@ -5,6 +5,8 @@ command that uses one.
 """
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,14 @@ __all__ = [
 CARD, RECORD = "README.md", "recipe.json"
 TAGS = ["lean3d", "3d-cnn"]
 PIPELINES = {"segmentation": "image-segmentation", "classification": "video-classification"}
+USE = (
+    "```python",
+    "from lean3d.recipes.load import load_run",
+    "from lean3d.recipes.share import from_hub",
+    "",
+    'model, recipe = load_run(from_hub("USER/NAME"))',
+    "```",
+)
 # of a session, on which results depend
 KEPT = "lean3d", "torch", "commit", "hardware", "date"
 
@@ -139,6 +149,8 @@ def public_record(record: dict[str, Any]) -> dict[str, Any]:
     recipe = record["recipe"]
     names = "fresh_weights", "weights", "sessions"
     kept: dict[str, Any] = {key: record[key] for key in names if key in record}
+    if kept.get("weights"):
+        kept["weights"] = _without_places(kept["weights"])
     named: dict[str, Any] = {
         k: Path(recipe[k]).name
         for k in ("data", "labels", "start_from", "teacher")
@@ -166,19 +178,20 @@ def card_of(
     scores: dict[str, Any],
     license: str,
     name: str,
+    use: Sequence[str] | None = None,
 ) -> str:
-    """Return the card of a run, in Markdown with what the Hub reads."""
-    hub = require("huggingface_hub", extra="hub")
-    about = hub.ModelCardData(
-        license=license,
-        library_name="lean3d",
-        tags=TAGS,
-        pipeline_tag=PIPELINES.get(recipe.task),
-    )
+    """Return the card of a run in Markdown.
+
+    Args:
+        use: Lines that show how it is used; by default those of a shared run, and the header that
+            the Hub reads.
+    """
     size = " x ".join(map(str, (recipe.in_channels, *recipe.input_size)))
     params = sum(p.numel() for p in model.parameters())
-    lines = ["---", about.to_yaml().strip(), "---", "", f"# {name}", ""]
+    lines = [] if use is not None else ["---", *_header(recipe, license), "---", ""]
     lines += [
+        f"# {name}",
+        "",
         f"A network for {recipe.task.replace('_', ' ')}, {params:,} parameters, trained with "
         f"lean3d by the recipe `{recipe.name}`.",
         "",
@@ -188,14 +201,13 @@ def card_of(
         f"| conversion | {recipe.convert or 'none'} |",
         f"| input | {size} |",
         f"| classes | {', '.join(recipe.names)} |",
-        f"| started from | {record.get('weights') or 'random weights, or another run'} |",
+        f"| started from | {_start(recipe, record)} |",
         f"| license | {license} |",
     ]
-    lines += ["", "## Use", "", "```python", "from lean3d.recipes.load import load_run"]
-    lines += ["from lean3d.recipes.share import from_hub", ""]
-    lines += ['model, recipe = load_run(from_hub("USER/NAME"))', "```"]
+    lines += ["", "## Use", "", *(USE if use is None else use)]
     if scores:
-        lines += ["", "## Scores on the cases held out", "", "| | |", "|---|---|"]
+        lines += ["", "## Validation", "", "Scores on the cases held out:"]
+        lines += ["", "| | |", "|---|---|"]
         lines += [f"| {key.removeprefix('val_')} | {value:.4f} |" for key, value in scores.items()]
     lines += ["", "## Where it was trained", "", "| | |", "|---|---|"]
     session = (record.get("sessions") or [{}])[-1]
@@ -203,6 +215,32 @@ def card_of(
     if (conversion := getattr(model, "conversion", None)) is not None:
         lines += ["", "## The conversion", "", "```text", str(conversion), "```"]
     return "\n".join(lines) + "\n"
+
+
+def _header(recipe: Recipe, license: str) -> list[str]:
+    """Return what the Hub reads of a card; its names of licenses are in small letters."""
+    hub = require("huggingface_hub", extra="hub")
+    about = hub.ModelCardData(
+        license=license.lower(),
+        library_name="lean3d",
+        tags=TAGS,
+        pipeline_tag=PIPELINES.get(recipe.task),
+    )
+    return str(about.to_yaml()).strip().splitlines()
+
+
+def _start(recipe: Recipe, record: dict[str, Any]) -> str:
+    """Say what the weights were before the training."""
+    if record.get("weights"):
+        return _without_places(record["weights"])
+    if recipe.start_from:
+        return f"the run {Path(recipe.start_from).name}"
+    return "random weights"
+
+
+def _without_places(text: str) -> str:
+    """Return a text with the names of files and folders, without where they lie."""
+    return re.sub(r"(?<![^\s:])~?/(?:[^\s:]*/)?", "", text)
 
 
 def _line(error: Exception) -> str:

@@ -66,7 +66,10 @@ def _logger(name: LoggerName, history: History) -> Logger:
     folder, record = history.folder, history.record
     if name == "tensorboard":
         # rows that a kill left behind the last checkpoint are logged again
-        return TensorBoardLogger(folder, "tensorboard", "", purge_step=len(history.rows) + 1)
+        begin = len(history.rows) + 1
+        return TensorBoardLogger(
+            folder, "tensorboard", "", purge_step=begin, default_hp_metric=False
+        )
     title = folder.resolve().name
     if name == "wandb":
         return WandbLogger(title, folder, id=record, project=PROJECT)
