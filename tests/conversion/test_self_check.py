@@ -7,7 +7,7 @@ import torch
 from flat_models import UNet
 from torch import nn
 
-from lean3d.conversion import ACS, ConversionError, Inflate, Planar, SpaceTime, convert
+from lean3d.conversion import ACS, ConversionError, Inflate, Planar, PlaneCycle, SpaceTime, convert
 from lean3d.conversion.to3d.base import To3D
 from lean3d.conversion.to3d.rules import registry as rules
 
@@ -191,6 +191,20 @@ def test_a_model_without_a_size_that_runs_needs_an_example():
     flat = nn.Sequential(Speaks2D(lambda x: x.view(-1, 3, 50, 50)), nn.Conv2d(3, 4, 3))
     with pytest.raises(ConversionError, match=r"no image was found.*pass example="):
         convert(flat, ACS())
+
+
+@pytest.mark.parametrize("size", [50, (50, 50)])
+def test_the_size_that_a_module_is_made_for_is_tried(size):
+    def one_size(x):
+        assert x.shape[2:] == (50, 50)
+        return x
+
+    flat = nn.Sequential(Speaks2D(one_size), nn.Conv2d(3, 4, 3, padding=1)).eval()
+    flat[0].img_size = size
+    deep = convert(flat, PlaneCycle(order=("HW",), keep_depth=None))
+    x = torch.randn(1, 3, 4, 50, 50)
+    slices = torch.stack([flat(x[:, :, depth]) for depth in range(4)], 2)
+    torch.testing.assert_close(deep(x), slices)
 
 
 def test_the_failure_that_is_told_is_that_of_images_with_the_channels_of_the_model():

@@ -85,9 +85,9 @@ TOKENS = {
         MAXVIT | dict(img_size=64),
         r"MaxxVitBlock at 'stages\.0\.blocks\.0' .*maxxvit\.py:\d+.*another output",
     ),
-    "an image size that is not tried": (
+    "an image size that only its settings tell": (
         MAXVIT | dict(img_size=352),
-        r"MaxxVit: no image was found .*PartitionAttentionCl at 'stages\S+' it stops at .*\.py:\d+",
+        r"MaxxVitBlock at 'stages\.0\.blocks\.0' .*maxxvit\.py:\d+.*another output",
     ),
 }
 

@@ -34,8 +34,25 @@ def makers(model: nn.Module, example: object = None) -> Iterator[tuple[Maker, li
         larger = [size for size in SIZES if size not in smaller]
         yield _like(_as(arguments, model), own), [*smaller, own, *larger]
         return
+    sizes = [*SIZES, *(size for size in _stated(model) if size not in SIZES)]
     for channels in likely_channels(model, *COLOURS):
-        yield _random(channels, model), SIZES
+        yield _random(channels, model), sizes
+
+
+def _stated(model: nn.Module) -> list[Size]:
+    """Return the image sizes that a model and its modules say they are made for.
+
+    In `img_size`, as in timm, or `image_size`, as in torchvision: a number, or height and width;
+    or as (C, H, W) in the settings of timm's weights.
+    """
+    given = [getattr(m, name, None) for m in model.modules() for name in ("img_size", "image_size")]
+    settings = getattr(model, "pretrained_cfg", None)
+    if isinstance(settings, dict):
+        given.append((settings.get("input_size") or ())[-2:])
+    pairs = [(size, size) if isinstance(size, int) else size for size in given]
+    sizes = [tuple(p) for p in pairs if isinstance(p, tuple | list) and len(p) == 2]
+    whole = [(h, w) for h, w in sizes if isinstance(h, int) and isinstance(w, int) and h * w > 0]
+    return list(dict.fromkeys(whole))
 
 
 def is_image(x: object) -> TypeGuard[Tensor]:
