@@ -114,6 +114,25 @@ def test_a_branch_on_height_against_width_is_checked_on_wide_images_too():
         convert(around(TallOrWide()), ACS())
 
 
+class TallOrWideWeights(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.tall, self.wide = (nn.Parameter(torch.tensor(gain)) for gain in (0.5, 2.0))
+
+    def forward(self, x):
+        return x * (self.tall if x.shape[2] > x.shape[3] else self.wide)
+
+
+def scaled(x):
+    return x * (2 if x.shape[2] > x.shape[3] else 3)
+
+
+@pytest.mark.parametrize("module", [Speaks2D(scaled), TallOrWideWeights()])
+def test_so_are_branches_to_other_numbers_and_weights(module):
+    with pytest.raises(ConversionError, match=r"^(Speaks2D|TallOrWideWeights) at '1'"):
+        convert(around(module), ACS(), accept="planar")
+
+
 def test_a_branch_on_height_against_width_that_changes_nothing_converts():
     same = Speaks2D(lambda x: x if x.shape[2] > x.shape[3] else x.add(0))
     assert convert(around(same), ACS()).conversion.grade == "isotropic"

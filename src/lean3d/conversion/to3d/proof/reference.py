@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from lean3d.conversion.surgery.copies import duplicate, precise_copy, without_memory
 from lean3d.conversion.tolerance import ROUNDINGS, TO_3D
@@ -20,6 +21,7 @@ from lean3d.tracer import Args, Function, Kwargs, Watch
 __all__ = ["Output2D", "Reference2D", "make_reference", "randomised_gains", "with_values"]
 
 TINY = 1e-2
+PLAIN = (bool, int, float, str, slice, torch.dtype, type(None))  # arguments that are compared
 
 Values = list[tuple[Tensor, Tensor]]  # parameters, and their temporary values
 
@@ -64,7 +66,8 @@ class Reference2D:
     def turned(self) -> "Reference2D | None":
         """Return the same with images as wide as these are high, where the forward differs then.
 
-        None if it calls the same modules and functions on both, or runs on one size alone.
+        None if it calls the same modules and functions with the same weights and numbers on both,
+        or runs on one size alone.
         """
         tall = self.light_sample
         wide = replace(tall, size=tall.size[::-1])
@@ -122,23 +125,31 @@ class Reference2D:
 
 
 class _Calls(Watch):
-    """What a forward calls, in order."""
+    """What a forward calls in order, with which weights and numbers."""
 
     def __init__(self, model: nn.Module):
         super().__init__(model)
-        self.names: list[str] = []
+        own = [*model.named_parameters(), *model.named_buffers()]
+        self.weights = {id(weight): name for name, weight in own}
+        self.found: list[object] = []
 
     def entered(self, path: str, args: Args, kwargs: Kwargs) -> None:
-        self.names.append(path)
+        self.found.append(path)
 
     def calls(self, path: str, function: Function, args: Args, kwargs: Kwargs) -> None:
-        self.names.append(getattr(function, "__name__", ""))
+        self.found.append(getattr(function, "__name__", ""))
+        self.found += map(self._said, tree_leaves((args, kwargs)))
+
+    def _said(self, leaf: object) -> object:
+        if isinstance(leaf, Tensor):
+            return self.weights.get(id(leaf), "")
+        return leaf if isinstance(leaf, PLAIN) else type(leaf)
 
 
-def _called(model: nn.Module, arguments: tuple[Any, ...]) -> list[str]:
+def _called(model: nn.Module, arguments: tuple[Any, ...]) -> list[object]:
     watch = _Calls(model)
     watch.see(lambda: run_lightly(model, arguments))
-    return watch.names
+    return watch.found
 
 
 def make_reference(model: nn.Module, example: object) -> Reference2D:
