@@ -1,6 +1,5 @@
 """`lean3d.optimize` against the networks as they are, the dense 3D network, and the peers."""
 
-import time
 from functools import partial
 
 import torch
@@ -46,13 +45,10 @@ def dense_rate() -> float:
     """Multiply-adds a second, in billions, of a dense 3x3x3 convolution of 64 channels."""
     conv = nn.Conv3d(64, 64, 3, padding=1).eval()
     fast = lean3d.optimize(conv, torch.randn(SIZE), backends=["onednn"])
-    x = torch.randn(SIZE)
-    times = []
-    for _ in range(30):  # the first ones warm up: 45 where later ones reach 63 to 74
-        start = time.perf_counter()
-        fast(x)
-        times.append(time.perf_counter() - start)
-    return lean3d.count(conv, SIZE).macs / sorted(times[-9:])[4] / 1e9
+    call = partial(fast, torch.randn(SIZE))
+    # the first calls are slow: 45 where later ones reach 63 to 74
+    times = interleaved({"dense": call}, 9, settle=SETTLE)["dense"]
+    return lean3d.count(conv, SIZE).macs / sorted(times)[4] / 1e9
 
 
 def optimize(rounds: int) -> list[dict]:
