@@ -212,14 +212,14 @@ def test_a_model_without_a_size_that_runs_needs_an_example():
         convert(flat, ACS())
 
 
-@pytest.mark.parametrize("size", [50, (50, 50)])
-def test_the_size_that_a_module_is_made_for_is_tried(size):
+@pytest.mark.parametrize(("name", "size"), [("img_size", (50, 50)), ("image_size", 50)])
+def test_the_size_that_a_module_is_made_for_is_tried(name, size):
     def one_size(x):
         assert x.shape[2:] == (50, 50)
         return x
 
     flat = nn.Sequential(Speaks2D(one_size), nn.Conv2d(3, 4, 3, padding=1)).eval()
-    flat[0].img_size = size
+    setattr(flat[0], name, size)
     deep = convert(flat, PlaneCycle(order=("HW",), keep_depth=None))
     x = torch.randn(1, 3, 4, 50, 50)
     slices = torch.stack([flat(x[:, :, depth]) for depth in range(4)], 2)
