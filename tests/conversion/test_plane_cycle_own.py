@@ -263,6 +263,26 @@ class Quarters(Patches):
         return self.head(self.blocks[3](self.blocks[2](x)).mean(1))
 
 
+class Reducing(Block):
+    """Attends to fewer keys, made by a strided convolution of the map."""
+
+    def __init__(self, axis=1):
+        super().__init__()
+        self.fewer = nn.Conv2d(8, 8, 2, 2)
+
+    def forward(self, x, size):
+        y = self.fewer(x.transpose(1, 2).unflatten(2, size)).flatten(2).transpose(1, 2)
+        q, k, v = self.qkv(x)[..., :8], *self.qkv(self.norm(y))[..., 8:].chunk(2, -1)
+        return x + self.out(F.scaled_dot_product_attention(q, k, v))
+
+
+class Reduced(Patches):
+    kind = Reducing
+
+    def forward(self, x):
+        return self.head(self.run(self.tokens(x), size=(x.shape[2] // 4, x.shape[3] // 4)).mean(1))
+
+
 def build(kind):
     torch.manual_seed(0)
     return kind().double().eval()
@@ -279,7 +299,18 @@ def close(wanted, got):
     assert (wanted - got).abs().max() < 1e-9 * wanted.abs().max()
 
 
-QUICK = Rotary, Bias, First, Cut, Named, Pyramid, Early, Shortcuts, Quarters
+QUICK = (
+    Rotary,
+    Bias,
+    First,
+    Cut,
+    Named,
+    Pyramid,
+    Early,
+    Shortcuts,
+    Quarters,
+    Reduced,
+)
 SLOW = Rectangles, Channels, Unfolded, Sequences
 NETWORKS = [*QUICK, *(pytest.param(kind, marks=pytest.mark.slow) for kind in SLOW)]
 
@@ -325,6 +356,26 @@ def test_slices_turns_one_slice_and_batches(kind):
 def test_blocks_of_a_network_that_cuts_patches_itself_run_on_volumes_of_patches():
     rows = [row.after for row in convert(build(Cut), PlaneCycle()).conversion.rows]
     assert rows == ["Cut on slices of HW, 4 slices averaged", *(f"Block on {p}" for p in ORDER)]
+
+
+class Fixed(Patches):
+    """A table for one size, which is added to a map of one row as well."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(1, 8, 8, 8))
+
+    def forward(self, x):
+        y = self.patch(x) + self.table
+        return self.head(self.run(y.flatten(2).transpose(1, 2)).mean(1))
+
+
+@torch.no_grad()
+def test_a_table_of_one_size_says_nothing_about_images_of_a_row():
+    flat, x = build(Fixed), torch.randn(1, 3, 8, 32, 32, dtype=torch.double)
+    deep = convert(flat, PlaneCycle())
+    assert [row.after for row in deep.conversion.rows][2:] == [f"Block on {p}" for p in ORDER]
+    close(flat(x[:, :, 0]), deep(x[:, :, :1]))
 
 
 class Columns(Patches):

@@ -82,7 +82,7 @@ def _survey(flat: Reference2D) -> Survey:
     found = _surveyed(flat, flat.light_sample.arguments, batches[0])
     other = None
     with suppress(Exception):  # the model may require one size
-        taller = (flat.sample.depth, flat.sample.size[1])
+        taller = (2 * flat.sample.size[0], flat.sample.size[1])
         other = _surveyed(flat, flat.light_sample.make(taller), batches[1])
     if other is None:
         return found

@@ -204,16 +204,18 @@ class _Calls(Watch):
         kinds = ["tokens", "channels"] if shape[0] == self.batch else ["first"]
         ways = []
         for kind in kinds:
-            for place, (rows, columns) in enumerate(reversed(self.grids)):
+            for rows, columns in reversed(self.grids):
                 prefix = shape[TOKENS[kind]] - rows * columns
                 if 0 <= prefix <= MOST_PREFIX and rows * columns > 1:
-                    ways.append((kind == "channels", place, Leaf(kind, prefix), (rows, columns)))
-        exact = [way for way in ways if way[2].prefix == 0]
+                    ways.append((kind == "channels", Leaf(kind, prefix), (rows, columns)))
+        # a coarser map leaves more tokens without a position; the latest of equals is meant
+        ways.sort(key=lambda way: (way[0], way[1].prefix))
+        exact = [way for way in ways if way[1].prefix == 0]
         ways = [way for way in ways if not way[0]] or exact
-        if exact and ways[0][2].prefix:  # channels that are nearly as many as tokens
+        if exact and ways[0][1].prefix:  # channels that are nearly as many as tokens
             ways = [way for way in exact if way[0]] or ways
         if ways:
-            return ways[0][2], ways[0][3]
+            return ways[0][1], ways[0][2]
         return self._read_cut(kinds[0], shape)
 
     def _read_cut(self, kind: str, shape: Size) -> tuple[Leaf, Pair | None]:
