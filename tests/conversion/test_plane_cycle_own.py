@@ -283,6 +283,51 @@ class Reduced(Patches):
         return self.head(self.run(self.tokens(x), size=(x.shape[2] // 4, x.shape[3] // 4)).mean(1))
 
 
+class Pooled(Patches):
+    """Patches are pooled between two stages, class tokens are not, and meet them again."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch = nn.Conv2d(3, 8, 2, 2)
+        self.pool = nn.Conv2d(8, 8, 3, 2, 1, groups=8)
+
+    def forward(self, x):
+        y, cls = self.patch(x), self.cls.expand(x.shape[0], -1, -1)
+        for n in (0, 2):
+            y, size = (self.pool(y) if n else y), [-(-side // (2 + n)) for side in x.shape[2:]]
+            tokens = torch.cat([cls, y.flatten(2).transpose(1, 2)], 1)
+            tokens = self.blocks[n + 1](self.blocks[n](tokens))
+            cls, y = tokens[:, :3], tokens[:, 3:].transpose(1, 2).unflatten(2, size)
+        return self.head(cls.mean(1))
+
+
+class Scales(Patches):
+    """Tokens of two resolutions, added to each other; their class tokens are stacked."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch, self.halved = nn.Conv2d(3, 8, 2, 2), nn.Conv2d(8, 8, 2, 2)
+
+    def at(self, x, size, scale):
+        batch, width = x.shape[0], x.shape[2]
+        y = x[:, 3:].transpose(1, 2).reshape(batch, width, *size)
+        y = F.interpolate(y, scale_factor=scale, mode="bilinear")
+        return torch.cat([x[:, :3], y.reshape(batch, width, -1).transpose(1, 2)], 1)
+
+    def joined(self, y):
+        cls = self.cls.expand(y.shape[0], -1, -1)
+        return torch.cat([cls, y.flatten(2).transpose(1, 2)], 1)
+
+    def forward(self, x):
+        y = self.patch(x)
+        fine, size = self.blocks[0](self.joined(y)), y.shape[2:]
+        y = self.halved(y)
+        coarse, half = self.blocks[1](self.joined(y)), y.shape[2:]
+        fine, coarse = fine + self.at(coarse, half, 2.0), coarse + self.at(fine, size, 0.5)
+        fine, coarse = self.blocks[2](fine), self.blocks[3](coarse)
+        return self.head(torch.stack([z[:, 0] for z in (fine, coarse)], 1).mean(1))
+
+
 def build(kind):
     torch.manual_seed(0)
     return kind().double().eval()
@@ -310,6 +355,8 @@ QUICK = (
     Shortcuts,
     Quarters,
     Reduced,
+    Pooled,
+    Scales,
 )
 SLOW = Rectangles, Channels, Unfolded, Sequences
 NETWORKS = [*QUICK, *(pytest.param(kind, marks=pytest.mark.slow) for kind in SLOW)]

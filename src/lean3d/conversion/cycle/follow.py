@@ -6,11 +6,12 @@ plane, G tokens without a position.
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from lean3d.conversion.cycle.planes import averaged, resized
+from lean3d.conversion.cycle.planes import across, averaged, resized
 from lean3d.conversion.cycle.run import NEAR, Cycle, current, inside
 from lean3d.torch_functions import RESHAPE_CALLS, Trait, having
 from lean3d.tracer import Args, Function, Kwargs
@@ -20,6 +21,7 @@ __all__ = ["Functions", "grown"]
 INTERPOLATING = {F.interpolate, F.upsample}
 POOLING = having(Trait.WINDOW) - having(Trait.MIXES_CHANNELS)
 JOINING = having(Trait.JOINS) & having(Trait.POINTWISE)
+PUTTING_TOGETHER = {torch.cat, torch.concat, torch.concatenate, torch.stack}
 REPEATING = {Tensor.expand, Tensor.repeat}
 SHAPING = {*RESHAPE_CALLS, *REPEATING}
 
@@ -49,7 +51,7 @@ def _depth_after(cycle: Cycle, rows: int, columns: int, slices: int) -> int:
 class Functions(TorchFunctionMode):
     """Depth follows functions that change the size of the plane, called outside of blocks.
 
-    A batch that a forward has read before depth shrank is replaced by the present one.
+    A batch that a forward has read before depth changed is replaced by the present one.
     """
 
     def __init__(self, cycle: Cycle):
@@ -66,6 +68,8 @@ class Functions(TorchFunctionMode):
             args, kwargs = self._present(function, args, kwargs)
         elif function in JOINING:
             args = self._of_one_depth(args)
+        elif function in PUTTING_TOGETHER:
+            args = self._of_their_depth(*args)
         elif function in INTERPOLATING or function in POOLING:
             return self._resample(function, args, kwargs)
         return function(*args, **kwargs)
@@ -107,6 +111,25 @@ class Functions(TorchFunctionMode):
             for x in args
         )
 
+    def _of_their_depth(self, parts: Any = (), *rest: object) -> Args:
+        """Give tokens without a position as many slices as the patches they are put before.
+
+        Features of slices that are put side by side get the fewest.
+        """
+        batch = self.cycle.batch
+        kinds = {x.ndim if isinstance(x, Tensor) else 0 for x in parts}
+        if kinds not in ({2}, {3}) or len({x.shape[0] for x in parts}) == 1:
+            return (parts, *rest)
+        most = max(parts, key=lambda x: (x.shape[1] if x.ndim == 3 else 0, -x.shape[0]))
+        count = most.shape[0] // batch
+        followed = [
+            across(x.unflatten(0, (batch, -1)), count, self.cycle.network.tokens).flatten(0, 1)
+            if x.shape[0] % batch == 0 and x.shape[0] != count * batch
+            else x
+            for x in parts
+        ]
+        return (followed, *rest)
+
     def _resample(self, function: Function, args: Args, kwargs: Kwargs) -> Any:
         cycle, x = self.cycle, args[0] if args else kwargs["input"]
         if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[0] % cycle.batch:
@@ -123,7 +146,10 @@ class Functions(TorchFunctionMode):
         # a map pooled to one voxel is spread over the plane, whose depth is known
         spread = x.shape[2] == x.shape[3] == 1 and cycle.depth_of(rows, y.shape[3]) is None
         mode = str(kwargs.get("mode", args[3] if len(args) > 3 else "nearest"))
-        return grown(cycle, y, 2, rows > x.shape[2] and not spread, mode)
+        deeper = grown(cycle, y, 2, rows > x.shape[2] and not spread, mode)
+        if deeper.shape[0] > x.shape[0]:
+            cycle.batches.append(x.shape[0])
+        return deeper
 
     def _stride(self, function: Function, before: int, y: Tensor, slices: int) -> int:
         """Return how many slices become one where rows do."""

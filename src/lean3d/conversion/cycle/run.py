@@ -50,7 +50,7 @@ class Cycle:
             size,
         ]
         self.asked: dict[str, dict[str, list[Any]]] = {}
-        self.batches: list[int] = []  # before depth shrank
+        self.batches: list[int] = []  # before depth changed
 
     # -- sizes
 
