@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from lean3d.conversion import ACS, Inflate, MeanACS, Planar, PlaneCycle, SoftACS, convert
 from lean3d.errors import ConversionError
 from lean3d.files import write_text
+from lean3d.metrics import class_scores, linear_probe
+from lean3d.models.heads import head_features
 from lean3d.optional import require
 from lean3d.train.provenance import provenance
 from papers.planecycle.data import DATA, Brain
@@ -66,30 +68,6 @@ class Dense(nn.Module):
         return F.interpolate(self.head(self.features(x)), size=x.shape[2:], mode="bilinear")
 
 
-class Means:
-    """Averages, over each volume, what the head of a converted network is given."""
-
-    def __init__(self, deep: nn.Module):
-        self.batch, self.found = 0, torch.empty(0)
-        head: Any = deep.head
-        self.handle = head.register_forward_hook(self._keep)
-
-    def _keep(self, head: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        x = args[0]  # (B, C, D, H, W), or (B * D, C, H, W) where slices are a batch
-        means = x.flatten(2).mean(2)
-        self.found = means.unflatten(0, (self.batch, -1)).mean(1) if x.ndim == 4 else means
-
-    @torch.no_grad()
-    def of(self, deep: nn.Module, volumes: Tensor, batch: int) -> Tensor:
-        device, found = next(deep.parameters()).device, []
-        deep.eval()
-        for x in volumes.split(batch):
-            self.batch = len(x)
-            deep(x.to(device))
-            found.append(self.found.cpu())
-        return torch.cat(found)
-
-
 def fit(
     model: nn.Module, pairs: tuple[Tensor, Tensor], steps: int, batch: int, rate: float
 ) -> float:
@@ -134,17 +112,12 @@ def probe(
     deep: nn.Module, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], batch: int
 ) -> tuple[float, float]:
     """Return mAUC and accuracy of a logistic regression on averaged features."""
-    linear = require("sklearn.linear_model", extra="demo")
-    metrics = require("sklearn.metrics", extra="demo")
-    pipeline = require("sklearn.pipeline", extra="demo")
-    scaler = require("sklearn.preprocessing", extra="demo").StandardScaler()
-    means = Means(deep)
-    train_x, test_x = (means.of(deep, x, batch).double().numpy() for x, _ in (train, test))
-    means.handle.remove()
-    fitted = pipeline.make_pipeline(scaler, linear.LogisticRegression(max_iter=2000, C=0.1))
-    scores = fitted.fit(train_x, train[1].numpy()).predict_proba(test_x)
-    area = metrics.roc_auc_score(test[1].numpy(), scores, multi_class="ovr", average="macro")
-    return float(area), float((scores.argmax(1) == test[1].numpy()).mean())
+    device = next(deep.parameters()).device
+    parts = [head_features(deep, deep.head, x.split(batch), device) for x, _ in (train, test)]
+    fitted = (parts[0], train[1])
+    (scores,) = linear_probe(fitted, parts[1:], num_classes=int(train[1].max()) + 1)
+    found = class_scores(scores, test[1])
+    return found["auc"], found["accuracy"]
 
 
 class Volumes:

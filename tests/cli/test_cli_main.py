@@ -117,7 +117,7 @@ def test_an_unknown_flag_is_one_sentence(refused, name):
     models = dict(convert=["unet2d"], count=["unet3d"], bench=["unet3d"], load=["file"])
     models |= dict(export=["unet3d"], stream=["unet3d"], evaluate=["run"], optimize=["unet3d"])
     models |= dict(share=["run"], lighten=["run"])
-    more = {"train": ["brain3d"], **models}.get(name, [])
+    more = {"train": ["brain3d"], "probe": ["medmnist"], **models}.get(name, [])
     sentence = refused(name, *more, "--no-such-flag", "1")
     said = "no-such-flag", "required: --", "needs a value"
     assert any(words in sentence for words in said)

@@ -8,11 +8,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from cli_cases import last_json, save
+from sklearn.linear_model import LogisticRegression
 
 from lean3d.data import is_ct, load_volume
 from lean3d.recipes import Recipe
-from lean3d.recipes.class_cases import sample_of
+from lean3d.recipes.build import build_model
+from lean3d.recipes.class_cases import sample_of, split_classes
+from lean3d.recipes.resolve import resolve
 
 SMALL = ["--widths", 2, 2, 4, 4, "--batch-size", 4, "--epochs", 3, "--lr", 0.02]
 SMALL += ["--accelerator", "cpu", "--held-out", 0.3]
@@ -217,3 +221,51 @@ def test_held_out_volumes_of_one_class_are_refused(refused, tmp_path):
     ask = "train", "volume_classes", "--data", data, "--out", tmp_path / "run", *SMALL
     assert "is of one class" in refused(*ask)
     assert not (tmp_path / "run").exists()
+
+
+FLAT = """
+import torch
+from torch import nn
+
+def net(in_channels, num_classes):
+    body = [nn.Conv2d(in_channels, 6, 3, 1, 1), nn.ReLU(), nn.Conv2d(6, 6, 3, 1, 1), nn.ReLU()]
+    return nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, num_classes))
+"""
+
+
+def test_a_probe_is_a_regression_on_the_features_of_volumes(lean3d, folders, tmp_path):
+    (tmp_path / "flat.py").write_text(FLAT)
+    words = ["probe", "volume_classes", "--data", f"classes:{folders}", "--held-out", 0.3]
+    words += ["--model", f"{tmp_path / 'flat.py'}:net", "--convert", "acs", "--seed", 3]
+    words += ["--shift", 2, "--flips", 0, "--augment", "light", "--device", "cpu"]
+    code, out, err = lean3d(*words, "--out", tmp_path / "scores.json")
+    assert code == 0, err
+    assert "random weights" in err
+    (found,) = last_json(out)["scores"]
+    kept = json.loads((tmp_path / "scores.json").read_text())
+    assert kept["scores"] == [found]
+    assert (found["part"], found["volumes"]) == ("validation", 6)
+    # by hand
+    recipe = resolve(Recipe.from_dict(kept["settings"]))
+    model, split = build_model(recipe).model.eval(), split_classes(recipe)
+
+    @torch.no_grad()
+    def seen(cases):
+        x = torch.stack([sample_of(recipe, case.read()) for case in cases])
+        return model[:5](x).flatten(1), [case.target for case in cases]
+
+    (x, y), (others, labels) = seen(split.train), seen(split.held_out)
+    mean, std = x.mean(0), x.std(0, correction=0)
+    fitted = LogisticRegression(C=0.1, max_iter=2000).fit((x - mean) / std, y)
+    right = fitted.predict((others - mean) / std) == labels
+    assert found["accuracy"] == pytest.approx(right.mean())
+    assert found["auc"] > 0.5
+
+
+def test_a_probe_of_voxels_is_refused(lean3d, tmp_path):
+    code, _, err = lean3d("probe", "shapes3d", "--device", "cpu")
+    assert code == 2
+    assert err == "lean3d: a probe classifies whole volumes; recipe shapes3d does not\n"
+    code, _, err = lean3d("probe", "volume_classes", "--data", "x", "--out", tmp_path)
+    assert code == 2
+    assert "--out is a file for the scores" in err

@@ -1,6 +1,7 @@
 """lean3d train RECIPE"""
 
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from lean3d.cli.show import show_json, show_table
 from lean3d.recipes import Recipe, get_recipe, list_recipes
 from lean3d.signals import advising
 
-__all__ = ["main"]
+__all__ = ["main", "recipes_help", "with_model"]
 
 # names, for people, of the score that chooses the best epoch
 SCORES = {"val_auc": "AUC", "val_dice": "Dice", "val_map": "mAP", "val_top1": "top-1"}
@@ -46,10 +47,10 @@ class Train:
 def main(argv: list[str]) -> None:
     name, *rest = argv or ["--help"]
     if name in ("-h", "--help"):
-        print(_help())
+        print(recipes_help("train", list_recipes()))
         return
     train = parse(Train, f"train {name}", rest, default=Train(get_recipe(name)))
-    train = replace(train, recipe=_with_model(train.recipe, get_recipe(name), rest))
+    train = replace(train, recipe=with_model(train.recipe, get_recipe(name), rest))
     out = train.out or Path("runs") / train.recipe.name
     from lean3d.processes import reports
     from lean3d.recipes.load import read_record
@@ -73,7 +74,7 @@ def main(argv: list[str]) -> None:
     show_json({"run": str(out), "recipe": train.recipe.name, **summary, **_best(results)})
 
 
-def _with_model(recipe: Recipe, default: Recipe, argv: list[str]) -> Recipe:
+def with_model(recipe: Recipe, default: Recipe, argv: list[str]) -> Recipe:
     """Drop the recipe's settings of its own model if another, not of lean3d, replaces it."""
     if recipe.model == default.model or ":" not in recipe.model:
         return recipe
@@ -82,8 +83,12 @@ def _with_model(recipe: Recipe, default: Recipe, argv: list[str]) -> Recipe:
     return replace(recipe, **{key: none[key] for key in none.keys() - given})
 
 
-def _help() -> str:
-    recipes = list_recipes()
+def recipes_help(command: str, recipes: Mapping[str, str]) -> str:
+    """Return the help of a command that takes a recipe and its settings.
+
+    Args:
+        recipes: What each is, by name.
+    """
     width = max(map(len, recipes))
     indent: dict[str, Any] = dict(width=80, subsequent_indent=" " * (width + 4))
     lines = [
@@ -91,8 +96,9 @@ def _help() -> str:
         for name, what in recipes.items()
         for line in textwrap.wrap(f"  {name:{width}}  {what}", break_on_hyphens=False, **indent)
     ]
-    usage = "usage: lean3d train RECIPE [--data DIR] [--out DIR] [--resume] [any setting]"
-    return "\n".join([usage, "", *lines, "", "lean3d train RECIPE --help lists its settings."])
+    more = " [--resume]" if command == "train" else ""
+    usage = f"usage: lean3d {command} RECIPE [--data DIR] [--out DIR]{more} [any setting]"
+    return "\n".join([usage, "", *lines, "", f"lean3d {command} RECIPE --help lists its settings."])
 
 
 def _best(results: dict[str, Any]) -> dict[str, Any]:

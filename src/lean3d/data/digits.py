@@ -86,7 +86,7 @@ class MovingDigits(Samples):
 @cache
 def digit_images(split: Literal["train", "val"]) -> Tensor:
     """The digits of a split, (N, 8, 8) from 0 to 1."""
-    digits = require("sklearn.datasets", extra="demo").load_digits().images / 16
+    digits = require("sklearn.datasets", extra="train").load_digits().images / 16
     held_out = np.arange(len(digits)) % HELD_OUT == 0
     return torch.from_numpy(digits[held_out if split == "val" else ~held_out]).float()
 

@@ -11,6 +11,7 @@ from lean3d.metrics.intervals import Difference, Interval, bootstrap_interval, c
 from lean3d.metrics.lesions import Lesions, match_lesions
 from lean3d.metrics.masks import MaskScores, score_mask
 from lean3d.metrics.overlap import confusion_counts, dice_of_counts, iou_of_counts
+from lean3d.metrics.probes import linear_probe
 from lean3d.metrics.retrieval import JUNK, Retrieval, retrieval_scores
 from lean3d.metrics.units import Unit, unit_of
 from lean3d.metrics.verification import Verification, best_threshold, verification_scores
@@ -35,6 +36,7 @@ __all__ = [
     "instance_scores",
     "interval_of_scores",
     "iou_of_counts",
+    "linear_probe",
     "match_lesions",
     "overlap_table",
     "retrieval_scores",

@@ -10,10 +10,10 @@ from lean3d.checkpoints.read import read_file
 from lean3d.errors import RunError
 from lean3d.optional import require
 from lean3d.recipes.base import Recipe
-from lean3d.recipes.build import build_model
+from lean3d.recipes.build import Start, build_model
 from lean3d.weights import check_weights
 
-__all__ = ["WEIGHTS", "load_run", "read_recipe", "read_record", "weights_of"]
+__all__ = ["WEIGHTS", "load_run", "load_start", "read_recipe", "read_record", "weights_of"]
 
 # of a shared run, see lean3d.recipes.share
 WEIGHTS = "model.safetensors"
@@ -40,6 +40,12 @@ def load_run(
     check_weights(path, weights, task.state_dict())
     task.load_state_dict(weights)
     return task.model.eval(), recipe
+
+
+def load_start(folder: str | Path) -> Start:
+    """Return the best weights of a run, for another run to start with."""
+    model, recipe = load_run(folder)
+    return Start(model.state_dict(), recipe.num_outputs)
 
 
 def weights_of(folder: Path) -> Path:

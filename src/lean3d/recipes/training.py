@@ -18,7 +18,7 @@ from lean3d.recipes.build import Start, build_model
 from lean3d.recipes.classification import ClassificationRecipe
 from lean3d.recipes.datasets import loaders, split_names
 from lean3d.recipes.found import Held
-from lean3d.recipes.load import load_run
+from lean3d.recipes.load import load_run, load_start
 from lean3d.recipes.published import with_published_input
 from lean3d.recipes.task import build_task
 from lean3d.tasks.distillation import distil
@@ -55,7 +55,7 @@ def train_settled(
     """
     begins = not last_checkpoint(out).exists()
     if start is None and recipe.start_from is not None and begins:
-        start = _start(recipe.start_from)
+        start = load_start(recipe.start_from)
     settled, source = recipe, start if begins else None
     built = in_turn(lambda: build_model(settled, source, weights=begins))
     if isinstance(recipe, ClassificationRecipe) and begins:
@@ -146,8 +146,3 @@ def _blocks(recipe: Recipe, teacher: nn.Module) -> list[str]:
     modules = dict(teacher.named_modules())
     whole = [c.path for c in cuts if not (c.gone or c.outputs) and c.path in modules]
     return [path for path in whole if isinstance(modules[path], nn.Conv3d)]
-
-
-def _start(folder: str) -> Start:
-    model, recipe = load_run(folder)
-    return Start(model.state_dict(), recipe.num_outputs)
