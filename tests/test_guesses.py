@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lean3d import ACS, Planar, convert, stream
-from lean3d.guesses import likely_channels
+from lean3d.guesses import likely_channels, random_input
 
 CHANNELS = 12
 
@@ -118,3 +118,9 @@ def test_a_stream_finds_the_channels_of_a_kernel_too():
             return F.conv3d(F.pad(x, (0, 0, 0, 0, 2, 0)), self.kernel)
 
     assert stream(Causal().eval(), wait=True).init()
+
+
+def test_an_input_of_a_network_without_values_takes_no_memory():
+    network = nn.Conv2d(768, 1, 1, device="meta", dtype=torch.float16)
+    x = random_input(network, (2, 768, 16384, 16384))
+    assert (x.device.type, x.dtype, x.shape[1]) == ("meta", torch.float16, 768)

@@ -78,6 +78,8 @@ def random_input(
     Args:
         draw: The precision in which they are drawn, and that of a model without parameters.
     """
+    device, dtype = device_and_dtype(model, draw)
+    if device.type == "meta":  # which has no values
+        return torch.empty(shape, device=device, dtype=dtype)
     generator = torch.Generator().manual_seed(0)
-    values = torch.randn(shape, generator=generator, dtype=draw)
-    return values.to(*device_and_dtype(model, draw))
+    return torch.randn(shape, generator=generator, dtype=draw).to(device, dtype)
