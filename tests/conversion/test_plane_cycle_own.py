@@ -425,6 +425,78 @@ def test_a_table_of_one_size_says_nothing_about_images_of_a_row():
     close(flat(x[:, :, 0]), deep(x[:, :, :1]))
 
 
+class Squares(Fixed):
+    """Channels last, as many as rows and columns."""
+
+    kind = Windows
+
+    def forward(self, x):
+        y = (self.patch(x) + self.table).permute(0, 2, 3, 1)
+        return self.head(self.run(y).mean((1, 2)))
+
+
+class Conv(nn.Module):
+    def __init__(self, axis=1):
+        super().__init__()
+        self.norm, self.conv = nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, 1, 1)
+
+    def forward(self, x):
+        return x + self.conv(self.norm(x))
+
+
+class Cubes(Fixed):
+    kind = Conv
+
+    def forward(self, x):
+        return self.head(self.run(self.patch(x) + self.table).mean((2, 3)))
+
+
+@torch.no_grad()
+def test_as_many_channels_as_rows_and_columns():
+    with pytest.raises(ConversionError, match="may hold channels last"):
+        convert(build(Squares), PlaneCycle())
+    flat, x = build(Cubes), torch.randn(1, 3, 1, 32, 32, dtype=torch.double)
+    close(flat(x[:, :, 0]), convert(flat, PlaneCycle())(x))
+    # images of another size show it
+    flat = build(Named)
+    example = torch.randn(1, 3, 32, 32, dtype=torch.double)
+    rows = convert(flat, PlaneCycle(), example=example).conversion.rows
+    assert [row.after for row in rows if "Windows" in row.after] == [
+        f"Windows on {p}" for p in ORDER
+    ]
+    x = torch.randn(1, 3, 8, 16, 24, dtype=torch.double)
+    got = convert(flat, PlaneCycle(), example=example)(x)
+    for one, other in zip(leaves(got), leaves(convert(flat, PlaneCycle())(x)), strict=True):
+        close(one, other)
+
+
+class Mixer(nn.Module):
+    """Mixes 64 tokens, then 256 channels: as many as patches of two pixels."""
+
+    def __init__(self, axis=1):
+        super().__init__()
+        self.tokens, self.channels = nn.Linear(64, 64), nn.Linear(256, 256)
+
+    def forward(self, x):
+        x = x + self.tokens(x.transpose(1, 2)).transpose(1, 2)
+        return x + self.channels(x)
+
+
+class Mixers(Patches):
+    kind = Mixer
+
+    def __init__(self):
+        super().__init__()
+        self.patch, self.head = nn.Conv2d(3, 256, 4, 4), nn.Linear(256, 3)
+
+
+@torch.no_grad()
+def test_channels_are_no_patches_of_an_image_that_was_convolved():
+    deep = convert(build(Mixers), PlaneCycle())
+    rows = [row.after for row in deep.conversion.rows if "Mixer on" in row.after]
+    assert rows == [f"Mixer on {p}" for p in ORDER]
+
+
 class Columns(Patches):
     def tokens(self, x):
         return self.patch(x).transpose(2, 3).flatten(2).transpose(1, 2)

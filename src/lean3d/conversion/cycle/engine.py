@@ -94,10 +94,16 @@ def _survey(flat: Reference2D) -> Survey:
 
 
 def _agreed(one: tuple[Leaf, ...], two: tuple[Leaf, ...]) -> tuple[Leaf, ...]:
-    return tuple(
-        a if a == b else b if b.kind == "asked" else replace(a, kind="unknown")
-        for a, b in zip(one, two, strict=False)
-    )
+    return tuple(_either(a, b) for a, b in zip(one, two, strict=False))
+
+
+def _either(one: Leaf, two: Leaf) -> Leaf:
+    """Return what two surveys say of an argument, of which the sure one counts."""
+    if one == two or (one.sure and not two.sure):
+        return one
+    if two.kind == "asked" or (two.sure and not one.sure):
+        return two
+    return replace(one, kind="unknown")
 
 
 def _surveyed(flat: Reference2D, arguments: tuple[Any, ...], batch: int) -> Survey:

@@ -1,12 +1,14 @@
 """Check that tokens are those of a map, row by row, after those without a position.
 
 Which token is where is not seen in their number: class tokens may come last, and patches column by
-column. An image that is changed in one place shows it.
+column. Nor do the sizes of a map of (N, 64, 64, 64) show where its channels are. An image that is
+changed in one place shows it.
 
 Axes: B batch, C channels; R rows, S columns, G tokens without a position.
 """
 
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 import torch
@@ -26,7 +28,12 @@ __all__ = ["check_order"]
 
 def check_order(flat: Reference2D, plan: CyclePlan) -> None:
     """Raise ConversionError if the first block's tokens are not in order; names the block."""
-    block = next((part for part in plan.parts.values() if isinstance(part, Block)), None)
+    blocks = [part for part in plan.parts.values() if isinstance(part, Block)]
+    # after the first one a change may be everywhere
+    maps = ((b, n) for b in blocks for n, leaf in enumerate(b.given) if not leaf.sure)
+    for unsure, number in islice(maps, 1):
+        _check_map(flat, unsure, number)
+    block = next(iter(blocks), None)
     if block is None:
         return
     place = next((n for n, leaf in enumerate(block.given) if leaf.kind in TOKENS), None)
@@ -35,8 +42,7 @@ def check_order(flat: Reference2D, plan: CyclePlan) -> None:
     leaf, (rows, columns) = block.given[place], block.grid
 
     def read(change: Any) -> Tensor:
-        arguments = tuple(change(x) if is_image(x) else x for x in flat.sample.arguments)
-        return _tokens(flat, arguments, block.path, place, leaf)
+        return _tokens(_given(flat, change, block.path, place), leaf)
 
     own = read(lambda x: x)
     count = leaf.prefix + rows * columns
@@ -57,6 +63,22 @@ def check_order(flat: Reference2D, plan: CyclePlan) -> None:
         far = abs(found[0] - row) > rows / 2 and abs(found[1] - column) > columns / 2
         if far or (alone and found != (row, column)):
             raise _refusal(flat, block, "its tokens are not those of a map, row by row")
+
+
+def _check_map(flat: Reference2D, block: Block, place: int) -> None:
+    """Raise ConversionError if channels are last in a map of as many channels as rows."""
+    rows, columns = block.grid
+    own = _given(flat, lambda x: x, block.path, place)
+    changed = _given(flat, lambda x: _changed(x, 0, 0, rows, columns), block.path, place)
+    moved = (changed != own).any(0)
+    first, last = (int(moved.any(axes).sum()) for axes in ((1, 2), (0, 1)))
+    if moved.any() and first <= last:
+        kind = type(flat.model.get_submodule(block.path)).__name__
+        raise ConversionError(
+            f"{kind} at {block.path!r} cannot run on planes: its map of {tuple(own.shape[1:])} may "
+            "hold channels last, which is seen for images of another size alone; leave the block "
+            "out with where=, or let the network take one"
+        )
 
 
 def _refusal(flat: Reference2D, block: Block, why: str) -> ConversionError:
@@ -92,11 +114,17 @@ class _SeenError(Exception):
     pass
 
 
-def _tokens(flat: Reference2D, arguments: Args, path: str, place: int, leaf: Leaf) -> Tensor:
-    """Return (B, G + R * S, C): what a block is given."""
+def _given(flat: Reference2D, change: Any, path: str, place: int) -> Tensor:
+    """Return what a block is given for a changed image."""
+    arguments = tuple(change(x) if is_image(x) else x for x in flat.sample.arguments)
     watch = _First(flat.model, path)
     with suppress(_SeenError):
         watch.see(lambda: run_lightly(flat.model, arguments))
-    x: Tensor = watch.given[place].detach().clone()
+    given: Tensor = watch.given[place]
+    return given.detach().clone()
+
+
+def _tokens(x: Tensor, leaf: Leaf) -> Tensor:
+    """Return (B, G + R * S, C): tokens that a block is given."""
     axis = TOKENS[leaf.kind]
     return x.movedim(axis, 1) if axis == 0 else x.transpose(1, axis)

@@ -3,7 +3,7 @@
 Axes: N slices, R rows, S columns, C channels, G tokens without a position.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["TOKENS", "Block", "Leaf", "Network", "Resampling"]
 
@@ -19,10 +19,12 @@ class Leaf:
         kind: How it holds slices, or "rows", "columns" or "size" of a slice, "asked": a table for
             the size of the slices, or "other".
         prefix: Tokens without a position.
+        sure: No other reading fits: of (N, 64, 64, 64) that of channels last does as well.
     """
 
     kind: str
     prefix: int = 0
+    sure: bool = field(default=True, compare=False)
 
     @property
     def holds_slices(self) -> bool:

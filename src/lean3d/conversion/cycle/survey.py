@@ -222,7 +222,9 @@ class _Calls(Watch):
         """Recognise patches that a forward cuts by shapes alone: as many as tile the image."""
         height, width = self.found.size
         count = shape[TOKENS[kind]]
-        for tile in range(2, min(height, width) // 2 + 1):
+        # what convolves first cuts none of the image
+        cuts = len(self.grids) == 1 or bool(self.found.tilings)
+        for tile in range(2, min(height, width) // 2 + 1) if cuts else ():
             rows, columns = height // tile, width // tile
             exact = height % tile == width % tile == 0
             if exact and 0 <= count - rows * columns <= MOST_CUT:
@@ -238,7 +240,7 @@ class _Calls(Watch):
         if known == [False, True] or (not any(known) and fits == [False, True]):
             return Leaf("last"), last
         if known[0] or fits[0] or first == (1, 1):
-            return Leaf("map"), first
+            return Leaf("map", sure=not known[1]), first
         return Leaf("unknown"), None
 
     def _fits(self, pair: Pair) -> bool:
