@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -118,3 +120,12 @@ def test_refuses_what_it_cannot_use():
         Affinities(nn.Identity(), ("q1",))
     with pytest.raises(LeanError, match="expects logits"):
         Affinities(nn.Identity(), ("x1", "y1")).training_step((LABEL[:, None].float(), LABEL), 0)
+
+
+@pytest.mark.parametrize("loss", ["ce", "dice", "dice_ce"])
+def test_a_task_is_pickled_for_processes_that_are_spawned(loss):
+    task = Affinities(nn.Conv3d(1, 1, 1), ("x1",), loss=loss)
+    logits, target = torch.randn(2, 1, 4, 4, 4), torch.rand(2, 1, 4, 4, 4).round()
+    given = logits, target, torch.ones_like(target)
+    copy = pickle.loads(pickle.dumps(task))
+    assert torch.equal(copy.loss(*given), task.loss(*given))

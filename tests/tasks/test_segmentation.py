@@ -1,4 +1,5 @@
 import math
+import pickle
 from types import SimpleNamespace
 
 import pytest
@@ -269,3 +270,15 @@ def test_a_region_can_weigh_more(loss):
     torch.testing.assert_close(
         nested(loss=loss, weights=[1.0, 3.0]).loss(x, label), (first + 3 * second) / 4
     )
+
+
+@pytest.mark.parametrize("loss", ["dice", "ce", "dice_ce"])
+@pytest.mark.parametrize("weights", [None, (1.0, 2.0, 3.0)])
+@pytest.mark.parametrize("regions", [None, Regions.read(["a=1,2,3", "b=2,3", "c=3"], 4)])
+def test_a_task_and_its_loss_are_pickled_for_processes_that_are_spawned(loss, weights, regions):
+    torch.manual_seed(0)
+    classes = 3 if regions is None else 4
+    task = Segmentation(nn.Conv3d(1, 3, 1), classes, loss=loss, weights=weights, regions=regions)
+    copy = pickle.loads(pickle.dumps(task))
+    logits, label = torch.randn(2, 3, 4, 4, 4), torch.randint(classes, (2, 4, 4, 4))
+    assert torch.equal(copy.loss(logits, label), task.loss(logits, label))

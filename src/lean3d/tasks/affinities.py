@@ -31,7 +31,7 @@ def affinity_loss(name: str) -> Loss:
     losses: dict[str, Loss] = {
         "ce": _cross_entropy,
         "dice": _dice,
-        "dice_ce": lambda *given: _dice(*given) + _cross_entropy(*given),
+        "dice_ce": _both,
     }
     if name not in losses:
         raise RunError(f"no affinity loss called {name!r}; there are ce, dice and dice_ce")
@@ -50,6 +50,10 @@ def _dice(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     apart, said = known * (1 - target), known * torch.sigmoid(-logits.float())
     both, either = pooled(torch.stack([(apart * said).sum(axes), (apart + said).sum(axes)]))
     return (1 - (2 * both + 1) / (either + 1)).mean()
+
+
+def _both(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    return _dice(logits, target, weight) + _cross_entropy(logits, target, weight)
 
 
 class Affinities(Learner):

@@ -4,6 +4,7 @@ Axes: B batch, K outputs, then D H W for volumes or H W for images.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -44,50 +45,48 @@ def segmentation_loss(
     if name not in ("dice", "ce", "dice_ce"):
         raise RunError(f"no segmentation loss called {name!r}; there are dice, ce and dice_ce")
     weights_K = None if weights is None else torch.tensor(weights, dtype=torch.float32)
-    terms: dict[str, Function] = {"dice": _dice_of_regions(weights_K), "ce": _binary(weights_K)}
+    # functions of the module, so that a task can be pickled for processes that are spawned
+    terms: dict[str, Function] = {
+        "dice": partial(_dice_of_regions, weights_K),
+        "ce": partial(_entropy_of_regions, weights_K),
+    }
     if activation == "softmax":
-        terms = {"dice": _dice_of_classes(background, weights_K), "ce": _of_classes(weights_K)}
-    chosen = [term for word, term in terms.items() if word in name.split("_")]
-    return lambda logits, target: torch.stack([term(logits, target) for term in chosen]).sum()
+        terms = {
+            "dice": partial(_dice_of_classes, weights_K, 0 if background else 1),
+            "ce": partial(_entropy_of_classes, weights_K),
+        }
+    return partial(_sum, [term for word, term in terms.items() if word in name.split("_")])
 
 
-def _dice_of_classes(background: bool, weights_K: Tensor | None) -> Function:
-    first = 0 if background else 1
+def _sum(terms: Sequence[Function], logits: Tensor, target: Tensor) -> Tensor:
+    return torch.stack([term(logits, target) for term in terms]).sum()
+
+
+def _dice_of_classes(weights_K: Tensor | None, first: int, logits: Tensor, label: Tensor) -> Tensor:
+    # float32: a sum over a volume loses its small terms in half precision
+    probability = logits.float().softmax(1)
+    target = torch.zeros_like(probability).scatter_(1, label.unsqueeze(1), 1.0)
     weights = None if weights_K is None else weights_K[first:]
-
-    def dice(logits: Tensor, label: Tensor) -> Tensor:
-        # float32: a sum over a volume loses its small terms in half precision
-        probability = logits.float().softmax(1)
-        target = torch.zeros_like(probability).scatter_(1, label.unsqueeze(1), 1.0)
-        return _dice(probability[:, first:], target[:, first:], weights)
-
-    return dice
+    return _dice(probability[:, first:], target[:, first:], weights)
 
 
-def _of_classes(weights_K: Tensor | None) -> Function:
+def _entropy_of_classes(weights_K: Tensor | None, logits: Tensor, label: Tensor) -> Tensor:
     if weights_K is None:
-        return F.cross_entropy
-
-    def entropy(logits: Tensor, label: Tensor) -> Tensor:
-        weights = weights_K.to(logits.device)
-        total = F.cross_entropy(logits.float(), label, weights, reduction="sum")
-        return pooled_mean(total, weights[label].sum())
-
-    return entropy
+        return F.cross_entropy(logits, label)
+    weights = weights_K.to(logits.device)
+    total = F.cross_entropy(logits.float(), label, weights, reduction="sum")
+    return pooled_mean(total, weights[label].sum())
 
 
-def _dice_of_regions(weights_K: Tensor | None) -> Function:
-    return lambda logits, inside: _dice(logits.float().sigmoid(), inside.float(), weights_K)
+def _dice_of_regions(weights_K: Tensor | None, logits: Tensor, inside: Tensor) -> Tensor:
+    return _dice(logits.float().sigmoid(), inside.float(), weights_K)
 
 
-def _binary(weights_K: Tensor | None) -> Function:
-    def entropy(logits: Tensor, inside: Tensor) -> Tensor:
-        if weights_K is None:
-            return F.binary_cross_entropy_with_logits(logits.float(), inside.float())
-        loss = F.binary_cross_entropy_with_logits(logits.float(), inside.float(), reduction="none")
-        return _mean(loss.movedim(1, 0).flatten(1).mean(1), weights_K)
-
-    return entropy
+def _entropy_of_regions(weights_K: Tensor | None, logits: Tensor, inside: Tensor) -> Tensor:
+    if weights_K is None:
+        return F.binary_cross_entropy_with_logits(logits.float(), inside.float())
+    loss = F.binary_cross_entropy_with_logits(logits.float(), inside.float(), reduction="none")
+    return _mean(loss.movedim(1, 0).flatten(1).mean(1), weights_K)
 
 
 def _dice(probability: Tensor, target: Tensor, weights_K: Tensor | None) -> Tensor:
