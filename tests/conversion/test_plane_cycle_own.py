@@ -328,6 +328,44 @@ class Scales(Patches):
         return self.head(torch.stack([z[:, 0] for z in (fine, coarse)], 1).mean(1))
 
 
+class Separable(nn.Module):
+    """Attends linearly over the patches of (B, C, pixels of a patch, patches)."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv = nn.Conv2d(8, 17, 1)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).split([1, 8, 8], 1)
+        return x + v.relu() * (k * q.softmax(3)).sum(3, keepdim=True)
+
+
+class Padding(nn.Module):
+    """Pads a map to whole patches of 2 x 2, which it keeps."""
+
+    def __init__(self, axis=1):
+        super().__init__()
+        self.parts = nn.Sequential(Separable(), Separable())
+
+    def forward(self, x):
+        x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
+        batch, _, height, width = x.shape
+        y = x.reshape(batch, 8, height // 2, 2, width // 2, 2).permute(0, 1, 3, 5, 2, 4)
+        y = self.parts(y.reshape(batch, 8, 4, -1))
+        y = y.reshape(batch, 8, 2, 2, height // 2, width // 2).permute(0, 1, 4, 2, 5, 3)
+        return y.reshape(x.shape)
+
+
+class Padded(Patches):
+    kind = Padding
+
+    def forward(self, x):
+        y = self.patch(x)
+        for block in self.blocks:
+            y = block(y)[:, :, : y.shape[2], : y.shape[3]]
+        return self.head(y.permute(0, 2, 3, 1)).mean((1, 2))
+
+
 def build(kind):
     torch.manual_seed(0)
     return kind().double().eval()
@@ -357,6 +395,7 @@ QUICK = (
     Reduced,
     Pooled,
     Scales,
+    Padded,
 )
 SLOW = Rectangles, Channels, Unfolded, Sequences
 NETWORKS = [*QUICK, *(pytest.param(kind, marks=pytest.mark.slow) for kind in SLOW)]

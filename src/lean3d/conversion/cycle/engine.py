@@ -31,6 +31,7 @@ from lean3d.errors import ConversionError
 __all__ = ["make_cycle"]
 
 Where = Callable[[str, nn.Module], bool]
+WHOLE = (128, 192)
 ALL = 1 << 20  # more rows of the input than any row of a map is made from
 
 
@@ -49,9 +50,16 @@ def make_cycle(
     free = duplicate(model)
     for path, values in settings.items():
         vars(free.get_submodule(path)).update(values)
+    layers = how.cycle == "layer"
     flat = make_reference(free, example)
     found = _survey(flat)
-    parts = find_parts(flat.light, found, where, how.cycle == "layer")
+    try:
+        parts = find_parts(flat.light, found, where, layers)
+    except ConversionError as error:
+        again = _in_whole_patches(free, example, where, layers)
+        if again is None:
+            raise error
+        flat, found, parts = again
     done, why = None, None
     for plan in _plans(how, settings, found, parts, flat.light):
         try:
@@ -63,6 +71,20 @@ def make_cycle(
         assert why is not None
         raise why
     return _finish(model, plan, done)
+
+
+def _in_whole_patches(
+    free: nn.Module, example: object, where: Where | None, layers: bool
+) -> tuple[Reference2D, Survey, Parts] | None:
+    """Find the parts of a network on an image of which every halving is even.
+
+    Blocks that pad a map to whole patches (MobileViTv2) keep the size of such maps alone.
+    """
+    with suppress(Exception):
+        flat = make_reference(free, example, (WHOLE,))
+        found = _survey(flat)
+        return flat, found, find_parts(flat.light, found, where, layers)
+    return None
 
 
 def _finish(model: nn.Module, plan: CyclePlan, done: Checked) -> nn.Module:

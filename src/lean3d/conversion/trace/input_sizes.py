@@ -6,6 +6,7 @@ ignores an axis goes unnoticed where that axis has one voxel.
 Axes: B batch, C channels, D depth, H height, W width.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -78,12 +79,18 @@ class Sample:
         return (length, height, width) if axis == 2 else (height, length, width)
 
 
-def find_sample(model: nn.Module, meta: nn.Module | None = None, example: object = None) -> Sample:
+def find_sample(
+    model: nn.Module,
+    meta: nn.Module | None = None,
+    example: object = None,
+    before: Sequence[Size] = (),
+) -> Sample:
     """Return the first sample that runs.
 
     Args:
         model: The 2D model in eval mode, in the precision of the checks.
         meta: A copy of it on the meta device, which tries sizes at no cost.
+        before: Sizes to try before all others.
 
     Raises:
         ConversionError: none does.
@@ -91,7 +98,7 @@ def find_sample(model: nn.Module, meta: nn.Module | None = None, example: object
     why, runner = "", model if meta is None else meta
     for make, sizes in makers(model, example):
         trial = _Trial(runner, make)
-        size = trial.choose(sizes)
+        size = trial.choose([*before, *sizes])
         if size is not None and (meta is None or _Trial(model, make).maps(size) is not None):
             depth = trial.length(size, meaningful=True)
             length = depth if meta is None else trial.length(size, meaningful=False)

@@ -1,6 +1,6 @@
 """The 2D reference of the self-checks: double precision, randomised weights, and its outputs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -152,14 +152,20 @@ def _called(model: nn.Module, arguments: tuple[Any, ...]) -> list[object]:
     return watch.found
 
 
-def make_reference(model: nn.Module, example: object) -> Reference2D:
-    """Return the 2D model and a sample that runs, in double precision and on meta if possible."""
+def make_reference(
+    model: nn.Module, example: object, before: Sequence[tuple[int, int]] = ()
+) -> Reference2D:
+    """Return the 2D model and a sample that runs, in double precision and on meta if possible.
+
+    Args:
+        before: Sizes of images to try before all others.
+    """
     error: Exception | None = None
     for dtype in (torch.float64, torch.float32):  # a forward may call .float()
         model_2d = precise_copy(model, dtype)
         for meta in (_without_memory(model_2d), None):
             try:
-                sample = find_sample(model_2d, meta, example)
+                sample = find_sample(model_2d, meta, example, before)
                 return Reference2D(model_2d, sample, dtype, meta)
             except ConversionError as why:
                 error = why
