@@ -58,11 +58,11 @@ def tasks(seed: int) -> dict[str, Any]:
     unet = replace(
         get_recipe("shapes3d"),
         patch=(32, 32, 32),
-        widths=(24, 48),
+        widths=(16, 32, 64),
         batch_size=2,
-        train_samples=120,
+        train_samples=360,
         val_samples=60,
-        epochs=60,
+        epochs=20,
         lr=2e-3,
         **common,
     )
