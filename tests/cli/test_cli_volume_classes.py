@@ -238,7 +238,7 @@ def test_a_probe_is_a_regression_on_the_features_of_volumes(lean3d, folders, tmp
     words = ["probe", "volume_classes", "--data", f"classes:{folders}", "--held-out", 0.3]
     words += ["--model", f"{tmp_path / 'flat.py'}:net", "--convert", "acs", "--seed", 3]
     words += ["--shift", 2, "--flips", 0, "--augment", "light", "--device", "cpu"]
-    code, out, err = lean3d(*words, "--out", tmp_path / "scores.json")
+    code, out, err = lean3d(*words, "--json", tmp_path / "scores.json")
     assert code == 0, err
     assert "random weights" in err
     (found,) = last_json(out)["scores"]
@@ -262,10 +262,21 @@ def test_a_probe_is_a_regression_on_the_features_of_volumes(lean3d, folders, tmp
     assert found["auc"] > 0.5
 
 
+def test_a_probe_of_a_run_has_its_weights(lean3d, folders, tmp_path):
+    words = ["volume_classes", "--data", f"classes:{folders}", "--widths", 2, 2, 4, 4]
+    small = ["--epochs", 1, "--accelerator", "cpu", "--out", tmp_path / "run"]
+    assert lean3d("train", *words, *small)[0] == 0
+    code, out, err = lean3d("probe", *words, "--start-from", tmp_path / "run", "--device", "cpu")
+    assert code == 0, err
+    assert f"weights of {tmp_path / 'run'}" in err
+    other = last_json(lean3d("probe", *words, "--device", "cpu", "--seed", 5)[1])["scores"]
+    assert last_json(out)["scores"] != other
+
+
 def test_a_probe_of_voxels_is_refused(lean3d, tmp_path):
     code, _, err = lean3d("probe", "shapes3d", "--device", "cpu")
     assert code == 2
     assert err == "lean3d: a probe classifies whole volumes; recipe shapes3d does not\n"
-    code, _, err = lean3d("probe", "volume_classes", "--data", "x", "--out", tmp_path)
+    code, _, err = lean3d("probe", "volume_classes", "--data", "x", "--json", tmp_path)
     assert code == 2
-    assert "--out is a file for the scores" in err
+    assert f"--json {tmp_path} is a folder" in err

@@ -1,6 +1,5 @@
 """lean3d probe RECIPE"""
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,9 @@ from lean3d.cli.device import find_device
 from lean3d.cli.parse import parse
 from lean3d.cli.show import show_json, show_table
 from lean3d.cli.train import recipes_help, with_model
-from lean3d.errors import RunError
-from lean3d.files import write_text
+from lean3d.files import check_outputs, write_text
 from lean3d.recipes import Recipe, get_recipe, list_recipes
+from lean3d.report import json_line
 
 __all__ = ["main"]
 
@@ -30,13 +29,13 @@ class Probe:
     """Fit a logistic regression on features as they are; settings are those of lean3d train.
 
     Attributes:
-        out: File for the scores, as JSON, with the recipe and where it ran.
+        json: File for the scores, with the recipe and where it ran.
         strength: Inverse of the L2 penalty on the weights of the regression.
         device: Where to compute, such as cuda; a GPU if there is one by default.
     """
 
     recipe: Recipe
-    out: Path | None = None
+    json: Path | None = None
     strength: float = 0.1
     device: str | None = None
 
@@ -49,8 +48,7 @@ def main(argv: list[str]) -> None:
         return
     asked = parse(Probe, f"probe {name}", rest, default=Probe(get_recipe(name)))
     recipe = with_model(asked.recipe, get_recipe(name), rest)
-    if asked.out is not None and (asked.out.is_dir() or asked.out.suffix != ".json"):
-        raise RunError(f"--out is a file for the scores, such as scores.json, got {asked.out}")
+    check_outputs({"--json": asked.json})
     device = find_device(asked.device)
     from lean3d.recipes.probe import probe
     from lean3d.train.provenance import provenance
@@ -70,11 +68,11 @@ def main(argv: list[str]) -> None:
         "convert": recipe.convert,
     }
     record |= {"weights": recipe.weights, "scores": found}
-    if asked.out is not None:
+    if asked.json is not None:
         whole = record | {"settings": recipe.to_dict(), "strength": asked.strength}
         whole |= {"where": provenance()}
-        write_text(asked.out, json.dumps(whole, indent=1) + "\n")
-        print(f"the scores are in {asked.out}")
+        write_text(asked.json, json_line(whole) + "\n")
+        print(f"the scores are in {asked.json}")
     show_json(record)
 
 

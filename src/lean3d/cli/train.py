@@ -96,8 +96,8 @@ def recipes_help(command: str, recipes: Mapping[str, str]) -> str:
         for name, what in recipes.items()
         for line in textwrap.wrap(f"  {name:{width}}  {what}", break_on_hyphens=False, **indent)
     ]
-    more = " [--resume]" if command == "train" else ""
-    usage = f"usage: lean3d {command} RECIPE [--data DIR] [--out DIR]{more} [any setting]"
+    more = " [--out DIR] [--resume]" if command == "train" else ""
+    usage = f"usage: lean3d {command} RECIPE [--data DIR]{more} [any setting]"
     return "\n".join([usage, "", *lines, "", f"lean3d {command} RECIPE --help lists its settings."])
 
 

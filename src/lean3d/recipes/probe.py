@@ -60,7 +60,8 @@ def probe(
     assert isinstance(settled, VolumeClassificationRecipe)
     start = None if settled.start_from is None else load_start(settled.start_from)
     built = build_model(settled, start, weights=start is None)
-    tell(built.note or "random weights; --weights pretrained, or a file, gives others")
+    given = built.note if start is None else f"weights of {settled.start_from}"
+    tell(given or "random weights; --weights pretrained, or a file, gives others")
     split = split_classes(settled)
     parts = {"train": split.train, "validation": split.held_out, "test": split.test}
     found = {
