@@ -81,3 +81,17 @@ def test_refusals_come_before_the_work(light, teacher, tmp_path):
     with pytest.raises(LeanError, match="the least that can be asked for"):
         lighten_run(teacher, tmp_path / "out", replace(HOW, macs=0.001), **QUIET)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_takes_long_is_said_before(teacher, tmp_path, monkeypatch):
+    said = []
+
+    def times(*args, **kwargs):
+        raise LeanError(f"after {said}")
+
+    monkeypatch.setattr("lean3d.recipes.lighten.lighten", times)
+    for target, words in (("time", "after .'timing .* for 300 s at most"), ("macs", r"after \[\]")):
+        how = replace(HOW, **{"macs": None, target: 0.5})
+        with pytest.raises(LeanError, match=words):
+            lighten_run(teacher, tmp_path / "out", how, tell=said.append, **QUIET)
+        said.clear()

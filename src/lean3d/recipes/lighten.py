@@ -130,7 +130,7 @@ def lighten_run(
         run: Folder of a finished run.
         resume: Continue the run in `out`; the cuts are those that it was begun with.
         scratch: Train the lighter network from random weights without a teacher, to compare.
-        tell: Called with a line on what was chosen.
+        tell: Called with a line on what takes long, and on what was chosen.
 
     Raises:
         RunError: `out` holds a run already, or `run` is none.
@@ -157,6 +157,11 @@ def lighten_run(
     split = read_record(run).get("split") if how.data is None else None
     batches = _batches(recipe, split, how.samples)
     example = _example(batches, how.batch)
+    if how.time is not None or how.step is not None:
+        tell(
+            f"timing what each convolution can become, for {how.budget_s:.0f} s at most; times are "
+            "kept for the next call"
+        )
     found = lighten(
         model,
         example,
