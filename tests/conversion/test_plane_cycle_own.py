@@ -328,6 +328,39 @@ class Scales(Patches):
         return self.head(torch.stack([z[:, 0] for z in (fine, coarse)], 1).mean(1))
 
 
+class Conv(nn.Module):
+    def __init__(self, axis=1):
+        super().__init__()
+        self.norm, self.conv = nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, 1, 1)
+
+    def forward(self, x):
+        return x + self.conv(self.norm(x))
+
+
+class Pooling(nn.Module):
+    """Means of 12 x 12 and 1 x 1 parts beside the map, as a pyramid pooling decoder."""
+
+    def __init__(self):
+        super().__init__()
+        self.pools = nn.ModuleList(nn.AdaptiveAvgPool2d(size) for size in (12, 1))
+
+    def forward(self, x):
+        maps = [F.interpolate(pool(x)[:, :4], x.shape[2:], mode="bilinear") for pool in self.pools]
+        return torch.cat([*maps, x], dim=1)
+
+
+class Parts(Patches):
+    kind = Conv
+
+    def __init__(self):
+        super().__init__()
+        self.parts, self.head = Pooling(), nn.Linear(16, 3)
+
+    def forward(self, x):
+        y = self.parts(self.run(self.patch(x)))
+        return self.head(y.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 class Separable(nn.Module):
     """Attends linearly over the patches of (B, C, pixels of a patch, patches)."""
 
@@ -396,6 +429,7 @@ QUICK = (
     Pooled,
     Scales,
     Padded,
+    Parts,
 )
 SLOW = Rectangles, Channels, Unfolded, Sequences
 NETWORKS = [*QUICK, *(pytest.param(kind, marks=pytest.mark.slow) for kind in SLOW)]
@@ -472,15 +506,6 @@ class Squares(Fixed):
     def forward(self, x):
         y = (self.patch(x) + self.table).permute(0, 2, 3, 1)
         return self.head(self.run(y).mean((1, 2)))
-
-
-class Conv(nn.Module):
-    def __init__(self, axis=1):
-        super().__init__()
-        self.norm, self.conv = nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, 1, 1)
-
-    def forward(self, x):
-        return x + self.conv(self.norm(x))
 
 
 class Cubes(Fixed):

@@ -69,7 +69,7 @@ class Functions(TorchFunctionMode):
         elif function in JOINING:
             args = self._of_one_depth(args)
         elif function in PUTTING_TOGETHER:
-            args = self._of_their_depth(*args)
+            args = self._of_their_depth(args, kwargs)
         elif function in INTERPOLATING or function in POOLING:
             return self._resample(function, args, kwargs)
         return function(*args, **kwargs)
@@ -111,24 +111,27 @@ class Functions(TorchFunctionMode):
             for x in args
         )
 
-    def _of_their_depth(self, parts: Any = (), *rest: object) -> Args:
+    def _of_their_depth(self, args: Args, kwargs: Kwargs) -> Args:
         """Give tokens without a position as many slices as the patches they are put before.
 
-        Features of slices that are put side by side get the fewest.
+        Features of slices that are put side by side get the fewest, maps those of the widest.
         """
-        batch = self.cycle.batch
+        parts: Any = args[0] if args else ()
+        axis, batch = args[1] if len(args) > 1 else kwargs.get("dim", 0), self.cycle.batch
         kinds = {x.ndim if isinstance(x, Tensor) else 0 for x in parts}
-        if kinds not in ({2}, {3}) or len({x.shape[0] for x in parts}) == 1:
-            return (parts, *rest)
-        most = max(parts, key=lambda x: (x.shape[1] if x.ndim == 3 else 0, -x.shape[0]))
-        count = most.shape[0] // batch
-        followed = [
-            across(x.unflatten(0, (batch, -1)), count, self.cycle.network.tokens).flatten(0, 1)
-            if x.shape[0] % batch == 0 and x.shape[0] != count * batch
-            else x
-            for x in parts
-        ]
-        return (followed, *rest)
+        if kinds not in ({2}, {3}, {4}) or axis not in (1, 1 - max(kinds)):
+            return args
+        depths = [x.shape[0] // batch for x in parts]
+        if len({*depths}) == 1 or any(x.shape[0] % batch for x in parts):
+            return args
+        widths = [(0 if x.ndim == 2 else x.shape[1], -x.shape[0]) for x in parts]
+        count = depths[widths.index(max(widths))]
+        if kinds == {4}:
+            pairs = zip(parts, depths, strict=True)
+            return ([resized(x, depth, count, "bilinear") for x, depth in pairs], *args[1:])
+        tokens = self.cycle.network.tokens
+        slices = (x.unflatten(0, (batch, -1)) for x in parts)
+        return ([across(x, count, tokens).flatten(0, 1) for x in slices], *args[1:])
 
     def _resample(self, function: Function, args: Args, kwargs: Kwargs) -> Any:
         cycle, x = self.cycle, args[0] if args else kwargs["input"]
