@@ -30,7 +30,7 @@ LONGEST = 16_384
 COMMANDS = {
     "train": "train a recipe in a run folder, or resume it",
     "evaluate": "score a run case by case, alone or against another, with a report",
-    "probe": "classify by the features of a network as they are, by a logistic regression",
+    "probe": "classify by features as they are, by a logistic regression",
     "predict": "segment an image with a trained run",
     "explain": "show where the network of a run looks in a video or a volume",
     "segment": "segment neurons in a volume of any size with a run of affinities",
