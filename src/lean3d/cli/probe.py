@@ -10,18 +10,11 @@ from lean3d.cli.parse import parse
 from lean3d.cli.show import show_json, show_table
 from lean3d.cli.train import recipes_help, with_model
 from lean3d.files import check_outputs, write_text
+from lean3d.metrics.classes import TITLES
 from lean3d.recipes import Recipe, get_recipe, list_recipes
 from lean3d.report import json_line
 
 __all__ = ["main"]
-
-TITLES = {
-    "auc": "AUC",
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "average_precision": "average precision",
-    "kappa": "weighted kappa",
-}
 
 
 @dataclass(frozen=True)
@@ -57,7 +50,7 @@ def main(argv: list[str]) -> None:
         print(f"lean3d: {line}", file=sys.stderr, flush=True)
 
     found = probe(recipe, strength=asked.strength, device=device, tell=tell)
-    names = [name for name in TITLES if name in found[0]]
+    names = sorted((n for n in TITLES if n in found[0]), key=lambda name: name != "auc")  # first
     show_table(
         [{"score": TITLES[n], **{row["part"]: row[n] for row in found}} for n in names]
         + [{"score": "volumes", **{row["part"]: str(row["volumes"]) for row in found}}]

@@ -13,9 +13,17 @@ from torch import Tensor
 from lean3d.errors import ShapeError
 from lean3d.optional import require
 
-__all__ = ["class_scores", "interval_of_scores"]
+__all__ = ["TITLES", "class_scores", "interval_of_scores"]
 
 RESAMPLES, SEED = 300, 0
+# of the scores, for people
+TITLES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "auc": "AUC",
+    "average_precision": "average precision",
+    "kappa": "weighted kappa",
+}
 
 
 def class_scores(prob_NK: Tensor, label_N: Tensor) -> dict[str, float]:

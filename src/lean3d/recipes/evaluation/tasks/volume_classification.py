@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lean3d.errors import RunError
 from lean3d.metrics import class_scores, interval_of_scores
+from lean3d.metrics.classes import TITLES
 from lean3d.optional import require
 from lean3d.recipes.class_cases import ClassCase, class_cases, split_classes
 from lean3d.recipes.classify import classify
@@ -22,14 +23,6 @@ from lean3d.recipes.volume_classification import VolumeClassificationRecipe
 from lean3d.report import Picture, Section, draw_confusion, draw_roc
 
 __all__ = ["VolumeClassificationEvaluation"]
-
-TITLES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "auc": "AUC",
-    "average_precision": "average precision",
-    "kappa": "weighted kappa",
-}
 
 
 @register_evaluation("volume_classification")
