@@ -557,6 +557,19 @@ def test_a_whole_network_is_stored():
         assert torch.equal(deep(x), torch.load(file, weights_only=False)(x))
 
 
+def test_a_slice_of_a_sequence_is_made_before_it_is_converted():
+    class Conv(nn.Conv2d):
+        pass
+
+    flat = nn.Sequential(*(Conv(2, 2, 3, padding=1) for _ in range(4)))
+    x = torch.randn(1, 2, 5, 6, 7)
+    with pytest.raises(lean3d.ShapeError, match="take the slice of the 2D network"):
+        convert(flat, PlaneCycle())[:2](x)
+    assert convert(flat[:2], PlaneCycle())(x).shape == x.shape
+    image = x[:, :, 0]
+    assert torch.equal(convert(flat, PlaneCycle())[:2](image), flat[:2](image))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 @torch.no_grad()

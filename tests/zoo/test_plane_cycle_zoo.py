@@ -83,6 +83,8 @@ def test_dense_features_of_timm(name):
     [
         (lambda: smp.Unet("resnet18", encoder_weights=None, classes=3), (20, 64, 96)),
         (lambda: smp.PAN("resnet18", encoder_weights=None, classes=3), (96, 128, 160)),
+        (lambda: smp.PSPNet("resnet18", encoder_weights=None, classes=3), (32, 64, 96)),
+        (lambda: smp.UPerNet("resnet18", encoder_weights=None, classes=3), (32, 64, 96)),
         (lambda: smp.Segformer("mit_b0", encoder_weights=None, classes=3), (32, 64, 96)),
         (
             lambda: smp.DPT(

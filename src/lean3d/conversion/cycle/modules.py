@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from lean3d.conversion.cycle.follow import Functions, grown
-from lean3d.conversion.cycle.parts import TOKENS, Block, Leaf, Network, Resampling
+from lean3d.conversion.cycle.parts import TOKENS, Block, Network, Resampling
 from lean3d.conversion.cycle.planes import averaged, letters
 from lean3d.conversion.cycle.run import Cycle, current, inside
 from lean3d.conversion.surgery.subclass import Mixed
@@ -74,10 +74,10 @@ class Unit(Mixed):
 
     def forward(self, *args: object, **kwargs: object) -> Any:
         own = super().forward  # type: ignore[misc]
-        block = self._cycle
         cycle = _running(self, _first(args, kwargs))  # type: ignore[arg-type]
         if cycle is None:
             return own(*args, **kwargs)
+        block = _known(self)
         if isinstance(cycle, Asking):
             leaves = tree_flatten((args, kwargs))[0]
             cycle.given[block.path] = leaves
@@ -91,10 +91,11 @@ class Resampler(Mixed):
     _cycle: Resampling
 
     def forward(self, *args: object, **kwargs: object) -> Any:
-        own, how = super().forward, self._cycle  # type: ignore[misc]
+        own = super().forward  # type: ignore[misc]
         cycle = _running(self, _first(args, kwargs))  # type: ignore[arg-type]
         if cycle is None or isinstance(cycle, Asking):
             return own(*args, **kwargs)
+        how = _known(self)
         if how.kind in TOKENS:
             return self._of_tokens(own, cycle, args, kwargs)
         place = 1 if how.kind == "last" else 2
@@ -161,22 +162,33 @@ class Entry(Mixed):
     _cycle: Network
 
     def forward(self, *args: object, **kwargs: object) -> Any:
-        returned = self._cycle.returned
-        return _enter(self._cycle, super().forward, args, kwargs, returned)  # type: ignore[misc]
+        return _enter(self, super().forward, args, kwargs, outputs=True)  # type: ignore[misc,arg-type]
+
+
+def _known(module: Any) -> Any:
+    """Return what a module is in its network; torch makes slices of a Sequential without it."""
+    if "_cycle" not in vars(module):
+        raise ShapeError(
+            f"this slice of a {type(module).__name__} of a network on planes does not know its "
+            "planes: take the slice of the 2D network, and convert that"
+        )
+    return module._cycle
 
 
 def _enter(
-    network: Network,
+    module: nn.Module,
     own: Callable[..., Any],
     args: Args,
     kwargs: Kwargs,
-    returned: tuple[Leaf, ...] = (),
+    outputs: bool = False,
 ) -> Any:
     volume = next(
         (x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor) and x.ndim == 5), None
     )
     if current() is not None or volume is None:
         return own(*args, **kwargs)
+    network: Network = _known(module)
+    returned = network.returned if outputs else ()
     order = letters(network.order[0])
     of = dict(zip("DHW", volume.shape[2:], strict=True))
     cycle = Cycle(network, volume.shape[0], (of[order[0]], of[order[1]], of[order[2]]))
@@ -238,7 +250,7 @@ ENTRIES = (
 def _entry(name: str) -> type[Mixed]:
     def method(self: Any, *args: object, **kwargs: object) -> Any:
         own = getattr(type(self).__bases__[-1], name).__get__(self)
-        return _enter(self._cycle, own, args, kwargs)
+        return _enter(self, own, args, kwargs)
 
     method.__name__ = name
     title = "Entry" + name.title().replace("_", "")
