@@ -179,7 +179,8 @@ def sentence(rows: list[dict[str, str]]) -> str:
     parts = []
     for zoo, title in TITLES.items():
         converted, count, whole = tried(rows, zoo)
-        parts.append(f"{converted} of {count} tried, of {whole:,} ({title})")
+        left = f" tried, of {whole:,}" if count < whole else ""
+        parts.append(f"{converted:,} of {count:,}{left} ({title})")
     refused = [row["model"] for row in rows if row["result"] not in ("cycled", "sizes")]
     reasons = "docs/plane_cycle.md#what-converts"
     return (
