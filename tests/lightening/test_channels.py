@@ -8,6 +8,7 @@ from torch import nn
 import lean3d
 from lean3d.lightening import Cut, restructure
 from lean3d.lightening.candidates import Levels, channel_order
+from lean3d.lightening.channels import Part
 from lean3d.lightening.clock import Clock, Place
 from lean3d.lightening.seen import look
 from lean3d.lightening.sites import find_places
@@ -52,6 +53,11 @@ def up(net, x, y):
     return net.inner(F.avg_pool3d(x + y, 2))
 
 
+def each_alone(net, x, y):
+    # as in X3D and CSN, and of channels that lie in a row
+    return net.inner(F.relu(net.between(torch.cat([x, y], 1))))
+
+
 class Simple(nn.Conv3d):
     """A convolution of a class of its own, as torchvision's are."""
 
@@ -73,6 +79,16 @@ NETS = {
     "joined": (lambda: Net(joined, 16), 2),
     "up": (lambda: Net(up, 6, inner=nn.ConvTranspose3d(8, 6, 2, 2)), 2),
     "vector": (Vector, 1),
+    # R(2+1)D's are 45, 230 and so on, no multiples of those that are kept
+    "an odd width": (lambda: nn.Sequential(conv(2, 18), nn.ReLU(), conv(18, 3)), 1),
+    "depthwise": (
+        lambda: Net(each_alone, between=conv(16, 16, groups=16), inner=conv(16, 8, groups=1)),
+        3,
+    ),
+    "depthwise, strided": (
+        lambda: Net(lambda net, x, y: net.inner(x + y), inner=conv(8, 8, stride=2, groups=8)),
+        1,
+    ),
 }
 # functions that no choice of channels leaves as it is
 KEPT = {
@@ -96,7 +112,7 @@ def test_groups_follow_the_channels(name):
     assert len(found.free) == groups
     if name == "residual":
         (group,) = found.free
-        assert {path for path, own in found.writes.items() if own == group} == {
+        assert {path for path, own in found.writes.items() if own == (Part(group),)} == {
             "one",
             "two",
             "inner",

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.conversion.lean.base import Lean
+from lean3d.conversion.lean.dense import is_depthwise
 from lean3d.conversion.lean.fit import distance, fit
 from lean3d.conversion.lean.parallel import ParallelSeparable
 from lean3d.conversion.lean.runs import Run
@@ -118,11 +119,12 @@ class Levels:
         What it gives is of about the same share as what it reads.
         """
         bundles = self.touched(path)
-        given = self.bundle.get(self.channels.writes.get(path, -1), -1)
+        written = {self.bundle.get(part.group) for part in self.channels.writes.get(path, ())}
         found = []
         for levels in product(*(range(len(self.kept[b])) for b in bundles)):
             own = dict(zip(bundles, levels, strict=True))
-            if all(abs(level - own.get(given, level)) <= 1 for level in levels):
+            given = [level for bundle, level in own.items() if bundle in written]
+            if all(abs(level - other) <= 1 for level in levels for other in given):
                 found.append(own)
         return found
 
@@ -146,12 +148,12 @@ def options_of(places: Places, levels: Levels, cuts: Sequence[str]) -> list[Opti
     for number, site in enumerate(places.sites):
         for own in levels.choices(site.path):
             counts = levels.counts(own.items())
-            written = channels.writes.get(site.path, -1)
             inputs = levels.size(channels.reads.get(site.path, ()), counts)
+            outputs = levels.size(channels.writes.get(site.path, ()), counts)
             # other forms of fewer channels are tried where all are about as few
             families = cuts if not counts else NARROW & set(cuts)
             families = families if len(set(own.values())) <= 1 else ()
-            for place in _places(site, inputs, counts.get(written), families):
+            for place in _places(site, inputs, outputs, families):
                 found.append(Option((number,), tuple(own.items()), place))
     for joint in places.joints if "streams" in cuts else ():
         first, last = places.sites[joint.first], places.sites[joint.last]
@@ -205,13 +207,14 @@ def channel_order(places: Places, seen: Mapping[str, Seen]) -> dict[int, list[in
         rows = own.given.movedim(1, 0).flatten(1)
         # one position has no variance
         spread = rows.var(1) if rows.shape[1] > 1 else rows.square().mean(1)
-        values = (torch.einsum("o,oi->i", slopes, taps) * spread).cpu()
+        each = slopes * taps[:, 0] if is_depthwise(site.conv) else slopes @ taps
+        values = (each * spread).cpu()
         start = 0
         for part in layout:
             size = channels.sizes[part.group] * part.repeat
             if part.group in worth:
-                each = values[start : start + size].unflatten(0, (-1, part.repeat))
-                worth[part.group] += each.sum(1)
+                own_values = values[start : start + size].unflatten(0, (-1, part.repeat))
+                worth[part.group] += own_values.sum(1)
             start += size
     return {group: own.argsort(descending=True).tolist() for group, own in worth.items()}
 
@@ -312,7 +315,7 @@ class Scores:
         kept, channels = self.kept(option.levels), self.places.channels
         path = option.place.site.path
         inputs = places_in(channels.reads.get(path, ()), channels.sizes, kept)
-        return inputs, kept.get(channels.writes.get(path, -1))
+        return inputs, places_in(channels.writes.get(path, ()), channels.sizes, kept)
 
     @torch.no_grad()
     def operator(self, option: Option) -> nn.Module:

@@ -2,6 +2,7 @@
 
 A dependency graph as in DepGraph (Fang et al., arXiv:2301.12900), taken from one traced run: the
 outputs of kernels are groups of channels, additions unite groups, concatenations put them in a row.
+A depthwise convolution gives the channels that it reads.
 What a function does to channels is guessed from shapes, and checked: a network without some
 channels must give what the network gives in which nobody reads them.
 
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lean3d.conversion.lean.dense import is_dense_or_causal, refusal
+from lean3d.conversion.lean.dense import is_dense_or_causal, is_depthwise, refusal
 from lean3d.conversion.surgery.copies import duplicate
 from lean3d.conversion.surgery.take_over import take_over
 from lean3d.conversion.trace.compare import tensors
@@ -55,14 +56,14 @@ class Channels:
         sizes: Channels of each group.
         free: Groups that can have fewer.
         reads: Layouts of the inputs of kernels, by path.
-        writes: Groups of the outputs of kernels, by path.
+        writes: Layouts of their outputs, by path.
         norms: Layouts of what batch and instance norms get, by path.
     """
 
     sizes: Mapping[int, int] = field(default_factory=dict)
     free: frozenset[int] = frozenset()
     reads: Mapping[str, Layout] = field(default_factory=dict)
-    writes: Mapping[str, int] = field(default_factory=dict)
+    writes: Mapping[str, Layout] = field(default_factory=dict)
     norms: Mapping[str, Layout] = field(default_factory=dict)
 
     def without(self, groups: Iterable[int]) -> "Channels":
@@ -70,8 +71,8 @@ class Channels:
 
     def touched(self, path: str) -> list[int]:
         """Return the free groups that a kernel reads or gives, each once."""
-        found = [part.group for part in self.reads.get(path, ())]
-        found += [self.writes[path]] if path in self.writes else []
+        parts = (*self.reads.get(path, ()), *self.writes.get(path, ()))
+        found = [part.group for part in parts]
         return [group for group in dict.fromkeys(found) if group in self.free]
 
 
@@ -96,7 +97,7 @@ def is_kernel(module: Any) -> bool:
     """Whether it is a layer whose inputs and outputs can be fewer, and computes as torch's does."""
     if is_dense_or_causal(module):
         plain = not isinstance(module, InflatedConv3d) and not refusal(module)
-        return plain and module.groups == 1
+        return plain and (module.groups == 1 or is_depthwise(module))
     for kind in (nn.ConvTranspose3d, nn.Linear):
         if isinstance(module, kind):
             plain = type(module).forward is kind.forward and "weight" in module._parameters
@@ -123,7 +124,7 @@ class _Walk:
         self.sizes: list[int] = []
         self.fixed: set[int] = set()
         self.reads: dict[str, Layout] = {}
-        self.writes: dict[str, int] = {}
+        self.writes: dict[str, Layout] = {}
         self.norms: dict[str, Layout] = {}
         self.times = Counter(call.path for call in flow.calls)
         self.owners = Counter(id(p) for m in model.modules() for p in m._parameters.values())
@@ -140,12 +141,12 @@ class _Walk:
             return tuple(Part(root(part.group), part.repeat) for part in layout)
 
         roots = {root(group) for group in range(len(self.sizes))}
-        written = {root(group) for group in self.writes.values()}
+        written = {root(part.group) for layout in self.writes.values() for part in layout}
         return Channels(
             {group: self.sizes[group] for group in roots},
             frozenset(g for g in written - fixed if self.sizes[g] > 1),
             {path: rooted(layout) for path, layout in self.reads.items()},
-            {path: root(group) for path, group in self.writes.items()},
+            {path: rooted(layout) for path, layout in self.writes.items()},
             {path: rooted(layout) for path, layout in self.norms.items()},
         )
 
@@ -161,9 +162,9 @@ class _Walk:
         if len(call.sources) == 1 and self._once(call):
             first = given[0][0] if given else self._fixed(call.shapes[0])
             if is_kernel(module) and self._along_axis_one(call):
-                self.reads[call.path] = first
-                self.writes[call.path] = self._group(call.shape[1])
-                return (Part(self.writes[call.path]),)
+                own = first if is_depthwise(module) else (Part(self._group(call.shape[1])),)
+                self.reads[call.path], self.writes[call.path] = first, own
+                return own
             if _is_norm(module):
                 self.norms[call.path] = first
                 return first
@@ -281,9 +282,10 @@ def _holds(
     modules: dict[str, Any] = dict(thin.named_modules())
     for path, layout in found.reads.items():
         inputs = places_in(layout, found.sizes, kept)
-        outputs = kept.get(found.writes[path])
-        if inputs is not None:
-            kernel: Any = masked.get_submodule(path)
+        outputs = places_in(found.writes[path], found.sizes, kept)
+        kernel: Any = masked.get_submodule(path)
+        # what a depthwise convolution reads goes on to those that read it
+        if inputs is not None and not is_depthwise(kernel):
             left = torch.zeros(_inputs(kernel), dtype=torch.bool)
             left[inputs] = True
             axis = 0 if isinstance(kernel, nn.ConvTranspose3d) else 1

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lean3d.conversion.lean.base import Lean
 from lean3d.conversion.lean.dense import (
     is_dense_or_causal,
+    is_depthwise,
     own_padding,
     resized,
     settings,
@@ -206,7 +207,8 @@ def _sized(kernel: Any, inputs: int | None, outputs: int | None, **like: Any) ->
 def narrow(kernel: Any, inputs: Sequence[int] | None, outputs: Sequence[int] | None) -> Any:
     """Return a copy of a convolution or a linear layer with these of its channels; None keeps all.
 
-    A transposed convolution has its inputs first in its weight, the others their outputs.
+    A transposed convolution has its inputs first in its weight, the others their outputs. Of a
+    depthwise one, the inputs are the outputs.
     """
     if inputs is None and outputs is None:
         return copy.deepcopy(kernel)
@@ -216,8 +218,9 @@ def narrow(kernel: Any, inputs: Sequence[int] | None, outputs: Sequence[int] | N
     if outputs is not None:
         weight = weight[list(outputs)]
         bias = None if bias is None else bias.detach()[list(outputs)]
-    weight = weight if inputs is None else weight[:, list(inputs)]
-    made = _sized(kernel, weight.shape[1], weight.shape[0], device="meta")
+    alone = is_depthwise(kernel)
+    weight = weight if inputs is None or alone else weight[:, list(inputs)]
+    made = _sized(kernel, weight.shape[0 if alone else 1], weight.shape[0], device="meta")
     made.weight = nn.Parameter((weight.transpose(0, 1) if turned else weight).clone())
     made.bias = None if bias is None else nn.Parameter(bias.detach().clone())
     return made

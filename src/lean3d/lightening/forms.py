@@ -114,5 +114,7 @@ def joined_forms(streams: Sequence[int], most: int) -> list[ParallelSeparable]:
 
 def kept_channels(channels: int, share: float) -> int:
     """Return about that share of a group's channels."""
+    if share >= 1:
+        return channels
     step = next((step for least, step in MULTIPLES.items() if channels >= least), 1)
     return min(max(round(channels * share / step), 1) * step, channels)

@@ -18,6 +18,7 @@ __all__ = [
     "check_dense",
     "is_dense",
     "is_dense_or_causal",
+    "is_depthwise",
     "own_padding",
     "refusal",
     "resized",
@@ -81,6 +82,14 @@ def is_dense_or_causal(module: object) -> bool:
     return is_dense(module) or type(module) is CausalConv3d
 
 
+def is_depthwise(module: Any) -> bool:
+    """Whether it convolves each channel by itself, so that its outputs are those it reads."""
+    return (
+        is_dense_or_causal(module)
+        and module.groups == module.in_channels == module.out_channels > 1
+    )
+
+
 def resized(conv: Any, in_channels: int, out_channels: int, **like: Any) -> Any:
     """Return a convolution of the same kind with other channels, its weights not filled.
 
@@ -88,6 +97,8 @@ def resized(conv: Any, in_channels: int, out_channels: int, **like: Any) -> Any:
         like: device and dtype.
     """
     given = settings(conv) | dict(in_channels=in_channels, out_channels=out_channels)
+    if is_depthwise(conv):
+        given["groups"] = in_channels
     if not isinstance(conv, CausalConv3d):
         return nn.Conv3d(**given, **like)
     past = None if conv.padding == "same" else conv.past
