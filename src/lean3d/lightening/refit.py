@@ -26,7 +26,7 @@ __all__ = ["refit"]
 
 ROWS, NUMBERS = 4096, 1 << 24
 HELD_OUT = 4  # one position of that many is to check the fit
-RIDGE = 1e-3
+LEAST = 1e-3
 NONE = (0, 0)
 
 
@@ -177,7 +177,11 @@ def _padded(conv: Any, x: Tensor) -> Tensor:
 def _solve(
     rows: Tensor, targets: Tensor, start: Tensor, shift: Tensor | None
 ) -> tuple[Tensor, Tensor | None] | None:
-    """Return weights (G, U, O) near `start` that fit better where they were not fitted, or None."""
+    """Return weights (G, U, O) near `start` that fit better where they were not fitted, or None.
+
+    A weight is expected to change by about the size of the weights, so that the ridge is what the
+    best fit misses, squared, over their mean square: weights far from the kernel train badly.
+    """
     rows, targets, start = rows.double(), targets.double(), start.double()
     missed = targets - rows @ start
     if shift is not None:
@@ -191,16 +195,24 @@ def _solve(
     own, left = own - middle, left - level
     wide = own.shape[2] > own.shape[1]
     gram = own @ own.mT if wide else own.mT @ own
-    # the ridge is one of the mean energy of an unknown, on either side
-    energy = own.square().sum((1, 2), keepdim=True) / own.shape[2]
-    gram = gram + RIDGE * energy.clamp_min(1e-30) * torch.eye(gram.shape[-1]).to(gram)
-    if wide:
-        change = own.mT @ torch.linalg.solve(gram, left)
-    else:
-        change = torch.linalg.solve(gram, own.mT @ left)
-    moved = level - middle @ change if shift is not None else None
-    after = missed[:, test] - rows[:, test] @ change
-    after = after if moved is None else after - moved
+
+    def fitted(ridge: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        whole = gram + ridge * torch.eye(gram.shape[-1]).to(gram)
+        if wide:
+            change = own.mT @ torch.linalg.solve(whole, left)
+        else:
+            change = torch.linalg.solve(whole, own.mT @ left)
+        moved = None if shift is None else level - middle @ change
+        after = missed[:, test] - rows[:, test] @ change
+        return change, moved, after if moved is None else after - moved
+
+    def size(x: Tensor) -> Tensor:
+        return x.square().mean((1, 2), keepdim=True).clamp_min(1e-30)
+
+    # of the mean energy of an unknown, on either side
+    least = LEAST * size(own) * own.shape[1]
+    _, _, after = fitted(least)
+    change, moved, after = fitted(torch.maximum(least, size(after) / size(start)))
     if not float(after.square().sum()) < float(missed[:, test].square().sum()):
         return None
     return start + change, None if shift is None or moved is None else shift + moved
