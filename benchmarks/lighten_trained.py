@@ -62,7 +62,7 @@ def tasks(seed: int) -> dict[str, Any]:
         batch_size=2,
         train_samples=360,
         val_samples=60,
-        epochs=20,
+        epochs=40,
         lr=2e-3,
         **common,
     )
