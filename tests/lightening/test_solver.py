@@ -3,8 +3,10 @@
 import itertools
 import random
 
+import numpy as np
 import pytest
 
+from lean3d.errors import LeanError
 from lean3d.lightening.solver import Arc, cheapest, choose
 
 
@@ -55,6 +57,17 @@ def test_the_choice_is_the_best_of_all(seed, share):
     found = choose(arcs, share * least)
     assert price(found) <= share * least * (1 + 1e-6)
     assert sum(arc.error for arc in found) == pytest.approx(best)
+
+
+def test_a_search_that_takes_too_long_is_refused(monkeypatch):
+    draw = np.random.default_rng(0)
+    sizes = draw.random((40, 9, 2)) + 0.1
+    arcs = [Arc((site,), (), *map(float, one)) for site, row in enumerate(sizes) for one in row]
+    room = 1.2 * sum(arc.cost for arc in cheapest(arcs))
+    assert choose(arcs, room) is not None
+    monkeypatch.setattr("lean3d.lightening.solver.LIMIT", 1e-6)
+    with pytest.raises(LeanError, match="the best of 360 forms was not found in 1e-06 s"):
+        choose(arcs, room)
 
 
 def test_no_choice_within_less_than_the_least():

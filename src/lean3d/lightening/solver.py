@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from lean3d.errors import LeanError
 from lean3d.optional import require
 
 __all__ = ["Arc", "cheapest", "choose"]
 
-# seconds
-LIMIT = 60.0
+# seconds after which the best choice so far is taken, if it is that near to the best of all
+LIMIT, NEAR = 600.0, 0.01
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ def choose(arcs: Sequence[Arc], room: float) -> list[Arc] | None:
     """Return the arcs of the least summed error whose costs and largest peak sum to `room` at most.
 
     None if there is no such choice.
+
+    Raises:
+        LeanError: the search took too long.
     """
     return _solve(arcs, np.array([arc.error for arc in arcs]), room)
 
@@ -111,6 +115,10 @@ def _solve(
         bounds=optimize.Bounds(0, bounds),
         options={"time_limit": LIMIT, "mip_rel_gap": 1e-6},
     )
+    if result.status == 1 and not (result.x is not None and result.mip_gap <= NEAR):
+        raise LeanError(
+            f"lighten: the best of {len(arcs)} forms was not found in {LIMIT:g} s; name fewer cuts"
+        )
     if result.x is None:
         return None
     return [arc for arc, share in zip(arcs, result.x, strict=False) if share > 0.5]
