@@ -177,3 +177,15 @@ def test_one_sample_tells_which_channels_a_linear_layer_reads():
     places = find_places(model, (CLIP[:1],), fewer=True)
     (order,) = channel_order(places, look(model, (CLIP[:1],), ["one", "head"])).values()
     assert order[0] == 0
+
+
+def test_a_depthwise_convolution_reads_each_channel_by_itself():
+    model = made(NETS["depthwise"][0])
+    with torch.no_grad():
+        # the largest channels, which the depthwise convolution does not read
+        model.one.weight[:4] *= 100
+        model.between.weight[:4] = 0
+    places = find_places(model, (CLIP,), fewer=True)
+    order = channel_order(places, look(model, (CLIP,), [site.path for site in places.sites]))
+    (part,) = places.channels.writes["one"]
+    assert set(order[part.group][:4]) == {4, 5, 6, 7}

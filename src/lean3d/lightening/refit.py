@@ -180,7 +180,7 @@ def _solve(
     """Return weights (G, U, O) near `start` that fit better where they were not fitted, or None.
 
     A weight is expected to change by about the size of the weights, so that the ridge is what the
-    best fit misses, squared, over their mean square: weights far from the kernel train badly.
+    best fit misses, squared, over their mean square: much larger weights fit these samples alone.
     """
     rows, targets, start = rows.double(), targets.double(), start.double()
     missed = targets - rows @ start
