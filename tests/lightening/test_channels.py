@@ -58,6 +58,11 @@ def each_alone(net, x, y):
     return net.inner(F.relu(net.between(torch.cat([x, y], 1))))
 
 
+def normed(net, x, y):
+    # groups of two channels and of four, joined
+    return net.joint(x) + F.relu(net.inner(y))
+
+
 class Simple(nn.Conv3d):
     """A convolution of a class of its own, as torchvision's are."""
 
@@ -84,6 +89,20 @@ NETS = {
     "depthwise": (
         lambda: Net(each_alone, between=conv(16, 16, groups=16), inner=conv(16, 8, groups=1)),
         3,
+    ),
+    "groups": (
+        lambda: Net(each_alone, between=conv(16, 24, groups=4), inner=conv(24, 8)),
+        3,
+    ),
+    "groups of two maps": (
+        lambda: Net(each_alone, between=conv(16, 16, groups=8), inner=conv(16, 8, groups=4)),
+        2,
+    ),
+    "group norms": (
+        lambda: Net(
+            normed, joint=nn.GroupNorm(4, 8), inner=nn.Sequential(conv(8, 8), nn.GroupNorm(2, 8))
+        ),
+        2,
     ),
     "depthwise, strided": (
         lambda: Net(lambda net, x, y: net.inner(x + y), inner=conv(8, 8, stride=2, groups=8)),

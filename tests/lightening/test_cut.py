@@ -85,8 +85,13 @@ def test_text_that_is_no_cut_is_refused(text, why):
         ("conv2 first=conv9 SpaceTime", "no conv9 to cut"),
         ("norm inputs=3", "names the outputs that it keeps"),
         ("conv2 ChannelSeparated group_width=4", "conv2 cannot become"),
+        ("grouped inputs=6 outputs=6", "6 channels are no multiple of a group's 4"),
+        ("group_norm outputs=6", "6 channels of a group norm's groups of 4"),
     ],
 )
 def test_a_cut_of_another_network_is_refused(cut, why):
+    model = net()
+    model.grouped = nn.Conv3d(8, 8, 3, groups=2)
+    model.group_norm = nn.GroupNorm(2, 8)
     with pytest.raises(LeanError, match=why):
-        restructure(net(), [read_cut(cut)])
+        restructure(model, [read_cut(cut)])

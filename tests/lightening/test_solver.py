@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import pytest
+from scipy import optimize
 
 from lean3d.errors import LeanError
 from lean3d.lightening.solver import Arc, cheapest, choose
@@ -68,6 +69,25 @@ def test_a_search_that_takes_too_long_is_refused(monkeypatch):
     monkeypatch.setattr("lean3d.lightening.solver.LIMIT", 1e-6)
     with pytest.raises(LeanError, match="the best of 360 forms was not found in 1e-06 s"):
         choose(arcs, room)
+
+
+@pytest.mark.parametrize(("gap", "taken"), [(0.009, True), (0.011, False)])
+def test_a_stopped_search_gives_what_is_within_a_percent(monkeypatch, gap, taken):
+    arcs = arcs_of(0)
+    room = 1.5 * price(cheapest(arcs))
+    best, solve = choose(arcs, room), optimize.milp
+
+    def stopped(*args, **kwargs):
+        found = solve(*args, **kwargs)
+        found.status, found.mip_gap = 1, gap
+        return found
+
+    monkeypatch.setattr(optimize, "milp", stopped)
+    if taken:
+        assert choose(arcs, room) == best
+    else:
+        with pytest.raises(LeanError, match="was not found"):
+            choose(arcs, room)
 
 
 def test_no_choice_within_less_than_the_least():

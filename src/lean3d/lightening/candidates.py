@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.conversion.lean.base import Lean
-from lean3d.conversion.lean.dense import is_depthwise
 from lean3d.conversion.lean.fit import distance, fit
 from lean3d.conversion.lean.parallel import ParallelSeparable
 from lean3d.conversion.lean.runs import Run
@@ -203,11 +202,13 @@ def channel_order(places: Places, seen: Mapping[str, Seen]) -> dict[int, list[in
         weight = site.conv.weight.detach()
         weight = weight.transpose(0, 1) if isinstance(site.conv, nn.ConvTranspose3d) else weight
         slopes = slopes.to(weight) if slopes.ndim else weight.new_ones(len(weight))
-        taps = weight.reshape(*weight.shape[:2], -1).square().sum(2)
+        groups = getattr(site.conv, "groups", 1)
+        # of a group: outputs, inputs
+        taps = weight.reshape(*weight.shape[:2], -1).square().sum(2).unflatten(0, (groups, -1))
         rows = own.given.movedim(1, 0).flatten(1)
         # one position has no variance
         spread = rows.var(1) if rows.shape[1] > 1 else rows.square().mean(1)
-        each = slopes * taps[:, 0] if is_depthwise(site.conv) else slopes @ taps
+        each = (slopes.view(groups, 1, -1) @ taps).flatten()
         values = (each * spread).cpu()
         start = 0
         for part in layout:

@@ -2,7 +2,8 @@
 
 A dependency graph as in DepGraph (Fang et al., arXiv:2301.12900), taken from one traced run: the
 outputs of kernels are groups of channels, additions unite groups, concatenations put them in a row.
-A depthwise convolution gives the channels that it reads.
+What a convolution in groups or a group norm takes together goes together, as one channel of several
+values, and so does what the convolution makes of it.
 What a function does to channels is guessed from shapes, and checked: a network without some
 channels must give what the network gives in which nobody reads them.
 
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lean3d.conversion.lean.dense import is_dense_or_causal, is_depthwise, refusal
+from lean3d.conversion.lean.dense import is_dense_or_causal, refusal
 from lean3d.conversion.surgery.copies import duplicate
 from lean3d.conversion.surgery.take_over import take_over
 from lean3d.conversion.trace.compare import tensors
@@ -38,7 +39,8 @@ class Part:
     """Channels of a map that are those of a group, in order.
 
     Args:
-        repeat: Values in a row that are of one channel, after positions were made channels.
+        repeat: Values in a row that are of one channel, after positions were made channels,
+            or because a convolution in groups or a group norm takes several channels together.
     """
 
     group: int
@@ -57,7 +59,7 @@ class Channels:
         free: Groups that can have fewer.
         reads: Layouts of the inputs of kernels, by path.
         writes: Layouts of their outputs, by path.
-        norms: Layouts of what batch and instance norms get, by path.
+        norms: Layouts of what batch, instance and group norms get, by path.
     """
 
     sizes: Mapping[int, int] = field(default_factory=dict)
@@ -96,8 +98,7 @@ def places_in(
 def is_kernel(module: Any) -> bool:
     """Whether it is a layer whose inputs and outputs can be fewer, and computes as torch's does."""
     if is_dense_or_causal(module):
-        plain = not isinstance(module, InflatedConv3d) and not refusal(module)
-        return plain and (module.groups == 1 or is_depthwise(module))
+        return not isinstance(module, InflatedConv3d) and not refusal(module)
     for kind in (nn.ConvTranspose3d, nn.Linear):
         if isinstance(module, kind):
             plain = type(module).forward is kind.forward and "weight" in module._parameters
@@ -120,7 +121,8 @@ class _Walk:
     def __init__(self, model: nn.Module, flow: Flow):
         self.calls = flow.calls
         self.layouts: list[Layout] = [()] * len(flow.calls)
-        self.above: list[int] = []
+        # the group that a group is part of, and how many channels are one of its channels
+        self.above: list[tuple[int, int]] = []
         self.sizes: list[int] = []
         self.fixed: set[int] = set()
         self.reads: dict[str, Layout] = {}
@@ -134,14 +136,13 @@ class _Walk:
                 self._fix(layout)
 
     def found(self) -> Channels:
-        root = self._root
-        fixed = {root(group) for group in self.fixed}
+        fixed = {self._root(group)[0] for group in self.fixed}
 
         def rooted(layout: Layout) -> Layout:
-            return tuple(Part(root(part.group), part.repeat) for part in layout)
+            return tuple(self._rooted(part) for part in layout)
 
-        roots = {root(group) for group in range(len(self.sizes))}
-        written = {root(part.group) for layout in self.writes.values() for part in layout}
+        roots = {self._root(group)[0] for group in range(len(self.sizes))}
+        written = {part.group for layout in self.writes.values() for part in rooted(layout)}
         return Channels(
             {group: self.sizes[group] for group in roots},
             frozenset(g for g in written - fixed if self.sizes[g] > 1),
@@ -162,10 +163,11 @@ class _Walk:
         if len(call.sources) == 1 and self._once(call):
             first = given[0][0] if given else self._fixed(call.shapes[0])
             if is_kernel(module) and self._along_axis_one(call):
-                own = first if is_depthwise(module) else (Part(self._group(call.shape[1])),)
+                own = self._written(call, first)
                 self.reads[call.path], self.writes[call.path] = first, own
                 return own
             if _is_norm(module):
+                self._together(first, getattr(module, "num_groups", self._width(first)))
                 self.norms[call.path] = first
                 return first
         if any(p.numel() > 1 for p in (*module.parameters(), *module.buffers())):
@@ -181,6 +183,39 @@ class _Walk:
     def _along_axis_one(self, call: Node) -> bool:
         # a linear layer works on the last axis
         return not isinstance(call.module, nn.Linear) or len(call.shape) == 2
+
+    def _written(self, call: Node, first: Layout) -> Layout:
+        """Return the channels that a kernel gives: new ones, or those of its groups."""
+        groups = getattr(call.module, "groups", 1)
+        if groups == 1:
+            return (Part(self._group(call.shape[1])),)
+        if not self._together(first, groups):
+            return self._fixed(call.shape)
+        inputs, outputs = self._width(first) // groups, call.shape[1] // groups
+        parts = (self._rooted(part) for part in first)
+        return tuple(Part(part.group, part.repeat // inputs * outputs) for part in parts)
+
+    def _together(self, layout: Layout, units: int) -> bool:
+        """Make each unit of a map part of one channel, or keep all where it is of two groups."""
+        unit = self._width(layout) // units
+        for part in layout:
+            own = self._rooted(part)
+            if self.sizes[own.group] * own.repeat % unit or not self._widen(own, unit):
+                self._fix(layout)
+                return False
+        return True
+
+    def _widen(self, part: Part, unit: int) -> bool:
+        """Put channels of a root together, so that each is of a multiple of `unit` values."""
+        more = math.lcm(part.repeat, unit) // part.repeat
+        if self.sizes[part.group] % more:
+            return False
+        if more > 1:
+            wide = self._group(self.sizes[part.group] // more)
+            self.above[part.group] = wide, more
+            if part.group in self.fixed:
+                self.fixed.add(wide)
+        return True
 
     def _join(self, call: Node, given: list[tuple[Layout, tuple[int, ...]]]) -> Layout:
         """Return the layout of what treats channels alike, or puts maps in a row."""
@@ -230,14 +265,21 @@ class _Walk:
         return sum(self.sizes[part.group] * part.repeat for part in layout)
 
     def _group(self, size: int) -> int:
-        self.above.append(len(self.above))
+        self.above.append((len(self.above), 1))
         self.sizes.append(size)
         return len(self.above) - 1
 
-    def _root(self, group: int) -> int:
-        while self.above[group] != group:
-            group = self.above[group]
-        return group
+    def _root(self, group: int) -> tuple[int, int]:
+        """Return the group that holds a group's channels, and how many are one of its own."""
+        together = 1
+        while self.above[group][0] != group:
+            group, more = self.above[group]
+            together *= more
+        return group, together
+
+    def _rooted(self, part: Part) -> Part:
+        root, together = self._root(part.group)
+        return Part(root, part.repeat * together)
 
     def _fix(self, layout: Layout) -> None:
         self.fixed |= {part.group for part in layout}
@@ -245,24 +287,31 @@ class _Walk:
     def _united(self, layouts: Sequence[Layout]) -> Layout:
         first = layouts[0]
         for other in layouts[1:]:
-            alike = [(self.sizes[p.group], p.repeat) for p in first] == [
-                (self.sizes[p.group], p.repeat) for p in other
+            alike = [self._width((part,)) for part in first] == [
+                self._width((part,)) for part in other
             ]
-            if not alike:
+            if not alike or not all(map(self._unite, first, other)):
                 for layout in layouts:
                     self._fix(layout)
                 return first
-            for one, two in zip(first, other, strict=True):
-                low, high = sorted((self._root(one.group), self._root(two.group)))
-                self.above[high] = low
-                # a fixed group makes the united one fixed
-                if high in self.fixed:
-                    self.fixed.add(low)
         return first
+
+    def _unite(self, one: Part, two: Part) -> bool:
+        """Make channels at the same place one channel, or say that they do not fit."""
+        for part, other in ((one, two), (two, one)):
+            if not self._widen(self._rooted(part), self._rooted(other).repeat):
+                return False
+        low, high = sorted(self._root(part.group)[0] for part in (one, two))
+        if low != high:
+            self.above[high] = low, 1
+        # a fixed group makes the united one fixed
+        if high in self.fixed:
+            self.fixed.add(low)
+        return True
 
 
 def _is_norm(module: Any) -> bool:
-    kinds = nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm
+    kinds = nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm
     return isinstance(module, kinds)
 
 
@@ -284,8 +333,8 @@ def _holds(
         inputs = places_in(layout, found.sizes, kept)
         outputs = places_in(found.writes[path], found.sizes, kept)
         kernel: Any = masked.get_submodule(path)
-        # what a depthwise convolution reads goes on to those that read it
-        if inputs is not None and not is_depthwise(kernel):
+        # what a convolution in groups reads goes on to those that read it
+        if inputs is not None and getattr(kernel, "groups", 1) == 1:
             left = torch.zeros(_inputs(kernel), dtype=torch.bool)
             left[inputs] = True
             axis = 0 if isinstance(kernel, nn.ConvTranspose3d) else 1

@@ -10,13 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.conversion.lean.base import Lean
-from lean3d.conversion.lean.dense import (
-    is_dense_or_causal,
-    is_depthwise,
-    own_padding,
-    resized,
-    settings,
-)
+from lean3d.conversion.lean.dense import is_dense_or_causal, own_padding, resized, settings
 from lean3d.conversion.lean.fit import fit
 from lean3d.conversion.methods import METHODS
 from lean3d.conversion.surgery.take_over import take_over
@@ -167,8 +161,8 @@ def blank(module: Any, cut: Cut, first: Any = None) -> nn.Module:
     if not is_dense_or_causal(module):
         return kept_norm(module, range(cut.outputs or 0))
     like: dict[str, Any] = dict(device=module.weight.device, dtype=module.weight.dtype)
-    conv = _resized(first if first is not None else module, cut, module.out_channels)
     try:
+        conv = _resized(first if first is not None else module, cut, module.out_channels)
         if cut.how is None:
             return resized(conv, conv.in_channels, conv.out_channels, **like)
         more: dict[str, Any] = {} if first is None else {"bias": True}
@@ -207,8 +201,8 @@ def _sized(kernel: Any, inputs: int | None, outputs: int | None, **like: Any) ->
 def narrow(kernel: Any, inputs: Sequence[int] | None, outputs: Sequence[int] | None) -> Any:
     """Return a copy of a convolution or a linear layer with these of its channels; None keeps all.
 
-    A transposed convolution has its inputs first in its weight, the others their outputs. Of a
-    depthwise one, the inputs are the outputs.
+    A transposed convolution has its inputs first in its weight, the others their outputs. Of one in
+    groups, whole groups are left, and the inputs and outputs are theirs.
     """
     if inputs is None and outputs is None:
         return copy.deepcopy(kernel)
@@ -218,9 +212,9 @@ def narrow(kernel: Any, inputs: Sequence[int] | None, outputs: Sequence[int] | N
     if outputs is not None:
         weight = weight[list(outputs)]
         bias = None if bias is None else bias.detach()[list(outputs)]
-    alone = is_depthwise(kernel)
-    weight = weight if inputs is None or alone else weight[:, list(inputs)]
-    made = _sized(kernel, weight.shape[0 if alone else 1], weight.shape[0], device="meta")
+    if inputs is not None and getattr(kernel, "groups", 1) == 1:
+        weight = weight[:, list(inputs)]
+    made = _sized(kernel, None if inputs is None else len(inputs), len(weight), device="meta")
     made.weight = nn.Parameter((weight.transpose(0, 1) if turned else weight).clone())
     made.bias = None if bias is None else nn.Parameter(bias.detach().clone())
     return made
@@ -234,18 +228,30 @@ def fitted(conv: nn.Conv3d, how: Form | None) -> nn.Module:
 
 @torch.no_grad()
 def kept_norm(norm: Any, channels: Sequence[int]) -> nn.Module:
-    """Return a batch or instance norm of some of the channels; other modules have none."""
-    if not hasattr(norm, "num_features"):
+    """Return a batch, instance or group norm of some of the channels; other modules have none.
+
+    Of a group norm, whole groups are left.
+    """
+    name = next((n for n in ("num_features", "num_channels") if hasattr(norm, n)), None)
+    if name is None:
         return copy.deepcopy(norm)
+    size = getattr(norm, name)
     if not channels:
         raise LeanError(f"a cut of {type(norm).__name__} names the outputs that it keeps")
-    if max(channels) >= norm.num_features:
+    if max(channels) >= size:
         raise LeanError(
             f"a cut keeps {len(channels)} channels of a {type(norm).__name__} that has "
-            f"{norm.num_features}; use the network that the cuts were chosen for"
+            f"{size}; use the network that the cuts were chosen for"
         )
     made = copy.deepcopy(norm)
-    made.num_features = len(channels)
+    setattr(made, name, len(channels))
+    if isinstance(made, nn.GroupNorm):
+        each = size // made.num_groups
+        if len(channels) % each:
+            raise LeanError(
+                f"a cut keeps {len(channels)} channels of a group norm's groups of {each}"
+            )
+        made.num_groups = len(channels) // each
     where = torch.as_tensor(list(channels))
     for held in (made._parameters, made._buffers):
         for name, value in held.items():

@@ -18,7 +18,6 @@ __all__ = [
     "check_dense",
     "is_dense",
     "is_dense_or_causal",
-    "is_depthwise",
     "own_padding",
     "refusal",
     "resized",
@@ -82,23 +81,22 @@ def is_dense_or_causal(module: object) -> bool:
     return is_dense(module) or type(module) is CausalConv3d
 
 
-def is_depthwise(module: Any) -> bool:
-    """Whether it convolves each channel by itself, so that its outputs are those it reads."""
-    return (
-        is_dense_or_causal(module)
-        and module.groups == module.in_channels == module.out_channels > 1
-    )
-
-
 def resized(conv: Any, in_channels: int, out_channels: int, **like: Any) -> Any:
     """Return a convolution of the same kind with other channels, its weights not filled.
 
+    One in groups has fewer groups of as many channels.
+
     Args:
         like: device and dtype.
+
+    Raises:
+        ValueError: the channels are not those of whole groups.
     """
-    given = settings(conv) | dict(in_channels=in_channels, out_channels=out_channels)
-    if is_depthwise(conv):
-        given["groups"] = in_channels
+    groups = max(conv.groups * in_channels // conv.in_channels, 1)
+    if groups * conv.in_channels != conv.groups * in_channels and conv.groups > 1:
+        each = conv.in_channels // conv.groups
+        raise ValueError(f"{in_channels} channels are no multiple of a group's {each}")
+    given = settings(conv) | dict(in_channels=in_channels, out_channels=out_channels, groups=groups)
     if not isinstance(conv, CausalConv3d):
         return nn.Conv3d(**given, **like)
     past = None if conv.padding == "same" else conv.past
