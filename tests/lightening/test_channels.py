@@ -104,6 +104,19 @@ NETS = {
         ),
         2,
     ),
+    "inflated": (
+        lambda: lean3d.convert(
+            nn.Sequential(
+                nn.Conv2d(2, 8, 3, padding=1),
+                nn.BatchNorm2d(8),
+                nn.ReLU(),
+                nn.Conv2d(8, 8, 3, 2, padding=1, groups=2),
+                nn.Conv2d(8, 3, 1),
+            ),
+            lean3d.Inflate(),
+        ),
+        1,
+    ),
     "depthwise, strided": (
         lambda: Net(lambda net, x, y: net.inner(x + y), inner=conv(8, 8, stride=2, groups=8)),
         1,

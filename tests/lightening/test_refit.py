@@ -24,11 +24,18 @@ def conv(stride=1, **more):
     return nn.Conv3d(4, 6, 3, stride=stride, padding=1, **more)
 
 
+def inflated(stride=1, **more):
+    torch.manual_seed(0)
+    flat = nn.Conv2d(4, 6, 3, stride=stride, padding=1, padding_mode="reflect", **more)
+    return lean3d.convert(flat, lean3d.Inflate())
+
+
+@pytest.mark.parametrize("made", [conv, inflated])
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "none"])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("how", FORMS, ids=str)
-def test_weights_that_give_the_outputs_are_found(how, stride, bias):
-    source = conv(stride, bias=bias)
+def test_weights_that_give_the_outputs_are_found(how, stride, bias, made):
+    source = made(stride, bias=bias)
     operator, given = fitted(source, how).eval(), torch.randn(2, 4, 8, 10, 10)
     with torch.no_grad():
         last = [p for n, p in operator.named_parameters() if "atoms" not in n][-1 - bias]

@@ -15,6 +15,7 @@ from lean3d.lightening.cut import Cut, blank, kept_norm
 from lean3d.lightening.sites import Site
 from lean3d.lightening.times import Times
 from lean3d.ops import CausalConv3d
+from lean3d.ops.inflated import InflatedConv3d
 from lean3d.ops.memory_layout import channels_last
 from lean3d.runtime.source import BACKENDS, Runner, Source, Unavailable
 from lean3d.streaming.export import quiet
@@ -74,6 +75,7 @@ class Place:
         mode = getattr(conv, "padding_mode", "")
         bias = "" if conv.bias is None else "bias"
         bias += f" past {conv.past}" if isinstance(conv, CausalConv3d) else ""
+        bias += f" pads {conv.pads} {conv.pad}" if isinstance(conv, InflatedConv3d) else ""
         return f"{what} {self.shape}->{ends} {sizes} {mode} {bias} {after}".replace("  ", " ")
 
 

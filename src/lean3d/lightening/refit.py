@@ -87,7 +87,7 @@ def _stages(operator: Any) -> Iterator[_Stage]:
                 lines: Any = stream
                 yield _Stage(lines[-1], slice(start, start + share))
                 start += share
-    elif isinstance(operator, ops.SoftACSConv3d | InflatedConv3d):
+    elif isinstance(operator, ops.SoftACSConv3d):
         return
     elif isinstance(operator, KernelConv3d) or is_dense(operator):
         yield _Stage(operator, everything)
@@ -170,6 +170,8 @@ def _padded(conv: Any, x: Tensor) -> Tensor:
     if isinstance(conv, ops.CausalConv3d):
         front, plane = ((conv.past, 0), NONE, NONE), (NONE, *conv.pads[1:])
         return pad_or_crop(pad_or_crop(x, front, conv.first), plane, conv.padding_mode)
+    if isinstance(conv, InflatedConv3d):
+        return conv.padded(x)
     mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
     return F.pad(x, conv._reversed_padding_repeated_twice, mode=mode)
 

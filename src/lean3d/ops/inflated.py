@@ -18,35 +18,32 @@ NONE = (0, 0)
 
 
 class InflatedConv3d(Leaf, nn.Conv3d):
-    """nn.Conv3d with the plane settings of an nn.Conv2d, and its own padding along depth.
+    """nn.Conv3d with its own padding along depth.
 
     Args:
-        conv: The 2D convolution whose channels, plane settings and dtype it takes.
         pads: (before, after) along D, H, W; negative along D crops.
         pad: "replicate" or "zeros" along depth.
+        plane_mode: Of the padding along H and W, as nn.Conv3d's `padding_mode`.
+        settings: Of nn.Conv3d, without padding.
 
     Shape: (B, C, D, H, W) -> (B, C', D', H', W').
     Cost: C * C' * depth * k * k / groups multiply-adds per output voxel.
     """
 
-    def __init__(self, conv: nn.Conv2d, depth: int, stride: int, pads: Pads, pad: str):
-        size: dict[str, Any] = dict(
-            kernel_size=(depth, *conv.kernel_size),
-            stride=(stride, *conv.stride),
-            dilation=(conv.dilation[0], *conv.dilation),
-            groups=conv.groups,
-            bias=conv.bias is not None,
-            device="meta",
-            dtype=conv.weight.dtype,
-        )
-        super().__init__(conv.in_channels, conv.out_channels, **size)
-        self.pads, self.pad, self.plane_mode = pads, pad, conv.padding_mode
+    def __init__(self, *, pads: Pads, pad: str, plane_mode: str, **settings: Any):
+        super().__init__(**settings)
+        self.pads, self.pad, self.plane_mode = pads, pad, plane_mode
 
     def forward(self, x_BCDHW: Tensor) -> Tensor:
         x = pad_or_crop(x_BCDHW, (self.pads[0], NONE, NONE), self.pad)
         inside, rest = by_conv3d((NONE, *self.pads[1:]), self.plane_mode)
         size: Any = (self.stride, inside, self.dilation, self.groups)
         return conv3d(pad_or_crop(x, rest, self.plane_mode), self.weight, self.bias, *size)
+
+    def padded(self, x_BCDHW: Tensor) -> Tensor:
+        """Return what the kernel moves over."""
+        x = pad_or_crop(x_BCDHW, (self.pads[0], NONE, NONE), self.pad)
+        return pad_or_crop(x, (NONE, *self.pads[1:]), self.plane_mode)
 
     def plain(self) -> nn.Conv3d:
         """Use nn.Conv3d itself, if its own padding is equal and safe."""

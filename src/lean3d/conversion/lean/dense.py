@@ -97,6 +97,9 @@ def resized(conv: Any, in_channels: int, out_channels: int, **like: Any) -> Any:
         each = conv.in_channels // conv.groups
         raise ValueError(f"{in_channels} channels are no multiple of a group's {each}")
     given = settings(conv) | dict(in_channels=in_channels, out_channels=out_channels, groups=groups)
+    if isinstance(conv, InflatedConv3d):
+        given |= dict(pads=conv.pads, pad=conv.pad, plane_mode=conv.plane_mode)
+        return InflatedConv3d(**given, **like)
     if not isinstance(conv, CausalConv3d):
         return nn.Conv3d(**given, **like)
     past = None if conv.padding == "same" else conv.past

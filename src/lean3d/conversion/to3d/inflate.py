@@ -92,7 +92,20 @@ class Inflate(To3D):
     def conv(self, conv: nn.Conv2d, site: Site) -> Converted:
         depth = 1 if conv.kernel_size == (1, 1) else self.depth or conv.kernel_size[0]
         pads = (_depth_pads(conv, site, depth), *_plane_pads(conv))
-        template = InflatedConv3d(conv, depth, 1 if site.keep else conv.stride[0], pads, self.pad)
+        template = InflatedConv3d(
+            in_channels=conv.in_channels,
+            out_channels=conv.out_channels,
+            kernel_size=(depth, *conv.kernel_size),
+            stride=(1 if site.keep else conv.stride[0], *conv.stride),
+            dilation=(conv.dilation[0], *conv.dilation),
+            groups=conv.groups,
+            bias=conv.bias is not None,
+            pads=pads,
+            pad=self.pad,
+            plane_mode=conv.padding_mode,
+            device="meta",
+            dtype=conv.weight.dtype,
+        )
         template.weight = self._kernel(conv, self.taps(depth), site)
         sees_border = self.fill == "mean" and depth > 1
         middle, step = depth // 2, conv.dilation[0]
