@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import lean3d
+from lean3d import ops
 from lean3d.errors import LeanError
 from lean3d.lightening import restructure
 from lean3d.lightening.times import Times
@@ -154,6 +155,7 @@ def test_the_least_that_can_be_asked_for_can_be_asked_for(samples):
         ({"example": torch.randn(1, 2, 8, 16, 16)}, "does not run on example"),
         ({"budget_s": 0}, "budget_s is seconds above 0"),
         ({"model": nn.Sequential(nn.Flatten(), nn.Linear(2048, 3))}, "no dense 3D convolution"),
+        ({"model": ops.ACSConv3d(1, 3, 3)}, "are ACSConv3d already; give dense ones"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -35,6 +35,7 @@ from lean3d.lightening.solver import Arc, cheapest, choose
 from lean3d.lightening.steps import ByState, StepClock, find_live, in_steps
 from lean3d.lightening.target import Target, read_target
 from lean3d.lightening.times import Times, default_folder
+from lean3d.ops.base import Conv3dLike
 from lean3d.runtime import optimize
 from lean3d.runtime.source import BACKENDS
 from lean3d.typed import check_kind, fits, shortened
@@ -127,9 +128,14 @@ def lighten(
     levels = Levels(places, names)
     options = options_of(places, levels, names)
     if not any(option.place.cut.how or option.place.cut.inputs for option in options):
+        kinds = [type(m).__name__ for m in copy.modules() if isinstance(m, Conv3dLike)]
+        advice = "convert a 2D network first"
+        if kinds:
+            made = ", ".join(dict.fromkeys(kinds))
+            advice = f"its convolutions are {made} already; give dense ones, as Inflate() makes"
         raise LeanError(
             f"lighten: {type(model).__name__} has no dense 3D convolution to make lighter by "
-            f"{', '.join(names)}; convert a 2D network first, or allow more cuts"
+            f"{', '.join(names)}; {advice}, or allow more cuts"
         )
     sites = places.sites
     shapes = [tuple(x.shape) for x in arguments]
