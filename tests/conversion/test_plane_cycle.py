@@ -588,3 +588,14 @@ def test_a_file_takes_volumes_of_other_sizes(tmp_path, suffix, sides):
     written = export_network(deep, tmp_path / f"vit.{suffix}", (1, 2, *sides))
     assert {0, 2, 3, 4} == set(written.free)
     assert len(written.checked) == 2
+
+
+@pytest.mark.parametrize(
+    "how", [PlaneCycle(), lean3d.ACS(), lean3d.SpaceTime(), lean3d.Dissect()], ids=str
+)
+def test_a_network_that_cycles_planes_is_not_converted_again(how):
+    flat = nn.Sequential(*(nn.Conv2d(2, 2, 3, padding=1) for _ in range(4)))
+    deep = convert(flat, PlaneCycle())
+    with pytest.raises(ConversionError, match="cycles planes already") as refused:
+        convert(nn.Sequential(deep), how)
+    assert len(str(refused.value).splitlines()) == 1

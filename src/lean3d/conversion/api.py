@@ -11,6 +11,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from lean3d.conversion.causal.engine import make_causal
 from lean3d.conversion.causal.method import Dissect
 from lean3d.conversion.cycle.engine import make_cycle
+from lean3d.conversion.cycle.modules import Unit
 from lean3d.conversion.lean.base import Lean
 from lean3d.conversion.lean.dense import is_dense
 from lean3d.conversion.lean.engine import make_lean
@@ -87,6 +88,7 @@ def convert(
             budget cannot be met.
     """
     load_plugins()
+    _refuse_cycled(model)
     steps = in_steps(model, how)
     if len(steps) == 2:
         first: dict[str, Any] = dict(accept=accept, in_channels=in_channels)
@@ -142,6 +144,16 @@ def in_steps(model: nn.Module, how: How | tuple[To3D, Lean | Dissect]) -> tuple[
     kinds = [type(module) for module in model.modules()] if isinstance(model, nn.Module) else []
     flat, deep = (any(issubclass(k, some) for k in kinds) for some in (FLAT, (*DEEP, Conv3dLike)))
     return (DENSE, how) if isinstance(how, Lean) and flat and not deep else (how,)
+
+
+def _refuse_cycled(model: nn.Module) -> None:
+    """Refuse a network whose blocks run on planes: they are 2D, and not to be converted twice."""
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    if any(isinstance(module, Unit) for module in modules):
+        raise ConversionError(
+            f"{type(model).__name__} cycles planes already, so that its convolutions stay 2D; "
+            "convert its 2D network, lean3d.unconvert(model)"
+        )
 
 
 def _is_volume(example: object) -> bool:
