@@ -11,7 +11,19 @@ from stream_law import assert_every_step_is_the_clip
 from torch import nn
 
 import lean3d
-from lean3d import ACS, ConversionError, Dissect, Inflate, MeanACS, SpaceTime, convert, create_model
+from lean3d import (
+    ACS,
+    Atoms,
+    ChannelSeparated,
+    ConversionError,
+    Dissect,
+    Inflate,
+    MeanACS,
+    ParallelSeparable,
+    SpaceTime,
+    convert,
+    create_model,
+)
 from lean3d.models import find_model
 from lean3d.ops import CausalConv3d
 from lean3d.ops.causal_pools import LastFrames, MeanSoFar, RunningMean
@@ -142,8 +154,11 @@ def test_what_was_made_3d_from_2d_can_be_dissected(how):
     assert any(isinstance(m, CausalConv3d) and m.past for m in causal.modules())
 
 
-def test_a_lean_network_can_be_dissected():
-    lean = convert(build("resnet3d_18", widths=WIDTHS), SpaceTime("rank1"))
+@pytest.mark.parametrize(
+    "how", [SpaceTime("rank1"), ParallelSeparable(2), ChannelSeparated(), Atoms()], ids=str
+)
+def test_a_lean_network_can_be_dissected(how):
+    lean = convert(build("resnet3d_18", widths=WIDTHS), how)
     assert lean3d.stream(convert(lean, Dissect())).chunk == 1
 
 

@@ -155,6 +155,10 @@ def test_the_least_that_can_be_asked_for_can_be_asked_for(samples):
         ({"example": torch.randn(1, 2, 8, 16, 16)}, "does not run on example"),
         ({"budget_s": 0}, "budget_s is seconds above 0"),
         ({"model": nn.Sequential(nn.Flatten(), nn.Linear(2048, 3))}, "no dense 3D convolution"),
+        (
+            {"model": nn.Conv3d(1, 4, 3, padding=1), "macs": None, "memory": 0.5, "cuts": ["time"]},
+            "with these cuts no less; allow more",
+        ),
         ({"model": ops.ACSConv3d(1, 3, 3)}, "are ACSConv3d already; give dense ones"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

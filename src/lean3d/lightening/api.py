@@ -271,10 +271,16 @@ class _Work:
     def _refuse(self, least: float) -> LeanError:
         unit = self.target.scale
         who, before = type(self.model).__name__, self.price.before
+        unmet = f"lighten: {self.target} cannot be met: {who} costs"
+        if least >= before:
+            return LeanError(
+                f"{unmet} {shown(unit * before)} {UNITS[self.target.kind]}, and with these cuts no "
+                "less; allow more cuts"
+            )
         # rounded up, so that the number can be asked for
         share = math.ceil(1000 * least / before) / 1000
         return LeanError(
-            f"lighten: {self.target} cannot be met: {who} costs at least {shown(unit * least)} "
+            f"{unmet} at least {shown(unit * least)} "
             f"{UNITS[self.target.kind]} of its {shown(unit * before)} with these cuts; the least "
             f"that can be asked for is {self.target.kind}={share:g}"
         )

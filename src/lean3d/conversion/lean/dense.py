@@ -12,6 +12,7 @@ from lean3d.conversion.lean.causal import made_causal
 from lean3d.errors import ConversionError
 from lean3d.ops import CausalConv3d
 from lean3d.ops.base import Conv3dLike
+from lean3d.ops.fast_gradients import DepthwiseConv3d
 from lean3d.ops.inflated import InflatedConv3d, PaddedConv3d
 
 __all__ = [
@@ -65,7 +66,8 @@ def refusal(conv: nn.Conv3d) -> str:
             "make the weight plain first"
         )
     # also of a class that code was put before
-    known = {(k.forward, k._conv_forward) for k in (nn.Conv3d, InflatedConv3d, CausalConv3d)}
+    kinds = nn.Conv3d, InflatedConv3d, CausalConv3d, DepthwiseConv3d
+    known = {(k.forward, k._conv_forward) for k in kinds}
     if (kind.forward, kind._conv_forward) not in known:
         return "its forward is its own; leave it out with where="
     return ""
