@@ -25,6 +25,7 @@ from lean3d.conversion.surgery.take_over import take_over
 from lean3d.conversion.trace.compare import tensors
 from lean3d.conversion.trace.graph import Flow, Node
 from lean3d.lightening.cut import kept_norm, narrow
+from lean3d.ops.inflated import InflatedConvTranspose3d
 from lean3d.torch_functions import Trait
 
 __all__ = ["Channels", "Layout", "Part", "find_channels", "is_kernel", "places_in"]
@@ -98,10 +99,9 @@ def is_kernel(module: Any) -> bool:
     """Whether it is a layer whose inputs and outputs can be fewer, and computes as torch's does."""
     if is_dense_or_causal(module):
         return not refusal(module)
-    for kind in (nn.ConvTranspose3d, nn.Linear):
-        if isinstance(module, kind):
-            plain = type(module).forward is kind.forward and "weight" in module._parameters
-            return plain and getattr(module, "groups", 1) == 1
+    for kind in (nn.ConvTranspose3d, InflatedConvTranspose3d, nn.Linear):
+        if isinstance(module, kind) and type(module).forward is kind.forward:
+            return "weight" in module._parameters and getattr(module, "groups", 1) == 1
     return False
 
 

@@ -16,6 +16,7 @@ from lean3d.conversion.methods import METHODS
 from lean3d.conversion.surgery.take_over import take_over
 from lean3d.conversion.to3d.base import To3D
 from lean3d.errors import LeanError
+from lean3d.ops.inflated import InflatedConvTranspose3d
 
 __all__ = ["Cut", "Form", "blank", "fitted", "kept_norm", "narrow", "read_cut", "restructure"]
 
@@ -194,7 +195,9 @@ def _sized(kernel: Any, inputs: int | None, outputs: int | None, **like: Any) ->
         return resized(kernel, *sizes, **given)
     names = "kernel_size", "stride", "padding", "output_padding", "dilation", "padding_mode"
     given |= {name: getattr(kernel, name) for name in names}
-    return nn.ConvTranspose3d(*sizes, groups=kernel.groups, bias=kernel.bias is not None, **given)
+    kinds = InflatedConvTranspose3d, nn.ConvTranspose3d
+    kind = next(kind for kind in kinds if isinstance(kernel, kind))
+    return kind(*sizes, groups=kernel.groups, bias=kernel.bias is not None, **given)
 
 
 @torch.no_grad()
