@@ -61,6 +61,11 @@ def test_channels_between_two_convolutions_go():
     assert sum(p.numel() for p in model.parameters()) < sum(p.numel() for p in net().parameters())
 
 
+def test_a_convolution_of_more_channels_stays_in_one_group():
+    conv = restructure(net(), [Cut("conv2", inputs=16)]).conv2
+    assert (conv.in_channels, conv.groups) == (16, 1)
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [

@@ -94,11 +94,12 @@ def resized(conv: Any, in_channels: int, out_channels: int, **like: Any) -> Any:
     Raises:
         ValueError: the channels are not those of whole groups.
     """
-    groups = max(conv.groups * in_channels // conv.in_channels, 1)
-    if groups * conv.in_channels != conv.groups * in_channels and conv.groups > 1:
+    given = settings(conv) | dict(in_channels=in_channels, out_channels=out_channels)
+    if conv.groups > 1:
         each = conv.in_channels // conv.groups
-        raise ValueError(f"{in_channels} channels are no multiple of a group's {each}")
-    given = settings(conv) | dict(in_channels=in_channels, out_channels=out_channels, groups=groups)
+        if in_channels % each:
+            raise ValueError(f"{in_channels} channels are no multiple of a group's {each}")
+        given["groups"] = in_channels // each
     if isinstance(conv, InflatedConv3d):
         given |= dict(pads=conv.pads, pad=conv.pad, plane_mode=conv.plane_mode)
         return InflatedConv3d(**given, **like)
