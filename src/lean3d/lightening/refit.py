@@ -18,7 +18,7 @@ from lean3d.conversion.lean.dense import is_dense, settings
 from lean3d.conversion.lean.views import tap_layout
 from lean3d.conversion.to3d.base import To3D
 from lean3d.lightening.cut import Form
-from lean3d.ops.inflated import InflatedConv3d, PaddedConv3d
+from lean3d.ops.inflated import InflatedConv3d, PaddedConv3d, padded
 from lean3d.ops.kernel import KernelConv3d
 from lean3d.ops.padding import pad_or_crop
 
@@ -171,7 +171,7 @@ def _padded(conv: Any, x: Tensor) -> Tensor:
         front, plane = ((conv.past, 0), NONE, NONE), (NONE, *conv.pads[1:])
         return pad_or_crop(pad_or_crop(x, front, conv.first), plane, conv.padding_mode)
     if isinstance(conv, InflatedConv3d):
-        return conv.padded(x)
+        return padded(x, conv.pads, conv.pad, conv.plane_mode)
     mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
     return F.pad(x, conv._reversed_padding_repeated_twice, mode=mode)
 

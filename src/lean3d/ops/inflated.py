@@ -12,9 +12,15 @@ from lean3d.ops.fast import conv3d, is_exposed
 from lean3d.ops.leaf import Leaf
 from lean3d.ops.padding import Pads, by_conv3d, pad_or_crop
 
-__all__ = ["InflatedConv3d", "InflatedConvTranspose3d", "PaddedConv3d"]
+__all__ = ["InflatedConv3d", "InflatedConvTranspose3d", "PaddedConv3d", "padded"]
 
 NONE = (0, 0)
+
+
+def padded(x_BCDHW: Tensor, pads: Pads, depth_mode: str, plane_mode: str) -> Tensor:
+    """Pad or crop along depth by one mode, and along height and width by another."""
+    x = pad_or_crop(x_BCDHW, (pads[0], NONE, NONE), depth_mode)
+    return pad_or_crop(x, (NONE, *pads[1:]), plane_mode)
 
 
 class InflatedConv3d(Leaf, nn.Conv3d):
@@ -39,11 +45,6 @@ class InflatedConv3d(Leaf, nn.Conv3d):
         inside, rest = by_conv3d((NONE, *self.pads[1:]), self.plane_mode)
         size: Any = (self.stride, inside, self.dilation, self.groups)
         return conv3d(pad_or_crop(x, rest, self.plane_mode), self.weight, self.bias, *size)
-
-    def padded(self, x_BCDHW: Tensor) -> Tensor:
-        """Return what the kernel moves over."""
-        x = pad_or_crop(x_BCDHW, (self.pads[0], NONE, NONE), self.pad)
-        return pad_or_crop(x, (NONE, *self.pads[1:]), self.plane_mode)
 
     def plain(self) -> nn.Conv3d:
         """Use nn.Conv3d itself, if its own padding is equal and safe."""
@@ -110,10 +111,7 @@ class PaddedConv3d(Leaf):
         self.depth_mode, self.plane_mode = depth_mode, plane_mode
 
     def forward(self, x_BCDHW: Tensor) -> Tensor:
-        none = (0, 0)
-        x = pad_or_crop(x_BCDHW, (self.pads[0], none, none), self.depth_mode)
-        x = pad_or_crop(x, (none, *self.pads[1:]), self.plane_mode)
-        return self.operator(x)
+        return self.operator(padded(x_BCDHW, self.pads, self.depth_mode, self.plane_mode))
 
     def extra_repr(self) -> str:
         return f"pads={self.pads}, depth_pad={self.depth_mode!r}"
