@@ -20,6 +20,7 @@ from lean3d import (
     Inflate,
     MeanACS,
     ParallelSeparable,
+    Planar,
     SpaceTime,
     convert,
     create_model,
@@ -101,6 +102,35 @@ def test_a_decoder_that_makes_frames_of_frames_is_refused():
     model = create_model("unet3d_cicek", widths=(4, 4))
     with pytest.raises(ConversionError, match=r"it makes frames of frames; make it \(1, k, k\)"):
         convert(model, Dissect())
+
+
+class SmallUNet(nn.Module):
+    def __init__(self, kernel, padding, more):
+        super().__init__()
+        self.down = nn.Conv2d(2, 6, 3, 2, padding=1)
+        self.up = nn.ConvTranspose2d(6, 4, kernel, 2, padding, more)
+        self.head = nn.Conv2d(6, 3, 3, padding=1)
+
+    def forward(self, x):
+        return self.head(torch.cat([x, self.up(torch.relu(self.down(x)))], 1))
+
+
+@pytest.mark.parametrize(("kernel", "padding", "more"), [(2, 0, 0), (3, 1, 1), (4, 1, 0)])
+def test_a_decoder_of_one_plane_runs_on_every_frame(kernel, padding, more):
+    torch.manual_seed(0)
+    flat = SmallUNet(kernel, padding, more).eval()
+    causal = convert(convert(flat, Planar()), Dissect())
+    clip = torch.randn(2, 2, 5, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(causal(clip), torch.stack([flat(x) for x in clip.unbind(2)], 2))
+    assert_every_step_is_the_clip(lean3d.stream(causal, frame=(2, 16, 16)), (2, 16, 16), frames=9)
+
+
+@pytest.mark.parametrize("way", [ACS(), MeanACS(), Inflate()])
+def test_a_decoder_of_several_planes_is_refused_by_its_layer(way):
+    flat = SmallUNet(2, 0, 0).eval()
+    with pytest.raises(ConversionError, match=r"at 'up' cannot be converted: it makes frames of"):
+        convert(convert(flat, way), Dissect())
 
 
 def copied(source, target, rename=lambda name: name):

@@ -43,8 +43,8 @@ from lean3d.conversion.trace.compare import tensors
 from lean3d.conversion.trace.graph import trace
 from lean3d.conversion.trace.inputs_3d import example_for, runs
 from lean3d.errors import ConversionError
-from lean3d.ops import CausalConv3d
-from lean3d.ops.base import Conv3dLike, Holds4d
+from lean3d.ops import CausalConv3d, PlanarConvTranspose3d
+from lean3d.ops.base import Conv3dLike
 from lean3d.torch_functions import Trait
 
 __all__ = ["make_causal"]
@@ -161,8 +161,9 @@ def _change(path: str, module: Any, how: Dissect, plan: CausalPlan) -> Row | Non
         return Row(path, before, f"{before} over {how.window} frames", False, True)
     if isinstance(module, nn.RNNBase) and reads_time(module, plan.given.get(path)):
         return Row(path, *carry_on(path, module), False, True)
-    enlarges = isinstance(module, nn.ConvTranspose3d) and not isinstance(module, Holds4d)
-    if enlarges and module.stride[0] * module.kernel_size[0] > 1:
+    if isinstance(module, PlanarConvTranspose3d) and module.axis == 0:
+        return _enlarge_within_frames(path, module)
+    if isinstance(module, nn.ConvTranspose3d) and module.stride[0] * module.kernel_size[0] > 1:
         raise refusal_at(path, module, "it makes frames of frames; make it (1, k, k)")
     if is_kernel(module):
         return _cut(path, module, how, plan)
@@ -177,7 +178,8 @@ def _cut(path: str, conv: Any, how: Dissect, plan: CausalPlan) -> Row | None:
     if not isinstance(conv, Conv3dLike) and (why := refusal(conv)):
         raise refusal_at(path, conv, why)
     extent, stride = time_extent(conv), conv.stride[0]
-    if extent == 1 and (max(conv.kernel_size) == 1 or isinstance(conv, Conv3dLike)):
+    flat = extent == conv.kernel_size[0] == 1
+    if flat and (max(conv.kernel_size) == 1 or isinstance(conv, Conv3dLike)):
         return _stop_striding(path, conv)
     causal, moved = causal_form(path, conv, how, min(plan.depths.get(path, LINKED), extent))
     after = f"{type(causal).__name__}, {extent} frames to {_frames(causal)}"
@@ -197,6 +199,17 @@ def _pad_within_frames(path: str, pad: Any) -> Row | None:
         return None
     pad.padding = (*pad.padding[:4], 0, 0)
     kind = type(pad).__name__
+    return Row(path, kind, f"{kind} within a frame", False, True)
+
+
+def _enlarge_within_frames(path: str, planar: PlanarConvTranspose3d) -> Row | None:
+    """Make no frames of frames; the kernel has no extent over time."""
+    if planar.kernel_size[0] * planar.stride[0] == 1:
+        return None
+    one: dict[str, int] = dict(kernel_size=1, stride=1, padding=0, output_padding=0, dilation=1)
+    for name, frames in one.items():
+        setattr(planar, name, (frames, *getattr(planar, name)[1:]))
+    kind = type(planar).__name__
     return Row(path, kind, f"{kind} within a frame", False, True)
 
 

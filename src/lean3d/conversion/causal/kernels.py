@@ -15,7 +15,7 @@ from lean3d.conversion.causal.method import Dissect
 from lean3d.conversion.lean.dense import is_dense
 from lean3d.conversion.to3d.base import refusal_at
 from lean3d.conversion.trace.graph import Flow
-from lean3d.ops import CausalConv3d
+from lean3d.ops import CausalConv3d, PlanarConv3d
 from lean3d.ops.base import Conv3dLike
 from lean3d.ops.causal_pools import WithPrevious
 from lean3d.ops.inflated import InflatedConv3d
@@ -56,6 +56,8 @@ def time_extent(conv: object) -> int:
 
 def dense(conv: Any) -> Tensor:
     """Return the kernel (C', C/groups, T, H, W) of torch's convolution, or the one ours equals."""
+    if isinstance(conv, PlanarConv3d):
+        return conv.kernel(conv.weight)
     return conv.weight if is_dense(conv) else conv.dense_weight()
 
 
