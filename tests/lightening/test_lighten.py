@@ -138,6 +138,34 @@ def test_the_least_that_can_be_asked_for_can_be_asked_for(samples):
     assert lean3d.lighten(net(), samples[:1], macs=share, **more).lightening.ratio <= share
 
 
+def test_a_layer_that_sees_one_position_does_not_decide_alone():
+    torch.manual_seed(0)
+
+    class Squeezed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = block(1, 16), block(16, 16)
+            self.squeeze, self.excite = nn.Conv3d(16, 8, 1), nn.Conv3d(8, 16, 1)
+
+        def forward(self, x):
+            y = self.a(x)
+            z = torch.relu(self.squeeze(y.mean((2, 3, 4), keepdim=True)))
+            return self.b(y * torch.sigmoid(self.excite(z)))
+
+    model = Squeezed().eval()
+    # one sample, so that the outputs of squeeze and excite have no variance
+    light = lean3d.lighten(model, torch.randn(1, 1, 8, 16, 16), macs=0.9, criterion="output")
+    assert 0.6 < light.lightening.ratio <= 0.9
+
+
+def test_weights_that_are_computed_from_others_stay_so(samples):
+    model = net()
+    nn.utils.parametrizations.weight_norm(model[3][0])
+    light = lean3d.lighten(model, samples[:1], macs=0.7, data=samples, cuts=["time"])
+    assert nn.utils.parametrize.is_parametrized(light[3][0])
+    assert light.lightening.ratio <= 0.7
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [

@@ -60,10 +60,21 @@ def test_the_choice_is_the_best_of_all(seed, share):
     assert sum(arc.error for arc in found) == pytest.approx(best)
 
 
+def many(sites, forms):
+    sizes = np.random.default_rng(0).random((sites, forms, 2)) + 0.1
+    return [Arc((site,), (), *map(float, one)) for site, row in enumerate(sizes) for one in row]
+
+
+@pytest.mark.parametrize("error", [1e6, 1e30])
+def test_a_form_that_is_far_off_does_not_hide_the_others(error):
+    arcs = many(20, 5)
+    room = 1.5 * sum(arc.cost for arc in cheapest(arcs))
+    off = Arc((0,), (), error, 0.5 * arcs[0].cost)
+    assert choose([off, *arcs], room) == choose(arcs, room)
+
+
 def test_a_search_that_takes_too_long_is_refused(monkeypatch):
-    draw = np.random.default_rng(0)
-    sizes = draw.random((40, 9, 2)) + 0.1
-    arcs = [Arc((site,), (), *map(float, one)) for site, row in enumerate(sizes) for one in row]
+    arcs = many(40, 9)
     room = 1.2 * sum(arc.cost for arc in cheapest(arcs))
     assert choose(arcs, room) is not None
     monkeypatch.setattr("lean3d.lightening.solver.LIMIT", 1e-6)

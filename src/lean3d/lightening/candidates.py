@@ -372,11 +372,14 @@ def damage(missed: Tensor, wanted: Tensor, slopes: Sequence[Tensor], criterion: 
             all positions taken as independent, which is the diagonal of the Fisher, or
             Gauss-Newton, matrix: of the outputs, a share of their variance; "taylor": the mean
             absolute first-order change of a sample; "output", "kernel" for a run, and where there
-            are no slopes: the squared error over the variance.
+            are no slopes: the squared error over the variance, or, of outputs that do not vary,
+            over their square.
     """
     if criterion in ("output", "kernel") or not slopes:
-        spread = wanted - wanted.mean((0, *range(2, wanted.ndim)), keepdim=True)
-        return float(missed.square().sum() / spread.square().sum().clamp_min(1e-30))
+        whole = wanted.square().sum()
+        spread = (wanted - wanted.mean((0, *range(2, wanted.ndim)), keepdim=True)).square().sum()
+        varies = spread > 1e-10 * whole
+        return float(missed.square().sum() / (spread if varies else whole).clamp_min(1e-30))
     parts = [missed * slope for slope in slopes]
     if criterion == "taylor":
         return float(sum(part.flatten(1).sum(1).abs().mean() for part in parts) / len(parts))

@@ -132,10 +132,9 @@ def restructure(model: nn.Module, cuts: Iterable[Cut]) -> nn.Module:
     Raises:
         LeanError: the network has no such module, or another one than the cut is made for.
     """
-    modules = dict(model.named_modules())
-    before = {
-        path: copy.copy(module) for path, module in modules.items() if is_dense_or_causal(module)
-    }
+    modules, cuts = dict(model.named_modules()), list(cuts)
+    firsts = {cut.first for cut in cuts if is_dense_or_causal(modules.get(cut.first))}
+    before = {path: copy.copy(modules[path]) for path in firsts}
     for cut in cuts:
         if cut.path not in modules or (cut.first and cut.first not in before):
             raise LeanError(

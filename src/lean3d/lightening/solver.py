@@ -16,6 +16,8 @@ __all__ = ["Arc", "cheapest", "choose"]
 
 # seconds after which the best choice so far is taken, if it is that near to the best of all
 LIMIT, NEAR = 600.0, 0.01
+# of two errors the ratio from which the solver's tolerances could hide the smaller one
+WIDE = 1e3
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,17 @@ def choose(arcs: Sequence[Arc], room: float) -> list[Arc] | None:
     Raises:
         LeanError: the search took too long.
     """
-    return _solve(arcs, np.array([arc.error for arc in arcs]), room)
+    errors = np.array([arc.error for arc in arcs])
+    found = _solve(arcs, errors, room)
+    # an arc worse than a whole choice is in no better one; without it errors are of one scale
+    while found is not None:
+        bound = sum(arc.error for arc in found)
+        if errors.max(initial=0) <= WIDE * bound:
+            return found
+        arcs = [arc for arc in arcs if arc.error <= bound]
+        errors = np.array([arc.error for arc in arcs])
+        found = _solve(arcs, errors, room)
+    return None
 
 
 def cheapest(arcs: Sequence[Arc]) -> list[Arc]:
