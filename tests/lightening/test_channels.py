@@ -21,6 +21,12 @@ def conv(inputs, outputs, size=3, **more):
     return nn.Conv3d(inputs, outputs, size, padding=size // 2, **more)
 
 
+def slopes(channels):
+    made = nn.PReLU(channels)
+    nn.init.uniform_(made.weight)
+    return made
+
+
 class Net(nn.Module):
     """Two stems, a body of its own, and a head."""
 
@@ -86,6 +92,10 @@ NETS = {
     "vector": (Vector, 1),
     # R(2+1)D's are 45, 230 and so on, no multiples of those that are kept
     "an odd width": (lambda: nn.Sequential(conv(2, 18), nn.ReLU(), conv(18, 3)), 1),
+    "slopes": (
+        lambda: nn.Sequential(conv(2, 8), slopes(8), conv(8, 8), nn.PReLU(), conv(8, 3)),
+        2,
+    ),
     "depthwise": (
         lambda: Net(each_alone, between=conv(16, 16, groups=16), inner=conv(16, 8, groups=1)),
         3,

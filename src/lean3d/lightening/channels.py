@@ -59,7 +59,7 @@ class Channels:
         free: Groups that can have fewer.
         reads: Layouts of the inputs of kernels, by path.
         writes: Layouts of their outputs, by path.
-        norms: Layouts of what batch, instance and group norms get, by path.
+        norms: Layouts of what norms, and PReLUs with a slope for each channel, get, by path.
     """
 
     sizes: Mapping[int, int] = field(default_factory=dict)
@@ -165,7 +165,7 @@ class _Walk:
                 own = self._written(call, first)
                 self.reads[call.path], self.writes[call.path] = first, own
                 return own
-            if _is_norm(module):
+            if _scales(module):
                 self._together(first, getattr(module, "num_groups", self._width(first)))
                 self.norms[call.path] = first
                 return first
@@ -309,9 +309,11 @@ class _Walk:
         return True
 
 
-def _is_norm(module: Any) -> bool:
+def _scales(module: Any) -> bool:
+    """Whether it has a weight for each channel: a norm, or a PReLU."""
     kinds = nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm
-    return isinstance(module, kinds)
+    slopes = isinstance(module, nn.PReLU) and module.num_parameters > 1
+    return isinstance(module, kinds) or slopes
 
 
 @torch.no_grad()

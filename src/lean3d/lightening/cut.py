@@ -230,12 +230,14 @@ def fitted(conv: nn.Conv3d, how: Form | None) -> nn.Module:
 
 @torch.no_grad()
 def kept_norm(norm: Any, channels: Sequence[int]) -> nn.Module:
-    """Return a batch, instance or group norm of some of the channels; other modules have none.
+    """Return a norm, or a PReLU, of some of the channels; a module without channels as it is.
 
     Of a group norm, whole groups are left.
     """
-    name = next((n for n in ("num_features", "num_channels") if hasattr(norm, n)), None)
-    if name is None:
+    names = "num_features", "num_channels", "num_parameters"
+    name = next((n for n in names if hasattr(norm, n)), None)
+    # a PReLU may have one slope for all channels
+    if name is None or getattr(norm, "num_parameters", 0) == 1:
         return copy.deepcopy(norm)
     size = getattr(norm, name)
     if not channels:
