@@ -138,6 +138,28 @@ def test_the_least_that_can_be_asked_for_can_be_asked_for(samples):
     assert lean3d.lighten(net(), samples[:1], macs=share, **more).lightening.ratio <= share
 
 
+def test_bytes_are_never_above_the_target():
+    torch.manual_seed(0)
+
+    class Skip(nn.Module):
+        """Most is kept while two maps are added, which no convolution tells."""
+
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv3d(2, 16, 1), nn.Conv3d(16, 16, 3, padding=1)
+            self.c = nn.Conv3d(16, 16, 3, padding=1)
+
+        def forward(self, x):
+            y = self.a(x)
+            return y + self.c(torch.relu(self.b(y)).flip(2).flip(2))
+
+    model, given = Skip().eval(), torch.randn(1, 2, 8, 16, 16)
+    with pytest.raises(LeanError, match="the least that can be asked for is memory=") as refused:
+        lean3d.lighten(model, given, memory=0.83)
+    share = float(str(refused.value).rpartition("=")[2])
+    assert lean3d.lighten(model, given, memory=share).lightening.ratio <= share
+
+
 def test_a_layer_that_sees_one_position_does_not_decide_alone():
     torch.manual_seed(0)
 

@@ -45,7 +45,7 @@ __all__ = ["lighten"]
 # most samples on which forms are fitted and compared, and bytes of what is kept of them
 SAMPLES, BYTES = 8, 1.5e9
 # most networks that are built to correct the prediction, and when it is good enough
-ROUNDS, CLOSE, OVER = 4, 0.05, 1.02
+ROUNDS, CLOSE = 4, 0.05
 # share of the time for measuring that the choice of a backend may take
 CHOICE = 0.2
 
@@ -293,10 +293,11 @@ class _Work:
     ) -> tuple[list[Option], float, float]:
         """Return the forms, and the network's cost by prediction and by measurement."""
         found: list[tuple[list[Option], float, float]] = []
+        over, worst = ((1 + share) * limit for share in self.price.noise)
         for _ in range(ROUNDS):
             every = self._arcs(options, errors)
             arcs = choose(every, limit - self.price.fixed)
-            if arcs is None and found:
+            if arcs is None and found and found[-1][2] <= worst:
                 break
             arcs = arcs or cheapest(every)
             chosen = [arc.what for arc in arcs]
@@ -305,14 +306,14 @@ class _Work:
             predicted = self.price.predict(chosen)
             measured = self.price.measure(self._trial(chosen))
             found.append((chosen, predicted, measured))
-            if limit * (1 - CLOSE) <= measured <= OVER * limit:
+            if limit * (1 - CLOSE) <= measured <= over:
                 break
             self.price.learn(chosen, measured)
-        within = [one for one in found if one[2] <= OVER * limit]
+        within = [one for one in found if one[2] <= over]
         if within:
             return min(within, key=lambda one: sum(errors[id(option)] for option in one[0]))
         nearest = min(found, key=lambda one: one[2])
-        if nearest[2] > 1.1 * limit:
+        if nearest[2] > worst:
             raise self._refuse(nearest[2])
         return nearest
 

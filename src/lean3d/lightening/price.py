@@ -29,10 +29,12 @@ class Price(ABC):
     Attributes:
         before: What the given network costs.
         fixed: What is left of it without its convolutions.
+        noise: How far above a limit a cost may be measured, as a share, and how far at the worst.
     """
 
     before: float
     fixed: float
+    noise: tuple[float, float] = (0.0, 0.0)
 
     @abstractmethod
     def of(self, option: Option) -> tuple[float, float] | None:
@@ -61,6 +63,8 @@ class ByTime(Price):
 
     That share is 1 until a whole network of such forms was timed.
     """
+
+    noise = (0.02, 0.1)
 
     def __init__(
         self,
