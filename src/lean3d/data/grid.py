@@ -90,6 +90,13 @@ class Grid:
         """Millimetres per voxel along D, H, W."""
         return sides_of(self.affine)
 
+    @property
+    def stored_affine(self) -> np.ndarray:
+        """4 x 4, maps an index of the file's own axes to RAS+ millimetres."""
+        space = require("nibabel.orientations", extra="volume")
+        back = np.linalg.inv(space.inv_ornt_aff(self.orientation, self.stored[:3]))
+        return self.affine[:, [2, 1, 0, 3]] @ back
+
     def turn(self, stored: np.ndarray) -> np.ndarray:
         """Return an array of the file, or some of its planes, as (C, D, H, W), a view."""
         space = require("nibabel.orientations", extra="volume")

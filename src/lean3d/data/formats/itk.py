@@ -77,12 +77,8 @@ def write_itk(
 ) -> None:
     """Write class numbers as uint8, on the axes of the scan's file."""
     itk = require("SimpleITK", extra="volume")
-    space = require("nibabel.orientations", extra="volume")
     stored = grid.turn_back(mask_DHW.astype(np.uint8, copy=False)).reshape(grid.stored[:3])
-    turned = grid.affine[:, [2, 1, 0, 3]]
-    # the affine of the file's own axes, from that of the turned ones
-    back = np.linalg.inv(space.inv_ornt_aff(grid.orientation, grid.stored[:3]))
-    affine = turned @ back
+    affine = grid.stored_affine
     image = itk.GetImageFromArray(np.ascontiguousarray(stored.T))
     axes = LPS_TO_RAS @ affine[:3, :3]
     spacing = np.linalg.norm(axes, axis=0)

@@ -69,7 +69,7 @@ def open_nifti(path: Path, inside: str | None = None) -> Scan:
 def write_nifti(
     path: Path, mask_DHW: np.ndarray, grid: Grid, files: tuple[Path, ...], names: tuple[str, ...]
 ) -> None:
-    """Write class numbers as uint8; a NIfTI scan's orientation, affine and units are kept."""
+    """Write class numbers as uint8 on the file's own axes; units of a NIfTI scan are kept."""
     _write(path, mask_DHW.astype(np.uint8, copy=False), grid, files)
 
 
@@ -89,7 +89,7 @@ def _write(path: Path, x: np.ndarray, grid: Grid, files: tuple[Path, ...]) -> No
         header["cal_min"] = header["cal_max"] = 0
         image = type(source)(grid.turn_back(x), source.affine, header)
     else:
-        image = nib.Nifti1Image(x.T, grid.affine[:, [2, 1, 0, 3]])
+        image = nib.Nifti1Image(grid.turn_back(x), grid.stored_affine)
         image.header.set_xyzt_units("mm")
     with path.open("wb") as file:
         if path.suffix == ".gz":
