@@ -109,6 +109,52 @@ def test_the_voxel_size_of_a_stack_is_read(tmp_path, write):
     assert volume.placed
 
 
+UNITS = {
+    "\\u00B5m": 1e-3,
+    "micron": 1e-3,
+    "nanometer": 1e-6,
+    "nm": 1e-6,
+    "cm": 10,
+    "millimetres": 1,
+}
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_units_of_imagej_are_read_however_they_are_spelt(tmp_path, unit):
+    imagej(tmp_path / "a.tif", STACK, unit)
+    sides = np.array([0.5, 0.2, 0.1]) * UNITS[unit]
+    assert load_volume(tmp_path / "a.tif").spacing == pytest.approx(tuple(sides))
+
+
+@pytest.mark.parametrize(("spacing", "depth"), [(-0.3, 0.3), (0, 0.1)])
+def test_the_order_of_the_slices_is_no_voxel_size(tmp_path, spacing, depth):
+    about = {"axes": "ZYX", "spacing": spacing, "unit": "mm"}
+    tifffile.imwrite(tmp_path / "a.tif", STACK, imagej=True, resolution=(10, 10), metadata=about)
+    volume = load_volume(tmp_path / "a.tif")
+    np.testing.assert_allclose(np.diag(volume.affine[[2, 1, 0]])[:3], [depth, 0.1, 0.1])
+
+
+def test_a_depth_that_ome_does_not_say_has_the_unit_of_the_width(tmp_path):
+    about = {"axes": "ZYX", "PhysicalSizeX": 4, "PhysicalSizeXUnit": "nm"}
+    tifffile.imwrite(tmp_path / "a.ome.tif", STACK, metadata=about)
+    assert load_volume(tmp_path / "a.ome.tif").spacing == pytest.approx((4e-6, 4e-6, 4e-6))
+
+
+def test_a_stack_written_page_by_page_is_one_volume(tmp_path):
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        for page in STACK:
+            file.write(page, contiguous=False)
+    scan = open_scan(path)
+    assert (scan.load(slice(None))[0] == STACK).all()
+    assert (scan.load(slice(2, 4))[0] == STACK[2:4]).all()
+    with tifffile.TiffWriter(path) as file:
+        for page in (*STACK, STACK[0, :8]):
+            file.write(page, contiguous=False)
+    with pytest.raises(DataError, match="holds 6 stacks"):
+        load_volume(path)
+
+
 def test_dots_in_an_inch_are_no_voxel_size(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", STACK, resolution=(300, 300), resolutionunit=2)
     assert not load_volume(tmp_path / "a.tif").placed

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from lean3d.data.formats.arrays import first_of, only, spacing_of
+from lean3d.data.formats.lengths import millimetres
 from lean3d.data.formats.registry import Scan, register_reader
-from lean3d.data.formats.tensor_store import UNITS, open_store, store_scan
+from lean3d.data.formats.tensor_store import open_store, store_scan
 from lean3d.errors import DataError
 
 __all__ = ["open_n5"]
@@ -91,7 +92,7 @@ def _stated(folder: Path) -> list[float] | None:
     about = _attributes(folder)
     pixel = about.get("pixelResolution")
     if isinstance(pixel, dict):
-        unit = UNITS.get(str(pixel.get("unit", "um")), 0.0)
+        unit = millimetres(pixel.get("unit", "um")) or 0.0
         sides = [unit * float(side) for side in pixel.get("dimensions", ())[::-1]]
         if len(sides) == 3 and min(sides) > 0:
             return sides

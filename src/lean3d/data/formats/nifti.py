@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lean3d.data.formats.lengths import millimetres
 from lean3d.data.formats.nifti_room import check_end, check_extensions, check_room, is_packed
 from lean3d.data.formats.registry import Scan, register_reader, register_writer
 from lean3d.data.grid import Grid
@@ -16,8 +17,6 @@ from lean3d.optional import require
 __all__ = ["open_nifti", "write_nifti"]
 
 SUFFIXES = ".nii", ".nii.gz", ".img", ".hdr", ".mgz", ".mgh"
-# millimetres in a header's unit of length
-UNITS = {"meter": 1e3, "mm": 1.0, "micron": 1e-3}
 # size of the header -> class of nibabel
 HEADERS = {348: "Nifti1Image", 540: "Nifti2Image"}
 # voxels that are scaled at a time
@@ -161,7 +160,7 @@ def _affine(image: Any, path: Path) -> np.ndarray:
     except KeyError:  # a number that is no unit
         unit = "mm"
     affine = image.affine.copy()
-    affine[:3] *= UNITS.get(unit, 1.0)
+    affine[:3] *= millimetres(unit) or 1.0
     return affine
 
 

@@ -12,11 +12,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["OmeScale", "coarser", "ome_scale"]
+from lean3d.data.formats.lengths import millimetres
 
-# millimetres in a unit of OME-Zarr
-UNITS = {"nanometer": 1e-6, "micrometer": 1e-3, "millimeter": 1.0, "centimeter": 10.0, "meter": 1e3}
-UNITS |= {"angstrom": 1e-7, "nanometers": 1e-6, "micrometers": 1e-3, "um": 1e-3, "nm": 1e-6}
+__all__ = ["OmeScale", "coarser", "ome_scale"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def ome_scale(attributes: Mapping[str, Any], name: str | None = None) -> OmeScal
     if steps is None or not {"z", "y", "x"} <= set(names):
         return scale
     order = [names.index(axis) for axis in "zyx"]
-    units = np.array([UNITS.get(str(axes[a].get("unit")), 0.0) for a in order])
+    units = np.array([millimetres(axes[a].get("unit")) or 0.0 for a in order])
     sides = steps[order] * units
     if not min(sides) > 0:
         return scale

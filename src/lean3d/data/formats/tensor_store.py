@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from lean3d.data.formats.arrays import array_scan
+from lean3d.data.formats.lengths import millimetres
 from lean3d.data.formats.registry import Scan
 from lean3d.errors import DataError
 from lean3d.optional import require
 
-__all__ = ["UNITS", "open_store", "store_scan"]
+__all__ = ["open_store", "store_scan"]
 
-# millimetres in a unit of length
-UNITS = {"nm": 1e-6, "um": 1e-3, "µm": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1e3}
 CHANNELS = "c", "channel", "channels"
 
 
@@ -78,10 +77,9 @@ def _order(labels: Sequence[str]) -> list[int]:
 
 def _sides(units: Sequence[Any]) -> list[float] | None:
     """Return millimetres of tensorstore's units, unless one is none of length."""
-    if any(unit is None or unit.base_unit not in UNITS for unit in units):
-        return None
-    sides = [unit.multiplier * UNITS[unit.base_unit] for unit in units]
-    return sides if min(sides) > 0 else None
+    known = [unit for unit in units if unit is not None]
+    sides = [unit.multiplier * (millimetres(unit.base_unit) or 0.0) for unit in known]
+    return sides if len(sides) == len(units) and min(sides) > 0 else None
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from lean3d.data.formats.lengths import millimetres
 from lean3d.data.formats.registry import Scan, register_reader, register_writer
 from lean3d.data.grid import Grid
 from lean3d.errors import DataError
@@ -20,9 +21,6 @@ from lean3d.optional import require
 __all__ = ["open_tiff", "whole_tiff", "write_tiff"]
 
 SUFFIXES = ".tif", ".tiff", ".ome.tif", ".ome.tiff"
-# millimetres in a unit of length
-UNITS = {"nm": 1e-6, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "microns": 1e-3}
-UNITS |= {"micrometer": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1e3, "inch": 25.4, "\\u00B5m": 1e-3}
 # what tifffile logs where it leaves out, or fills with zeros, what it cannot find
 LOST = re.compile(r"invalid page offset|failed to reshape|[Mm]issing data are zeroed")
 # axes of tifffile that are pages one behind the other
@@ -160,6 +158,12 @@ def _series(file: Any, path: Path) -> Any:
     series = [one for one in file.series if one.ndim > 1]
     if not series:
         raise DataError(f"{path} holds no image; export it again")
+    # of a file that was written page by page, tifffile makes a series of each page
+    alike = {(one.shape, one.dtype, len(one.pages), one.axes) for one in series}
+    if len(series) > 1 and len(alike) == 1 and len(series[0].pages) == 1:
+        pages, first = [one.pages[0] for one in series], series[0]
+        make = require("tifffile", extra="volume").TiffPageSeries
+        return make(pages, (len(pages), *first.shape), first.dtype, f"I{first.axes}", parent=file)
     largest = max(series, key=lambda one: one.size)
     others = [one.shape for one in series if one is not largest and one.size > largest.size // 8]
     if others:
@@ -198,10 +202,11 @@ def _spacing(file: Any) -> tuple[float, float, float] | None:
     if len(pixels) < 2 or min(pixels) <= 0:
         return None
     about = file.imagej_metadata or {}
-    unit = UNITS.get(str(about.get("unit", "")).lower())
+    unit = millimetres(about.get("unit"))
     if unit is not None:
         height, width = (unit / value for value in pixels)
-        return (float(about.get("spacing", unit / pixels[0] / unit)) * unit, height, width)
+        # the sign says in which order the slices were taken; a file of one slice may say 0
+        return (abs(float(about.get("spacing", 0))) * unit or height, height, width)
     # dots in an inch are those of a printer; a centimetre is set on purpose
     if tags.get("ResolutionUnit") is not None and int(tags["ResolutionUnit"].value) == 3:
         height, width = (10 / value for value in pixels)
@@ -219,12 +224,13 @@ def _ome(text: str | None) -> tuple[float, float, float] | None:
         return None
     sides = []
     for axis in "ZYX":
-        value = pixels.get(f"PhysicalSize{axis}") or pixels.attrib["PhysicalSizeX"]
-        unit = pixels.get(f"PhysicalSize{axis}Unit", "µm")
-        if unit not in UNITS:
+        # a size that is missing is that of X, in its unit
+        said = axis if float(pixels.get(f"PhysicalSize{axis}") or 0) > 0 else "X"
+        unit = millimetres(pixels.get(f"PhysicalSize{said}Unit", "µm"))
+        if unit is None:
             return None
-        sides.append(float(value) * UNITS[unit])
-    return (sides[0], sides[1], sides[2])
+        sides.append(float(pixels.attrib[f"PhysicalSize{said}"]) * unit)
+    return (sides[0], sides[1], sides[2]) if min(sides) > 0 else None
 
 
 def _sizes(shape: Sequence[int]) -> str:
