@@ -46,6 +46,14 @@ def test_a_mask_of_itk_is_where_its_scan_is(tmp_path, scan, ending):
     np.testing.assert_allclose(saved.GetOrigin(), original.GetOrigin(), atol=1e-4)
 
 
+@pytest.mark.parametrize("sides", [0.5, [0, 1, 1], [float("nan"), 1, 1], [1, 1], ["a", "b", "c"]])
+def test_a_spacing_of_npz_that_is_none_is_not_taken(tmp_path, sides):
+    np.savez(tmp_path / "x.npz", image=X_DHW, spacing_mm=sides)
+    volume = load_volume(tmp_path / "x.npz")
+    assert not volume.placed
+    assert volume.spacing == (1, 1, 1)
+
+
 def test_vectors_of_itk_are_channels(tmp_path):
     x_DHWC = np.stack([X_DHW, X_DHW + 9], -1)
     image = SimpleITK.GetImageFromArray(x_DHWC, isVector=True)

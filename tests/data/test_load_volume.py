@@ -3,7 +3,7 @@ import pytest
 import torch
 from scans import CT, SIZE, SPACING, blobs, dice, needs_ct, noise, oriented, write
 
-from lean3d.data import load_folder, load_volume
+from lean3d.data import load_folder, load_volume, save_mask
 from lean3d.errors import DataError
 
 
@@ -45,7 +45,13 @@ def test_a_spacing_the_scan_already_has_changes_nothing(tmp_path):
     np.testing.assert_allclose(volume.spacing, SPACING[::-1], rtol=1e-5)
 
 
-@pytest.mark.parametrize("spacing_mm", [0, -1, (1, 2), (1, 1, float("nan"))])
+@pytest.mark.parametrize("spacing_mm", [np.float32(2), np.full(3, 2), (np.int64(2),)])
+def test_takes_a_spacing_of_numpy(spacing_mm, tmp_path):
+    volume = load_volume(write(tmp_path / "x.nii.gz", noise()), spacing_mm=spacing_mm)
+    np.testing.assert_allclose(volume.spacing, (2, 2, 2))
+
+
+@pytest.mark.parametrize("spacing_mm", [0, -1, (1, 2), (1, 1, float("nan")), "2", ()])
 def test_refuses_a_spacing_that_is_none(spacing_mm, tmp_path):
     with pytest.raises(DataError, match=r"spacing_mm takes .* got"):
         load_volume(write(tmp_path / "x.nii.gz", noise()), spacing_mm=spacing_mm)
@@ -79,6 +85,28 @@ def test_a_label_whose_header_was_rounded_is_taken(tmp_path):
     affine[3] = 0, 0, 0, 1
     image = write(tmp_path / "x.nii.gz", noise(), oriented("RAS", 5))
     load_volume(image, write(tmp_path / "y.nii.gz", blobs(), affine))
+
+
+@pytest.mark.parametrize("ending", [".tif", ".zarr", ".npy"])
+def test_a_stack_of_labels_is_taken_by_its_size_and_spacing(tmp_path, ending):
+    image = write(tmp_path / "x.nii.gz", noise(), oriented("LPS", 17))
+    volume, mask = load_volume(image), tmp_path / f"m{ending}"
+    save_mask(mask, blobs().T, volume, image)
+    assert (load_volume(image, mask).label.numpy() == blobs().T).all()
+    # and labels of a scan that is a stack
+    np.save(tmp_path / "x.npy", volume.image[0])
+    save_mask(tmp_path / "y.nii.gz", blobs().T, volume, image)
+    again = load_volume(tmp_path / "x.npy", tmp_path / "y.nii.gz")
+    assert (again.label.numpy() == blobs().T).all()
+    other = write(tmp_path / "z.nii.gz", noise(), np.diag([1, 1, 1, 1]))
+    if ending != ".npy":
+        with pytest.raises(DataError, match=r"header of label .* places it up to"):
+            load_volume(other, mask)
+
+
+def test_refuses_no_image():
+    with pytest.raises(DataError, match="one for each channel, got none"):
+        load_volume([])
 
 
 def test_refuses_labels_outside_the_classes(tmp_path):

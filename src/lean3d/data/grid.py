@@ -44,6 +44,7 @@ class Grid:
         shape: (D, H, W).
         affine: 4 x 4, maps a (D, H, W) index to RAS+ millimetres.
         known: Whether the file says how large its voxels are; if not, they are 1 mm a side.
+        located: Whether the file says where its voxels are; a stack does not.
     """
 
     stored: tuple[int, ...]
@@ -51,6 +52,7 @@ class Grid:
     shape: tuple[int, int, int]
     affine: np.ndarray
     known: bool = True
+    located: bool = True
 
     @classmethod
     def at(cls, affine: np.ndarray, stored: Sequence[int]) -> "Grid":
@@ -83,7 +85,8 @@ class Grid:
         # an array (W, H, D) with axes towards right, anterior, superior
         orientation = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]])
         stored = (width, height, depth)
-        return cls(stored, orientation, (depth, height, width), affine, spacing_mm is not None)
+        known = spacing_mm is not None
+        return cls(stored, orientation, (depth, height, width), affine, known, located=False)
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -115,8 +118,16 @@ class Grid:
         return space.apply_orientation(x.T, back).reshape(shape)
 
     def far_from(self, other: "Grid") -> float:
-        """Return the largest distance, in voxels, of equal indices on two grids of one shape."""
+        """Return the largest distance, in voxels, of equal indices on two grids of one shape.
+
+        Of a stack, which has no place, it is what the sizes of voxels add up to; 0 if unknown.
+        """
+        if not (self.known and other.known):
+            return 0.0
+        own, others = self.affine, other.affine
+        if not (self.located and other.located):
+            own, others = (np.diag([*grid.spacing, 1.0]) for grid in (self, other))
         corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(self.shape) - 1)
         corners = np.column_stack([corners, np.ones(8)])
-        apart = np.linalg.norm(corners @ (self.affine - other.affine).T, axis=1).max()
-        return float(apart / np.linalg.norm(self.affine[:3, :3], axis=0).min())
+        apart = np.linalg.norm(corners @ (own - others).T, axis=1).max()
+        return float(apart / np.linalg.norm(own[:3, :3], axis=0).min())

@@ -62,7 +62,7 @@ def load_volume(
         DataError: a file is missing, damaged, of no known format, empty, holds NaN or infinity, or
             does not fit the others.
     """
-    paths = [Path(p) for p in ([image_path] if isinstance(image_path, str | Path) else image_path)]
+    paths = _paths(image_path)
     files = [read_scan(path) for path in paths]
     grid = files[0][1].grid
     for path, (_, other) in zip(paths[1:], files[1:], strict=True):
@@ -85,7 +85,7 @@ def check_label(
     label_values: Sequence[int] | None = None,
 ) -> int:
     """Refuse labels as `load_volume` does, by the headers of the scan; return its channels."""
-    paths = [Path(p) for p in ([image_path] if isinstance(image_path, str | Path) else image_path)]
+    paths = _paths(image_path)
     scans = [open_scan(path) for path in paths]
     for path, scan in zip(paths[1:], scans[1:], strict=True):
         check_same_grid("channel", path, scan.grid, paths[0], scans[0].grid)
@@ -133,20 +133,27 @@ def check_same_grid(what: str, path: Path, grid: Grid, first: Path, expected: Gr
         )
     if (apart := grid.far_from(expected)) > 0.1:
         raise DataError(
-            f"the affine of {what} {path} places it up to {apart:.2g} voxels away from its image "
+            f"the header of {what} {path} places it up to {apart:.2g} voxels away from its image "
             f"{first}; resample it onto the image's grid or repair its header"
         )
 
 
+def _paths(given: str | ImagePath) -> list[Path]:
+    paths = [Path(path) for path in ([given] if isinstance(given, str | Path) else given)]
+    if not paths:
+        raise DataError("a volume takes a file, or one for each channel, got none")
+    return paths
+
+
 def _spacing(spacing_mm: Spacing) -> list[float]:
-    given = [spacing_mm] if isinstance(spacing_mm, int | float) else list(spacing_mm)
-    given = given * 3 if len(given) == 1 else given
-    if len(given) != 3 or not all(0 < value < np.inf for value in given):
+    given = np.ravel(spacing_mm)
+    sides = given.repeat(3) if len(given) == 1 else given
+    if sides.dtype.kind not in "iuf" or len(sides) != 3 or not all((sides > 0) & (sides < np.inf)):
         raise DataError(
             f"spacing_mm takes a positive number of millimetres, or three for (D, H, W), "
             f"got {spacing_mm}"
         )
-    return [float(value) for value in given]
+    return [float(side) for side in sides]
 
 
 def target_grid(
@@ -194,8 +201,6 @@ def _label(
 ) -> np.ndarray:
     """Read a label on the grid of its image."""
     label_DHW, own = read_label(path, num_classes, values)
-    if not own.known and own.shape == grid.shape:
-        own = grid
     check_same_grid("label", path, own, image, grid)
     return label_DHW
 

@@ -74,7 +74,9 @@ def spacing_of(attributes: Mapping[str, Any], *, reverse: bool = False) -> list[
     for name, unit in SPACINGS.items():
         if name in attributes:
             sides = np.ravel(attributes[name])
-            if len(sides) == 3 and sides.dtype.kind in "iuf" and (sides > 0).all():
+            if len(sides) != 3 or sides.dtype.kind not in "iuf":
+                continue
+            if ((sides > 0) & np.isfinite(sides)).all():
                 return (unit * (sides[::-1] if reverse else sides)).tolist()
     return None
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lean3d.data.formats.arrays import array_scan, only
+from lean3d.data.formats.arrays import array_scan, only, spacing_of
 from lean3d.data.formats.registry import Scan, register_reader, register_writer
 from lean3d.data.grid import Grid
 from lean3d.errors import DataError
@@ -36,7 +36,7 @@ def open_npz(path: Path, inside: str | None = None) -> Scan:
                 f"{path} has no array {inside}; there are: {', '.join(file.files)[:200]}"
             )
         array = only(path, ((name, file[name]) for name in names))
-        sides = file["spacing_mm"].tolist() if "spacing_mm" in file.files else None
+        sides = spacing_of({"spacing_mm": file["spacing_mm"]} if "spacing_mm" in file.files else {})
     return array_scan(path, array.shape, array.dtype, lambda part: array[part], sides)
 
 
