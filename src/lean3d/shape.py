@@ -55,7 +55,7 @@ def check_axes(x: Tensor, axes: str, owner: object) -> None:
         return
     names = axes.split()
     if not isinstance(x, Tensor):
-        who = type(owner).__name__
+        who = getattr(owner, "__name__", type(owner).__name__)
         raise ShapeError(f"{who} takes a tensor ({', '.join(names)}), got {shortened(x)}")
     if x.ndim != len(names):
         why = f"it has {x.ndim} axes, not {len(names)}"
@@ -67,7 +67,7 @@ def check_axes(x: Tensor, axes: str, owner: object) -> None:
         if not wrong:
             return
         why = "axis {0} is {2}, not {1}".format(*wrong[0])
-    who = type(owner).__name__
+    who = getattr(owner, "__name__", type(owner).__name__)
     raise ShapeError(f"{who} takes ({', '.join(names)}), got {tuple(sizes(x))}: {why}")
 
 

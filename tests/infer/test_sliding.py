@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from lean3d.errors import RunError, ShapeError
-from lean3d.infer import predict_slices, predict_volume
+from lean3d.infer import predict_labels, predict_slices, predict_volume
 
 
 class Seen(nn.Module):
@@ -86,6 +86,29 @@ def test_the_model_keeps_its_modes():
     first, second = (predict_volume(model, x_CDHW, (4, 4, 4)) for _ in range(2))
     torch.testing.assert_close(first, second)
     assert [module.training for module in model] == [True, False, True]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("volume", [torch.float32, torch.uint8])
+def test_windows_have_the_precision_of_the_weights(dtype, volume):
+    model, x_CDHW = nn.Conv3d(1, 2, 1), (9 * torch.rand(1, 5, 6, 7)).to(volume)
+    wanted = softmaxed(model, x_CDHW[None].float())[0]
+    found = predict_volume(model.to(dtype), x_CDHW, (4, 4, 4))
+    torch.testing.assert_close(found, wanted, atol=0.05, rtol=0.05)
+    assert found.dtype == torch.float32
+    labels = predict_labels(model, x_CDHW, (4, 4, 4))
+    assert (labels == found.argmax(0)).float().mean() > 0.9
+
+
+def test_refuses_a_model_of_several_outputs_and_names_itself():
+    class Two(nn.Module):
+        def forward(self, x):
+            return [x, x]
+
+    with pytest.raises(RunError, match="Two returns list; wrap it"):
+        predict_volume(Two(), torch.randn(1, 4, 4, 4), (4, 4, 4))
+    with pytest.raises(ShapeError, match=r"predict_volume takes \(C, D, H, W\)"):
+        predict_volume(Two(), torch.randn(1, 1, 4, 4, 4), (4, 4, 4))
 
 
 @pytest.mark.parametrize(

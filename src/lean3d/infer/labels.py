@@ -19,7 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.errors import RunError, ShapeError
-from lean3d.infer.sliding import check_mirror, check_windows, evaluating, mirrored, mirrored_axes
+from lean3d.infer.sliding import (
+    check_mirror,
+    check_windows,
+    evaluating,
+    logits_of,
+    mirrored,
+    mirrored_axes,
+)
 from lean3d.optional import require
 from lean3d.shape import Triple, check_axes
 
@@ -133,7 +140,7 @@ class _Work:
 
 
 def _probabilities(model: nn.Module, windows: Tensor) -> Tensor:
-    return model(windows).float().softmax(1)
+    return logits_of(model, windows).softmax(1)
 
 
 def _column(

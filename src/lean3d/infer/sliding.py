@@ -23,6 +23,7 @@ __all__ = [
     "check_mirror",
     "check_windows",
     "evaluating",
+    "logits_of",
     "mirrored",
     "mirrored_axes",
     "predict_slices",
@@ -155,13 +156,14 @@ def _slide(model, x, window, *, overlap, batch_size, device, activation, mirror)
     flips = mirrored_axes(mirror)
 
     def outputs(windows: Tensor) -> Tensor:
-        return mirrored(lambda x: activate(model(x).float()), windows, flips)
+        return mirrored(lambda x: activate(logits_of(model, x)), windows, flips)
 
     inferers = require("monai.inferers", extra="volume")
     device = device or next((p.device for p in model.parameters()), torch.device("cpu"))
     with evaluating(model.to(device)):
         return inferers.sliding_window_inference(
-            x.cpu(),
+            # outputs are blended in the type of the volume
+            x.cpu().to(torch.promote_types(x.dtype, torch.float32)),
             window,
             batch_size,
             outputs,
@@ -171,6 +173,23 @@ def _slide(model, x, window, *, overlap, batch_size, device, activation, mirror)
             sw_device=device,
             device="cpu",
         )
+
+
+def logits_of(model: nn.Module, windows: Tensor) -> Tensor:
+    """Run a model on windows in the precision of its weights; return its output in single.
+
+    Raises:
+        RunError: it returns no tensor.
+    """
+    dtypes = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    # an optimized network may mix two, and takes single precision
+    y = model(windows.to(dtypes.pop() if len(dtypes) == 1 else torch.float32))
+    if not isinstance(y, Tensor):
+        raise RunError(
+            f"windows are blended for a model that returns one tensor, and {type(model).__name__} "
+            f"returns {type(y).__name__}; wrap it in a module that returns one of its outputs"
+        )
+    return y.float()
 
 
 @contextmanager
