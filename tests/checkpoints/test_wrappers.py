@@ -65,6 +65,19 @@ def test_tensors_beside_the_model_are_told(tmp_path):
     assert lean3d.load_checkpoint(make(), tmp_path / "a.pt").unused == ("criterion.weight",)
 
 
+def test_a_second_set_of_weights_is_told(tmp_path):
+    torch.save({"state_dict": OWN, "state_dict_ema": OWN, "epoch": 3}, tmp_path / "a.pt")
+    assert lean3d.load_checkpoint(make(), tmp_path / "a.pt").unused == ("state_dict_ema",)
+
+
+def test_sets_of_weights_of_which_none_is_the_models_are_named(tmp_path):
+    torch.save({"student": OWN, "teacher": OWN, "epoch": 3}, tmp_path / "a.pt")
+    with pytest.raises(
+        lean3d.LeanError, match=r"under student, teacher, .*\['teacher'\], new_path"
+    ):
+        lean3d.load_checkpoint(make(), tmp_path / "a.pt")
+
+
 def test_a_file_is_recognised_without_a_model(tmp_path):
     torch.save(FILES["compile of DDP"], tmp_path / "a.pt")
     assert open_checkpoint(tmp_path / "a.pt").structure.name == "resnet3d_18"

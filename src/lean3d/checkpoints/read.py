@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lean3d.checkpoints.wrappers import Unwrapped, unwrap
+from lean3d.checkpoints.wrappers import Unwrapped, sets_in, unwrap
 from lean3d.errors import DataError
 from lean3d.limits import check_memory, in_bytes
 from lean3d.optional import require
@@ -38,7 +38,13 @@ def read_tensors(path: str | Path, own: Collection[str] = ()) -> Unwrapped:
     Raises:
         DataError: the file is missing, damaged, would run code, or holds no tensors by name.
     """
-    found = unwrap(read_file(path), own)
+    content = read_file(path)
+    found = unwrap(content, own)
+    if not found.tensors and (sets := sets_in(content)):
+        raise DataError(
+            f"{path} holds state_dicts under {', '.join(sets)}, and no name says which is the "
+            f"model's; save one alone: torch.save(torch.load(path)[{sets[-1]!r}], new_path)"
+        )
     if not found.tensors:
         raise DataError(f"{path} holds no tensors by name; a state_dict was expected")
     check_tensors(path, found.tensors)

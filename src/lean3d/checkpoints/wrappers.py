@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-__all__ = ["Unwrapped", "unwrap"]
+__all__ = ["Unwrapped", "sets_in", "unwrap"]
 
 # keys under which releases keep the tensors, in the order in which they are preferred
 PARTS = (
@@ -24,7 +24,7 @@ CHILDREN = ("module", "_orig_mod", "model", "net", "network", "ema_model", "aver
 
 
 class Unwrapped(NamedTuple):
-    """A model's tensors by the model's names, and the names of the other tensors."""
+    """A model's tensors by the model's names, and the names of other tensors and state_dicts."""
 
     tensors: dict[str, Tensor]
     beside: tuple[str, ...]
@@ -41,7 +41,15 @@ def unwrap(found: Any, own: Collection[str] = ()) -> Unwrapped:
     prefix = _leading_to(tensors, set(own)) if own else None
     prefix = _of_wrappers(tensors) if prefix is None else prefix
     kept = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    return Unwrapped(kept, tuple(k for k in tensors if not k.startswith(prefix)))
+    beside, sets = [k for k in tensors if not k.startswith(prefix)], sets_in(found)
+    chosen = next((part for part in PARTS if part in sets), None)
+    return Unwrapped(kept, (*beside, *(name for name in sets if name != chosen)))
+
+
+def sets_in(found: Any) -> tuple[str, ...]:
+    """Return the keys under which a file holds tensors by name, each a state_dict."""
+    parts = found.items() if isinstance(found, Mapping) else ()
+    return tuple(str(key) for key, value in parts if _inside(value))
 
 
 def _inside(found: Any) -> Mapping[Any, Any]:
