@@ -123,7 +123,7 @@ def check_outputs(
 
 def _check_folder(flag: str, path: Path, file: Path) -> None:
     if file.is_dir():
-        raise DataError(f"{flag} {path} is a folder; give the name of a file in it")
+        raise DataError(f"{flag} {path} is a folder; give another name, or that of a file in it")
     for folder in (path.parent, file.parent):
         if not folder.is_dir():
             raise DataError(f"there is no folder {folder} to write {flag} in; make it first")

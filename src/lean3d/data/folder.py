@@ -95,7 +95,7 @@ def _case(key: str, path: Path, labels: dict[str, Path]) -> str:
     """Return the case of an image: its own name, or that name without the channel number."""
     names = [name for name in (key, CHANNEL.sub("", key)) if name in labels]
     if not names:
-        raise DataError(f"{path} has no label; {LAYOUTS}")
+        raise DataError(f"{path} has no label; add it, or move the image away: {LAYOUTS}")
     return names[0]
 
 

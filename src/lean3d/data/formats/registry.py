@@ -229,7 +229,7 @@ def _ending(path: Path) -> str:
     if not ends:
         known = ", ".join(sorted(_WRITERS))
         raise DataError(
-            f"a mask is written as .nii or .nii.gz, or as {known}, got {path}; change the ending"
+            f"a mask is written as {known}, got {path}; change the ending"
         )
     return max(ends, key=len)
 
