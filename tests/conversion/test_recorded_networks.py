@@ -44,6 +44,28 @@ def test_a_trace_holds_for_thinner_and_thicker_volumes(middle, how):
         torch.testing.assert_close(traced(x), deep(x), atol=1e-4, rtol=1e-4)
 
 
+# torch's exporter by TorchScript has no power pool, divisor, shuffle or bicubic kernel in 3D
+@pytest.mark.parametrize(
+    "middle", sorted(MIDDLES.keys() - {"power", "mean_divided", "shuffle", "bicubic"})
+)
+@pytest.mark.filterwarnings("ignore:You are using the legacy TorchScript:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Constant folding:UserWarning")
+@pytest.mark.filterwarnings("ignore:The feature will be removed:DeprecationWarning")
+def test_the_exporter_by_torchscript_writes_a_network_for_many_sizes(middle, tmp_path):
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    deep = lean3d.convert(network(MIDDLES[middle]), lean3d.ACS()).eval()
+    path, axes = str(tmp_path / "x.onnx"), {"x": {0: "b", 2: "d", 3: "h", 4: "w"}}
+    with torch.no_grad():
+        example = (torch.randn(1, 3, 12, 16, 20),)
+        torch.onnx.export(deep, example, path, dynamo=False, input_names=["x"], dynamic_axes=axes)
+        session = runtime.InferenceSession(path)
+        for size in ((1, 3, 12, 16, 20), (2, 3, 15, 24, 16)):
+            x = torch.randn(*size)
+            found = torch.from_numpy(session.run(None, {"x": x.numpy()})[0])
+            torch.testing.assert_close(found, deep(x), atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.slow
 @every_case
 def test_a_program_exported_for_many_sizes_holds_for_all(middle, how):

@@ -115,11 +115,16 @@ def test_forward_mode_needs_no_transform(variant):
     torch.testing.assert_close(change, expected)
 
 
-@every_operator
-def test_the_exporter_by_torchscript_writes_a_file_for_many_sizes(variant, tmp_path):
+@pytest.mark.parametrize(
+    ("variant", "channels"),
+    # of two outputs one view has none, as in the head of a segmentation of two classes
+    [(variant, None) for variant in (*VARIANTS, *TRANSPOSED)] + [("acs", (4, 2)), ("acs", (4, 1))],
+)
+def test_the_exporter_by_torchscript_writes_a_file_for_many_sizes(variant, channels, tmp_path):
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
-    op, path = made(variant, padding=1), str(tmp_path / "op.onnx")
+    own = () if channels is None else (channels,)
+    op, path = build(variant, *own, kernel_size=3, padding=1).eval(), str(tmp_path / "op.onnx")
     axes = {"x": dict(enumerate("BCDHW"))}
     with torch.no_grad():
         example = (volume(*RECORDED),)

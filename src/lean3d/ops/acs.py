@@ -103,8 +103,10 @@ class ACSConv3d(ViewsConv3d):
         self.reset_parameters()
 
     def kernel(self, weight: Tensor) -> Tensor:
-        parts = enumerate(weight.split(self.split))
-        return torch.cat([self.view(part, view) for view, part in parts])
+        # onnxruntime refuses a kernel without outputs
+        views = [view for view, rows in enumerate(self.split) if rows]
+        parts = weight.split([self.split[view] for view in views])
+        return torch.cat([self.view(part, view) for view, part in zip(views, parts, strict=True)])
 
     def _conv_forward(
         self, input: Tensor, weight: Tensor, bias: Tensor | None, path: str | None = None

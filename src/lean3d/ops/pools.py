@@ -81,8 +81,9 @@ class AvgPool3d(Leaf, nn.AvgPool3d):
         rest = (self.ceil_mode, self.count_include_pad)
         y = F.avg_pool2d(x_BCDHW.flatten(0, -4), kernel, stride, pad, *rest, divisor)
         plane, once = y.shape[-2:], None if divisor is None else 1
-        y = F.avg_pool2d(y.flatten(2), (deep, 1), (jump, 1), (ahead, 0), *rest, once)
-        return y.view(*x_BCDHW.shape[:-3], y.shape[1], *plane)
+        # with a batch: ONNX takes three axes for those of one dimension
+        y = F.avg_pool2d(y.flatten(2)[:, None], (deep, 1), (jump, 1), (ahead, 0), *rest, once)
+        return y.view(*x_BCDHW.shape[:-3], y.shape[2], *plane)
 
 
 class PowerPool3d(Leaf, nn.LPPool3d):

@@ -228,9 +228,7 @@ def _ending(path: Path) -> str:
     ends = _written(path.name)
     if not ends:
         known = ", ".join(sorted(_WRITERS))
-        raise DataError(
-            f"a mask is written as {known}, got {path}; change the ending"
-        )
+        raise DataError(f"a mask is written as {known}, got {path}; change the ending")
     return max(ends, key=len)
 
 
