@@ -38,6 +38,30 @@ def test_a_model_in_training_mode_is_refused():
         lean3d.stream(model)
 
 
+class Returns(nn.Module):
+    def __init__(self, make):
+        super().__init__()
+        self.stem, self.make = nn.Conv3d(3, 4, 1), make
+
+    def forward(self, x):
+        return self.make(self.stem(x))
+
+
+@pytest.mark.parametrize("wait", [False, True])
+@pytest.mark.parametrize(
+    ("make", "what"), [(lambda y: iter([y]), "list_iterator"), (lambda y: None, "no tensor")]
+)
+def test_outputs_that_hide_their_tensors_are_refused(make, what, wait):
+    with pytest.raises(LeanError, match=f"Returns returns {what}; return tensors"):
+        lean3d.stream(Returns(make).eval(), wait=wait, frame=(3, 8, 8))
+
+
+def test_none_beside_the_output_of_a_causal_network_stays():
+    live = lean3d.stream(Returns(lambda y: (y[:, :, -1], None)).eval(), frame=(3, 8, 8))
+    output, _ = live.step(torch.randn(1, 3, 8, 8), live.init())
+    assert (output[0].shape, output[1]) == ((1, 4, 8, 8), None)
+
+
 def test_a_model_without_a_size_that_runs_is_refused():
     model = nn.Sequential(conv(3, 4), nn.Flatten(2), nn.Linear(7, 2)).eval()
     with pytest.raises(LeanError, match=r"pass frame=\(C, H, W\)"):

@@ -224,6 +224,14 @@ REFUSED = {
     ),
     "a trace": (Cut(lambda x: torch.einsum("bcthw->bchw", x)), "sums over streams or frames"),
     "counted": (Counted(), "depends on how many frames"),
+    "long videos otherwise": (
+        Cut(lambda x: x if x.shape[2] < 200 else 2 * x),
+        "compares the number of frames of a map with 200",
+    ),
+    "a mean over a few": (
+        Cut(lambda x: x.sum(2) / min(x.shape[2], 100)),
+        "compares the number of frames of a map with 100",
+    ),
 }
 
 
@@ -281,3 +289,24 @@ def test_frames_to_come_are_not_less_than_none():
     live = start("separate")
     with pytest.raises(LeanError, match="0 or more, got after=-1"):
         live.end(live.init(), after=-1)
+
+
+def test_a_forward_that_needs_some_frames_gets_a_step_of_as_many():
+    class Needy(nn.Conv3d):
+        def forward(self, x):
+            if int(x.shape[2]) < 3:
+                raise ValueError("3 frames at least")
+            return super().forward(x)
+
+    live = lean3d.stream(Needy(3, 4, 3, padding=1).eval(), wait=True, frame=(3, 8, 8))
+    assert live.chunk == 3
+
+
+def test_what_stands_beside_the_tensors_of_an_output_stays():
+    class Beside(nn.Conv3d):
+        def forward(self, x):
+            return {"scores": super().forward(x), "loss": None, "scale": 2}
+
+    live = lean3d.stream(Beside(3, 4, 3, padding=1).eval(), wait=True, frame=(3, 8, 8))
+    output, _ = live.step(torch.randn(1, 3, 8, 8), live.init())
+    assert (output["scores"].shape, output["loss"], output["scale"]) == ((1, 4, 8, 8), None, 2)

@@ -7,7 +7,6 @@ kernel with few outputs is run as one block-sparse 3D kernel, which was measured
 Axes: B batch, C channels, D depth, H height, W width.
 """
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
@@ -198,8 +197,7 @@ class ACSConv3d(ViewsConv3d):
     def _channels_last_pays(self, x_BCDHW: Tensor) -> bool:
         if max(self.in_channels, self.out_channels) > FEW_CHANNELS or is_transformed():
             return False
-        batch, _, *sides = x_BCDHW.shape
-        return holds(batch * math.prod(sides) >= MANY_VOXELS)
+        return holds(x_BCDHW.numel() >= MANY_VOXELS * x_BCDHW.shape[1])
 
     def _whole_groups(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Cut outputs start..stop into a part of a group, whole groups, and a part of a group."""

@@ -11,13 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from lean3d.ops import fast
 from lean3d.ops.memory import Memory, every_frame, remember
 from lean3d.shape import triple
 from lean3d.streaming.plan import StatePlan, planned
-from lean3d.streaming.probe import Survey
+from lean3d.streaming.probe import Survey, each, tensors
 from lean3d.streaming.proof import check_causal, check_steps_equal_clip
 from lean3d.streaming.receptive_field import receptive_field
 
@@ -104,11 +103,13 @@ class Causal:
         # the model gives an output for its last frame alone
         frames = range(found.chunk, clip_BCTHW.shape[2] + 1, found.chunk)
         answers = [self.model(clip_BCTHW[:, :, :t]) for t in frames]
-        leaves, tree = tree_flatten(output)
-        last = zip(*(tree_flatten(answer)[0] for answer in answers), strict=True)
-        each = zip(leaves, last, found.run_axes, strict=True)
-        every = [torch.stack(one, dim=1) if axis is None else y for y, one, axis in each]
-        return tree_unflatten(every, tree)
+        last = zip(*map(tensors, answers), strict=True)
+
+        def every(y: Tensor, axis: int | None) -> Tensor:
+            one = next(last)
+            return torch.stack(one, dim=1) if axis is None else y
+
+        return each(output, found.run_axes, every)
 
     def field(self, live: object) -> float:
         return receptive_field(live)

@@ -3,6 +3,8 @@
 Axes: B batch (streams), C channels, T time.
 """
 
+import math
+import operator
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lean3d.errors import LeanError
 from lean3d.streaming.timing import PLAIN, Merged, Pooled, Timed
 
 __all__ = ["Length", "apart", "counted", "number", "over", "placed", "plain", "put_back", "sized"]
@@ -62,6 +65,31 @@ class Length(int):
         if type(other) is not int or self.short or not other or self.times % other:
             return int(self) // other
         return Length(int(self) // other, 0, self.times // other)
+
+    def _ordered(self, compare: Callable[[Any, Any], Any], other: Any) -> Any:
+        """Compare with a number, which must give the same for a step and for a long video."""
+        here = compare(int(self), other)
+        # what was multiplied counts voxels, by which a kernel is chosen
+        alone = self.times == 1 and not isinstance(other, Length)
+        if alone and here != compare(math.inf, other):
+            raise LeanError(
+                f"stream(wait=True): the forward compares the number of frames of a map with "
+                f"{other}, and does something else in a step than for a long video; let it do the "
+                "same for every number of frames"
+            )
+        return here
+
+    def __lt__(self, other: Any) -> Any:
+        return self._ordered(operator.lt, other)
+
+    def __le__(self, other: Any) -> Any:
+        return self._ordered(operator.le, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return self._ordered(operator.gt, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return self._ordered(operator.ge, other)
 
 
 def number(size: object) -> Any:

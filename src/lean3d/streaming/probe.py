@@ -9,19 +9,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from lean3d.errors import LeanError
 from lean3d.guesses import likely_channels, random_input
 from lean3d.ops.memory import ChunkError, every_frame
 from lean3d.streaming.plan import StatePlan
 
-__all__ = ["Survey", "one_line", "probe", "random_clip"]
+__all__ = ["Survey", "each", "one_line", "probe", "random_clip", "tensors"]
 
 SIDES = (32, 64, 112, 224)
 FRAMES = 16
 # frames of the longest step that is tried
 LONGEST = 32
+# what an output may hold beside lists, tuples and dicts
+HELD = (Tensor, type(None), bool, int, float, str)
 # axis of frames in an output; None for one output for all frames
 Axes = tuple[int | None, ...]
 
@@ -57,9 +59,14 @@ class Survey:
 
 
 def each(output: object, axes: Axes, change: Callable[[Tensor, int | None], Tensor]) -> Any:
-    """Map a function over every tensor of an output."""
-    leaves, tree = tree_flatten(output)
-    return tree_unflatten([change(y, a) for y, a in zip(leaves, axes, strict=True)], tree)
+    """Map a function over every tensor of an output; a None or a number beside them stays."""
+    left = iter(axes)
+    return tree_map_only(Tensor, lambda y: change(y, next(left)), output)
+
+
+def tensors(output: object) -> list[Tensor]:
+    """Return the tensors of an output, in order."""
+    return [y for y in tree_leaves(output) if isinstance(y, Tensor)]
 
 
 @torch.no_grad()
@@ -136,7 +143,9 @@ def find_chunk(
         except ChunkError as error:
             last, chunk = error, chunk * error.factor
             unit = chunk
-        except RuntimeError as error:  # torch's error for a window longer than the step
+        except LeanError:
+            raise
+        except Exception as error:  # torch's for a window longer than the step, or the forward's
             last, chunk = error, chunk + unit
     raise LeanError(f"stream found no step of up to {LONGEST} frames: {one_line(last)}") from last
 
@@ -145,9 +154,21 @@ def find_axes(model: nn.Module, frame: Sequence[int]) -> Axes:
     """Return the axis along which an output grows with the clip."""
     sizes = []
     for frames in (FRAMES, FRAMES + LONGEST):
-        leaves = tree_flatten(model(random_clip(model, frame, frames)))[0]
-        sizes.append([y.shape if isinstance(y, Tensor) else () for y in leaves])
+        output = model(random_clip(model, frame, frames))
+        check_output(model, output)
+        sizes.append([y.shape for y in tensors(output)])
     return tuple(
         next((axis for axis, (a, b) in enumerate(zip(*pair, strict=True)) if a != b), None)
         for pair in zip(*sizes, strict=True)
     )
+
+
+def check_output(model: nn.Module, output: object) -> None:
+    """Refuse an output in which tensors may be that are not seen, or without any."""
+    odd = [y for y in tree_leaves(output) if not isinstance(y, HELD)]
+    if odd or not tensors(output):
+        what = type(odd[0]).__name__ if odd else "no tensor"
+        raise LeanError(
+            f"stream: {type(model).__name__} returns {what}; return tensors, alone or in lists, "
+            "tuples and dicts"
+        )

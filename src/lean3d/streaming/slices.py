@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lean3d.streaming.delayed_step import Edge, Frames, Rule, frames_of, marked
-from lean3d.streaming.layout import Length, placed, put_back
+from lean3d.streaming.layout import Length, number, placed, put_back
 from lean3d.streaming.pooling import last, over_time
 from lean3d.streaming.timing import Timed, Window
 
@@ -66,7 +66,7 @@ def few(part: Any) -> int:
     """Return the number of frames of a slice of the first or the last few; else 0."""
     if not isinstance(part, slice) or part.step not in (None, 1):
         return 0
-    start, stop = part.start or 0, from_end(part.stop)
+    start, stop = from_end(part.start) or 0, from_end(part.stop)
     if start >= 0 and stop is not None and not isinstance(part.stop, Length):
         return max(int(stop) - int(start), 0) if stop > 0 else 0
     return -int(start) if stop is None and start < -1 else 0
@@ -89,7 +89,7 @@ def in_time(step: Frames, x: Tensor, part: Any, function: object) -> Tensor:
         if from_end(part) != -1:
             step.refuse(function, "takes a single frame that is not the last")
         return over_time(step, x, last)
-    start, stop = part.start or 0, from_end(part.stop)
+    start, stop = from_end(part.start) or 0, from_end(part.stop)
     if (start, stop, part.step) == (-1, None, None):
         return over_time(step, x, last)
     if start < 0 or (stop is not None and stop >= 0):
@@ -104,7 +104,7 @@ def from_end(place: object) -> Any:
     """Return -2 for `x.shape[2] - 2`; None for `x.shape[2]`."""
     if isinstance(place, Length) and place.times == 1:
         return place.short or None
-    return place
+    return number(place)
 
 
 def narrow(step: Frames, x: Tensor, dim: int, start: int, length: int) -> Tensor:

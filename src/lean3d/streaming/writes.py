@@ -34,7 +34,9 @@ def write(step: Frames, x: Tensor, key: object, value: Any) -> None:
     if not all(isinstance(part, slice | int) for part in parts):
         step.refuse(function, "indexes with more than slices and whole numbers")
     time, part = frames.axis, parts[frames.axis]
-    start, stop = (part.start or 0, from_end(part.stop)) if isinstance(part, slice) else (-1, None)
+    start, stop = (
+        (from_end(part.start) or 0, from_end(part.stop)) if isinstance(part, slice) else (-1, None)
+    )
     if parts[frames.batch] != ALL or start < 0 or (stop or -1) >= 0 or part.step not in (None, 1):
         step.refuse(function, "writes into some of the streams, or into a fixed number of frames")
     parts[time] = ALL
