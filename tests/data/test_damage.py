@@ -11,9 +11,10 @@ from lean3d.data.damage import Damage
 from lean3d.data.frame_times import measure
 from lean3d.data.listing import Recording
 from lean3d.data.look import Look
+from lean3d.data.source import open_frames
 from lean3d.data.video_clips import VideoClips, read_clip
 from lean3d.errors import DataError
-from tests.data.films import film, spoil
+from tests.data.films import brightness, film, spoil
 
 # key frames only: each packet costs its own frame
 ALONE = {"g": "1"}
@@ -111,6 +112,39 @@ def test_half_a_file_without_an_index_is_truncated(tmp_path, name, codec):
         path.write_bytes(whole[:half] + rest)
         with pytest.raises(DataError, match=rf"{name} is truncated: it"):
             measure(path)
+
+
+@pytest.mark.parametrize(("name", "start"), [("f.mkv", 3000), ("f.mkv", -500), ("f.flv", 200)])
+def test_a_segment_of_a_recording_that_begins_late_is_whole(tmp_path, name, start):
+    path = shifted(film(tmp_path / "whole.mp4", 20, codec="libx264"), tmp_path / name, start)
+    assert measure(path).num == len(list(open_frames(str(path)))) == 20
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    with pytest.raises(DataError, match=f"{name} is truncated: it promises"):
+        measure(path)
+
+
+@pytest.mark.parametrize("apart", ["20", "1"])
+def test_a_film_cut_without_encoding_it_again_is_whole(tmp_path, apart):
+    whole = film(tmp_path / "whole.mp4", 20, codec="libx264", encode={"g": apart, "bf": "0"})
+    path = shifted(whole, tmp_path / "f.mp4", -700)
+    seen = brightness(open_frames(str(path)))
+    assert measure(path).num == len(seen) == 13
+    assert seen == brightness(open_frames(str(whole)))[7:]
+
+
+def shifted(path, out, ms):
+    """Write the packets of a film at later times; a player does not show those below 0."""
+    import av
+
+    with av.open(str(path)) as given, av.open(str(out), "w") as made:
+        stream = made.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(video=0):
+            if packet.size:
+                packet.pts += round(ms / 1000 / packet.time_base)
+                packet.dts += round(ms / 1000 / packet.time_base)
+                packet.stream = stream
+                made.mux(packet)
+    return out
 
 
 def test_sound_that_goes_on_is_no_missing_video(tmp_path):

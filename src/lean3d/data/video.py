@@ -25,7 +25,7 @@ CAMERAS = {
 }
 # timeout in seconds of a network stream without data
 PATIENCE = 10.0
-# maximum share of missing frames: an edit list can leave some out
+# maximum share of missing frames
 MISSING = 0.02
 # formats whose header has the duration; in others FFmpeg takes it from what is there
 TIMED = "matroska,webm", "avi", "flv", "asf"
@@ -61,13 +61,15 @@ class VideoFile(FrameSource):
         settings: dict[str, Any] = dict(format=kind, options=options)
         settings |= {"timeout": PATIENCE} if live else {}
         where = local(source) if isinstance(source, Path) else source
+        # packets so far that an edit list hides: those before the cut that its frames are made from
+        self.hidden = 0
         # not seekable
         self.piped = not isinstance(source, (str, Path))
         with decoded(self.name, piped=self.piped):
             self.container = require("av", extra="video").open(where, **settings)
         self.stream = self._video()
-        # 0 if the file has none; network streams, from servers too, are live
-        self.length = self.stream.frames or None
+        # network streams, from servers too, are live
+        self.length = self._promised()
         self.live = live and self.length is None
         self.fps = float(self.stream.average_rate or self.stream.base_rate or 25)
 
@@ -83,7 +85,7 @@ class VideoFile(FrameSource):
                 size = frame.height, frame.width
                 check_pixels(self.name, *size)
             yield upright(frame), frame.time - first if known else None
-        if self.length and count + self.damaged < (1 - MISSING) * self.length:
+        if self.length and count + self.damaged + self.hidden < (1 - MISSING) * self.length:
             raise DataError(
                 f"{self.name} is truncated: it promises {self.length} frames and ends "
                 f"after {count}; repair or copy it again"
@@ -100,6 +102,7 @@ class VideoFile(FrameSource):
         any_decoded, skips = False, False
         with decoded(self.name, piped=self.piped):
             for packet in self.container.demux(self.stream):
+                self.hidden += packet.is_discard
                 if wanted is not None:
                     needed = packet.pts is None or packet.pts in wanted
                     if needed == skips:
@@ -154,7 +157,8 @@ class VideoFile(FrameSource):
         promised = Fraction(self.container.duration, 10**6)
         # of a shorter AVI, FFmpeg shortens the duration
         promised = max(promised, Fraction((self.length or 0) / self.fps))
-        found = seconds - Fraction(self.container.start_time or 0, 10**6)
+        # a file that begins late, as a segment of a recording, promises its last time
+        found = seconds - Fraction(min(self.container.start_time or 0, 0), 10**6)
         if found < (1 - Fraction(MISSING)) * promised - Fraction(1 / self.fps):
             raise DataError(
                 f"{self.name} is truncated: it promises {float(promised):.2f} s and "
@@ -163,6 +167,15 @@ class VideoFile(FrameSource):
 
     def close(self) -> None:
         self.container.close()
+
+    def _promised(self) -> int | None:
+        """Return the packets that the file promises; None if it does not tell."""
+        # 0 if it has none
+        frames = self.stream.frames or None
+        # without what an edit list leaves out; in other formats key frames alone, or what is there
+        index: Any = getattr(self.stream, "index_entries", ())
+        cut = frames and self.container.format.name.startswith("mov") and len(index)
+        return cut or frames
 
     def _video(self) -> Any:
         cover = require("av.stream", extra="video").Disposition.attached_pic
