@@ -186,3 +186,12 @@ def test_damaged_videos_are_left_out_on_request_and_named(root, tmp_path):
     whole, times, errors = with_times(both, skip_damaged=True)
     assert (whole, list(times)) == (both[:1], [both[0].path])
     assert "torn.mp4" in str(errors[0])
+
+
+def test_a_stretch_that_begins_after_the_end_of_its_video_is_refused_or_left_out(root):
+    path = root / "wave" / "0.mp4"
+    late, inside = Recording(path, (0,), (50.0, 60.0)), Recording(path, (0,), (0.1, 60.0))
+    with pytest.raises(DataError, match=r"0.mp4 ends after 1.00 s and is listed from 50.00 s on"):
+        with_times([inside, late])
+    kept, _, errors = with_times([inside, late], skip_damaged=True)
+    assert (kept, len(errors)) == ([inside], 1)

@@ -356,6 +356,16 @@ MALFORMED = {
         "a time of aaaaaaaaaa1 is a number of seconds, got 'nan'",
     ),
     "a table of other columns": ("csv", {"train.csv": "label,file\na,1.mp4\n"}, "no column 'path'"),
+    "a row without a label": (
+        "csv",
+        {"train.csv": "v_x1.mp4,a\nv_x2.mp4,b\naaaaaaaaaa1.mp4,\n"},
+        "train.csv: row 3, 'aaaaaaaaaa1.mp4', has no label; rows are path,label",
+    ),
+    "a table with semicolons": (
+        "csv",
+        {"train.csv": "v_x1.mp4;a\nv_x2.mp4;b\n"},
+        "row 1, 'v_x1.mp4;a', has no label; .* with commas",
+    ),
     "a table with endless times": (
         "csv",
         {"train.csv": "v_x1.mp4,a,0,inf\nv_x2.mp4,b\n"},

@@ -98,7 +98,9 @@ def hold_out(
         groups = Counter(group(recording.path) for recording in own)
         if len(groups) < 2:
             what = "group of videos" if group_by else "video"
-            raise DataError(f"{own[0].path.parent} has one {what}; two are needed, one to hold out")
+            raise DataError(
+                f"the class of {own[0].path} has one {what}; two are needed, one to hold out"
+            )
         # a group that another class shares stays where it went
         free = [name for name in groups if name not in where]
         random.Random(seed).shuffle(free)

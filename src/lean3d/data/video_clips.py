@@ -120,18 +120,36 @@ def with_times(
 
     Args:
         folder: Where the times are kept for the next run.
-        skip_damaged: Leave damaged videos out.
+        skip_damaged: Leave damaged videos out, and stretches that begin after their end.
 
     Raises:
-        DataError: a video is damaged, unless it is left out.
+        DataError: there is such a one, unless it is left out.
     """
-    times, errors = FrameIndex(folder).times(recording.path for recording in recordings)
+    times, damaged = FrameIndex(folder).times(recording.path for recording in recordings)
+    whole, errors = [], list(damaged.values())
+    for recording in recordings:
+        if recording.path in times:
+            late = _begins_late(recording, times[recording.path])
+            if late is None:
+                whole.append(recording)
+            else:
+                errors.append(late)
     if errors and not skip_damaged:
-        first = next(iter(errors.values()))
         more = f"; so are {len(errors) - 1} more videos" if len(errors) > 1 else ""
-        raise DataError(f"{first}{more}; --skip-damaged leaves them out") from first
-    whole = [recording for recording in recordings if recording.path in times]
-    return whole, times, list(errors.values())
+        raise DataError(f"{errors[0]}{more}; --skip-damaged leaves them out") from errors[0]
+    return whole, times, errors
+
+
+def _begins_late(recording: Recording, times: FrameTimes) -> DataError | None:
+    """Return the error of a stretch that begins when its video has ended."""
+    end = times.seconds(times.num - 1) + 1 / times.fps
+    start = 0.0 if recording.seconds is None else recording.seconds[0]
+    if start < end:
+        return None
+    return DataError(
+        f"{recording.path} ends after {end:.2f} s and is listed from {start:.2f} s on; mend the "
+        "list, or copy the video again"
+    )
 
 
 def _read(path: Path, first: int, num: int) -> list[Tensor]:

@@ -79,8 +79,10 @@ def read_lines(path: Path) -> list[str]:
     """Return the lines of a list file that hold something."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise DataError(f"cannot read {path}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no text in UTF-8; save it as UTF-8") from error
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 

@@ -12,7 +12,7 @@ from lean3d.data.video_sets.files import (
     says_absent,
 )
 from lean3d.data.video_sets.registry import video_set
-from lean3d.errors import DataError
+from lean3d.errors import DataError, clipped
 
 __all__ = ["table"]
 
@@ -34,19 +34,24 @@ def table(root: Path, split: int = 1) -> Listing:
     rows = {p: read_rows(file, COLUMNS, needed=COLUMNS[:2]) for p, file in files.items()}
     base = next(iter(files.values())).parent
     listed = base / "classes.txt"
-    names = {row.get("label", "") for own in rows.values() for row in own}
+    names = {row["label"] for own in rows.values() for row in own}
     in_order = sorted(names, key=lambda n: (not n.isdecimal(), int(n) if n.isdecimal() else 0, n))
     labels = Labels(read_names(listed) if listed.is_file() else in_order, listed)
     parts: dict[str, list[Recording]] = {}
     absent: list[str] = []
     for name, own in rows.items():
-        for row in own:
+        for number, row in enumerate(own, 1):
+            if not row["label"]:
+                raise DataError(
+                    f"{files[name]}: row {number}, {clipped(row['path'], 80)!r}, has no label; "
+                    "rows are path,label[,start,end], with commas"
+                )
             part = row.get("part", "").lower() or name
             if part not in (*PARTS, "all"):
                 raise DataError(f"{files[name]}: a part is train, val or test, got {part!r}")
             path = base / row["path"]
             if path.exists():
-                recording = Recording(path, (labels[row.get("label", "")],), _seconds(row))
+                recording = Recording(path, (labels[row["label"]],), _seconds(row))
                 parts.setdefault(part, []).append(recording)
             else:
                 absent.append(row["path"])
