@@ -56,6 +56,12 @@ def test_outputs_that_hide_their_tensors_are_refused(make, what, wait):
         lean3d.stream(Returns(make).eval(), wait=wait, frame=(3, 8, 8))
 
 
+def test_an_output_that_lost_the_axis_of_clips_is_refused():
+    model = Returns(lambda y: y.mean((3, 4)).squeeze()).eval()
+    with pytest.raises(LeanError, match=r"returns \(4, 16\) for one clip of 16 frames.*squeeze"):
+        lean3d.stream(model, frame=(3, 8, 8))
+
+
 def test_none_beside_the_output_of_a_causal_network_stays():
     live = lean3d.stream(Returns(lambda y: (y[:, :, -1], None)).eval(), frame=(3, 8, 8))
     output, _ = live.step(torch.randn(1, 3, 8, 8), live.init())

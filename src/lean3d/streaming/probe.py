@@ -157,10 +157,18 @@ def find_axes(model: nn.Module, frame: Sequence[int]) -> Axes:
         output = model(random_clip(model, frame, frames))
         check_output(model, output)
         sizes.append([y.shape for y in tensors(output)])
-    return tuple(
+    found = tuple(
         next((axis for axis, (a, b) in enumerate(zip(*pair, strict=True)) if a != b), None)
         for pair in zip(*sizes, strict=True)
     )
+    for axis, shape in zip(found, sizes[0], strict=True):
+        if axis is not None and shape[0] != 1:
+            raise LeanError(
+                f"stream: {type(model).__name__} returns {tuple(shape)} for one clip of {FRAMES} "
+                "frames: the first axis is not that of clips; keep it, squeeze(2) in place of "
+                "squeeze()"
+            )
+    return found
 
 
 def check_output(model: nn.Module, output: object) -> None:
