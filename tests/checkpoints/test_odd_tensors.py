@@ -75,6 +75,12 @@ def test_a_file_without_tensors_by_name_is_refused(tmp_path, value):
         load_checkpoint(unet(), tmp_path / "w.pt")
 
 
+def test_what_a_file_without_tensors_by_name_holds_is_said(tmp_path):
+    torch.save({"epoch": 3, "history": [0.5, 0.7]}, tmp_path / "w.pt")
+    with pytest.raises(DataError, match=r"by name, only 'epoch', 'history'; .* save it alone"):
+        load_checkpoint(unet(), tmp_path / "w.pt")
+
+
 def test_a_file_that_unpacks_to_more_than_it_is_is_refused(tmp_path):
     torch.save(unet().state_dict(), tmp_path / "w.pt")
     with zipfile.ZipFile(tmp_path / "w.pt") as old:

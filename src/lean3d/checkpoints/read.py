@@ -1,7 +1,7 @@
 """Tensors from a file, without running any code in it."""
 
 import argparse
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path, PosixPath, PurePosixPath
 from pickle import UnpicklingError
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lean3d.checkpoints.wrappers import Unwrapped, sets_in, unwrap
-from lean3d.errors import DataError
+from lean3d.errors import DataError, clipped
 from lean3d.limits import check_memory, in_bytes
 from lean3d.optional import require
 from lean3d.weights import check_tensors
@@ -46,7 +46,11 @@ def read_tensors(path: str | Path, own: Collection[str] = ()) -> Unwrapped:
             f"model's; save one alone: torch.save(torch.load(path)[{sets[-1]!r}], new_path)"
         )
     if not found.tensors:
-        raise DataError(f"{path} holds no tensors by name; a state_dict was expected")
+        keys = ", ".join(map(repr, content)) if isinstance(content, Mapping) else ""
+        there = f", only {clipped(keys, 120)}" if keys else ""
+        raise DataError(
+            f"{path} holds no tensors by name{there}; a state_dict was expected: save it alone"
+        )
     check_tensors(path, found.tensors)
     return found
 
