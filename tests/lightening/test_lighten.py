@@ -204,7 +204,11 @@ def test_weights_that_are_computed_from_others_stay_so(samples):
         ({"data": 3}, "data is a tensor or batches"),
         ({"example": torch.randn(1, 2, 8, 16, 16)}, "does not run on example"),
         ({"budget_s": 0}, "budget_s is seconds above 0"),
-        ({"model": nn.Sequential(nn.Flatten(), nn.Linear(2048, 3))}, "no dense 3D convolution"),
+        (
+            {"model": nn.Sequential(nn.Flatten(), nn.Linear(2048, 3))},
+            "give a network of 3D convolutions",
+        ),
+        ({"model": nn.Conv3d(1, 3, 3), "cuts": ["channels"]}, "by channels; allow more cuts"),
         (
             {"model": nn.Conv3d(1, 4, 3, padding=1), "macs": None, "memory": 0.5, "cuts": ["time"]},
             "with these cuts no less; allow more",

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from torch import Tensor, nn
 
+from lean3d.conversion.lean.dense import is_dense
 from lean3d.conversion.surgery.copies import duplicate
 from lean3d.conversion.trace.inputs_3d import example_for
 from lean3d.cost import count
@@ -129,13 +130,15 @@ def lighten(
     options = options_of(places, levels, names)
     if not any(option.place.cut.how or option.place.cut.inputs for option in options):
         kinds = [type(m).__name__ for m in copy.modules() if isinstance(m, Conv3dLike)]
-        advice = "convert a 2D network first"
+        advice = "give a network of 3D convolutions, as Inflate() makes of a 2D one"
         if kinds:
             made = ", ".join(dict.fromkeys(kinds))
             advice = f"its convolutions are {made} already; give dense ones, as Inflate() makes"
+        elif any(map(is_dense, copy.modules())):
+            advice = "allow more cuts"
         raise LeanError(
             f"lighten: {type(model).__name__} has no dense 3D convolution to make lighter by "
-            f"{', '.join(names)}; {advice}, or allow more cuts"
+            f"{', '.join(names)}; {advice}"
         )
     sites = places.sites
     shapes = [tuple(x.shape) for x in arguments]
