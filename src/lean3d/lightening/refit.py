@@ -20,14 +20,12 @@ from lean3d.conversion.to3d.base import To3D
 from lean3d.lightening.cut import Form
 from lean3d.ops.inflated import InflatedConv3d, PaddedConv3d, padded
 from lean3d.ops.kernel import KernelConv3d
-from lean3d.ops.padding import pad_or_crop
 
 __all__ = ["refit"]
 
 ROWS, NUMBERS = 4096, 1 << 24
 HELD_OUT = 4  # one position of that many is to check the fit
 LEAST = 1e-3
-NONE = (0, 0)
 
 
 class _Stage(NamedTuple):
@@ -168,8 +166,7 @@ def _patches(conv: Any, x: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
 
 def _padded(conv: Any, x: Tensor) -> Tensor:
     if isinstance(conv, ops.CausalConv3d):
-        front, plane = ((conv.past, 0), NONE, NONE), (NONE, *conv.pads[1:])
-        return pad_or_crop(pad_or_crop(x, front, conv.first), plane, conv.padding_mode)
+        return padded(x, ((conv.past, 0), *conv.pads[1:]), conv.first, conv.padding_mode)
     if isinstance(conv, InflatedConv3d):
         return padded(x, conv.pads, conv.pad, conv.plane_mode)
     mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
