@@ -49,17 +49,14 @@ def choose(arcs: Sequence[Arc], room: float) -> list[Arc] | None:
     Raises:
         LeanError: the search took too long.
     """
-    errors = np.array([arc.error for arc in arcs])
-    found = _solve(arcs, errors, room)
-    # an arc worse than a whole choice is in no better one; without it errors are of one scale
-    while found is not None:
-        bound = sum(arc.error for arc in found)
-        if errors.max(initial=0) <= WIDE * bound:
-            return found
-        arcs = [arc for arc in arcs if arc.error <= bound]
+    while True:
         errors = np.array([arc.error for arc in arcs])
         found = _solve(arcs, errors, room)
-    return None
+        bound = sum(arc.error for arc in found or ())
+        if found is None or errors.max(initial=0) <= WIDE * bound:
+            return found
+        # an arc worse than a whole choice is in no better one; without it errors are of one scale
+        arcs = [arc for arc in arcs if arc.error <= bound]
 
 
 def cheapest(arcs: Sequence[Arc]) -> list[Arc]:
