@@ -206,7 +206,7 @@ def test_weights_that_are_computed_from_others_stay_so(samples):
         ({"budget_s": 0}, "budget_s is seconds above 0"),
         (
             {"model": nn.Sequential(nn.Flatten(), nn.Linear(2048, 3))},
-            "give a network of 3D convolutions",
+            "no dense 3D convolution .*; give a network of 3D convolutions",
         ),
         ({"model": nn.Conv3d(1, 3, 3), "cuts": ["channels"]}, "by channels; allow more cuts"),
         (
