@@ -55,10 +55,11 @@ QUIET: dict[str, Any] = dict(accelerator="cpu", progress=False)
 def tasks(seed: int) -> dict[str, Any]:
     """The recipes of the first networks."""
     common: dict[str, Any] = dict(schedule="cosine", val_every=LAST, channels_last=True, seed=seed)
+    common["precision"] = "bf16-mixed"
     unet = replace(
         get_recipe("shapes3d"),
         patch=(32, 32, 32),
-        widths=(16, 32, 64),
+        widths=(32, 64, 128),
         batch_size=2,
         train_samples=360,
         val_samples=60,
@@ -66,12 +67,12 @@ def tasks(seed: int) -> dict[str, Any]:
         lr=2e-3,
         **common,
     )
-    # torchvision's r3d_18 at a quarter of its width
+    # torchvision's r3d_18 at half of its width
     resnet = replace(
         get_recipe("digits_baseline"),
         model="resnet3d_18",
         options=("pool1=false",),
-        widths=(16, 32, 64, 128),
+        widths=(32, 64, 128, 256),
         video=8,
         clip=8,
         size=48,
