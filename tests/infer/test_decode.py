@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from affinity_cases import FAR, NEAR, neurites, two_rooms
 
 from lean3d.data import read_channels
@@ -118,6 +119,22 @@ def test_decodes_neurites_better_than_their_fragments():
     assert np.unique(labels, return_counts=True)[1].min() >= 10
 
 
+def test_decodes_a_tensor():
+    affinity, room = two_rooms()
+    ((_, found),) = decode(torch.as_tensor(affinity), FAR, "components", thresholds=(0.7,))
+    assert same(found, room)
+
+
+@pytest.mark.parametrize("method", ["watershed", "components", "mutex"])
+def test_channels_that_are_no_affinities_are_left_out(method):
+    affinity, _ = two_rooms()
+    offsets = (*FAR, *read_channels(("foreground",)))
+    more = np.concatenate([affinity, np.zeros_like(affinity[:1])])
+    ((_, expected),) = decode(affinity, FAR, method, thresholds=(0.7,))
+    ((_, found),) = decode(more, offsets, method, thresholds=(0.7,))
+    assert (found == expected).all()
+
+
 def test_small_instances_are_dropped():
     labels = np.array([[[1, 1, 1, 2, 2, 9]]], np.uint64)
     assert drop_small(labels, 2).tolist() == [[[1, 1, 1, 2, 2, 0]]]
@@ -131,7 +148,16 @@ def test_small_instances_are_dropped():
         (lambda a, f: next(agglomerate(a, f, (0.5,), scoring="medium")), "no scoring called"),
         (lambda a, f: next(agglomerate(a, f, ())), "got none"),
         (lambda a, f: next(agglomerate(a, f, (1.5,))), "threshold is a number"),
-        (lambda a, f: next(agglomerate(a, f, (0.5,), offsets=NEAR[1:])), "z1, y1 and x1"),
+        (lambda a, f: next(agglomerate(a[1:], f, (0.5,), offsets=NEAR[1:])), "z1, y1 and x1"),
+        (lambda a, f: next(agglomerate(a, f[1:], (0.5,))), "of one volume"),
+        (lambda a, f: next(decode(a, NEAR, thresholds=0.5)), r"such as \(0.3, 0.5\)"),
+        (lambda a, f: next(decode(a, NEAR, thresholds="0.5")), "a threshold takes a number"),
+        (lambda a, f: next(decode(a[None], NEAR)), r"K, D, H, W.*got \(1, 3, 2, 4, 4\)"),
+        (lambda a, f: next(decode(a[:2], NEAR)), "one for each of 3 channels"),
+        (lambda a, f: next(decode(a[:, :0], NEAR)), "at least one voxel"),
+        (lambda a, f: next(decode(a - 3, NEAR)), "through a sigmoid first"),
+        (lambda a, f: next(decode(a * np.nan, NEAR)), "some that are NaN"),
+        (lambda a, f: next(decode(a > 0, NEAR)), "uint8 of 0 to 255, got bool"),
         (lambda a, f: mutex_watershed(a, NEAR), "long-range"),
         (lambda a, f: next(decode(a, NEAR, "guess")), "no method called"),
         (lambda a, f: components(a, read_channels(("x2", "y2", "z2"))), "components need"),

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from lean3d.errors import RunError
+from lean3d.infer.affinities import is_near
 from lean3d.infer.grid import Block
 from lean3d.infer.stitch import Pairs
 from lean3d.optional import require
@@ -25,7 +26,7 @@ def check_components(offsets: Sequence[Triple], thresholds: Sequence[float]) -> 
     Raises:
         RunError: no offsets of nearest neighbours, or not one threshold.
     """
-    if not any(_near(offset) for offset in offsets):
+    if not any(is_near(offset) for offset in offsets):
         raise RunError(f"components need channels such as z1 y1 x1, got offsets {list(offsets)}")
     if len(thresholds) != 1:
         given = ", ".join(f"{value:g}" for value in thresholds) or "none"
@@ -95,15 +96,11 @@ def _joined(
     shape = affinity_KDHW.shape[1:]
     limit = 255 * threshold if affinity_KDHW.dtype == np.uint8 else threshold
     for k, offset in enumerate(offsets):
-        if _near(offset):
+        if is_near(offset):
             steps = list(zip(shape, offset, strict=True))
             here = tuple(slice(max(0, -o), n - max(0, o)) for n, o in steps)
             there = tuple(slice(max(0, o), n - max(0, -o)) for n, o in steps)
             yield here, there, affinity_KDHW[k][here] > limit
-
-
-def _near(offset: Triple) -> bool:
-    return sum(map(abs, offset)) == 1
 
 
 def _inside(shape: Sequence[int], core: Slices) -> np.ndarray:

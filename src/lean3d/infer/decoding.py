@@ -11,9 +11,10 @@ from typing import Literal
 import numpy as np
 
 from lean3d.errors import RunError
+from lean3d.infer.affinities import check_affinities, is_near
 from lean3d.infer.block_components import block_components, check_components
 from lean3d.infer.grid import blocks_of
-from lean3d.infer.merging import agglomerate
+from lean3d.infer.merging import agglomerate, check_thresholds
 from lean3d.infer.stitch import consecutive
 from lean3d.infer.watershed import Watershed
 from lean3d.optional import require
@@ -37,7 +38,8 @@ def decode(
     """Turn affinities into instances.
 
     Args:
-        offsets: (z, y, x) of each channel, as `read_channels` returns them.
+        offsets: (z, y, x) of each channel, as `read_channels` returns them; channels of foreground
+            and boundary are left out.
         method: "watershed" makes fragments and merges them (waterz), "mutex" is the mutex watershed
             of all affinities, "components" joins neighbours of high affinity.
         thresholds: For watershed those of the merging, see `agglomerate`; for components the
@@ -53,7 +55,9 @@ def decode(
 
     Raises:
         RunError: there is no such method, or it does not take such offsets or options.
+        ShapeError, DataError: these are no affinities.
     """
+    affinity_KDHW = check_affinities(affinity_KDHW, offsets)
     results: Iterator[tuple[float | None, np.ndarray]]
     if method == "watershed":
         fragments = (watershed or Watershed(offsets=tuple(offsets))).whole(affinity_KDHW)
@@ -61,7 +65,7 @@ def decode(
             affinity_KDHW, fragments, thresholds, offsets=offsets, scoring=scoring
         )
     elif method == "components":
-        results = ((t, components(affinity_KDHW, offsets, t)) for t in sorted(thresholds))
+        results = ((t, components(affinity_KDHW, offsets, t)) for t in check_thresholds(thresholds))
     elif method == "mutex":
         results = iter([(None, mutex_watershed(affinity_KDHW, offsets))])
     else:
@@ -79,6 +83,7 @@ def components(
 
     Shape: (K, D, H, W) -> (D, H, W) uint64, from 1 in the order of their first voxels.
     """
+    affinity_KDHW = check_affinities(affinity_KDHW, offsets)
     check_components(offsets, (threshold,))
     depth, height, width = affinity_KDHW.shape[1:]
     (block,) = blocks_of((depth, height, width), (depth, height, width))
@@ -103,8 +108,9 @@ def mutex_watershed(
     Raises:
         RunError: no long-range, or no nearest-neighbour offsets.
     """
-    near = [k for k, offset in enumerate(offsets) if sum(map(abs, offset)) == 1]
-    far = [k for k in range(len(offsets)) if k not in near]
+    affinity_KDHW = check_affinities(affinity_KDHW, offsets)
+    near = [k for k, offset in enumerate(offsets) if is_near(offset)]
+    far = [k for k, o in enumerate(offsets) if k not in near and not isinstance(o, str)]
     if not near or not far:
         raise RunError(
             "a mutex watershed needs affinities of nearest and of long-range neighbours, such as "

@@ -12,16 +12,18 @@ Axes: K channels, D depth, H height, W width.
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 
-from lean3d.errors import RunError
+from lean3d.errors import RunError, ShapeError
+from lean3d.infer.affinities import check_affinities
 from lean3d.infer.fragment_graph import FragmentGraph
 from lean3d.limits import check_number
 from lean3d.optional import require
 from lean3d.shape import Triple
+from lean3d.typed import check_kind
 
 __all__ = [
     "NO_LONG_RANGE",
@@ -67,10 +69,17 @@ def agglomerate(
 
     Raises:
         RunError: an unknown scoring, or no affinities of nearest neighbours along all axes.
+        ShapeError, DataError: these are no affinities, or fragments of another volume.
     """
     if scoring not in SCORINGS:
         raise RunError(f"no scoring called {scoring!r}; there are {', '.join(SCORINGS)}")
     ordered = check_thresholds(thresholds)
+    affinity_KDHW = check_affinities(affinity_KDHW, offsets)
+    if affinity_KDHW.shape[1:] != fragment_DHW.shape:
+        raise ShapeError(
+            f"the affinities are of {affinity_KDHW.shape[1:]} voxels and the fragments of "
+            f"{fragment_DHW.shape}; give those of one volume"
+        )
     try:
         channels = [list(offsets).index(o) for o in ((-1, 0, 0), (0, -1, 0), (0, 0, -1))]
     except ValueError:
@@ -155,11 +164,14 @@ def _numbered(labels: np.ndarray) -> np.ndarray:
 
 def check_thresholds(thresholds: Sequence[float]) -> list[float]:
     """Return thresholds in ascending order; each is from 0 to 1."""
-    if not len(thresholds):
+    check_kind("agglomeration", thresholds, Iterable, "thresholds such as (0.3, 0.5)")
+    values = list(thresholds)
+    if not values:
         raise RunError("agglomeration needs a threshold or several, got none")
-    for value in thresholds:
+    for value in values:
+        check_kind("a threshold", value, float, "a number")
         check_number("a threshold", value, 0, 1)
-    return sorted(float(value) for value in thresholds)
+    return sorted(float(value) for value in values)
 
 
 @contextmanager

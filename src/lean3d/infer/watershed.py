@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 
 from lean3d.errors import RunError, ShapeError
+from lean3d.infer.affinities import check_affinities
 from lean3d.infer.grid import Block, blocks_of
 from lean3d.infer.stitch import consecutive
 from lean3d.limits import check_number
@@ -95,7 +96,11 @@ class Watershed:
         """Return the fragments of a volume in memory, numbered from 1; 0 is outside.
 
         Shape: (K, D, H, W), float of 0 to 1 or uint8 of 0 to 255 -> (D, H, W) uint64.
+
+        Raises:
+            ShapeError, DataError: these are no affinities.
         """
+        affinity_KDHW = check_affinities(affinity_KDHW, self.offsets)
         depth, height, width = affinity_KDHW.shape[1:]
         (block,) = blocks_of((depth, height, width), (depth, height, width))
         numbers = consecutive(self.block(affinity_KDHW, block))
