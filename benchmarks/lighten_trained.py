@@ -10,6 +10,9 @@ mixture's network from random weights without a teacher. All train for a fifth o
 network's epochs, with the same loss, rates and order of samples, but scratch has no teacher. Only
 the last epoch is validated, so that none is chosen.
 
+Beside the table --write keeps all entries in FILE.json, and adds those that are there already: the
+seeds of one table may be of several runs of this command.
+
 One thread, whose own processor time counts, so that other programs do not. An entry is kept in a
 file of its own in DIR/entries: a command that was killed goes on. torch-pruning is one of the
 PEERS of the Makefile.
@@ -17,7 +20,6 @@ PEERS of the Makefile.
 
 import argparse
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -209,16 +211,23 @@ def entry(runs: Path, name: str, measure: Callable[[], dict[str, Any]]) -> dict[
     return found
 
 
-def text(runs: Path) -> str:
+def entries(runs: Path, kept: Path) -> dict[str, Any]:
+    """The entries of the runs, and those kept before."""
+    read = lambda path: json.loads(path.read_text(encoding="utf-8"))  # noqa: E731
+    before = read(kept) if kept.is_file() else {}
+    return dict(sorted((before | {p.stem: read(p) for p in runs.glob("entries/*.json")}).items()))
+
+
+def text(found: dict[str, Any]) -> str:
     """The results as a page: means and spreads over the seeds that are finished."""
-    found = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in runs.glob("entries/*.json")}
     lines = ["# Trained networks made lighter: accuracy at a half and at a quarter of the time", ""]
-    last = max(found.values(), key=lambda one: one["where"]["date"])["where"]
-    commit = last["commit"] or os.environ.get("LEAN3D_COMMIT")
+    places = {
+        f"{one['hardware']}, torch {one['torch']}, {one['date'][:10]}"
+        for one in (entry["where"] for entry in found.values())
+    }
     lines += [
-        f"`benchmarks/lighten_trained.py`, {last['hardware']}, 1 thread, torch {last['torch']}, "
-        f"commit {commit}, {last['date'][:10]}; float32 by `onednn`, processor time. "
-        "Scores in percent, mean and standard deviation over seeds.",
+        f"`benchmarks/lighten_trained.py`, 1 thread; {'; '.join(sorted(places))}; float32 by "
+        "`onednn`, processor time. Scores in percent, mean and standard deviation over seeds.",
     ]
     for task, recipe in tasks(0).items():
         firsts = {n: one for n, one in found.items() if n.rpartition("_")[0] == task}
@@ -279,7 +288,10 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     if asked.write:
-        write_text(asked.write, text(asked.runs))
+        kept = asked.write.with_suffix(".json")
+        found = entries(asked.runs, kept)
+        write_text(kept, json.dumps(found, indent=1) + "\n")
+        write_text(asked.write, text(found))
         return
     for seed in asked.seeds:
         for task in asked.tasks:
