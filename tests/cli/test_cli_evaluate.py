@@ -124,7 +124,7 @@ def test_a_run_is_evaluated_from_any_folder_and_after_its_data_moved(
     more = ["train", "folder", "--out", "../run", "--resume", "--epochs", 2, *flags]
     more += ["--held-out", "0.6", "--accelerator", "cpu", "--batch-size", 2]
     more += ["--train-samples", 2, "--val-samples", 2]
-    assert "there is no folder" in refused(*more)
+    assert "there is no file or folder" in refused(*more)
     assert lean3d(*more, "--data", "moved")[0] == 0
     assert lean3d(*more, "--epochs", 3)[0] == 0
 

@@ -82,7 +82,7 @@ def test_a_damaged_dataset_json_is_one_sentence(tmp_path, text):
 def test_an_unknown_layout_suggests_the_nearest(tmp_path):
     with pytest.raises(DataError, match="did you mean decathlon"):
         find_items(f"decatlon:{tmp_path}")
-    with pytest.raises(DataError, match=r"there is no folder .*nowhere"):
+    with pytest.raises(DataError, match=r"there is no file or folder .*nowhere"):
         find_items(f"nnunet:{tmp_path}/nowhere")
 
 

@@ -232,7 +232,7 @@ def test_a_camera_that_is_not_found(tmp_path, camera, words):
 def test_what_is_no_data_set(tmp_path):
     with pytest.raises(DataError, match="no data set of persons called 'mers'"):
         load_people(f"mers:{tmp_path}")
-    with pytest.raises(DataError, match="there is no folder"):
+    with pytest.raises(DataError, match="there is no file or folder"):
         load_people(str(tmp_path / "none"))
     with pytest.raises(DataError, match="holds no video of a person"):
         load_people(str(tmp_path))

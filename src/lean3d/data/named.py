@@ -50,5 +50,5 @@ class Layouts(Registry[Part]):
             raise DataError(f"{str(data)!r} names no folder; give {self.expected}")
         path = Path(place).expanduser()
         if not path.exists():
-            raise DataError(f"there is no folder {path}; give {self.expected}")
+            raise DataError(f"there is no file or folder {path}; give {self.expected}")
         return name, layout, path
