@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from made_runs import CASES, DICE, known_mask, made_cases, made_run
 
 from lean3d.data.formats.registry import stem
@@ -14,7 +15,9 @@ from lean3d.data.stamp import stamp_of
 from lean3d.errors import RunError
 from lean3d.recipes import get_recipe
 from lean3d.recipes.cases import split_cases
+from lean3d.recipes.datasets import datasets
 from lean3d.recipes.evaluation import Settings, driver, evaluate
+from lean3d.recipes.predict import predict
 from lean3d.recipes.segment import Segmenter
 
 VOXEL = 1.0 * 2.0 * 2.5 / 1000  # mL
@@ -261,12 +264,22 @@ def test_the_held_out_cases_are_the_default(recipe, predicted, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "patch"), [("shapes3d", (48,) * 3), ("shapes2d", (48,) * 2)])
-def test_generated_data_are_evaluated(tmp_path, name, patch):
+def test_generated_data_are_evaluated(tmp_path, monkeypatch, name, patch):
     recipe = replace(get_recipe(name), widths=(2, 2), val_samples=2)
     folder = made_run(tmp_path / "run", recipe)
+    seen = []
+
+    def seeing(model, recipe, volume, **settings):
+        seen.append(volume.image)
+        return predict(model, recipe, volume, **settings)
+
+    monkeypatch.setattr("lean3d.recipes.evaluation.tasks.segmentation.predict", seeing)
     found = evaluate(folder, settings=Settings(surfaces=False, overlap=0.0))
     assert len(found.scored) == 2
     assert (found.out / "predictions" / "shape_0000.npz").exists()
+    # as the network sees them in training
+    for image, (trained_on, _) in zip(seen, datasets(recipe)[1], strict=True):
+        torch.testing.assert_close(image.reshape(trained_on.shape), trained_on)
 
 
 def test_a_run_on_crops_around_the_middle_is_scored_on_that_crop(recipe, tmp_path):

@@ -27,6 +27,7 @@ from lean3d.data import (
     cut_blocks,
 )
 from lean3d.data.file_crops import FileCrops, Part
+from lean3d.data.intensity import standardise
 from lean3d.data.load import Spacing
 from lean3d.data.raw_clips import raw_batch
 from lean3d.data.samples import Samples
@@ -298,7 +299,7 @@ def generated_cases(recipe: SegmentationRecipe) -> list[Case] | None:
     return [case(index) for index in range(recipe.val_samples)]
 
 
-def _shapes(recipe: SegmentationRecipe) -> tuple[Dataset, Dataset]:
+def _shapes(recipe: SegmentationRecipe) -> tuple[Samples, Samples]:
     kind, dims, num_classes = SHAPES[recipe.data]
     drawn = (recipe.patch[0] if recipe.patch else SIZE,) * dims, num_classes, 1
     if (recipe.patch, recipe.num_classes, recipe.in_channels) != drawn:
@@ -309,4 +310,21 @@ def _shapes(recipe: SegmentationRecipe) -> tuple[Dataset, Dataset]:
         )
     train, val = recipe.train_samples, recipe.val_samples
     size = recipe.patch[0]
-    return kind(train, recipe.seed, size=size), kind(val, recipe.seed + 1, size=size)
+    seed = recipe.seed
+    return (
+        _Standardised(kind(train, seed, size=size)),
+        _Standardised(kind(val, seed + 1, size=size)),
+    )
+
+
+class _Standardised(Samples):
+    """Samples of one channel with zero mean and unit variance, as `scaled` makes every volume."""
+
+    def __init__(self, samples: Samples):
+        super().__init__(samples.length, samples.seed)
+        self.samples = samples
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        image, label = self.samples[index]
+        volume = image if image.ndim == 3 else image[0]
+        return standardise(volume).view_as(image), label
