@@ -64,7 +64,7 @@ def test_clips_have_the_sizes_of_the_recipe_and_splits_their_own_digits():
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (dict(data="Jester"), "no folder Jester"),
+        (dict(data="Jester"), "no file or folder Jester"),
         (dict(data=""), "needs data"),
         (dict(held_out=1.0), "held_out"),
         (dict(in_channels=1), "digits have 3 channels"),
