@@ -305,7 +305,7 @@ def test_a_folder_may_have_a_folder_for_each_part(tmp_path):
 
 
 def test_data_that_cannot_be_learnt_from_are_one_sentence(tmp_path):
-    with pytest.raises(DataError, match=r"no folder .*nowhere"):
+    with pytest.raises(DataError, match=r"no file or folder .*nowhere"):
         load_videos(str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match="did you mean ucf101"):
         load_videos(f"ucf11:{tmp_path}")
