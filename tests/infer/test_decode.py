@@ -119,10 +119,12 @@ def test_decodes_neurites_better_than_their_fragments():
     assert np.unique(labels, return_counts=True)[1].min() >= 10
 
 
-def test_decodes_a_tensor():
-    affinity, room = two_rooms()
-    ((_, found),) = decode(torch.as_tensor(affinity), FAR, "components", thresholds=(0.7,))
-    assert same(found, room)
+@pytest.mark.parametrize("method", ["watershed", "components", "mutex"])
+def test_decodes_a_tensor(method):
+    affinity, _ = two_rooms()
+    ((_, expected),) = decode(affinity, FAR, method, thresholds=(0.7,))
+    ((_, found),) = decode(torch.as_tensor(affinity), FAR, method, thresholds=(0.7,))
+    assert (found == expected).all()
 
 
 @pytest.mark.parametrize("method", ["watershed", "components", "mutex"])
@@ -158,6 +160,10 @@ def test_small_instances_are_dropped():
         (lambda a, f: next(decode(a - 3, NEAR)), "through a sigmoid first"),
         (lambda a, f: next(decode(a * np.nan, NEAR)), "some that are NaN"),
         (lambda a, f: next(decode(a > 0, NEAR)), "uint8 of 0 to 255, got bool"),
+        (lambda a, f: components(a - 3, NEAR), "through a sigmoid first"),
+        (lambda a, f: components(a + 1.5, NEAR), "through a sigmoid first"),
+        (lambda a, f: mutex_watershed(a - 3, NEAR), "through a sigmoid first"),
+        (lambda a, f: next(agglomerate(a - 3, f, (0.5,))), "through a sigmoid first"),
         (lambda a, f: mutex_watershed(a, NEAR), "long-range"),
         (lambda a, f: next(decode(a, NEAR, "guess")), "no method called"),
         (lambda a, f: components(a, read_channels(("x2", "y2", "z2"))), "components need"),

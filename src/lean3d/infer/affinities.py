@@ -3,6 +3,7 @@
 Axes: K channels, D depth, H height, W width.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,20 +27,22 @@ def check_affinities(affinity_KDHW: np.ndarray, offsets: Sequence[Triple | str])
         DataError: values are not affinities.
     """
     affinity = np.asarray(affinity_KDHW)
-    expected = f"affinities are (K, D, H, W), one for each of {len(offsets)} channels"
     if affinity.ndim != 4 or affinity.shape[0] != len(offsets) or not affinity.size:
-        raise ShapeError(f"{expected}, and at least one voxel; got {affinity.shape}")
+        raise ShapeError(
+            f"affinities are (K, D, H, W), one for each of {len(offsets)} channels, and at least "
+            f"one voxel; got {affinity.shape}"
+        )
     if affinity.dtype == np.uint8:
         return affinity
     if affinity.dtype.kind != "f":
         raise DataError(
             f"affinities are float of 0 to 1 or uint8 of 0 to 255, got {affinity.dtype}"
         )
-    if np.isnan(affinity).any():
-        raise DataError("affinities are numbers from 0 to 1, got some that are NaN")
     low, high = float(affinity.min()), float(affinity.max())
+    if math.isnan(low):
+        raise DataError("affinities are numbers from 0 to 1, got some that are NaN")
     # rounding may lead a little further
-    if not (low >= -1e-3 and high <= 1 + 1e-3):
+    if low < -1e-3 or high > 1 + 1e-3:
         raise DataError(
             f"affinities are from 0 to 1, got {low:.3g} to {high:.3g}; "
             "a network's outputs go through a sigmoid first"

@@ -57,7 +57,6 @@ def decode(
         RunError: there is no such method, or it does not take such offsets or options.
         ShapeError, DataError: these are no affinities.
     """
-    affinity_KDHW = check_affinities(affinity_KDHW, offsets)
     results: Iterator[tuple[float | None, np.ndarray]]
     if method == "watershed":
         fragments = (watershed or Watershed(offsets=tuple(offsets))).whole(affinity_KDHW)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lean3d.errors import ShapeError
+from lean3d.infer.affinities import is_near
 from lean3d.optional import require
 from lean3d.shape import Triple
 
@@ -84,7 +85,7 @@ def contacts(
             f"contacts takes uint8 affinities of the fragments' shape {fragment_DHW.shape}, got "
             f"{affinity_KDHW.dtype} of {affinity_KDHW.shape[1:]}"
         )
-    near = [k for k, offset in enumerate(offsets) if sum(map(abs, offset)) == 1]
+    near = [k for k, offset in enumerate(offsets) if is_near(offset)]
     far = [k for k in range(len(offsets)) if k not in near]
     first, second = (
         _contacts(fragment_DHW, affinity_KDHW[chosen], [offsets[k] for k in chosen], core)

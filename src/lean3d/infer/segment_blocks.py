@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 
 from lean3d.errors import RunError
+from lean3d.infer.affinities import is_near
 from lean3d.infer.block_components import block_components, check_components, crossings
 from lean3d.infer.block_jobs import processes, run_blocks
 from lean3d.infer.chunks import load_table, make_array, open_array, read_part, save_table
@@ -185,7 +186,7 @@ class BlockSegmentation:
             raise RunError(
                 f"no method called {self.method!r}; blocks have watershed, mutex and components"
             )
-        elif all(sum(map(abs, offset)) == 1 for offset in self.watershed.offsets):
+        elif all(map(is_near, self.watershed.offsets)):
             raise RunError(NO_LONG_RANGE)
 
     @property

@@ -309,8 +309,7 @@ def _shapes(recipe: SegmentationRecipe) -> tuple[Samples, Samples]:
             f"{recipe.num_classes} and {recipe.in_channels}"
         )
     train, val = recipe.train_samples, recipe.val_samples
-    size = recipe.patch[0]
-    seed = recipe.seed
+    size, seed = recipe.patch[0], recipe.seed
     return (
         _Standardised(kind(train, seed, size=size)),
         _Standardised(kind(val, seed + 1, size=size)),
