@@ -112,9 +112,8 @@ def test_less_time_is_predicted_measured_and_kept(tmp_path):
     light = lean3d.lighten(model, given, time=0.6, data=given, **more)
     record = light.lightening
     assert record.backend == "channels_last"
-    # wide: other processes share the caches
-    assert record.ratio < 0.9
-    assert record.predicted == pytest.approx(record.measured, rel=0.5)
+    assert record.ratio < 0.75
+    assert record.predicted == pytest.approx(record.measured, rel=0.3)
     times = Times(tmp_path, "channels_last", "float32", "cpu")
     assert times.known
     assert all(0 < ratio < 50 for ratio in times.known.values())
