@@ -207,22 +207,26 @@ def entry(runs: Path, name: str, measure: Callable[[], dict[str, Any]]) -> dict[
         write_text(path, json.dumps(found, indent=1) + "\n")
         shown = {k: v for k, v in found.items() if k not in ("became", "where")}
         print(name, shown, flush=True)
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    return read(path)
 
 
 def entries(runs: Path, kept: Path) -> dict[str, Any]:
     """The entries of the runs, and those kept before."""
-    read = lambda path: json.loads(path.read_text(encoding="utf-8"))  # noqa: E731
-    before = read(kept) if kept.is_file() else {}
-    return dict(sorted((before | {p.stem: read(p) for p in runs.glob("entries/*.json")}).items()))
+    found = read(kept) if kept.is_file() else {}
+    found |= {path.stem: read(path) for path in runs.glob("entries/*.json")}
+    return dict(sorted(found.items()))
+
+
+def read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def text(found: dict[str, Any]) -> str:
     """The results as a page: means and spreads over the seeds that are finished."""
     lines = ["# Trained networks made lighter: accuracy at a half and at a quarter of the time", ""]
     places = {
-        f"{one['hardware']}, torch {one['torch']}, {one['date'][:10]}"
+        f"{one['hardware']}, torch {one['torch']}, commit {one['commit']}, {one['date'][:10]}"
         for one in (entry["where"] for entry in found.values())
     }
     lines += [
