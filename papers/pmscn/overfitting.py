@@ -5,7 +5,7 @@ The paper's network, a ResNet-34 with 3D convolutions or with PmSCn units, from 
 UCF101 is replaced by few clips of moving digits in 23 gestures, of digits no test clip shows; the
 networks have half the paper's width. A network and seed takes two to three minutes of an H100;
 without --device cuda half an hour of a CPU core, all twelve five to six hours, with --small (a
-quarter of the width, 48 pixels) six to nine minutes of a core, all twelve an hour of two cores.
+quarter of the width, 48 pixels) 7 to 14 minutes of a core, all twelve two hours of one.
 """
 
 from dataclasses import asdict, dataclass
@@ -96,7 +96,7 @@ def _one(scale: Scale, name: str, seed: int, runs: Path, device: str) -> dict[st
 
 def main(argv: list[str] | None = None) -> None:
     parser = flags("papers.pmscn.overfitting", str(__doc__))
-    parser.add_argument("--small", action="store_true", help="a size that a CPU trains in an hour")
+    parser.add_argument("--small", action="store_true", help="a size that a CPU trains in two hours")
     asked = parser.parse_args(argv)
     full = SMALL if asked.small else Scale()
     carry_out(work(TINY if asked.tiny else full), asked, parser, HERE)
