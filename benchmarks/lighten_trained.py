@@ -8,7 +8,8 @@ lighter to a half and to a quarter of its measured time: by `lean3d lighten` wit
 (mixture), with each family alone, and by torch-pruning's uniform channel pruning; `scratch` is the
 mixture's network from random weights without a teacher. All train for a fifth of the first
 network's epochs, with the same loss, rates and order of samples, but scratch has no teacher. Only
-the last epoch is validated, so that none is chosen.
+the last epoch is validated, so that none is chosen. The lines taylor, output and kernel are
+mixtures by another criterion than fisher.
 
 Beside the table --write keeps all entries in FILE.json, and adds those that are there already: the
 seeds of one table may be of several runs of this command.
@@ -47,7 +48,9 @@ from lean3d.report.table import format_table
 from lean3d.train.provenance import provenance
 
 TARGETS = (0.5, 0.25)
-LINES = ("mixture", *CUTS, "pruned", "scratch")
+# mixtures whose errors are judged by another criterion than fisher, the default
+CRITERIA = ("taylor", "output", "kernel")
+LINES = ("mixture", *CUTS, *CRITERIA, "pruned", "scratch")
 LAST = 1000  # epochs between validations: the last one is always validated
 # inputs of a pass: small clips one by one take the time of calls, not of arithmetic
 BATCH = {"unet": 1, "resnet": 4}
@@ -87,9 +90,11 @@ def tasks(seed: int) -> dict[str, Any]:
     return {"unet": unet, "resnet": resnet}
 
 
-def how(task: str, recipe: Any, share: float, cuts: Sequence[str]) -> Lighter:
+def how(task: str, recipe: Any, share: float, line: str = "mixture") -> Lighter:
     more: dict[str, Any] = dict(backends=("onednn",), samples=2, batch=BATCH[task])
-    return Lighter(time=share, cuts=tuple(cuts), epochs=recipe.epochs // 5, **more)
+    more |= {"criterion": line} if line in CRITERIA else {}
+    cuts = (line,) if line in CUTS else tuple(CUTS)
+    return Lighter(time=share, cuts=cuts, epochs=recipe.epochs // 5, **more)
 
 
 def teacher(runs: Path, task: str, seed: int) -> dict[str, Any]:
@@ -102,10 +107,9 @@ def teacher(runs: Path, task: str, seed: int) -> dict[str, Any]:
 def lighter(line: str, runs: Path, task: str, seed: int, share: float) -> dict[str, Any]:
     """Make one lighter by some cuts, and train it on."""
     recipe, folder = tasks(seed)[task], runs / f"{task}_{seed}_{line}_{round(100 * share)}"
-    cuts = (line,) if line in CUTS else tuple(CUTS)
     settings: dict[str, Any] = dict(resume=True, tell=print, **QUIET)
     try:
-        asked = how(task, recipe, share, cuts)
+        asked = how(task, recipe, share, line)
         _, record = lighten_run(runs / f"{task}_{seed}", folder, asked, **settings)
     except LeanError as error:
         if "cannot be met" not in str(error):
@@ -158,7 +162,7 @@ def pruned(runs: Path, task: str, seed: int, share: float) -> dict[str, Any]:
     if found is None:
         return {"refused": f"{measured:.2f} at a ratio of {ratio:.2f}"}
     made, measured, ratio = found
-    recipe = how(task, old, share, CUTS).recipe(old, first)
+    recipe = how(task, old, share).recipe(old, first)
     recipe = replace(recipe, cuts=tuple(sizes(model, made)))
     folder = runs / f"{task}_{seed}_pruned_{round(100 * share)}"
     run(recipe, folder, start=Start(made.state_dict(), old.num_outputs), **QUIET)
