@@ -96,7 +96,7 @@ def _one(scale: Scale, name: str, seed: int, runs: Path, device: str) -> dict[st
 
 def main(argv: list[str] | None = None) -> None:
     parser = flags("papers.pmscn.overfitting", str(__doc__))
-    parser.add_argument("--small", action="store_true", help="a size that a CPU trains in two hours")
+    parser.add_argument("--small", action="store_true", help="a size for CPUs: two core-hours")
     asked = parser.parse_args(argv)
     full = SMALL if asked.small else Scale()
     carry_out(work(TINY if asked.tiny else full), asked, parser, HERE)
