@@ -24,6 +24,8 @@ __all__ = ["LOCK", "held"]
 
 LOCK = ".lock"
 BUSY = errno.EACCES, errno.EAGAIN
+# how often a folder is made again that another process has removed at its end
+TRIES = 1000
 
 
 class _Here:
@@ -59,7 +61,7 @@ def held(folder: str | Path, *, wait: bool = False) -> Iterator[None]:
         if _here.depth.get(folder):
             yield
             return
-        made = _make(folder)
+        made = _missing(folder)
         try:
             with _locked(folder, wait):
                 _here.depth[folder] = 1
@@ -105,11 +107,16 @@ def _open(path: Path, wait: bool) -> int:
 
 
 def _try_open(path: Path) -> int:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise RunError(_cannot(path.parent, error)) from error
+    """Make the folder, and open the file in it; in between, another process may remove it."""
+    for tries in range(1, TRIES + 1):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            gone = isinstance(error, FileExistsError | FileNotFoundError)
+            if tries == TRIES or not gone or path.parent.is_file():
+                raise RunError(_cannot(path.parent, error)) from error
+    raise AssertionError(path)
 
 
 def _lock(handle: int, path: Path, wait: bool) -> None:
@@ -120,22 +127,23 @@ def _lock(handle: int, path: Path, wait: bool) -> None:
     except OSError as error:
         if error.errno in BUSY:
             # the holder writes this immediately; a file system without locks does not report it
-            owner = path.read_text(errors="replace") if path.exists() else ""
+            owner = ""
+            with contextlib.suppress(OSError):
+                owner = path.read_text(errors="replace")
             raise RunError(_busy(path.parent, owner or "another process")) from None
 
 
-def _make(folder: Path) -> list[Path]:
-    """Make the folder and return the folders that were made, the deepest first."""
-    made = []
+def _missing(folder: Path) -> list[Path]:
+    """Return the folders that are to be made, the deepest first."""
+    found = []
     try:
         for path in [folder, *folder.parents]:
             if path.exists():
                 break
-            made.append(path)
-        folder.mkdir(parents=True, exist_ok=True)
+            found.append(path)
     except OSError as error:
         raise RunError(_cannot(folder, error)) from error
-    return made
+    return found
 
 
 def _busy(folder: Path, owner: str) -> str:
