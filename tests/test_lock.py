@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -128,6 +129,21 @@ sys.exit(max(process.exitcode for process in processes))
     count.write_text("0")
     subprocess.run([sys.executable, "-c", code, tmp_path / "run", count], check=True)
     assert count.read_text() == "90"
+
+
+def test_a_folder_that_another_process_removes_is_made_again(tmp_path, monkeypatch):
+    real, left = os.open, [tmp_path / "run"]
+
+    def late(path, *rest):
+        if left and Path(path).parent == left[0]:
+            left.pop().rmdir()
+        return real(path, *rest)
+
+    monkeypatch.setattr(os, "open", late)
+    with held(tmp_path / "run"):
+        assert (tmp_path / "run" / LOCK).is_file()
+    assert not left
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
