@@ -19,8 +19,8 @@ from lean3d.cost import count
 from lean3d.errors import LeanError
 from lean3d.lightening.channels import Layout, places_in
 from lean3d.lightening.clock import Place
-from lean3d.lightening.cut import Cut, Form, fitted, narrow
-from lean3d.lightening.forms import KEPT, forms, joined_forms, kept_channels, macs
+from lean3d.lightening.cut import Cut, Form, fitted, narrow, sized
+from lean3d.lightening.forms import FAMILIES, KEPT, forms, joined_forms, kept_channels, macs
 from lean3d.lightening.refit import refit
 from lean3d.lightening.seen import Seen
 from lean3d.lightening.sites import Places, Site
@@ -47,7 +47,7 @@ SAVES = 0.97
 SLACK = 1.25
 # families that are tried of fewer channels
 NARROW = {"time", "groups"}
-# forms of a convolution that are tried, with all of its channels and with fewer
+# forms of a family that are tried of a convolution, with all of its channels and with fewer
 MOST, MOST_NARROW = 8, 2
 # groups of channels that one kernel reads, each of which has a level of its own
 MOST_GROUPS = 2
@@ -170,7 +170,7 @@ def _places(
     dense = Place(site, Cut(site.path, None, **sizes))
     yield dense
     if site.convolves:
-        for how in forms(_shaped(dense), dense.shape, families):
+        for how in forms(_outline(dense), dense.shape, families):
             yield Place(site, Cut(site.path, how, **sizes))
 
 
@@ -181,7 +181,7 @@ def arithmetic(option: Option) -> float | None:
         return 0.0
     if place.first is not None:
         return float(count(place.module(), place.shape).macs)
-    return macs(_shaped(place), place.shape, place.cut.how)
+    return macs(_outline(place), place.shape, place.cut.how)
 
 
 def channel_order(places: Places, seen: Mapping[str, Seen]) -> dict[int, list[int]]:
@@ -221,30 +221,42 @@ def channel_order(places: Places, seen: Mapping[str, Seen]) -> dict[int, list[in
 
 
 def front(options: Sequence[Option], cost: Callable[[Option], float | None]) -> list[Option]:
-    """Return those worth a try: cheaper than dense, and no cheaper one has a nearer kernel."""
+    """Return those worth a try: cheaper than dense, and none of its family is cheaper and nearer.
+
+    Each family is looked at by itself, so that all families together have the choices of each.
+    """
+    costs = {id(option): cost(option) for option in options}
     groups: dict[Any, list[Option]] = {}
     for option in options:
-        groups.setdefault(option.where, []).append(option)
+        if costs[id(option)] is not None:
+            groups.setdefault(option.where, []).append(option)
     kept: list[Option] = []
     for group in groups.values():
-        dense = [o for o in group if o.place.cut.how is None and cost(o) is not None]
-        others = [o for o in group if o.place.cut.how is not None and cost(o) is not None]
-        joined = [o for o in others if o.place.first is not None]
-        alone = [o for o in others if o.place.first is None]
-        kept += dense + joined
-        if not dense or not alone:
+        dense = [o for o in group if o.place.cut.how is None]
+        kept += dense + [o for o in group if o.place.first is not None]
+        if not dense:
             continue
-        most = SAVES * (cost(dense[0]) or 0.0)
-        alone = [o for o in alone if (cost(o) or 0.0) < most]
-        errors = _kernel_errors(alone)
-        best, found = float("inf"), []
-        for option in sorted(alone, key=lambda o: cost(o) or 0.0):
-            if errors[id(option)] < 1.0 and errors[id(option)] <= SLACK * best:
-                found.append(option)
-            best = min(best, errors[id(option)])
+        most = SAVES * (costs[id(dense[0])] or 0.0)
+        families: dict[str, list[Option]] = {}
+        for option in sorted(group, key=lambda o: costs[id(o)] or 0.0):
+            how = option.place.cut.how
+            if how is not None and option.place.first is None and (costs[id(option)] or 0.0) < most:
+                families.setdefault(FAMILIES[type(how)], []).append(option)
         whole = group[0].place.cut.inputs is group[0].place.cut.outputs is None
-        kept += _spread(found, MOST if whole else MOST_NARROW)
+        for own in families.values():
+            kept += _spread(_nearest(own), MOST if whole else MOST_NARROW)
     return kept
+
+
+def _nearest(options: Sequence[Option]) -> list[Option]:
+    """Return those of which no cheaper one, of those before it, has a nearer kernel."""
+    errors = _kernel_errors(options)
+    best, found = float("inf"), []
+    for option in options:
+        if errors[id(option)] < 1.0 and errors[id(option)] <= SLACK * best:
+            found.append(option)
+        best = min(best, errors[id(option)])
+    return found
 
 
 def _spread(options: list[Option], most: int) -> list[Option]:
@@ -281,6 +293,13 @@ def _errors(conv: nn.Conv3d, choices: list[Any]) -> list[float]:
         return [(e / norm) ** 0.5 for e in choices[0].errors(conv, kernel, choices)]
     except (LeanError, RuntimeError):
         return [float("inf")] * len(choices)
+
+
+def _outline(place: Place) -> Any:
+    """Return a convolution of as many channels, its weights of no meaning."""
+    cut, conv = place.cut, place.site.conv
+    whole = cut.inputs is cut.outputs is None
+    return conv if whole else sized(conv, cut.inputs, cut.outputs, device="meta")
 
 
 def _shaped(place: Place) -> Any:

@@ -18,7 +18,17 @@ from lean3d.conversion.to3d.base import To3D
 from lean3d.errors import LeanError
 from lean3d.ops.inflated import InflatedConvTranspose3d
 
-__all__ = ["Cut", "Form", "blank", "fitted", "kept_norm", "narrow", "read_cut", "restructure"]
+__all__ = [
+    "Cut",
+    "Form",
+    "blank",
+    "fitted",
+    "kept_norm",
+    "narrow",
+    "read_cut",
+    "restructure",
+    "sized",
+]
 
 Form = Lean | To3D
 SIZES = "inputs", "outputs"
@@ -157,7 +167,7 @@ def blank(module: Any, cut: Cut, first: Any = None) -> nn.Module:
     if isinstance(module, nn.Linear | nn.ConvTranspose3d):
         if cut.how is not None:
             raise LeanError(f"{cut.path} is no convolution; it cannot become {cut.what}")
-        return _sized(module, cut.inputs, cut.outputs, device=module.weight.device)
+        return sized(module, cut.inputs, cut.outputs, device=module.weight.device)
     if not is_dense_or_causal(module):
         return kept_norm(module, range(cut.outputs or 0))
     like: dict[str, Any] = dict(device=module.weight.device, dtype=module.weight.dtype)
@@ -183,7 +193,7 @@ def _resized(conv: Any, cut: Cut, outputs: int) -> Any:
     return resized(conv, *sizes, device="meta", dtype=conv.weight.dtype)
 
 
-def _sized(kernel: Any, inputs: int | None, outputs: int | None, **like: Any) -> Any:
+def sized(kernel: Any, inputs: int | None, outputs: int | None, **like: Any) -> Any:
     """Return a linear layer, or a dense or transposed convolution, of other sizes; None keeps."""
     given: dict[str, Any] = dict(dtype=kernel.weight.dtype) | like
     if isinstance(kernel, nn.Linear):
@@ -216,7 +226,7 @@ def narrow(kernel: Any, inputs: Sequence[int] | None, outputs: Sequence[int] | N
         bias = None if bias is None else bias.detach()[list(outputs)]
     if inputs is not None and getattr(kernel, "groups", 1) == 1:
         weight = weight[:, list(inputs)]
-    made = _sized(kernel, None if inputs is None else len(inputs), len(weight), device="meta")
+    made = sized(kernel, None if inputs is None else len(inputs), len(weight), device="meta")
     made.weight = nn.Parameter((weight.transpose(0, 1) if turned else weight).clone())
     made.bias = None if bias is None else nn.Parameter(bias.detach().clone())
     return made

@@ -17,7 +17,16 @@ from lean3d.cost import count
 from lean3d.errors import LeanError
 from lean3d.lightening.cut import Cut, Form, blank
 
-__all__ = ["CUTS", "KEPT", "check_cuts", "forms", "joined_forms", "kept_channels", "macs"]
+__all__ = [
+    "CUTS",
+    "FAMILIES",
+    "KEPT",
+    "check_cuts",
+    "forms",
+    "joined_forms",
+    "kept_channels",
+    "macs",
+]
 
 # family of cuts -> its forms before a rank is chosen
 CUTS: dict[str, tuple[Form, ...]] = {
@@ -34,6 +43,8 @@ CUTS: dict[str, tuple[Form, ...]] = {
     "atoms": (Atoms(path="stages"),),
     "channels": (),
 }
+# kind of a form -> its family
+FAMILIES = {type(form): family for family, own in CUTS.items() for form in own}
 # shares of the dense multiply-adds at which a rank is tried
 SHARES = (0.6, 0.4, 0.25, 0.15, 0.08, 0.04)
 # a form with no more ranks is tried at all of them
