@@ -6,15 +6,15 @@ from torch import nn
 
 from lean3d.errors import RunError
 from lean3d.tasks.classification import Classification
-from lean3d.tasks.distillation import distil
+from lean3d.tasks.distillation import _distance, distil
 
 
 class Net(nn.Module):
-    def __init__(self, seed):
+    def __init__(self, seed, width=4):
         super().__init__()
         torch.manual_seed(seed)
-        self.conv = nn.Conv3d(1, 4, 3, padding=1)
-        self.head = nn.Linear(4, 3)
+        self.conv = nn.Conv3d(1, width, 3, padding=1)
+        self.head = nn.Linear(width, 3)
 
     def forward(self, x):
         return self.head(self.conv(x).relu_().mean((2, 3, 4)))
@@ -50,6 +50,40 @@ def test_the_loss_is_the_tasks_and_the_distances(batch):
         ]
     assert loss.item() == pytest.approx(alone.item() + 0.5 * float(sum(parts)), rel=1e-5)
     assert logged["train_distillation"] == pytest.approx(float(sum(parts)), rel=1e-5)
+
+
+def test_a_block_of_fewer_channels_is_compared_by_its_nearest_affine_map(batch):
+    model, teacher = Net(0, width=2), Net(1).eval()
+    model.conv.bias.data += 3
+    _, logged = step(distil(Classification(model, 3), teacher, ["conv"], 1.0), batch)
+    with torch.no_grad():
+        rows, wanted = (
+            net.conv(batch[0]).movedim(1, -1).flatten(0, -2).double() for net in (model, teacher)
+        )
+        rows = torch.cat([rows, torch.ones(len(rows), 1).double()], 1)
+        missed = rows @ torch.linalg.lstsq(rows, wanted).solution - wanted
+        block = missed.square().mean() / wanted.var()
+        found, own = teacher(batch[0]), model(batch[0])
+        whole = (own - found).square().mean() / found.var()
+    assert 0.1 < block < 0.9
+    assert logged["train_distillation"] == pytest.approx(float(whole + block), rel=1e-3)
+
+
+def test_a_narrower_block_learns_what_the_teachers_block_spans(batch):
+    model, teacher = Net(0, width=2), Net(1).eval()
+    with torch.no_grad():
+        # its other two channels are mixtures of these
+        mixed = torch.tensor([[1.0, 2.0], [-1.0, 1.0]])
+        teacher.conv.weight[2:] = torch.einsum("oi,icdhw->ocdhw", mixed, teacher.conv.weight[:2])
+    task = distil(Classification(model, 3), teacher, ["conv"], 10.0)
+    optimizer = torch.optim.Adam(model.conv.parameters(), 0.05)
+    lost = []
+    for _ in range(150):
+        optimizer.zero_grad()
+        step(task, batch)[0].backward()
+        optimizer.step()
+        lost.append(float(_distance(model.conv(batch[0]).detach(), teacher.conv(batch[0]))))
+    assert lost[-1] < 0.1 * lost[0]
 
 
 def test_the_teacher_is_no_part_of_the_weights_and_learns_nothing(batch):

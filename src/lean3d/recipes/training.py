@@ -141,8 +141,7 @@ def _taught(recipe: Recipe, task: Learner) -> Learner:
 
 
 def _blocks(recipe: Recipe, teacher: nn.Module) -> list[str]:
-    """Return the modules that were cut and give as many channels as before."""
-    cuts = map(read_cut, recipe.cuts)
+    """Return the convolutions that were cut."""
     modules = dict(teacher.named_modules())
-    whole = [c.path for c in cuts if not (c.gone or c.outputs) and c.path in modules]
-    return [path for path in whole if isinstance(modules[path], nn.Conv3d)]
+    left = [cut.path for cut in map(read_cut, recipe.cuts) if not cut.gone]
+    return [path for path in left if isinstance(modules.get(path), nn.Conv3d)]

@@ -18,19 +18,20 @@ from lean3d.tasks.learner import Learner
 
 __all__ = ["distil"]
 
-TINY = 1e-12
+TINY, RIDGE = 1e-12, 1e-4
 
 
 def distil(task: Learner, teacher: nn.Module, blocks: Sequence[str], weight: float) -> Learner:
     """Let a task learn from a teacher as well, and return it.
 
     To the task's loss are added, times `weight`, the squared distance of the model's output to the
-    teacher's, and the mean of those of the blocks, each over the variance of the teacher's. The
-    weights of the task, and their names, stay as they are; the teacher is not among them.
+    teacher's, and the mean of those of the blocks, each over the variance of the teacher's. Of a
+    block of fewer channels it is that of their linear map nearest to the teacher's, of each batch.
+    The weights of the task, and their names, stay as they are; the teacher is not among them.
 
     Args:
         teacher: Takes the same inputs; it is used in eval mode.
-        blocks: Paths of modules of both whose outputs are of equal shapes.
+        blocks: Paths of modules of both whose outputs are of equal shapes but for the channels.
 
     Raises:
         RunError: one of the networks has no such module, or `weight` is below 0.
@@ -76,7 +77,25 @@ class _Taught(Learner):
 
 def _distance(found: Tensor, wanted: Tensor) -> Tensor:
     wanted, found = wanted.float(), found.float()
+    if found.shape[1] != wanted.shape[1]:
+        found, wanted = _mapped(found, wanted)
     return (found - wanted).square().mean() / wanted.var().clamp_min(TINY)
+
+
+def _mapped(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the affine map of (B, C, ...) nearest to (B, C', ...), and that, both as (N, C').
+
+    The map itself takes no gradient: at the nearest one it would be 0.
+    """
+    with torch.autocast(found.device.type, enabled=False):
+        rows_NC, wanted_NC = (x.movedim(1, -1).flatten(0, -2) for x in (found, wanted))
+        with torch.no_grad():
+            own_NC = rows_NC - rows_NC.mean(0)
+            gram = own_NC.mT @ own_NC
+            gram.diagonal().add_(RIDGE * gram.diagonal().mean().clamp_min(TINY))
+            map_CC = torch.linalg.solve(gram, own_NC.mT @ wanted_NC)
+            shift_C = wanted_NC.mean(0) - rows_NC.mean(0) @ map_CC
+        return torch.addmm(shift_C, rows_NC, map_CC), wanted_NC
 
 
 @contextmanager
