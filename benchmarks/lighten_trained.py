@@ -8,8 +8,9 @@ lighter to a half and to a quarter of its measured time: by `lean3d lighten` wit
 (mixture), with each family alone, and by torch-pruning's uniform channel pruning; `scratch` is the
 mixture's network from random weights without a teacher. All train for a fifth of the first
 network's epochs, with the same loss, rates and order of samples, but scratch has no teacher. Only
-the last epoch is validated, so that none is chosen. The lines taylor, output and kernel are
-mixtures by another criterion than fisher.
+the last epoch is validated, so that none is chosen; the scores of the table are of as many samples
+more as it takes to tell lines apart (TEST), which no run has seen. The lines taylor, output and
+kernel are mixtures by another criterion than fisher.
 
 Beside the table --write keeps all entries in FILE.json, and adds those that are there already: the
 seeds of one table may be of several runs of this command.
@@ -39,9 +40,11 @@ from lean3d.files import write_text
 from lean3d.lightening import CUTS
 from lean3d.lightening.clock import Clock, in_turns
 from lean3d.lightening.times import Times
+from lean3d.metrics import confusion_counts, dice_of_counts
 from lean3d.recipes import get_recipe
 from lean3d.recipes.build import Start
-from lean3d.recipes.lighten import Lighter, best_score, lighten_run
+from lean3d.recipes.datasets import loaders
+from lean3d.recipes.lighten import Lighter, lighten_run
 from lean3d.recipes.load import load_run, read_recipe, read_record
 from lean3d.recipes.runs import run
 from lean3d.report.table import format_table
@@ -51,6 +54,8 @@ TARGETS = (0.5, 0.25)
 # mixtures whose errors are judged by another criterion than fisher, the default
 CRITERIA = ("taylor", "output", "kernel")
 LINES = ("mixture", *CUTS, *CRITERIA, "pruned", "scratch")
+# samples of a score, and from the seed of a run's own to theirs
+TEST, NEW = {"unet": 1000, "resnet": 4600}, 1000
 LAST = 1000  # epochs between validations: the last one is always validated
 # inputs of a pass: small clips one by one take the time of calls, not of arithmetic
 BATCH = {"unet": 1, "resnet": 4}
@@ -101,7 +106,20 @@ def teacher(runs: Path, task: str, seed: int) -> dict[str, Any]:
     """Train a first network, or read what it reached."""
     folder = runs / f"{task}_{seed}"
     run(tasks(seed)[task], folder, resume=folder.is_dir(), **QUIET)
-    return {"score": best_score(folder)[1]}
+    return {}
+
+
+@torch.inference_mode()
+def score(folder: Path, samples: int) -> float:
+    """Return the Dice, or the top-1, of a run's network on samples that are new to it."""
+    model, recipe = load_run(folder)
+    fresh = replace(recipe, seed=recipe.seed + NEW, val_samples=samples, batch_size=4)
+    counts = torch.zeros((recipe.num_outputs,) * 2, dtype=torch.int64)
+    for x, label in loaders(fresh)[1]:
+        counts += confusion_counts(model(x).argmax(1), label, recipe.num_outputs)
+    if recipe.task == "segmentation":
+        return float(dice_of_counts(counts)[1:].mean())
+    return float(counts.diagonal().sum() / counts.sum())
 
 
 def lighter(line: str, runs: Path, task: str, seed: int, share: float) -> dict[str, Any]:
@@ -117,7 +135,7 @@ def lighter(line: str, runs: Path, task: str, seed: int, share: float) -> dict[s
         return {"refused": str(error)}
     said = {row["path"]: row["after"] for row in record["layers"]}
     shares = {name: record[name] / record["before"] for name in ("measured", "predicted")}
-    return {"score": best_score(folder)[1], **shares, "ms": record["before"], "became": said}
+    return {**shares, "ms": record["before"], "became": said}
 
 
 def pruned(runs: Path, task: str, seed: int, share: float) -> dict[str, Any]:
@@ -166,7 +184,7 @@ def pruned(runs: Path, task: str, seed: int, share: float) -> dict[str, Any]:
     recipe = replace(recipe, cuts=tuple(sizes(model, made)))
     folder = runs / f"{task}_{seed}_pruned_{round(100 * share)}"
     run(recipe, folder, start=Start(made.state_dict(), old.num_outputs), **QUIET)
-    return {"score": best_score(folder)[1], "measured": measured, "ratio": ratio}
+    return {"measured": measured, "ratio": ratio}
 
 
 def sizes(model: nn.Module, thin: nn.Module) -> Iterator[str]:
@@ -197,21 +215,23 @@ def scratch(runs: Path, task: str, seed: int, share: float) -> dict[str, Any]:
     folder = runs / f"{task}_{seed}_scratch_{round(100 * share)}"
     run(recipe, folder, resume=folder.is_dir(), **QUIET)
     ratio = read_record(mixture)["lightening"]["ratio"]
-    return {"score": best_score(folder)[1], "measured": ratio}
+    return {"measured": ratio}
 
 
-def entry(runs: Path, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The entry, measured and written if it is not there yet."""
+def entry(runs: Path, name: str, measure: Callable[[], dict[str, Any]]) -> None:
+    """Measure, score and write an entry, or what of it is not there yet."""
     path = runs / "entries" / f"{name}.json"
-    if not path.is_file():
-        began = time.process_time()
+    found, began = read(path) if path.is_file() else {}, time.process_time()
+    if not found:
         found = measure()
-        path.parent.mkdir(parents=True, exist_ok=True)
         found |= {"seconds": time.process_time() - began, "where": provenance()}
-        write_text(path, json.dumps(found, indent=1) + "\n")
+    samples = TEST[name.partition("_")[0]]
+    if "refused" not in found and found.get("samples") != samples:
+        found |= {"score": score(runs / name, samples), "samples": samples}
         shown = {k: v for k, v in found.items() if k not in ("became", "where")}
         print(name, shown, flush=True)
-    return read(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(found, indent=1) + "\n")
 
 
 def entries(runs: Path, kept: Path) -> dict[str, Any]:
@@ -241,18 +261,19 @@ def text(found: dict[str, Any]) -> str:
         firsts = {n: one for n, one in found.items() if n.rpartition("_")[0] == task}
         if not firsts:
             continue
-        score = "Dice" if task == "unet" else "top-1"
-        rows = [_row(task, score, "the first network", None, list(firsts.values()))]
+        metric = "Dice" if task == "unet" else "top-1"
+        rows = [_row(metric, "the first network", None, firsts)]
         for share, line in product(TARGETS, LINES):
             ends = f"_{line}_{round(100 * share)}"
-            own = [
-                one for n, one in sorted(found.items()) if n.startswith(task) and n.endswith(ends)
-            ]
-            rows += [_row(task, score, line, share, own)] if own else []
+            own = {n: found[n + ends] for n in firsts if n + ends in found}
+            other = f"_mixture_{round(100 * share)}"
+            mixtures = {n: found[n + other] for n in own if n + other in found}
+            rows += [_row(metric, line, share, own, mixtures)] if own else []
         title = f"{recipe.model}, widths {recipe.widths}, {recipe.data} of {recipe.input_size}"
         lines += ["", f"## {title}", ""]
         lines += [
-            f"{recipe.epochs} epochs, then {recipe.epochs // 5}; time of {BATCH[task]} at once.",
+            f"{recipe.epochs} epochs, then {recipe.epochs // 5}; time of {BATCH[task]} at once; "
+            f"{metric} of {TEST[task]} samples that are new to all.",
             "",
         ]
         lines += ["```text", format_table(rows), "```"]
@@ -262,23 +283,41 @@ def text(found: dict[str, Any]) -> str:
 
 
 def _row(
-    task: str, score: str, line: str, share: float | None, own: Sequence[dict[str, Any]]
+    metric: str,
+    line: str,
+    share: float | None,
+    own: dict[str, Any],
+    mixtures: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    done = [one for one in own if "score" in one]
+    """Return a row of the table.
 
-    def shown(name: str, scale: float, digits: int) -> str:
-        values = [scale * one[name] for one in done if name in one]
+    Args:
+        own: The entries of the line, by those of their first networks.
+        mixtures: Those of the mixture, to be compared seed by seed.
+    """
+    done = {n: one for n, one in own.items() if "score" in one}
+
+    def shown(values: Sequence[float], digits: int) -> str:
         if not values:
             return ""
         wide = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
         return f"{statistics.mean(values):.{digits}f}{wide}"
 
+    def all_of(name: str) -> list[float]:
+        return [one[name] for one in done.values() if name in one]
+
+    ahead = [
+        100 * (done[n]["score"] - one["score"])
+        for n, one in (mixtures or {}).items()
+        if n in done and "score" in one
+    ]
     return {
         "target": share or 1.0,
         "by": line,
-        "measured": shown("measured", 1, 3),
-        "predicted": shown("predicted", 1, 3),
-        score: shown("score", 100, 1) or "refused",
+        "measured": shown(all_of("measured"), 3),
+        "predicted": shown(all_of("predicted"), 3),
+        metric: shown([100 * value for value in all_of("score")], 2) or "refused",
+        "over the mixture": "" if line == "mixture" else shown(ahead, 2),
         "seeds": len(own),
     }
 
