@@ -296,7 +296,7 @@ def _errors(conv: nn.Conv3d, choices: list[Any]) -> list[float]:
 
 
 def _outline(place: Place) -> Any:
-    """Return a convolution of as many channels, its weights of no meaning."""
+    """Return a convolution of as many channels, without its weights."""
     cut, conv = place.cut, place.site.conv
     whole = cut.inputs is cut.outputs is None
     return conv if whole else sized(conv, cut.inputs, cut.outputs, device="meta")

@@ -28,6 +28,8 @@ CONTIGUOUS = ("eager", "fused", "onnxruntime", "openvino")
 # seconds of one measurement at least: a clock's own error is far below it
 LEAST = 2e-3
 # after that many rounds, no further one is begun when all have taken that many seconds
+# share of the seconds for some forms after which no more are prepared
+BUILDING = 0.5
 FEWER, LONG = 5, 10.0
 # rounds after which a form that is slower than this many times the fastest one is not timed on
 EARLY, HOPELESS = 3, 6.0
@@ -97,8 +99,9 @@ class Clock:
     built: dict[str, Runner | None] = field(default_factory=dict)
 
     @property
-    def spent(self) -> bool:
-        return _now() - self.started > self.seconds
+    def left(self) -> float:
+        """Seconds for timing that are left."""
+        return self.started + self.seconds - _now()
 
     def runner(self, module: nn.Module, arguments: tuple[Tensor, ...]) -> Runner:
         """Return the backend's callable of a network."""
@@ -131,13 +134,18 @@ class Clock:
         return total, {path: own[place.key] for path, place in dense.items()}
 
     @torch.no_grad()
-    def ratios(self, dense: Place, forms: Sequence[Place]) -> dict[str, float]:
-        """Return times over that of the dense convolution, by key; without those not timed."""
+    def ratios(self, dense: Place, forms: Sequence[Place], share: float = 1.0) -> dict[str, float]:
+        """Return times over that of the dense convolution, by key; without those not timed.
+
+        Args:
+            share: Of the seconds that are left, for these forms; the first ones are timed first.
+        """
+        least = self.left * (1 - share * BUILDING)
         keys = {place.key: place for place in forms}
         found = {key: ratio for key in keys if (ratio := self.times.get(f"{key} | {dense.key}"))}
         calls: dict[str, Any] = {}
         for key, place in keys.items():
-            if key in found or key == dense.key or self.spent:
+            if key in found or key == dense.key or self.left < least:
                 continue
             if (call := self._call(place)) is not None:
                 calls[key] = call

@@ -7,6 +7,7 @@ import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from zlib import crc32
 
 from torch import Tensor, nn
 
@@ -81,9 +82,13 @@ class ByTime(Price):
         total = sum(self.dense.values())
         self.share = min(1.0, MOST * self.before / max(total, 1e-12))
         self.ratios: dict[str, dict[str, float]] = {}
-        for dense in places.values():
+        for number, dense in enumerate(places.values()):
             forms = [o.place for o in options if o.place.site.path == dense.site.path]
-            self.ratios[dense.site.path] = clock.ratios(dense, forms)
+            # should the time not be enough: all numbers of channels, and of each family some
+            forms.sort(key=lambda form: (form.cut.how is not None, crc32(form.key.encode())))
+            # those of equal layers are known from the first
+            kinds = {place.key for place in list(places.values())[number:]}
+            self.ratios[dense.site.path] = clock.ratios(dense, forms, 1 / len(kinds))
         clock.times.save()
 
     @property
