@@ -103,7 +103,7 @@ def how(task: str, recipe: Any, share: float, line: str = "mixture") -> Lighter:
 
 
 def teacher(runs: Path, task: str, seed: int) -> dict[str, Any]:
-    """Train a first network, or read what it reached."""
+    """Train a first network, if that is not done."""
     folder = runs / f"{task}_{seed}"
     run(tasks(seed)[task], folder, resume=folder.is_dir(), **QUIET)
     return {}
@@ -225,13 +225,14 @@ def entry(runs: Path, name: str, measure: Callable[[], dict[str, Any]]) -> None:
     if not found:
         found = measure()
         found |= {"seconds": time.process_time() - began, "where": provenance()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(found, indent=1) + "\n")
     samples = TEST[name.partition("_")[0]]
     if "refused" not in found and found.get("samples") != samples:
         found |= {"score": score(runs / name, samples), "samples": samples}
         shown = {k: v for k, v in found.items() if k not in ("became", "where")}
+        write_text(path, json.dumps(found, indent=1) + "\n")
         print(name, shown, flush=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(found, indent=1) + "\n")
 
 
 def entries(runs: Path, kept: Path) -> dict[str, Any]:
@@ -295,7 +296,8 @@ def _row(
         own: The entries of the line, by those of their first networks.
         mixtures: Those of the mixture, to be compared seed by seed.
     """
-    done = {n: one for n, one in own.items() if "score" in one}
+    # scores of other samples, in entries from before, are not to be compared
+    done = {n: one for n, one in own.items() if one.get("samples") in TEST.values()}
 
     def shown(values: Sequence[float], digits: int) -> str:
         if not values:
@@ -309,14 +311,15 @@ def _row(
     ahead = [
         100 * (done[n]["score"] - one["score"])
         for n, one in (mixtures or {}).items()
-        if n in done and "score" in one
+        if n in done and "samples" in one
     ]
     return {
         "target": share or 1.0,
         "by": line,
         "measured": shown(all_of("measured"), 3),
         "predicted": shown(all_of("predicted"), 3),
-        metric: shown([100 * value for value in all_of("score")], 2) or "refused",
+        metric: shown([100 * value for value in all_of("score")], 2)
+        or ("refused" if all("refused" in one for one in own.values()) else ""),
         "over the mixture": "" if line == "mixture" else shown(ahead, 2),
         "seeds": len(own),
     }

@@ -27,9 +27,9 @@ ROUNDS = 9
 CONTIGUOUS = ("eager", "fused", "onnxruntime", "openvino")
 # seconds of one measurement at least: a clock's own error is far below it
 LEAST = 2e-3
-# after that many rounds, no further one is begun when all have taken that many seconds
 # share of the seconds for some forms after which no more are prepared
 BUILDING = 0.5
+# after that many rounds, no further one is begun when all have taken that many seconds
 FEWER, LONG = 5, 10.0
 # rounds after which a form that is slower than this many times the fastest one is not timed on
 EARLY, HOPELESS = 3, 6.0

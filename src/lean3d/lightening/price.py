@@ -82,13 +82,14 @@ class ByTime(Price):
         total = sum(self.dense.values())
         self.share = min(1.0, MOST * self.before / max(total, 1e-12))
         self.ratios: dict[str, dict[str, float]] = {}
+        keys = [place.key for place in places.values()]
         for number, dense in enumerate(places.values()):
             forms = [o.place for o in options if o.place.site.path == dense.site.path]
             # should the time not be enough: all numbers of channels, and of each family some
             forms.sort(key=lambda form: (form.cut.how is not None, crc32(form.key.encode())))
             # those of equal layers are known from the first
-            kinds = {place.key for place in list(places.values())[number:]}
-            self.ratios[dense.site.path] = clock.ratios(dense, forms, 1 / len(kinds))
+            share = 1 / len(set(keys[number:]))
+            self.ratios[dense.site.path] = clock.ratios(dense, forms, share)
         clock.times.save()
 
     @property

@@ -26,7 +26,7 @@ def distil(task: Learner, teacher: nn.Module, blocks: Sequence[str], weight: flo
 
     To the task's loss are added, times `weight`, the squared distance of the model's output to the
     teacher's, and the mean of those of the blocks, each over the variance of the teacher's. Of a
-    block of fewer channels it is that of their linear map nearest to the teacher's, of each batch.
+    block of fewer channels it is that of their affine map nearest to the teacher's, of each batch.
     The weights of the task, and their names, stay as they are; the teacher is not among them.
 
     Args:
