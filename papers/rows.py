@@ -6,10 +6,11 @@ from pathlib import Path
 
 from lean3d.files import write_between
 
-__all__ = ["FITTED", "FORMULA", "TWICE", "Row", "markdown", "report", "verdict"]
+__all__ = ["FITTED", "FORMULA", "LIMIT", "TWICE", "Row", "markdown", "report", "verdict"]
 
 # why a row is shown and not counted
 FORMULA = "the paper's number is its formula, worked out here"
+LIMIT = "the paper prints the limit of its formula alone"
 FITTED = "sizes chosen to give it"
 TWICE = "printed twice, counted once"
 
@@ -25,7 +26,7 @@ class Row:
         ours: In the same unit, unrounded.
         note: The definition used, where the row does not reproduce or needs one.
         aside: Why the row is not counted as reproduced, however exact it is: one of FORMULA,
-            FITTED, TWICE.
+            LIMIT, FITTED, TWICE.
     """
 
     name: str

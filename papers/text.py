@@ -15,7 +15,7 @@ def table(rows: Iterable[Mapping[str, Any]], align: str = "---:") -> str:
 
 
 def measured_by(entries: Sequence[Mapping[str, Any]]) -> str:
-    """A sentence of the hardware, torch, the commit and the day; of several, what ran on which.
+    """A sentence of the hardware, torch, the commits and the day; of several, what ran on which.
 
     A name that ran on several has its seeds.
     """
@@ -26,12 +26,14 @@ def measured_by(entries: Sequence[Mapping[str, Any]]) -> str:
     told = []
     for (hardware, tf32), ran in machines.items():
         where = ran[-1]["where"]
+        commits = list(dict.fromkeys(str(entry["where"]["commit"]) for entry in ran))
         names = ", ".join(_named(ran, entries))
         told.append(
             (f"{names}: " if len(machines) > 1 else "")
             + hardware
             + (", convolutions in TF32" if tf32 else "")
-            + f", torch {where['torch']}, commit {where['commit']}, {where['date'][:10]}"
+            + f", torch {where['torch']}, commit{'s' if len(commits) > 1 else ''} "
+            + f"{', '.join(commits)}, {where['date'][:10]}"
         )
     return "; ".join(told) + "."
 

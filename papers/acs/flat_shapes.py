@@ -9,6 +9,7 @@ from lean3d.data import Shapes2D
 from lean3d.lock import held
 from papers.acs.shape_training import score, train_flat
 from papers.acs.shape_unet import ShapeUNet, flat_unet
+from papers.learn import folder_of
 from papers.trained import Kept
 
 __all__ = ["Flat"]
@@ -40,7 +41,8 @@ class Flat:
         model = flat_unet(self.widths, seed)
         samples, val = self._shapes(seed, 0, self.images), self._shapes(seed, 1, VAL)
         more: dict[str, Any] = dict(seed=seed, epochs=self.epochs, device=self.device)
-        folder = self.out / f"2d_{seed}"
+        scale = self.size, self.widths, self.images, self.epochs
+        folder = folder_of(self.out, "2d", seed, scale)
         with held(folder, wait=True):
             return model, train_flat(model, samples, val, folder, **more)
 

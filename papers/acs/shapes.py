@@ -19,6 +19,7 @@ from papers.acs.shape_text import section
 from papers.acs.shape_training import RISE, SLOWER, STOP, fixed, score, until_flat
 from papers.acs.shape_unet import solid_unet, transfer
 from papers.command import Work, carry_out, flags
+from papers.learn import folder_of
 from papers.trained import Kept
 
 __all__ = ["FLAT", "PAPER", "TINY", "VARIANTS", "Scale", "main", "work"]
@@ -94,7 +95,7 @@ def _one(name: str, scale: Scale, seed: int, out: Path, device: str) -> dict[str
         Kept(Shapes3D(num, 3 * seed + part, size=scale.size))
         for part, num in enumerate((scale.volumes, scale.val, scale.tests))
     )
-    folder = out / f"{name.replace('.', '').replace(' ', '_').lower()}_{seed}"
+    folder = folder_of(out, name, seed, scale)
     more: dict[str, Any] = dict(seed=seed, device=device)
     if scale.fixed:
         found = fixed(model, samples, val, folder, epochs=scale.most, **more)

@@ -30,6 +30,7 @@ from papers.acs.shape_training import score, train_flat
 from papers.acs.shape_unet import flat_unet, solid_unet, transfer
 from papers.acs.views_text import draw, section
 from papers.command import Work, carry_out, flags
+from papers.learn import folder_of
 from papers.pmscn.brain import MNI, tissues
 from papers.trained import Kept, train
 
@@ -153,7 +154,7 @@ def _one(scale: Scale, slabs: Any, name: str, seed: int, runs: Path, device: str
         task,
         parts.volumes,
         parts.tests,
-        runs / name.replace(", ", "_") / str(seed),
+        folder_of(runs, name, seed, scale),
         seed=seed,
         epochs=scale.epochs,
         batch_size=scale.batch,
@@ -196,7 +197,7 @@ def _pretrained(
 ) -> dict[str, Tensor]:
     """Weights of the 2D network, trained once; processes side by side wait for it."""
     model = flat_unet(scale.widths, seed, len(images.names))
-    folder = runs / f"2d_{'brain' if data == 'brain' else 'shapes'}_{seed}"
+    folder = folder_of(runs, f"2d {'brain' if data == 'brain' else 'shapes'}", seed, scale)
     few = Kept(images, images.names)
     few.length = min(len(images), 100)
     with held(folder, wait=True):

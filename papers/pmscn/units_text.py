@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lean3d.report.drawing import color, new_figure, plain_axes, save_figure
 from papers.curves import draw_seeds
@@ -10,17 +11,17 @@ from papers.text import measured_by, table
 
 __all__ = ["LAST", "differences", "draw", "final", "plain", "section"]
 
-# epochs at the end whose mean counts
-LAST = 3
+# epochs at the end whose mean loss counts, and those whose mean Dice of crops does
+LAST, STEADY = 3, 5
 PLAIN = "3D"
 # a curve each; the rest are in the table
 DRAWN = (PLAIN, "P2SC2, fewer", "3D, rate 0.003", "P2SC2, fewer, rate 0.003")
 TICKS = (0.5, 1, 2, 5)
 
 
-def final(curve: Sequence[float]) -> float:
+def final(curve: Sequence[float], last: int = LAST) -> float:
     """The mean of the last epochs."""
-    end = curve[-LAST:]
+    end = curve[-last:]
     return sum(end) / len(end)
 
 
@@ -30,10 +31,19 @@ def plain(name: str) -> str:
     return ", ".join([PLAIN, *rates])
 
 
-def differences(results: Results, name: str) -> list[float]:
-    """The Dice of a network less that of 3D at the same rate, in the seeds that both have."""
+def differences(results: Results, name: str, last: int = 0) -> list[float]:
+    """The Dice of a network less that of 3D at the same rate, in the seeds that both have.
+
+    Args:
+        last: Compare the mean of so many last epochs on crops, not the last weights on it all.
+    """
+
+    def dice(entry: dict[str, Any]) -> float:
+        found: float = final(entry["curve"], last) if last else entry["dice"]
+        return found
+
     first, second = (
-        {entry["seed"]: entry["dice"] for entry in results.entries if entry["name"] == each}
+        {entry["seed"]: dice(entry) for entry in results.entries if entry["name"] == each}
         for each in (name, plain(name))
     )
     return [first[seed] - second[seed] for seed in first if seed in second]
@@ -44,7 +54,8 @@ def section(results: Results) -> str:
     rows = []
     for name in _names(results):
         losses = [final(curve) for curve in results.values(name, "train_loss")]
-        apart = differences(results, name) if name != plain(name) else []
+        lasts = (0, STEADY) if name != plain(name) else ()
+        apart, steady = [differences(results, name, last) for last in lasts] or ([], [])
         rows.append(
             {
                 "network": name,
@@ -52,6 +63,7 @@ def section(results: Results) -> str:
                 "training loss": spread(losses, 2, scale=1),
                 "Dice": spread(results.values(name, "dice")),
                 "Dice - that of 3D": spread(apart, 1, "+") if apart else "",
+                f"the same, last {STEADY} epochs": spread(steady, 1, "+") if steady else "",
             }
         )
     settings = results.settings
@@ -60,8 +72,9 @@ def section(results: Results) -> str:
         [
             table(rows),
             "Mean Dice of the three tissues in percent on the part held out, and less that of 3D "
-            f"at the same rate and seeds; training loss of the last {LAST} epochs; mean and "
-            f"standard deviation over seeds. Width {settings['width']}, growth "
+            f"at the same rate and seeds, by the last weights, and by the mean of the last "
+            f"{STEADY} epochs on crops of that part; training loss of the last {LAST} epochs; mean "
+            f"and standard deviation over seeds. Width {settings['width']}, growth "
             f"{settings['growth']}, blocks of {settings['depths']} layers, {steps} steps of "
             f"{settings['batch']} crops of {settings['patch']}^3 voxels of "
             f"{settings['spacing_mm']} mm, Adam at {settings['lr']:g} or the rate named, falling "

@@ -1,7 +1,7 @@
 """The three-layer networks of STDCF on six motions, trained as in its Sec 3.1.
 
-On whole clips, or by turns on small ones; batches of 16, Adam with 0.001, a tenth of it from half
-of the epochs on, in each stage again.
+On whole clips, or by turns on small ones; by Adam at a rate that is a tenth from half of the epochs
+on, in each stage again.
 
 Axes: N videos, T time, H height, W width.
 """

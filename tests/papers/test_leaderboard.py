@@ -8,15 +8,16 @@ from papers.claims import CLAIMS, Claim, Finding, part
 from papers.leaderboard import HERE, page
 
 
-def shapes(*seeds):
+def shapes(*seeds, size=48):
     """A results file with one Dice a network and seed."""
     names = ("2.5D r.", "2.5D p.", "3D r.", "ACS r.", "ACS p.", "ACS p. EO")
     return {
+        "settings": {"size": size},
         "entries": [
             {"name": name, "seed": seed, "dice": dice}
             for seed, scores in enumerate(seeds)
             for name, dice in zip(names, scores, strict=False)
-        ]
+        ],
     }
 
 
@@ -37,6 +38,15 @@ def verdicts(folder, found):
 
 def test_the_papers_own_numbers_hold(folder):
     assert verdicts(folder, shapes(PAPER, PAPER, PAPER)) == ["holds", "holds"]
+
+
+def test_a_claim_of_two_runs_holds_only_if_it_does_in_both(folder):
+    worse = (*PAPER[:5], 0.960)
+    (folder / "acs" / "shapes.json").write_text(json.dumps(shapes(*[worse] * 3, size=24)))
+    assert verdicts(folder, shapes(PAPER, PAPER, PAPER)) == ["holds", "partly"]
+    parts = CLAIMS[2].find(folder).parts
+    assert parts["48 voxels: ACS p. > ACS p. EO (+0.4)"]
+    assert not parts["24 voxels: ACS p. > ACS p. EO (-0.6)"]
 
 
 def test_fewer_than_three_seeds_are_said(folder):
