@@ -31,13 +31,15 @@ def draw_ink(image_Nhw: Tensor, pose_NT4: Tensor, height: int, width: int) -> Te
     return ink.view(videos, frames, height, width)
 
 
-def paint_grey(ink_NTHW: Tensor, noise: float, random: torch.Generator) -> Tensor:
+def paint_grey(ink_NTHW: Tensor, noise: float, random: torch.Generator, block: int = 1) -> Tensor:
     """Light digits on dark, mottled grounds, with noise: (N, 1, T, H, W), of mean 0 or so.
 
     Args:
+        noise: Its deviation, on pixels from 0 to 1.
         random: On the ink's device.
+        block: Pixels along a side that share their noise, so that their mean has as much.
     """
-    videos, _, height, width = ink_NTHW.shape
+    videos, frames, height, width = ink_NTHW.shape
 
     def between(low: float, high: float, *size: int) -> Tensor:
         share = torch.rand(videos, *size, generator=random, device=ink_NTHW.device)
@@ -47,5 +49,8 @@ def paint_grey(ink_NTHW: Tensor, noise: float, random: torch.Generator) -> Tenso
     ground = between(0.1, 0.4, 1, 1, 1) + mottle
     light = between(0.6, 1.0, 1, 1, 1)
     pixels = ground + ink_NTHW * (light - ground)
-    pixels += noise * torch.randn(pixels.shape, generator=random, device=pixels.device)
+    size = (videos, frames, -(-height // block), -(-width // block))
+    grain = torch.randn(size, generator=random, device=pixels.device)
+    grain = grain.repeat_interleave(block, 2).repeat_interleave(block, 3)
+    pixels += noise * grain[:, :, :height, :width]
     return ((pixels.clamp(0, 1) - 0.45) / 0.225)[:, None]

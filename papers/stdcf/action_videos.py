@@ -32,7 +32,7 @@ class Actions:
     """How the videos are drawn.
 
     Args:
-        noise: Deviation of the noise on pixels from 0 to 1.
+        noise, block: As `paint_grey` takes them.
         vary: Largest change of a speed, as a share of it.
     """
 
@@ -40,6 +40,7 @@ class Actions:
     height: int = 60
     width: int = 80
     noise: float = 0.1
+    block: int = 1
     vary: float = 0.2
 
 
@@ -61,7 +62,7 @@ def draw_actions(
     for index in torch.arange(num).split(CHUNK):
         pose_NT4 = torch.from_numpy(poses[index.numpy()]).float().to(device)
         ink = draw_ink(images[picked[index]].to(device), pose_NT4, look.height, look.width)
-        parts.append(paint_grey(ink, look.noise, torch_random))
+        parts.append(paint_grey(ink, look.noise, torch_random, look.block))
     return torch.cat(parts), torch.from_numpy(label_N).to(device)
 
 

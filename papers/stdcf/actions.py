@@ -4,7 +4,8 @@ Paper: Miao et al., STDCF, NeurIPS 2021, Tables 1 and 2, Figs 3 and 5
 Dilated atoms rescue a mismatch of space or time; two stages by turns lose little at half the
 memory. Six motions of handwritten digits stand for KTH, which `lean3d train kth_stdcf --data
 kth:DIR` takes. A network and seed takes half a minute to two and a half of an H200 (--device cuda);
-ten minutes to an hour and a half of a CPU core, all of them twelve hours.
+ten minutes to an hour and a half of a CPU core, all of them twelve hours; with --small (half the
+width of frames and networks) two to twenty minutes of a core.
 """
 
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from papers.stdcf.action_text import section
 from papers.stdcf.action_training import (
     FORMS,
     FULL,
+    SMALL,
     TINY,
     Clips,
     Scale,
@@ -42,7 +44,8 @@ NAMES = (*NETWORKS, "memory")
 def work(scale: Scale) -> Work:
     """What the command measures."""
     measure = partial(_one, scale)
-    return Work("actions", asdict(scale), NAMES, measure, section, draw, tune=True)
+    stem = "actions_small" if scale == SMALL else "actions"
+    return Work(stem, asdict(scale), NAMES, measure, section, draw, tune=True)
 
 
 def _one(scale: Scale, name: str, seed: int, runs: Path, device: str) -> dict[str, Any]:
@@ -54,8 +57,10 @@ def _one(scale: Scale, name: str, seed: int, runs: Path, device: str) -> dict[st
 
 def main(argv: list[str] | None = None) -> None:
     parser = flags("papers.stdcf.actions", str(__doc__))
+    parser.add_argument("--small", action="store_true", help="a size for CPUs: four core-hours")
     asked = parser.parse_args(argv)
-    carry_out(work(TINY if asked.tiny else FULL), asked, parser, HERE)
+    full = SMALL if asked.small else FULL
+    carry_out(work(TINY if asked.tiny else full), asked, parser, HERE)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,18 @@
 """Claims 5 to 7: STDCF on digits that move."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from lean3d.train.two_stage import whole
 from papers.claims import CLAIMS
+from papers.digit_videos import paint_grey
 from papers.results import Results
 from papers.stdcf import actions, reconstruct
 from papers.stdcf.action_text import drops
-from papers.stdcf.action_training import PLAIN, TINY, Clips, accuracy, by_turns
+from papers.stdcf.action_training import PLAIN, TINY, Clips, accuracy, by_turns, renewed, score
 from papers.stdcf.reconstruct import Shuffle, network, psnr
 
 pytest.importorskip("sklearn")
@@ -111,7 +113,7 @@ def test_every_network_of_the_actions_has_its_scores(tmp_path, capsys):
     actions.main([*pieces, "--seeds", "0"])
     actions.main([*pieces, "--collect"])
     text = capsys.readouterr().out
-    assert "| space | 16x30x40 | 16x60x80 | 53.1 |" in text
+    assert "| space | 16x15x20 | 16x30x40 | 53.1 |" in text
     found = json.loads((tmp_path / "p/tiny/actions.json").read_text())["entries"]
     assert [entry["name"] for entry in found] == list(actions.NAMES)
     turns = {e["name"]: e for e in found if e["name"].endswith("turns")}
@@ -153,3 +155,30 @@ def test_a_stage_changes_what_a_network_sees():
     accuracy(model, PLAIN, clips.val)
     assert {layer[0].spread for layer in model.features} == {(1, 1, 1)}
     assert set(seen) == {(16, 30, 40)}
+
+
+def test_noise_in_blocks_is_as_large_in_a_frame_of_half_the_size():
+    ink = torch.zeros(4, 8, 30, 40)
+    plain, blocks = (
+        paint_grey(ink, 0.1, torch.Generator().manual_seed(0), block) for block in (1, 2)
+    )
+    half = [torch.nn.functional.avg_pool3d(x, (1, 2, 2)) for x in (plain, blocks)]
+    change = [(x[:, :, 1:] - x[:, :, :-1]).std() for x in (plain, blocks, *half)]
+    assert change[2] / change[0] == pytest.approx(0.5, abs=0.02)
+    assert change[3] / change[1] == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_test_with_statistics_of_its_own_leaves_those_of_training():
+    clips = Clips(replace(TINY, renew=12), 0, "cpu")
+    from papers.stdcf.action_training import _model
+
+    model = _model("stdcf", clips)
+    norm = next(m for m in model.modules() if isinstance(m, torch.nn.BatchNorm3d))
+    before = norm.running_var.clone()
+    with renewed(model, whole(), clips):
+        assert not torch.equal(norm.running_var, before)
+        assert norm.num_batches_tracked == 1
+    assert torch.equal(norm.running_var, before)
+    assert norm.momentum is not None
+    assert 0 <= score(model, whole(), clips) <= 1
+    assert torch.equal(norm.running_var, before)
