@@ -39,6 +39,7 @@ def section(results: Results) -> str:
     look = settings["look"]
     size = _size(results)
     statistics = noise = ""
+    others = "persons" if settings["data"] else "digits"
     if settings["renew"]:
         statistics = f", batch norm by {settings['renew']} training clips as the test sees them"
     if look["block"] > 1:
@@ -52,8 +53,8 @@ def section(results: Results) -> str:
             table(_two_stages(results, form) for form in TITLES),
             "On whole clips after each stage by turns (Fig 5):",
             table(_by_stage(results, form) for form in TITLES),
-            f"Six motions, {settings['clips']} clips of {size}{noise} to train on and "
-            f"{settings['val']} of other digits to test on{statistics}; widths "
+            f"{settings['data'] or 'Six motions'}, {settings['clips']} clips of {size}{noise} to "
+            f"train on and {settings['val']} of other {others} to test on{statistics}; widths "
             f"{settings['widths']}, {epochs} epochs on whole clips and in each of "
             f"{2 * settings['iterations']} stages; mean and standard deviation over seeds, at the "
             f"last epoch. {measured_by(results.entries)}",

@@ -8,7 +8,7 @@ Axes: N videos, T time, H height, W width.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from torch.optim.swa_utils import update_bn
 
 from lean3d.cost import count
 from lean3d.models import create_model
+from lean3d.recipes import get_recipe
+from lean3d.recipes.datasets import datasets
+from lean3d.recipes.resolve import resolve
 from lean3d.recipes.turns import ClassificationByTurns
 from lean3d.tasks.classification import Classification
 from lean3d.train.two_stage import Stage, two_stage, whole
@@ -29,6 +32,7 @@ from papers.trained import seeded
 __all__ = [
     "FORMS",
     "FULL",
+    "KTH",
     "SMALL",
     "TINY",
     "Clips",
@@ -60,6 +64,7 @@ class Scale:
         clips: To train on; `val` others are scored.
         epochs: Of a run on whole clips, and of each stage.
         iterations: E, each of two stages.
+        data: The paper's own, "kth:DIR"; else digits are drawn.
         renew: Training clips that give batch norm its statistics anew before each test, as the test
             sees them; 0 leaves those of the last stage.
     """
@@ -73,11 +78,14 @@ class Scale:
     batch: int = 32
     lr: float = 2e-3
     renew: int = 0
+    data: str = ""
 
 
 FULL = Scale()
 # small frames look as large ones do, and all tests have their own statistics
 SMALL = Scale(Actions(height=30, width=40, block=2), (8, 16, 16), epochs=24, renew=256)
+# of the paper
+KTH = Scale(widths=(16, 64, 64), clips=4667, val=4551, epochs=40, batch=16, lr=1e-3)
 TINY = Scale(Actions(height=30, width=40, block=2), (4, 8, 8), 48, 48, 4, 1, 16, renew=12)
 
 
@@ -98,7 +106,28 @@ class Clips:
         return self._draw("val", self.scale.val)
 
     def _draw(self, split: str, num: int) -> tuple[Tensor, Tensor]:
+        if self.scale.data:
+            return self._read(split)
         return draw_actions(num, self.seed, split, self.scale.look, self.device)
+
+    def _read(self, split: str) -> tuple[Tensor, Tensor]:
+        """Clips of videos, each drawn once; as many to test on as there are, at most."""
+        scale = self.scale
+        look = scale.look
+        recipe = replace(
+            get_recipe("kth_stdcf"),
+            data=scale.data,
+            clip=look.frames,
+            size=look.height,
+            width=look.width,
+            train_samples=scale.clips,
+            val_samples=scale.val,
+            seed=self.seed,
+        )
+        samples = datasets(resolve(recipe))[split == "val"]
+        pairs = [samples[index] for index in range(len(samples))]
+        x = torch.stack([x for x, _ in pairs]).to(self.device)
+        return x, torch.tensor([label for _, label in pairs], device=self.device)
 
 
 def on_whole(form: str, clips: Clips, folder: Path) -> dict[str, Any]:

@@ -2,17 +2,20 @@
 
 import json
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
+from PIL import Image
 
+from lean3d.data.video_sets.kth import CLASSES
 from lean3d.train.two_stage import whole
 from papers.claims import CLAIMS
 from papers.digit_videos import paint_grey
 from papers.results import Results
 from papers.stdcf import actions, reconstruct
 from papers.stdcf.action_text import drops
-from papers.stdcf.action_training import PLAIN, TINY, Clips, accuracy, by_turns, renewed, score
+from papers.stdcf.action_training import KTH, PLAIN, TINY, Clips, accuracy, by_turns, renewed, score
 from papers.stdcf.reconstruct import Shuffle, network, psnr
 
 pytest.importorskip("sklearn")
@@ -182,3 +185,25 @@ def test_a_test_with_statistics_of_its_own_leaves_those_of_training():
     assert norm.momentum is not None
     assert 0 <= score(model, whole(), clips) <= 1
     assert torch.equal(norm.running_var, before)
+
+
+def test_clips_of_kth_are_those_of_other_persons_in_the_size_of_the_scale(tmp_path):
+    for name, person in product(CLASSES, (11, 19)):
+        folder = tmp_path / name / f"person{person}_{name}_d1_uncomp"
+        folder.mkdir(parents=True)
+        for t in range(3):
+            Image.new("L", (80, 60), 40 * t + person).save(folder / f"{t}.png")
+    clips = Clips(replace(TINY, data=f"kth:{tmp_path}"), 0, "cpu")
+    (x, label), (others, kinds) = clips.train, clips.val
+    assert x.shape == (TINY.clips, 1, 16, 30, 40)
+    assert others.shape == (6, 1, 16, 30, 40)
+    assert sorted(kinds.tolist()) == sorted(set(label.tolist())) == list(range(6))
+
+
+def test_kth_has_a_section_and_a_scale_of_its_own(capsys):
+    scale = replace(KTH, data="kth:videos")
+    assert actions.work(scale).stem == "actions_kth"
+    assert "<!-- actions_kth: begin -->" in (actions.HERE / "README.md").read_text()
+    with pytest.raises(SystemExit):
+        actions.main(["--small", "--data", "kth:videos"])
+    assert "--small draws digits" in capsys.readouterr().err
