@@ -8,7 +8,6 @@ measured. One thread, whose own processor time counts. Needs the zoo (torchvisio
 """
 
 import argparse
-import datetime
 import statistics
 import time
 from pathlib import Path
@@ -19,13 +18,13 @@ import zoo  # noqa: F401  puts torchvision on the path
 from torch import nn
 
 import lean3d
-from lean3d.cost.machine import processor
 from lean3d.files import write_text
 from lean3d.lightening import CUTS
 from lean3d.lightening.clock import Clock, in_turns
 from lean3d.lightening.times import Times
 from lean3d.optional import require
 from lean3d.report.table import format_table
+from lean3d.train.provenance import provenance
 
 NETWORKS, TARGETS = ("r3d_18", "r2plus1d_18"), (0.5, 0.25)
 ROUNDS = 11
@@ -73,12 +72,14 @@ def main() -> None:
         model, x = getattr(video, name)().eval(), torch.randn(1, *asked.clip)
         rows += [row(name, model, x, share, asked) for share in TARGETS]
     if asked.write:
+        where = provenance()
         lines = [
             "# torchvision's video networks at a half and at a quarter of their time",
             "",
             f"`benchmarks/lighten_speed.py`, random weights, a clip of "
             f"{' x '.join(map(str, asked.clip))}, cuts {', '.join(asked.cuts)}, onednn, float32; "
-            f"{processor()}, 1 thread, torch {torch.__version__}, {datetime.date.today()}.",
+            f"{where['hardware']}, 1 thread, torch {where['torch']}, commit {where['commit']}, "
+            f"{where['date'][:10]}.",
             "",
             "```text",
             format_table(rows),

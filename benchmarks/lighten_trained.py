@@ -264,10 +264,11 @@ def text(found: dict[str, Any]) -> str:
             continue
         metric = "Dice" if task == "unet" else "top-1"
         rows = [_row(metric, "the first network", None, firsts)]
-        for share, line in product(TARGETS, LINES):
-            ends = f"_{line}_{round(100 * share)}"
+        percents = {int(name.rpartition("_")[2]) for name in found.keys() - firsts if task in name}
+        for percent, line in product(sorted(percents, reverse=True), LINES):
+            share, ends = percent / 100, f"_{line}_{percent}"
             own = {n: found[n + ends] for n in firsts if n + ends in found}
-            other = f"_mixture_{round(100 * share)}"
+            other = f"_mixture_{percent}"
             mixtures = {n: found[n + other] for n in own if n + other in found}
             rows += [_row(metric, line, share, own, mixtures)] if own else []
         title = f"{recipe.model}, widths {recipe.widths}, {recipe.data} of {recipe.input_size}"
