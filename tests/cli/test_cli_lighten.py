@@ -43,6 +43,8 @@ def test_refusals_are_one_sentence(refused, folder):
         "lighten", folder / "run", *QUICK, "--out", folder / "light"
     )
     assert "takes one of time, macs" in refused("lighten", folder / "run", "--out", folder / "new")
+    assert "--single is of a curve" in refused("lighten", folder / "run", *QUICK, "--single")
+    assert "--scratch is of one" in refused("lighten", folder / "run", "--curve", 1, "--scratch")
     assert not (folder / "new").exists()
 
 

@@ -1,6 +1,8 @@
 """lean3d.lighten on small networks."""
 
+import contextlib
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -208,6 +210,21 @@ def test_weights_that_are_computed_from_others_stay_so(samples):
     assert light.lightening.ratio <= 0.7
 
 
+class of(nn.Module):  # noqa: N801
+    """The network with something done to its output."""
+
+    def __init__(self, change, around=contextlib.nullcontext):
+        super().__init__()
+        self.net, self.change, self.around = net(), change, around
+
+    def forward(self, x):
+        with self.around():
+            return self.change(self.net(x))
+
+
+LABELLED = {"data": [(torch.ones(1, 1, 8, 16, 16), torch.zeros(2))]}
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -222,6 +239,24 @@ def test_weights_that_are_computed_from_others_stay_so(samples):
         ({"data": torch.full((1, 1, 8, 16, 16), torch.nan)}, "NaN or infinity"),
         ({"data": []}, "holds no batch"),
         ({"data": 3}, "data is a tensor or batches"),
+        ({"data": "folder"}, "data is a tensor or batches"),
+        ({"data": [()]}, "data is batches of tensors"),
+        ({"data": torch.ones(0, 1, 8, 16, 16)}, "a batch of data is empty"),
+        ({"data": torch.ones(1, 1, 8, 16, 16, device="meta")}, "holds no values"),
+        ({"data": torch.ones(1, 1, 8, 16, 16).double()}, "data is of torch.float64, the example"),
+        ({"data": None, "example": torch.full((1, 1, 8, 16, 16), torch.nan)}, "example holds NaN"),
+        ({"example": (torch.ones(1), torch.ones(1))}, "networks of one input alone"),
+        ({"loss": "mse"}, "loss is a function of output and target"),
+        ({"loss": nn.functional.mse_loss}, "loss= needs targets"),
+        ({"loss": nn.functional.nll_loss, **LABELLED}, "loss= fails: ValueError"),
+        ({"loss": lambda y, _: y.mean((2, 3, 4)), **LABELLED}, "loss= gives one number with a"),
+        ({"loss": lambda y, _: y.sum() * torch.nan, **LABELLED}, "or their loss, are NaN"),
+        ({"precision": "fp8"}, "precision is one of float32, bfloat16"),
+        ({"backends": "fused"}, "backends is a list of names"),
+        ({"backends": ["fused"]}, "macs=0.5 is counted, not timed; leave out backends="),
+        ({"table": 3}, "table is a folder or None"),
+        ({"cuts": [["time"]]}, "there is no cut"),
+        ({"macs": None, "time": 0.5, "budget_s": 1e-9, "table": None}, "no form could be timed"),
         ({"example": torch.randn(1, 2, 8, 16, 16)}, "does not run on example"),
         ({"budget_s": 0}, "budget_s is seconds above 0"),
         (
@@ -234,6 +269,13 @@ def test_weights_that_are_computed_from_others_stay_so(samples):
             "with these cuts no less; allow more",
         ),
         ({"model": ops.ACSConv3d(1, 3, 3)}, "are ACSConv3d already; give dense ones"),
+        ({"model": of(lambda y: y.argmax(1))}, "has a gradient; give it without argmax"),
+        ({"model": of(lambda y: y, torch.no_grad)}, r"runs it under torch.no_grad\(\)"),
+        ({"model": of(lambda y: y * torch.nan)}, "are NaN or infinite"),
+        (
+            {"model": torch.compile(net(), backend="eager")},
+            "is compiled; give the network that it was made of",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -242,3 +284,51 @@ def test_bad_input_gets_one_sentence(change, why, samples):
     with pytest.raises(LeanError, match=why) as refused:
         lean3d.lighten(**given)
     assert len(str(refused.value).splitlines()) == 1
+
+
+def test_it_is_called_outside_inference_mode(samples):
+    with torch.inference_mode(), pytest.raises(LeanError, match="outside torch"):
+        lean3d.lighten(net(), samples[:1], macs=0.5)
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 3])
+def test_two_convolutions_in_a_row_may_have_few_outputs(outputs):
+    model = nn.Sequential(
+        nn.Conv3d(2, 16, 3, padding=1), nn.ReLU(), nn.Conv3d(16, outputs, 3, padding=1)
+    )
+    x = torch.randn(1, 2, 6, 6, 6)
+    light = lean3d.lighten(model.eval(), x, macs=0.5)
+    assert light.lightening.ratio <= 0.5
+    assert light(x).shape == (1, outputs, 6, 6, 6)
+
+
+def test_norms_that_see_one_value_a_channel_keep_their_statistics():
+    model = nn.Sequential(
+        nn.Conv3d(2, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv3d(8, 8, 3, padding=1),
+        nn.AdaptiveAvgPool3d(1),
+        nn.BatchNorm3d(8),
+        nn.Flatten(),
+        nn.Linear(8, 3),
+    )
+    x = torch.randn(1, 2, 6, 6, 6)
+    light = lean3d.lighten(model.eval(), x, macs=0.6, data=[x, x + 1], cuts=["time", "channels"])
+    assert light(x).isfinite().all()
+
+
+def test_a_summary_says_by_how_much_a_time_was_missed(light):
+    record = replace(light.lightening, wanted=light.lightening.measured / 1.04)
+    assert record.summary().endswith("missed by 4.0%, about what two measurements differ by")
+    assert "missed" not in light.lightening.summary()
+
+
+def test_cuts_of_a_network_that_was_lightened_twice_follow_each_other(samples):
+    model = net()
+    once = lean3d.lighten(model, samples[:1], macs=0.6, data=samples, cuts=["time"])
+    twice = lean3d.lighten(once, samples[:1], macs=0.6, data=samples, cuts=["channels", "time"])
+    cuts = [*once.lightening.cuts, *twice.lightening.cuts]
+    again = restructure(net(), cuts)
+    again.load_state_dict(twice.state_dict())
+    with torch.no_grad():
+        assert torch.equal(again.eval()(samples), twice(samples))

@@ -1,5 +1,6 @@
 """Scores against measured time."""
 
+import csv
 import json
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import pytest
 from lean3d.errors import RunError
 from lean3d.recipes import get_recipe
 from lean3d.recipes.lighten import Lighter
-from lean3d.recipes.lighten_curve import lighten_curve
+from lean3d.recipes.lighten_curve import _percent, lighten_curve
 from lean3d.recipes.runs import run
 from lean3d.report.trade_off import Measured, draw_trade_off
 
@@ -40,6 +41,24 @@ def test_a_curve_has_a_point_for_each_target_and_the_run_itself(tmp_path, monkey
     again = lighten_curve(tmp_path / "run", out, how, [0.9], **QUIET)
     assert (out / "mixture_090" / "metrics.json").stat().st_mtime_ns == before
     assert again.rows[-1] == found.rows[-1]
+    with (out / "curve.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["line"] for row in rows] == [row["line"] for row in again.rows]
+    assert rows[0]["predicted"] == ""
+    with pytest.raises(RunError, match="was begun with cuts"):
+        lighten_curve(tmp_path / "run", out, replace(how, cuts=("time",)), [0.9], **QUIET)
+
+
+@pytest.mark.parametrize(
+    ("share", "name"), [(1, "100"), (0.5, "050"), (0.125, "012.5"), (0.999, "099.9")]
+)
+def test_a_folder_is_named_by_the_whole_share(share, name):
+    assert _percent(share) == name
+
+
+def test_a_curve_has_no_other_target(tmp_path):
+    with pytest.raises(RunError, match="shares of the time; leave out macs"):
+        lighten_curve(tmp_path, tmp_path / "out", Lighter(macs=0.5), [0.5])
 
 
 @pytest.mark.parametrize("targets", [[], [0.5, 2], [0]])

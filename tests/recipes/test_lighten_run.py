@@ -80,7 +80,42 @@ def test_refusals_come_before_the_work(light, teacher, tmp_path):
         lighten_run(teacher, tmp_path / "out", replace(HOW, epochs=0), **QUIET)
     with pytest.raises(LeanError, match="the least that can be asked for"):
         lighten_run(teacher, tmp_path / "out", replace(HOW, macs=0.001), **QUIET)
+    with pytest.raises(LeanError, match="got macs and params"):
+        lighten_run(teacher, tmp_path / "out", replace(HOW, params=0.5), **QUIET)
+    with pytest.raises(RunError, match="no_such"):
+        lighten_run(teacher, tmp_path / "out", HOW, accelerator="no_such", progress=False)
     assert not (tmp_path / "out").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="file is not a folder"):
+        lighten_run(teacher, tmp_path / "file", HOW, **QUIET)
+
+
+@pytest.mark.parametrize(
+    ("run", "change", "why"),
+    [
+        ("other", {}, "was begun with run .*teacher, not .*other"),
+        ("teacher", {"macs": 0.2}, "was begun with macs 0.5, not 0.2"),
+        ("teacher", {"macs": None, "time": 0.5}, "was begun with time None, not 0.5"),
+        ("teacher", {"cuts": ("views",)}, r"was begun with cuts \['time', 'channels'\], not"),
+    ],
+)
+def test_a_run_is_resumed_with_what_it_was_begun_with(light, teacher, run, change, why):
+    before = (light[0] / "recipe.json").read_bytes()
+    how = replace(HOW, epochs=3, **change)
+    with pytest.raises(RunError, match=why):
+        lighten_run(teacher.parent / run, light[0], how, resume=True, **QUIET)
+    assert (light[0] / "recipe.json").read_bytes() == before
+    _, record = lighten_run(teacher, light[0], Lighter(epochs=2), resume=True, **QUIET)
+    assert record["ratio"] <= 0.5
+
+
+def test_a_lightened_run_is_made_lighter_again(light, teacher, tmp_path):
+    how = Lighter(params=0.7, cuts=("channels", "groups"), samples=1, epochs=1)
+    _, record = lighten_run(light[0], tmp_path / "again", how, **QUIET)
+    model, recipe = load_run(tmp_path / "again")
+    assert recipe.cuts == (*read_recipe(light[0]).cuts, *record["cuts"])
+    sizes = [sum(p.numel() for p in m.parameters()) for m in (load_run(light[0])[0], model)]
+    assert sizes[1] <= 0.7 * sizes[0]
 
 
 def test_what_takes_long_is_said_before(teacher, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import tyro
 
 from lean3d.cli.parse import parse
 from lean3d.cli.show import show_json, show_table
+from lean3d.errors import RunError
 from lean3d.recipes.lighten import Lighter, best_score, lighten_run
 from lean3d.recipes.lighten_curve import lighten_curve
 from lean3d.signals import advising
@@ -44,6 +45,10 @@ class Lighten:
 def main(argv: list[str]) -> None:
     asked = parse(Lighten, "lighten", argv)
     out = asked.out or asked.run.parent / f"{asked.run.name}_light"
+    if asked.single and not asked.curve:
+        raise RunError("--single is of a curve; add --curve with shares, or name one of --cuts")
+    if asked.scratch and asked.curve:
+        raise RunError("--scratch is of one target; leave out --curve")
     if asked.curve:
         _curve(asked, out)
         return
@@ -57,14 +62,16 @@ def main(argv: list[str]) -> None:
             scratch=asked.scratch,
             tell=_tell,
         )
-    show_table(record["layers"], LAYERS)
+    unit = UNITS.get(record["target"], record["target"])
+    names = dict(path="convolution", after="became", before_cost=f"{unit} before")
+    names |= dict(after_cost="after", error="error", second="next best")
+    show_table(record["layers"], names)
     score, before = results["monitor"], best_score(asked.run)[1]
     after = results["epochs"][results["best_epoch"] - 1][score]
     rows = [
         {"network": str(asked.run), "cost": record["before"], score: before},
         {"network": str(out), "cost": record["measured"], score: after},
     ]
-    unit = UNITS.get(record["target"], record["target"])
     print()
     show_table(rows, {"network": "run", "cost": unit, score: score})
     print(
@@ -80,13 +87,6 @@ def main(argv: list[str]) -> None:
 
 
 UNITS = {"time": "ms", "memory": "bytes", "step": "ms a step", "state": "bytes of state"}
-LAYERS = {
-    "path": "convolution",
-    "after": "became",
-    "before_cost": "before",
-    "after_cost": "after",
-    "error": "error",
-}
 
 
 def _curve(asked: Lighten, out: Path) -> None:

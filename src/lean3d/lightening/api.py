@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import torch
 from torch import Tensor, nn
 
 from lean3d.conversion.lean.dense import is_dense
@@ -39,6 +40,7 @@ from lean3d.lightening.times import Times, default_folder
 from lean3d.ops.base import Conv3dLike
 from lean3d.runtime import optimize
 from lean3d.runtime.source import BACKENDS
+from lean3d.streaming.probe import one_line
 from lean3d.typed import check_kind, fits, shortened
 
 __all__ = ["lighten"]
@@ -47,6 +49,7 @@ __all__ = ["lighten"]
 SAMPLES, BYTES = 8, 1.5e9
 # most networks that are built to correct the prediction, and when it is good enough
 ROUNDS, CLOSE = 4, 0.05
+PRECISIONS = "float32", "bfloat16"
 # share of the time for measuring that the choice of a backend may take
 CHOICE = 0.2
 
@@ -111,17 +114,21 @@ def lighten(
     """
     given = dict(time=time, macs=macs, params=params, memory=memory, step=step, state=state)
     target = read_target(**given)
-    names = _check(model, example, cuts, criterion, budget_s, precision)
-    if target.streams and (backends is not None or precision != "float32"):
+    names = _check(model, example, cuts, criterion, budget_s, loss)
+    _check_timing(target, backends, precision, table)
+    try:
+        copy = duplicate(model).eval()
+    except RuntimeError as error:
         raise LeanError(
-            f"lighten: {target} is of steps in float32; leave out backends= and precision="
-        )
-    copy = duplicate(model).eval()
+            f"lighten: {type(model).__name__} cannot be copied: {one_line(error)}"
+        ) from error
     try:
         arguments = example_for(copy, example) or (example,)
     except ConversionError as error:
         raise LeanError(f"lighten: {error}") from error
     samples = read_samples(data, arguments, example.device)
+    if loss is not None and samples.first(1)[1] is None:
+        raise LeanError("lighten: loss= needs targets; give data= of batches of (input, target)")
     places = find_places(copy, arguments, fewer="channels" in names)
     live = find_live(copy, arguments, str(target)) if target.streams else None
     if live is not None:
@@ -164,7 +171,14 @@ def lighten(
         price = ByCount(target.kind, copy, shapes, sites)
     work = _Work(copy, places, levels, samples, price, target, criterion, loss)
     limit = target.limit(price.before * target.scale)
-    result, record = work.run(front(options, price.cost), limit)
+    left = front(options, price.cost)
+    found = any(option.place.cut.changes for option in left)
+    if isinstance(price, ByTime) and not found and price.clock.left <= 0:
+        raise LeanError(
+            f"lighten: {target} cannot be met: in budget_s={budget_s:g} no form could be timed "
+            "that is faster; give more seconds"
+        )
+    result, record = work.run(left, limit)
     record = record | dict(criterion=criterion, backend=backend, machine=machine)
     vars(result)["lightening"] = Lightening(**record)
     flags = {path: module.training for path, module in model.named_modules()}
@@ -182,16 +196,44 @@ def _check(
     cuts: Sequence[str],
     criterion: str,
     budget_s: float,
-    precision: str,
+    loss: object,
 ) -> tuple[str, ...]:
     check_kind("lighten", model, nn.Module, "an nn.Module")
+    if isinstance(model, torch.jit.ScriptModule) or hasattr(model, "_orig_mod"):
+        raise LeanError(
+            f"lighten: {type(model).__name__} is compiled; give the network that it was made of, "
+            "and compile the result"
+        )
+    if torch.is_inference_mode_enabled():
+        raise LeanError("lighten needs gradients; call it outside torch.inference_mode()")
+    if isinstance(example, (list, tuple, dict)):
+        raise LeanError("lighten takes one example (B, C, D, H, W): networks of one input alone")
     check_kind("lighten", example, Tensor, "an example (B, C, D, H, W)")
+    if loss is not None and not callable(loss):
+        raise LeanError(f"lighten: loss is a function of output and target, got {shortened(loss)}")
     if criterion not in get_args(Criterion):
         known = ", ".join(get_args(Criterion))
         raise LeanError(f"lighten: criterion is one of {known}, got {shortened(criterion)}")
     if not fits(budget_s, float) or not budget_s > 0:
         raise LeanError(f"lighten: budget_s is seconds above 0, got {shortened(budget_s)}")
     return check_cuts(cuts)
+
+
+def _check_timing(target: Target, backends: Any, precision: str, table: Any) -> None:
+    """Refuse what says how to time, where it is none, or of use to no target of that kind."""
+    if backends is not None and not (
+        isinstance(backends, list | tuple) and all(isinstance(name, str) for name in backends)
+    ):
+        raise LeanError(f"lighten: backends is a list of names, got {shortened(backends)}")
+    if precision not in PRECISIONS:
+        raise LeanError(
+            f"lighten: precision is one of {', '.join(PRECISIONS)}, got {shortened(precision)}"
+        )
+    if not fits(table, str | Path | None):
+        raise LeanError(f"lighten: table is a folder or None, got {shortened(table)}")
+    if target.kind != "time" and (backends is not None or precision != "float32"):
+        what = "of steps in float32" if target.streams else "counted, not timed"
+        raise LeanError(f"lighten: {target} is {what}; leave out backends= and precision=")
 
 
 def _backend(
@@ -234,6 +276,11 @@ class _Work:
         seen = look(self.model, batch, paths, goal, loss)
         scores = Scores(self.model, self.places, self.levels, seen, self.criterion)
         errors = {id(option): scores.error(option) for option in options}
+        if not all(map(math.isfinite, errors.values())):
+            raise LeanError(
+                f"lighten: the outputs of {type(self.model).__name__} on the samples, or their "
+                "loss, are NaN or infinite; check the samples, the weights and loss="
+            )
         chosen, predicted, measured = self._choose(options, errors, limit / unit)
         result = rebuild(self.model, chosen, scores, batch)
         if self.samples.real:

@@ -157,7 +157,8 @@ def options_of(places: Places, levels: Levels, cuts: Sequence[str]) -> list[Opti
     for joint in places.joints if "streams" in cuts else ():
         first, last = places.sites[joint.first], places.sites[joint.last]
         bundles = dict.fromkeys([*levels.touched(first.path), *levels.touched(last.path)], 0)
-        for how in joined_forms((1, 2, 3), last.outputs):
+        streams = range(1, min(3, last.outputs // last.conv.groups) + 1)
+        for how in joined_forms(streams, last.outputs):
             place = Place(last, Cut(last.path, how, first=first.path), first)
             found.append(Option((joint.first, joint.last), tuple(bundles.items()), place))
     return found
@@ -180,7 +181,10 @@ def arithmetic(option: Option) -> float | None:
     if not place.site.convolves:
         return 0.0
     if place.first is not None:
-        return float(count(place.module(), place.shape).macs)
+        try:
+            return float(count(place.module(), place.shape).macs)
+        except LeanError:
+            return None  # the operator refuses these kernels
     return macs(_outline(place), place.shape, place.cut.how)
 
 

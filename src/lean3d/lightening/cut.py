@@ -139,20 +139,24 @@ def _value(text: str) -> Any:
 def restructure(model: nn.Module, cuts: Iterable[Cut]) -> nn.Module:
     """Give a network the modules of the cuts, in place, with weights of their own initialisation.
 
+    They are made in order: those of a network that was lightened twice follow each other.
+
     Raises:
         LeanError: the network has no such module, or another one than the cut is made for.
     """
-    modules, cuts = dict(model.named_modules()), list(cuts)
-    firsts = {cut.first for cut in cuts if is_dense_or_causal(modules.get(cut.first))}
-    before = {path: copy.copy(modules[path]) for path in firsts}
+    modules = dict(model.named_modules())
     for cut in cuts:
-        if cut.path not in modules or (cut.first and cut.first not in before):
+        if cut.path not in modules:
+            # an earlier cut may have made it
+            modules = dict(model.named_modules())
+        first = modules.get(cut.first) if cut.first else None
+        if cut.path not in modules or (cut.first and not is_dense_or_causal(first)):
             raise LeanError(
                 f"{type(model).__name__} has no {cut.first or cut.path} to cut; use the network "
                 "that the cuts were chosen for"
             )
         module = modules[cut.path]
-        take_over(module, blank(module, cut, before.get(cut.first)))
+        take_over(module, blank(module, cut, first))
     return model
 
 

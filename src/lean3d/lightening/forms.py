@@ -64,7 +64,7 @@ def check_cuts(cuts: Sequence[str]) -> tuple[str, ...]:
     if isinstance(cuts, str) or not isinstance(cuts, list | tuple) or not cuts:
         raise LeanError(f"lighten: cuts is a list of some of {known}, got {cuts!r}")
     for name in cuts:
-        if name not in CUTS:
+        if not isinstance(name, str) or name not in CUTS:
             raise LeanError(f"lighten: there is no cut {name!r}; there are {known}")
     return tuple(dict.fromkeys(cuts))
 

@@ -3,6 +3,7 @@
 Axes: B batch, C channels, D depth (T, time, for video), H height, W width.
 """
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -121,8 +122,9 @@ def renew_norms(result: nn.Module, model: nn.Module, batches: Sequence[tuple[Ten
         norm.reset_running_stats()
         norm.momentum = None  # the mean over all batches
         norm.train()
-    for batch in batches:
-        result(*batch)
+    with contextlib.suppress(ValueError):  # of one value a channel there are no statistics
+        for batch in batches:
+            result(*batch)
     for norm, (_, _, momentum) in zip(norms, state, strict=True):
         norm.momentum = momentum
         norm.eval()

@@ -90,10 +90,12 @@ class Lightening:
     def summary(self) -> str:
         """Return one line: what was asked for, predicted and found."""
         unit, by = UNITS[self.target], f" by {self.backend}" if self.backend else ""
+        over = self.measured / self.wanted - 1
+        missed = f"; missed by {over:.1%}, about what two measurements differ by"
         return (
             f"{self.target}: {shown(self.measured)} {unit}{by}, {self.ratio:.2f} of "
             f"{shown(self.before)}; predicted {shown(self.predicted)}, "
-            f"at most {shown(self.wanted)} asked for"
+            f"at most {shown(self.wanted)} asked for{missed if over > 0.001 else ''}"
         )
 
     def to_dict(self) -> dict[str, Any]:

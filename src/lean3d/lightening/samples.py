@@ -53,14 +53,15 @@ def read_samples(data: Any, example: tuple[Tensor, ...], device: torch.device) -
         LeanError: a batch is of another shape than the example, or there is none.
     """
     if data is None:
+        _check(example[0], example[0], "example")
         return Samples([(example, None)], False)
     if isinstance(data, Tensor):
         data = [data]
-    if not isinstance(data, Iterable):
+    if not isinstance(data, Iterable) or isinstance(data, str):
         raise LeanError(f"lighten: data is a tensor or batches of a loader, got {shortened(data)}")
     batches: list[tuple[tuple[Tensor, ...], Any]] = []
     for batch in islice(data, MOST_BATCHES):
-        first, *rest = batch if isinstance(batch, (list, tuple)) else [batch]
+        first, *rest = batch if isinstance(batch, (list, tuple)) and batch else [batch]
         _check(first, example[0])
         target = rest[-1] if rest else None
         moved = target.to(device) if isinstance(target, Tensor) else target
@@ -70,14 +71,21 @@ def read_samples(data: Any, example: tuple[Tensor, ...], device: torch.device) -
     return Samples(batches, True)
 
 
-def _check(x: object, example: Tensor) -> None:
+def _check(x: object, example: Tensor, what: str = "data") -> None:
     if not isinstance(x, Tensor):
         raise LeanError(f"lighten: data is batches of tensors, got {shortened(x)}")
+    if not x.numel() or x.is_meta:
+        got = "holds no values" if x.is_meta else f"is empty, {tuple(x.shape)}"
+        raise LeanError(f"lighten: a batch of {what} {got}; give real samples")
     found, expected = tuple(x.shape[1:]), tuple(example.shape[1:])
-    if x.ndim != example.ndim or found != expected or not len(x):
+    if x.ndim != example.ndim or found != expected:
         raise LeanError(
             f"lighten: data has samples of shape {found}, the example {expected}; give samples of "
             "the example's shape, or an example of theirs"
         )
+    if x.dtype != example.dtype:
+        raise LeanError(
+            f"lighten: data is of {x.dtype}, the example of {example.dtype}; convert one of them"
+        )
     if x.is_floating_point() and not bool(torch.isfinite(x).all()):
-        raise LeanError("lighten: data holds NaN or infinity; give finite samples")
+        raise LeanError(f"lighten: {what} holds NaN or infinity; give finite samples")

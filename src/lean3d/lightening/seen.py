@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.conversion.trace.compare import tensors
+from lean3d.errors import LeanError
+from lean3d.streaming.probe import one_line
+from lean3d.typed import shortened
 
 __all__ = ["Loss", "Seen", "inputs_of", "look"]
 
@@ -60,12 +63,14 @@ def look(
             outputs, whose mean square is the diagonal of the Gauss-Newton matrix.
     """
     seen: dict[str, Seen] = {}
-    outputs: dict[str, Tensor] = {}
 
     def keep(path: str) -> Any:
         def hook(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
             seen[path] = Seen(given[0].detach().clone(), output.detach().clone(), [])
-            outputs[path] = output
+            if not output.requires_grad:
+                raise LeanError(
+                    f"lighten: {path} has no gradient: the network runs it under torch.no_grad()"
+                )
             # the next module may write into it
             output.register_hook(lambda slope: seen[path].slopes.append(slope.detach()))
 
@@ -75,9 +80,14 @@ def look(
         given = [x.detach().requires_grad_().clone() if x.is_floating_point() else x for x in batch]
         found = model(*given)
         if loss is not None:
-            (loss(found, target) * len(batch[0])).backward()
+            (_lost(loss, found, target) * len(batch[0])).backward()
             return seen
-        values = [y for y in tensors(found) if y.is_floating_point()]
+        values = [y for y in tensors(found) if y.requires_grad]
+        if not values:
+            raise LeanError(
+                f"lighten: no output of {type(model).__name__} has a gradient; give it without "
+                "argmax, rounding or detach() at its end"
+            )
         generator = torch.Generator(values[0].device).manual_seed(0)
         # so that mean squares are shares of the variance of a sample's outputs
         centred = [(y - y.mean()).detach() for y in values]
@@ -86,6 +96,20 @@ def look(
             signs = [_signs(y, generator) / max(scale, 1e-30) ** 0.5 for y in values]
             torch.autograd.backward(values, signs, retain_graph=probe < PROBES - 1)
     return seen
+
+
+def _lost(loss: Loss, found: Any, target: Any) -> Tensor:
+    try:
+        value: Any = loss(found, target)
+    except Exception as error:  # it is the user's
+        kind = type(error).__name__
+        raise LeanError(f"lighten: loss= fails: {kind}: {one_line(error)}") from error
+    if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
+        raise LeanError(
+            "lighten: loss= gives one number with a gradient, the mean over the batch, got "
+            f"{shortened(value)}"
+        )
+    return value.sum()
 
 
 @contextmanager

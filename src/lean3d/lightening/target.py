@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from lean3d.errors import LeanError
 from lean3d.typed import fits, shortened
 
-__all__ = ["Target", "read_target"]
+__all__ = ["KINDS", "Target", "read_target"]
 
 KINDS = {
     "time": "milliseconds",

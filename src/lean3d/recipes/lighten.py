@@ -19,17 +19,21 @@ from torch import Tensor
 from lean3d.errors import RunError
 from lean3d.lightening import CUTS, Lightening, lighten
 from lean3d.lightening.candidates import Criterion
+from lean3d.lightening.target import KINDS, Target, read_target
 from lean3d.recipes.base import Recipe
 from lean3d.recipes.build import Start
 from lean3d.recipes.datasets import loaders
 from lean3d.recipes.load import load_run, read_record
 from lean3d.recipes.recurrence import RecurrenceRecipe
 from lean3d.recipes.runs import run as train
+from lean3d.train.fit import check_settings
 from lean3d.train.folder import check_places, is_begun
 
-__all__ = ["RECORD", "Lighter", "best_score", "lighten_run"]
+__all__ = ["RECORD", "Lighter", "begun_by", "best_score", "lighten_run"]
 
-RECORD, EPOCHS = "lightening", 5
+# what recipe.json keeps of it: the choice, and what was asked for
+RECORD, ASKED = "lightening", "lighten"
+EPOCHS = 5
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,21 @@ class Lighter:
             if value is not None and value < 1:
                 raise RunError(f"lighten: {name} is 1 or more, got {getattr(self, name)}")
 
+    @property
+    def target(self) -> Target:
+        """What is asked for.
+
+        Raises:
+            LeanError: none or several were named, or its value is no number above 0.
+        """
+        return read_target(**{name: getattr(self, name) for name in KINDS})
+
+    def asked(self, run: Path) -> dict[str, Any]:
+        """Return what decides the network, as its run keeps it."""
+        given = {name: getattr(self, name) for name in (*KINDS, "cuts", "criterion", "batch")}
+        plain = {n: list(v) if isinstance(v, tuple) else v for n, v in given.items()}
+        return {"run": str(run.resolve())} | plain
+
 
 def lighten_run(
     run: str | Path,
@@ -133,7 +152,7 @@ def lighten_run(
         tell: Called with a line on what takes long, and on what was chosen.
 
     Raises:
-        RunError: `out` holds a run already, or `run` is none.
+        RunError: `out` holds a run already or was begun with something else, or `run` is none.
         LeanError: the target cannot be met, or the network has nothing to cut.
     """
     how.check()
@@ -144,12 +163,12 @@ def lighten_run(
     begun = is_begun(out, resume)
     settings: Any = dict(accelerator=accelerator, progress=progress)
     if begun:
-        record = read_record(out)
-        if RECORD not in record:
-            raise RunError(f"{out} is a run, but not one of lighten; give another --out")
+        record = begun_by(run, out, how)
         recipe = Recipe.from_dict(record["recipe"])
         recipe = replace(recipe, epochs=how.epochs or recipe.epochs)
         return train(recipe, out, resume=True, **settings), record[RECORD]
+    kind = how.target.kind
+    check_settings(how.epochs or EPOCHS, "32", accelerator)
     model, old = load_run(run)
     if isinstance(old, RecurrenceRecipe):
         raise RunError(f"{run} trained a head on features; lighten the run they come from")
@@ -157,7 +176,7 @@ def lighten_run(
     split = read_record(run).get("split") if how.data is None else None
     batches = _batches(recipe, split, how.samples)
     example = _example(batches, how.batch)
-    if how.time is not None or how.step is not None:
+    if kind in ("time", "step"):
         tell(
             f"timing what each convolution can become, for {how.budget_s:.0f} s at most; times are "
             "kept for the next call"
@@ -179,13 +198,38 @@ def lighten_run(
     )
     lightening: Lightening = vars(found)["lightening"]
     tell(lightening.summary())
-    recipe = replace(recipe, cuts=tuple(map(str, lightening.cuts)))
+    # those of a run that was made lighter before come first
+    recipe = replace(recipe, cuts=(*old.cuts, *map(str, lightening.cuts)))
     start: Start | None = Start(found.state_dict(), old.num_outputs)
     if scratch:
         recipe, start = replace(recipe, teacher=None, lr=how.lr or old.lr), None
-    notes = {RECORD: lightening.to_dict()} | ({} if split is None else {"split": split})
+    notes = {RECORD: lightening.to_dict(), ASKED: how.asked(run)}
+    notes |= {} if split is None else {"split": split}
     results = train(recipe, out, start=start, notes=notes, **settings)
     return results, notes[RECORD]
+
+
+def begun_by(run: Path, out: Path, how: Lighter, *, whole: bool = False) -> dict[str, Any]:
+    """Return the record of a run that was made lighter, if it is the one that is asked for.
+
+    Args:
+        whole: Compare what is left at its default as well.
+
+    Raises:
+        RunError: says what it was begun with instead.
+    """
+    record = read_record(out)
+    if RECORD not in record:
+        raise RunError(f"{out} is a run, but not one of lighten; give another --out")
+    before, usual = record.get(ASKED, {}), Lighter().asked(run)
+    for name, value in how.asked(run).items() if before else ():
+        given = whole or name == "run" or value != usual[name]
+        if given and value != before.get(name):
+            raise RunError(
+                f"{out} was begun with {name} {before.get(name)}, not {value}; give what it was "
+                "begun with, or another --out"
+            )
+    return record
 
 
 def best_score(run: str | Path) -> tuple[str, float | None]:

@@ -1,5 +1,7 @@
 """The score of a run made lighter against measured time: several targets, single cuts too."""
 
+import csv
+import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +13,8 @@ from torch import nn
 
 from lean3d.errors import LeanError, RunError
 from lean3d.files import write_text
-from lean3d.recipes.lighten import RECORD, Lighter, best_score, lighten_run
+from lean3d.lightening.target import KINDS
+from lean3d.recipes.lighten import RECORD, Lighter, begun_by, best_score, lighten_run
 from lean3d.recipes.load import load_run, read_record
 from lean3d.report import json_line
 from lean3d.report.drawing import save_figure
@@ -53,7 +56,7 @@ def lighten_curve(
     """Make a run lighter for every target, and write curve.json, curve.csv, curve.svg and .png.
 
     Each network is a run in a folder of its own in `out`, LINE_PERCENT; those that are finished
-    are read, those that were begun are resumed.
+    are read, those that were begun are resumed, if they are of this run and by these cuts.
 
     Args:
         targets: Shares of the run's own time.
@@ -65,12 +68,14 @@ def lighten_curve(
     run, out = Path(run), Path(out)
     if not targets or not all(0 < share <= 1 for share in targets):
         raise RunError(f"a curve has targets above 0 and at most 1, got {list(targets)}")
+    if other := [name for name in KINDS if getattr(how, name) is not None]:
+        raise RunError(f"a curve names shares of the time; leave out {', '.join(other)}")
     lines = {MIXTURE: how.cuts} | ({name: (name,) for name in how.cuts} if single else {})
     rows: list[dict[str, Any]] = []
     refused: list[str] = []
     for line, cuts in lines.items():
         for share in sorted(targets, reverse=True):
-            folder = out / f"{line}_{round(100 * share):03}"
+            folder = out / f"{line}_{_percent(share)}"
             own = replace(how, time=share, cuts=cuts)
             try:
                 record = _piece(run, folder, own, accelerator, progress, tell)
@@ -94,12 +99,18 @@ def _piece(
 ) -> dict[str, Any]:
     path = folder / "metrics.json"
     if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("finished"):
-        return read_record(folder)[RECORD]
+        return begun_by(run, folder, how, whole=True)[RECORD]
     said = f"{folder}: time {how.time:g} by {', '.join(how.cuts)}"
     # once all is checked and the forms are chosen: a refusal is one sentence
     settings: Any = dict(accelerator=accelerator, progress=progress)
     settings["tell"] = lambda line: tell(f"{said}; {line}")
     return lighten_run(run, folder, how, resume=True, **settings)[1]
+
+
+def _percent(share: float) -> str:
+    """Return 050 for a half, and 012.5 for an eighth."""
+    whole, dot, rest = f"{100 * share:g}".partition(".")
+    return f"{whole:0>3}{dot}{rest}"
 
 
 def _row(line: str, share: float, folder: Path, record: dict[str, Any]) -> dict[str, Any]:
@@ -145,9 +156,11 @@ def _timed(model: nn.Module, example: torch.Tensor, names: list[str]) -> dict[st
 def _write(out: Path, rows: list[dict[str, Any]], refused: list[str], monitor: str) -> None:
     facts = {"monitor": monitor, "points": rows, "refused": refused}
     write_text(out / f"{NAME}.json", json_line(facts) + "\n")
-    names = list(rows[0])
-    lines = [",".join(str(row[name]) for name in names) for row in rows]
-    write_text(out / f"{NAME}.csv", "\n".join([",".join(names), *lines]) + "\n")
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(out / f"{NAME}.csv", table.getvalue())
     points = [Measured(r["line"], r["ms"], r["score"]) for r in rows if r["score"] is not None]
     if points:
         save_figure(draw_trade_off(points, monitor, MIXTURE), out / NAME)

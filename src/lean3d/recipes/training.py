@@ -143,5 +143,7 @@ def _taught(recipe: Recipe, task: Learner) -> Learner:
 def _blocks(recipe: Recipe, teacher: nn.Module) -> list[str]:
     """Return the convolutions that were cut."""
     modules = dict(teacher.named_modules())
-    left = [cut.path for cut in map(read_cut, recipe.cuts) if not cut.gone]
+    cuts = [read_cut(text) for text in recipe.cuts]
+    gone = {cut.path for cut in cuts if cut.gone}
+    left = dict.fromkeys(cut.path for cut in cuts if cut.path not in gone)
     return [path for path in left if isinstance(modules.get(path), nn.Conv3d)]

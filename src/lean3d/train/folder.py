@@ -75,6 +75,8 @@ def check_places(folder: Path) -> None:
     Raises:
         RunError: names the place, and what is there.
     """
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        raise RunError(f"{folder} is not a folder; move it away, or use another --out")
     for name in FOLDERS:
         path = folder / name
         if os.path.lexists(path) and not os.path.isdir(path):
