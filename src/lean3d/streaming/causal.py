@@ -16,7 +16,7 @@ from lean3d.ops import fast
 from lean3d.ops.memory import Memory, every_frame, remember
 from lean3d.shape import triple
 from lean3d.streaming.plan import StatePlan, planned
-from lean3d.streaming.probe import Survey, each, tensors
+from lean3d.streaming.probe import Survey, each, maps_of
 from lean3d.streaming.proof import check_causal, check_steps_equal_clip
 from lean3d.streaming.receptive_field import receptive_field
 
@@ -103,7 +103,7 @@ class Causal:
         # the model gives an output for its last frame alone
         frames = range(found.chunk, clip_BCTHW.shape[2] + 1, found.chunk)
         answers = [self.model(clip_BCTHW[:, :, :t]) for t in frames]
-        last = zip(*map(tensors, answers), strict=True)
+        last = zip(*map(maps_of, answers), strict=True)
 
         def every(y: Tensor, axis: int | None) -> Tensor:
             one = next(last)

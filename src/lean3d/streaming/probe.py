@@ -16,7 +16,7 @@ from lean3d.guesses import likely_channels, random_input
 from lean3d.ops.memory import ChunkError, every_frame
 from lean3d.streaming.plan import StatePlan
 
-__all__ = ["Survey", "each", "one_line", "probe", "random_clip", "tensors"]
+__all__ = ["Survey", "each", "maps_of", "one_line", "probe", "random_clip"]
 
 SIDES = (32, 64, 112, 224)
 FRAMES = 16
@@ -64,8 +64,8 @@ def each(output: object, axes: Axes, change: Callable[[Tensor, int | None], Tens
     return tree_map_only(Tensor, lambda y: change(y, next(left)), output)
 
 
-def tensors(output: object) -> list[Tensor]:
-    """Return the tensors of an output, in order."""
+def maps_of(output: object) -> list[Tensor]:
+    """Return the tensors of an output, in the order of `each`."""
     return [y for y in tree_leaves(output) if isinstance(y, Tensor)]
 
 
@@ -156,7 +156,7 @@ def find_axes(model: nn.Module, frame: Sequence[int]) -> Axes:
     for frames in (FRAMES, FRAMES + LONGEST):
         output = model(random_clip(model, frame, frames))
         check_output(model, output)
-        sizes.append([y.shape for y in tensors(output)])
+        sizes.append([y.shape for y in maps_of(output)])
     found = tuple(
         next((axis for axis, (a, b) in enumerate(zip(*pair, strict=True)) if a != b), None)
         for pair in zip(*sizes, strict=True)
@@ -174,7 +174,7 @@ def find_axes(model: nn.Module, frame: Sequence[int]) -> Axes:
 def check_output(model: nn.Module, output: object) -> None:
     """Refuse an output in which tensors may be that are not seen, or without any."""
     odd = [y for y in tree_leaves(output) if not isinstance(y, HELD)]
-    if odd or not tensors(output):
+    if odd or not maps_of(output):
         what = type(odd[0]).__name__ if odd else "no tensor"
         raise LeanError(
             f"stream: {type(model).__name__} returns {what}; return tensors, alone or in lists, "

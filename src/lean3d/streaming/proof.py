@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.errors import LeanError
-from lean3d.streaming.probe import tensors
+from lean3d.streaming.probe import maps_of
 from lean3d.tracer import Args, Kwargs, Watch
 
 __all__ = ["check_causal", "check_steps_equal_clip", "check_steps_equal_video"]
@@ -116,7 +116,7 @@ def check_steps_equal_clip(live: Any, clip_BCTHW: Tensor) -> None:
         LeanError: names the first layer whose steps differ from its clip, if there is one.
     """
     expected: list[Tensor] = []
-    whole = calls(live.model, lambda: expected.extend(tensors(live.run(clip_BCTHW))))
+    whole = calls(live.model, lambda: expected.extend(maps_of(live.run(clip_BCTHW))))
     *_, height, width = clip_BCTHW.shape
     answers: list[list[Tensor]] = []
 
@@ -124,7 +124,7 @@ def check_steps_equal_clip(live: Any, clip_BCTHW: Tensor) -> None:
         state = live.init(height=height, width=width)
         for chunk_BCTHW in clip_BCTHW.split(live.chunk, dim=2):
             answer, state = live.step(chunk_BCTHW, state)
-            answers.append(tensors(live.found.frames_second(answer, step=True)))
+            answers.append(maps_of(live.found.frames_second(answer, step=True)))
 
     parts = calls(live.model, steps)
     found = [torch.cat(leaf, dim=1) for leaf in zip(*answers, strict=True)]
@@ -175,13 +175,13 @@ def check_steps_equal_video(live: Any, video_BCTHW: Tensor) -> None:
     state, answers = live.init(height=height, width=width), []
     for chunk_BCTHW in video_BCTHW.split(live.chunk, dim=2):
         answer, state = live.step(chunk_BCTHW, state)
-        answers.append(tensors(live.found.frames_second(answer, step=True)))
+        answers.append(maps_of(live.found.frames_second(answer, step=True)))
     state = live.end(state)
     for _ in range(0, live.delay, live.chunk):
         answer, state = live.step(torch.zeros_like(chunk_BCTHW), state)
-        answers.append(tensors(live.found.frames_second(answer, step=True)))
+        answers.append(maps_of(live.found.frames_second(answer, step=True)))
     found = (torch.cat(leaf, dim=1) for leaf in zip(*answers, strict=True))
-    expected = tensors(live.run(video_BCTHW))
+    expected = maps_of(live.run(video_BCTHW))
     pairs = zip(expected, found, strict=True)
     # outputs of smaller delay than the longest come before the end
     apart = max(difference(y, there(z, y.shape[1])) for y, z in pairs)

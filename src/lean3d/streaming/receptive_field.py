@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lean3d.streaming.probe import random_clip, tensors
+from lean3d.streaming.probe import maps_of, random_clip
 
 __all__ = ["receptive_field"]
 
@@ -23,7 +23,7 @@ def receptive_field(live: Any) -> float:
         return _of_last_answers(live)
     for length in LENGTHS:
         spoiled_T = torch.zeros(length // live.chunk, dtype=torch.bool)
-        for y_BT in tensors(live.run(_spoiled_clip(live, length))):
+        for y_BT in maps_of(live.run(_spoiled_clip(live, length))):
             spoiled_T |= y_BT.isnan().transpose(0, 1).flatten(1).any(1).cpu()
         if not spoiled_T[-1]:
             return live.chunk * (int(spoiled_T.nonzero().max()) + 1)
@@ -35,7 +35,7 @@ def _of_last_answers(live: Any) -> float:
     clip_BCTHW = _spoiled_clip(live, LENGTHS[-1])
 
     def clean(frames: int) -> bool:
-        answers = tensors(live.model(clip_BCTHW[:, :, :frames]))
+        answers = maps_of(live.model(clip_BCTHW[:, :, :frames]))
         return not any(bool(y.isnan().any()) for y in answers)
 
     lengths = range(live.chunk, LENGTHS[-1] + 1, live.chunk)
