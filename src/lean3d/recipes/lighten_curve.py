@@ -21,6 +21,7 @@ from lean3d.report.drawing import save_figure
 from lean3d.report.trade_off import Measured, draw_trade_off
 from lean3d.runtime import optimize
 from lean3d.runtime.source import BACKENDS
+from lean3d.train.folder import is_begun
 
 __all__ = ["Curve", "lighten_curve"]
 
@@ -97,9 +98,11 @@ def lighten_curve(
 def _piece(
     run: Path, folder: Path, how: Lighter, accelerator: str, progress: bool, tell: Any
 ) -> dict[str, Any]:
-    path = folder / "metrics.json"
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("finished"):
-        return begun_by(run, folder, how, whole=True)[RECORD]
+    if is_begun(folder, True):
+        record = begun_by(run, folder, how, whole=True)
+        path = folder / "metrics.json"
+        if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("finished"):
+            return record[RECORD]
     said = f"{folder}: time {how.time:g} by {', '.join(how.cuts)}"
     # once all is checked and the forms are chosen: a refusal is one sentence
     settings: Any = dict(accelerator=accelerator, progress=progress)
