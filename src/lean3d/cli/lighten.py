@@ -10,6 +10,7 @@ import tyro
 from lean3d.cli.parse import parse
 from lean3d.cli.show import show_json, show_table
 from lean3d.errors import RunError
+from lean3d.lightening.record import columns
 from lean3d.recipes.lighten import Lighter, best_score, lighten_run
 from lean3d.recipes.lighten_curve import lighten_curve
 from lean3d.signals import advising
@@ -62,16 +63,14 @@ def main(argv: list[str]) -> None:
             scratch=asked.scratch,
             tell=_tell,
         )
-    unit = UNITS.get(record["target"], record["target"])
-    names = dict(path="convolution", after="became", before_cost=f"{unit} before")
-    names |= dict(after_cost="after", error="error", second="next best")
-    show_table(record["layers"], names)
+    show_table(record["layers"], columns(record["target"]))
     score, before = results["monitor"], best_score(asked.run)[1]
     after = results["epochs"][results["best_epoch"] - 1][score]
     rows = [
         {"network": str(asked.run), "cost": record["before"], score: before},
         {"network": str(out), "cost": record["measured"], score: after},
     ]
+    unit = UNITS.get(record["target"], record["target"])
     print()
     show_table(rows, {"network": "run", "cost": unit, score: score})
     print(

@@ -40,7 +40,6 @@ from lean3d.lightening.times import Times, default_folder
 from lean3d.ops.base import Conv3dLike
 from lean3d.runtime import optimize
 from lean3d.runtime.source import BACKENDS
-from lean3d.streaming.probe import one_line
 from lean3d.typed import check_kind, fits, shortened
 
 __all__ = ["lighten"]
@@ -49,7 +48,8 @@ __all__ = ["lighten"]
 SAMPLES, BYTES = 8, 1.5e9
 # most networks that are built to correct the prediction, and when it is good enough
 ROUNDS, CLOSE = 4, 0.05
-PRECISIONS = "float32", "bfloat16"
+# precisions in which forms are timed: int8 is calibrated on a whole network
+FLOATS = "float32", "bfloat16"
 # share of the time for measuring that the choice of a backend may take
 CHOICE = 0.2
 
@@ -116,12 +116,7 @@ def lighten(
     target = read_target(**given)
     names = _check(model, example, cuts, criterion, budget_s, loss)
     _check_timing(target, backends, precision, table)
-    try:
-        copy = duplicate(model).eval()
-    except RuntimeError as error:
-        raise LeanError(
-            f"lighten: {type(model).__name__} cannot be copied: {one_line(error)}"
-        ) from error
+    copy = duplicate(model).eval()
     try:
         arguments = example_for(copy, example) or (example,)
     except ConversionError as error:
@@ -225,9 +220,9 @@ def _check_timing(target: Target, backends: Any, precision: str, table: Any) -> 
         isinstance(backends, list | tuple) and all(isinstance(name, str) for name in backends)
     ):
         raise LeanError(f"lighten: backends is a list of names, got {shortened(backends)}")
-    if precision not in PRECISIONS:
+    if precision not in FLOATS:
         raise LeanError(
-            f"lighten: precision is one of {', '.join(PRECISIONS)}, got {shortened(precision)}"
+            f"lighten: precision is one of {', '.join(FLOATS)}, got {shortened(precision)}"
         )
     if not fits(table, str | Path | None):
         raise LeanError(f"lighten: table is a folder or None, got {shortened(table)}")

@@ -7,7 +7,7 @@ from typing import Any
 from lean3d.lightening.cut import Cut
 from lean3d.report import format_table
 
-__all__ = ["UNITS", "Layer", "Lightening", "shown"]
+__all__ = ["UNITS", "Layer", "Lightening", "columns", "shown"]
 
 UNITS = {
     "time": "ms",
@@ -77,15 +77,7 @@ class Lightening:
         return [asdict(layer) for layer in self.layers]
 
     def table(self, width: int | None = None) -> str:
-        names = {
-            "path": "convolution",
-            "after": "became",
-            "before_cost": f"{UNITS[self.target]} before",
-            "after_cost": "after",
-            "error": "error",
-            "second": "next best",
-        }
-        return format_table(self.rows(), names, width=width)
+        return format_table(self.rows(), columns(self.target), width=width)
 
     def summary(self) -> str:
         """Return one line: what was asked for, predicted and found."""
@@ -106,6 +98,18 @@ class Lightening:
 
     def __str__(self) -> str:
         return f"{self.table()}\n{self.summary()}"
+
+
+def columns(target: str) -> dict[str, str]:
+    """Return the heads of the table of convolutions, by the fields of a `Layer`."""
+    return {
+        "path": "convolution",
+        "after": "became",
+        "before_cost": f"{UNITS[target]} before",
+        "after_cost": "after",
+        "error": "error",
+        "second": "next best",
+    }
 
 
 def shown(value: float) -> str:
