@@ -22,6 +22,7 @@ from lean3d.train.checkpoints import (
     load_resumable,
     not_resumable,
 )
+from lean3d.train.convolutions import CheckConvolutions
 from lean3d.train.epochs import SeededEpochs
 from lean3d.train.estimate import Estimate
 from lean3d.train.folder import drop_leftovers, is_begun, last_checkpoint, run_folder
@@ -113,6 +114,7 @@ def fit(
             *([CheckRestored(last, history)] if begun else []),
             first,
             CheckStopped(),
+            *([CheckConvolutions()] if precision == "bf16-mixed" else []),
             ShareStatistics(),
             ValidateEvery(val_every),
             TellEpoch(loader),
