@@ -69,6 +69,14 @@ def test_a_run_killed_in_its_first_epoch_begins_again(light, teacher, tmp_path):
     assert read_recipe(folder).cuts == tuple(found["cuts"]) != ("encoder.0.0 outputs=4",)
 
 
+def test_the_precision_of_the_training_can_be_another(teacher, tmp_path):
+    folder = tmp_path / "half"
+    how = replace(HOW, epochs=1, cuts=("channels",), precision="bf16-mixed")
+    lighten_run(teacher, folder, how, **QUIET)
+    assert read_recipe(folder).precision == "bf16-mixed"
+    assert read_recipe(teacher).precision == "32"
+
+
 def test_refusals_come_before_the_work(light, teacher, tmp_path):
     with pytest.raises(RunError, match="holds a run already; pass --resume"):
         lighten_run(teacher, light[0], HOW, **QUIET)
@@ -78,6 +86,8 @@ def test_refusals_come_before_the_work(light, teacher, tmp_path):
         lighten_run(tmp_path, tmp_path / "out", HOW, **QUIET)
     with pytest.raises(RunError, match="epochs is 1 or more"):
         lighten_run(teacher, tmp_path / "out", replace(HOW, epochs=0), **QUIET)
+    with pytest.raises(RunError, match="16-mixed needs a GPU"):
+        lighten_run(teacher, tmp_path / "out", replace(HOW, precision="16-mixed"), **QUIET)
     with pytest.raises(LeanError, match="the least that can be asked for"):
         lighten_run(teacher, tmp_path / "out", replace(HOW, macs=0.001), **QUIET)
     with pytest.raises(LeanError, match="got macs and params"):

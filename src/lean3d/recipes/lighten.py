@@ -26,7 +26,7 @@ from lean3d.recipes.datasets import loaders
 from lean3d.recipes.load import load_run, read_record
 from lean3d.recipes.recurrence import RecurrenceRecipe
 from lean3d.recipes.runs import run as train
-from lean3d.train.fit import check_settings
+from lean3d.train.fit import Precision, check_settings
 from lean3d.train.folder import check_places, is_begun
 
 __all__ = ["RECORD", "Lighter", "begun_by", "best_score", "lighten_run"]
@@ -56,6 +56,7 @@ class Lighter:
         lr: Learning rate at the start; the run's by default. It falls to 0 by half a cosine.
         distil: Weight of the run's outputs, and of its blocks', in the loss.
         seed: Of the training; the run's by default.
+        precision: Of the training; the run's by default.
         backends: Backends to time by; all that are quick to prepare by default.
         budget_s: Seconds after which no further form is timed.
     """
@@ -75,13 +76,14 @@ class Lighter:
     lr: float | None = None
     distil: float = 1.0
     seed: int | None = None
+    precision: Precision | None = None
     backends: tuple[str, ...] | None = None
     budget_s: float = 300.0
 
     def recipe(self, old: Recipe, teacher: Path) -> Recipe:
         """Return the recipe of the new run, without its cuts."""
         more: dict[str, Any] = {} if self.data is None else {"data": self.data}
-        more |= {} if self.seed is None else {"seed": self.seed}
+        more |= {n: v for n in ("seed", "precision") if (v := getattr(self, n)) is not None}
         # what trains a network from its start alone
         more |= {name: 0 for name in ("turn", "deep_supervision") if hasattr(old, name)}
         new = replace(
@@ -168,11 +170,11 @@ def lighten_run(
         recipe = replace(recipe, epochs=how.epochs or recipe.epochs)
         return train(recipe, out, resume=True, **settings), record[RECORD]
     kind = how.target.kind
-    check_settings(how.epochs or EPOCHS, "32", accelerator)
     model, old = load_run(run)
     if isinstance(old, RecurrenceRecipe):
         raise RunError(f"{run} trained a head on features; lighten the run they come from")
     recipe = how.recipe(old, run)
+    check_settings(recipe.epochs, recipe.precision, accelerator)
     split = read_record(run).get("split") if how.data is None else None
     batches = _batches(recipe, split, how.samples)
     example = _example(batches, how.batch)
