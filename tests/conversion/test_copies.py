@@ -5,7 +5,12 @@ from flat_models import ResNet
 from torch import nn
 
 from lean3d.conversion import Inflate
-from lean3d.conversion.surgery.copies import for_a_while, precise_copy, without_memory
+from lean3d.conversion.surgery.copies import (
+    duplicate,
+    for_a_while,
+    precise_copy,
+    without_memory,
+)
 from lean3d.conversion.to3d.engine import Plan, rewrite
 from lean3d.conversion.trace.trial_run import run_lightly
 
@@ -42,6 +47,31 @@ def test_a_precise_copy_keeps_ties_and_shares_no_memory():
     own = {x.data_ptr() for x in model.state_dict().values()}
     assert own.isdisjoint(x.data_ptr() for x in copy.state_dict().values())
     assert copy[1].num_batches_tracked.dtype == torch.int64
+
+
+class Supervised(nn.Module):
+    """Keeps what its heads gave, as MONAI's DynUNet does."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.heads, self.last = nn.Conv2d(1, 1, 1), [torch.rand(1)], {}
+
+    def forward(self, x):
+        self.heads[0] = self.conv(x)
+        self.last["head"] = [self.heads[0] + 1]
+        return self.heads[0]
+
+
+def test_a_network_that_keeps_its_outputs_can_be_copied():
+    model = Supervised()
+    x = torch.randn(2, 1, 3, 3)
+    y = model(x)
+    copy = duplicate(model)
+    assert torch.equal(copy.heads[0], y)
+    assert torch.equal(copy.last["head"][0], y + 1)
+    assert not copy.heads[0].requires_grad
+    assert model.heads[0] is y
+    assert torch.equal(copy(x), y)
 
 
 class Busy(nn.Module):

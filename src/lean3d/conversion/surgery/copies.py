@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from lean3d.conversion.surgery.fx import copy_modes
 from lean3d.errors import ConversionError
@@ -17,7 +18,7 @@ __all__ = ["duplicate", "for_a_while", "in_eval", "precise_copy", "without_memor
 
 
 def duplicate(model: nn.Module, change: Callable[[Tensor], Tensor] | None = None) -> nn.Module:
-    """Copy a model, with the tensors computed by old-style weight norm and pruning.
+    """Copy a model, with the tensors that it computed and keeps (pruning, deep supervision).
 
     Args:
         change: Makes the parameters and buffers of the copy from those of the model.
@@ -26,10 +27,9 @@ def duplicate(model: nn.Module, change: Callable[[Tensor], Tensor] | None = None
         raise ConversionError(f"an nn.Module is needed here, got {shortened(model)}")
     check_sizes_known(type(model).__name__, model, ConversionError)
     memo: dict[int, Any] = {}
-    for module in model.modules():
-        for value in vars(module).values():
-            if isinstance(value, Tensor) and not value.is_leaf:
-                memo[id(value)] = value.detach().clone()
+    for value in tree_leaves([vars(module) for module in model.modules()]):
+        if isinstance(value, Tensor) and not value.is_leaf:
+            memo[id(value)] = value.detach().clone()
     if change is not None:
         memo |= {id(p): nn.Parameter(change(p.detach()), False) for p in model.parameters()}
         memo |= {id(buffer): change(buffer.detach()) for buffer in model.buffers()}
