@@ -228,6 +228,7 @@ def test_the_first_page_prints_what_it_says(capsys):
     assert capsys.readouterr().out == output
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path):
     pytest.importorskip("mkdocs", reason="make docs builds the site")
     command = [

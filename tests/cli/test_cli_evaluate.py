@@ -55,6 +55,7 @@ def test_a_folder_that_is_no_run_is_one_sentence(refused, cases):
     assert "no run folder" in refused("evaluate", cases)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_backends")
 def test_optimized_networks_get_the_same_scores(lean3d, trained, tmp_path):
     found = []
@@ -129,6 +130,7 @@ def test_a_run_is_evaluated_from_any_folder_and_after_its_data_moved(
     assert lean3d(*more, "--epochs", 3)[0] == 0
 
 
+@pytest.mark.slow
 def test_int8_is_compared_with_the_run_itself(lean3d, trained, few_bits, tmp_path):
     ask = "--optimize", "--precision", "int8", "--device", "cpu", "--out", tmp_path / "out"
     code, out, err = lean3d("evaluate", trained, *ask, "--against", trained)
@@ -152,6 +154,7 @@ def test_int8_of_openvino_keeps_the_score(lean3d, trained, tmp_path):
     assert abs(last_json(out)["comparison"][0]["difference"]) < 0.1
 
 
+@pytest.mark.slow
 def test_int8_of_a_run_is_measured_on_its_own_samples(lean3d, trained, few_bits, refused):
     ask = "optimize", trained, "--device", "cpu", "--precision", "int8", "--samples", 3
     code, out, _ = lean3d(*ask)

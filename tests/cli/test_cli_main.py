@@ -264,6 +264,7 @@ print(code, said[0][1], said[0][0])
 """
 
 
+@pytest.mark.slow
 def test_what_was_found_is_said_before_lightning_is_imported(lean3d, cases, tmp_path, monkeypatch):
     """It takes seconds to import; what is imported is held here, and not the time."""
     run = tmp_path / "run"

@@ -88,6 +88,7 @@ def test_weights_of_another_architecture_leave_no_folder(refused, cases, tmp_pat
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.slow
 def test_count_and_bench_take_any_reference(lean3d):
     small = "--input", "1,1,4,6,6", "--num-classes", 2
     code, out, err = lean3d("count", NET, "--convert", "acs", *small)
@@ -136,6 +137,7 @@ def test_a_network_of_ones_own_is_exported_whole(lean3d, tmp_path):
     assert "equal to the network on 1x1x6x8x8 and 2x1x6x8x32" in said
 
 
+@pytest.mark.slow
 def test_a_lean_form_is_one_name_in_every_command(lean3d, cases, tmp_path):
     run, given = tmp_path / "run", ("--convert", "p3sc1", "--keep-depth", "all")
     code, _, err = lean3d(*TRAIN, *given, "--data", cases, "--out", run)

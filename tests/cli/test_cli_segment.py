@@ -69,7 +69,9 @@ def segmented(home, out, name="run", settings=SETTINGS, **more):
     return found, read(out)
 
 
-@pytest.mark.parametrize("name", ["run", "flat", pytest.param("far", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["flat", *(pytest.param(name, marks=pytest.mark.slow) for name in ("run", "far"))]
+)
 def test_blocks_and_tiles_do_not_change_the_segmentation(home, tmp_path, name):
     whole, expected = segmented(home, tmp_path / "whole", name)
     parts = replace(SETTINGS, block=(5, 16, 20), smallest=0)
@@ -314,7 +316,10 @@ def test_other_labels_are_counted_again(home, tmp_path):
     assert found != expected
 
 
-@pytest.mark.parametrize("ending", ["zarr", "n5", "precomputed"])
+OTHERS = [pytest.param(ending, marks=pytest.mark.slow) for ending in ("n5", "precomputed")]
+
+
+@pytest.mark.parametrize("ending", ["zarr", *OTHERS])
 def test_a_segmentation_is_at_the_place_of_its_volume(home, tmp_path, ending):
     raw = tifffile.imread(home / "raw.tif")
     with h5py.File(tmp_path / "em.h5", "w") as file:
@@ -425,6 +430,7 @@ def test_refuses_a_volume_without_the_size_of_its_voxels(home, tmp_path):
         segment_volume(other, home / "raw.tif", tmp_path / "seg", SETTINGS)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_backends")
 def test_optimized_networks_give_the_same_segmentation(home, tmp_path, capsys):
     _, expected = segmented(home, tmp_path / "plain")

@@ -112,6 +112,7 @@ def csn(tmp_path):
     return "ir_csn_26", "--widths", 8, 8, 8, 8, "--num-classes", 5, "--weights", tmp_path / "csn.pt"
 
 
+@pytest.mark.slow
 def test_published_weights_get_the_input_they_were_published_with(
     lean3d, csn, tmp_path, monkeypatch
 ):
@@ -302,6 +303,7 @@ def test_a_model_that_cannot_watch_is_one_sentence(lean3d, video, net, message):
     assert message in err.splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["stream", "export"])
 def test_the_format_of_the_weights_is_passed_on(lean3d, video, weights, command, tmp_path):
     source = [video] if command == "stream" else ["--out", tmp_path / "step.onnx"]
@@ -312,6 +314,7 @@ def test_the_format_of_the_weights_is_passed_on(lean3d, video, weights, command,
     assert lean3d(*argv, "lean3d")[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_backends")
 def test_an_optimized_step_names_the_same(lean3d, refused, video, weights):
     asked = "stream", *NET, "--weights", weights, video, "--json", "--device", "cpu"

@@ -82,6 +82,7 @@ def test_a_scan_without_a_class_is_counted_and_the_others_are_written(lean3d, fo
     assert len(table.read_text().splitlines()) == 10
 
 
+@pytest.mark.slow
 def test_weights_of_classes_are_given_or_measured(lean3d, refused, folders, tmp_path):
     for case in range(4, 10):
         (folders / "striped" / f"v{case}.nii.gz").unlink()
@@ -105,6 +106,7 @@ def last_auc(run):
     return results["epochs"][results["best_epoch"] - 1]["val_auc"]
 
 
+@pytest.mark.slow
 def test_ordered_classes_in_a_table_with_parts(lean3d, tmp_path):
     lines = ["file,grade,split"]
     for case in range(12):
@@ -262,6 +264,7 @@ def test_a_probe_is_a_regression_on_the_features_of_volumes(lean3d, folders, tmp
     assert found["auc"] > 0.5
 
 
+@pytest.mark.slow
 def test_a_probe_of_a_run_has_its_weights(lean3d, folders, tmp_path):
     words = ["volume_classes", "--data", f"classes:{folders}", "--widths", 2, 2, 4, 4]
     small = ["--epochs", 1, "--accelerator", "cpu", "--out", tmp_path / "run"]

@@ -44,6 +44,7 @@ def test_a_workers_error_is_said_without_its_traceback(text):
     assert sentence(from_worker(DataError(text))) == f"lean3d: {' '.join(text.split())}"
 
 
+@pytest.mark.slow
 def test_a_workers_unforeseen_error_is_one_sentence_too():
     said = sentence(from_worker(ZeroDivisionError("division by zero")))
     assert said.startswith("lean3d: ZeroDivisionError: division by zero; ")

@@ -434,6 +434,7 @@ class Skip(nn.Module):
         return self.b(torch.cat([F.interpolate(small, scale_factor=2.0), y], 1)) + y[:, :2]
 
 
+@pytest.mark.slow
 @needs_dynamo
 def test_folded_models_export_with_sizes_that_vary():
     deep, dim = convert(Skip().eval(), ACS()), torch.export.Dim

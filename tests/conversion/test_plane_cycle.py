@@ -199,9 +199,9 @@ def test_the_first_plane_alone_gives_the_2d_output_of_every_slice(name):
     assert differ(slices if slices.ndim == 5 else slices.mean(2), found) < 1e-5
 
 
-# all six orders in the quick tests for one network of each kind of map
+# two of the six orders in the quick tests, for one network of each kind of map
 SIX = list(itertools.permutations((2, 3, 4)))
-ROTATIONS = [(name, axes) for name in ("rotary", "cnn") for axes in SIX]
+ROTATIONS = [(name, axes) for name in ("rotary", "cnn") for axes in SIX[2:4]]
 SLOW = [(name, axes) for name in NETWORKS for axes in SIX if (name, axes) not in ROTATIONS]
 SLOW = [pytest.param(*pair, marks=pytest.mark.slow) for pair in SLOW]
 

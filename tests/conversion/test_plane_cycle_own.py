@@ -415,23 +415,8 @@ def close(wanted, got):
     assert (wanted - got).abs().max() < 1e-9 * wanted.abs().max()
 
 
-QUICK = (
-    Rotary,
-    Bias,
-    First,
-    Cut,
-    Named,
-    Pyramid,
-    Early,
-    Shortcuts,
-    Quarters,
-    Reduced,
-    Pooled,
-    Scales,
-    Padded,
-    Parts,
-)
-SLOW = Rectangles, Channels, Unfolded, Sequences
+QUICK = Rotary, Bias, First, Named, Early, Shortcuts, Quarters, Reduced, Padded, Parts
+SLOW = Cut, Pyramid, Pooled, Scales, Rectangles, Channels, Unfolded, Sequences
 NETWORKS = [*QUICK, *(pytest.param(kind, marks=pytest.mark.slow) for kind in SLOW)]
 
 

@@ -30,6 +30,7 @@ def test_a_stored_model_gives_its_output(stored, name):
     assert type(model).__name__ in repr(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_stored_weights_fit_a_conversion_of_today(stored, name):
     _, weights, expected = stored[name]

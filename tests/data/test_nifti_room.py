@@ -26,6 +26,7 @@ def changed(content, place, kind, value):
     return bytes(content)
 
 
+@pytest.mark.slow
 def test_what_stands_behind_the_voxels_is_not_read(tmp_path):
     """1 MB that unpacks to a gigabyte."""
     path = tmp_path / "bomb.nii.gz"
@@ -74,7 +75,7 @@ def test_planes_of_a_scan_need_room_for_themselves_alone(tmp_path, monkeypatch, 
         load(slice(0, 41))
 
 
-@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("ending", [".nii", pytest.param(".nii.gz", marks=pytest.mark.slow)])
 def test_scaling_takes_less_than_two_copies_in_single_precision(tmp_path, ending):
     stored = np.random.default_rng(0).integers(-1024, 3000, (256, 128, 640)).astype(np.int16)
     image = nib.Nifti1Image(stored, np.diag([-1, -1, 1, 1]))

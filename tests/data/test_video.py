@@ -258,6 +258,7 @@ def test_a_video_file_can_come_through_a_pipe(tmp_path):
     assert run.stdout.split() == [b"12"], run.stderr
 
 
+@pytest.mark.slow
 def test_an_mp4_with_its_index_at_the_end_says_so_in_a_pipe(tmp_path):
     code = "from lean3d.data.source import open_frames\nlist(open_frames('-'))"
     data = film(tmp_path / "a.mp4", frames=100, size=(240, 320)).read_bytes()

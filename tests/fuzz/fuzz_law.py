@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
 # inputs of all surfaces together, their seed, and where totals go (make fuzz sets all three)
-INPUTS = int(os.environ.get("LEAN3D_FUZZ_INPUTS", 300))
+INPUTS = int(os.environ.get("LEAN3D_FUZZ_INPUTS", 150))
 SEED = int(os.environ.get("LEAN3D_FUZZ_SEED", 0))
 TOTALS = os.environ.get("LEAN3D_FUZZ_TOTALS")
 

@@ -26,11 +26,13 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_way_to_end_is_told_from_the_others(kind):
     assert outcome(KINDS[kind]).kind == kind
 
 
+@pytest.mark.slow
 def test_memory_beyond_two_gigabytes_is_not_to_be_had():
     found = outcome(code(EVERY_SIZE))
     assert found.kind == "traceback"

@@ -133,7 +133,10 @@ def mode(labels, step):
     return found
 
 
-@pytest.mark.parametrize("form", ["zarr", "n5", "precomputed"])
+OTHERS = [pytest.param(form, marks=pytest.mark.slow) for form in ("n5", "precomputed")]
+
+
+@pytest.mark.parametrize("form", ["zarr", *OTHERS])
 def test_coarser_scales_hold_the_most_frequent_labels(tmp_path, form, monkeypatch):
     pytest.importorskip("tensorstore")
     monkeypatch.setattr("lean3d.infer.scales.SMALL", 12)
@@ -188,6 +191,7 @@ def test_two_workers_give_what_one_gives(tmp_path, kind):
     assert said[-1] == ("segmentation", 2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["n5", "precomputed"])
 def test_other_formats_hold_what_zarr_holds(tmp_path, form):
     pytest.importorskip("tensorstore")

@@ -177,11 +177,15 @@ def test_bytes_are_never_above_the_target():
 
     model, given = Skip().eval(), torch.randn(1, 2, 8, 16, 16)
     with pytest.raises(LeanError, match="the least that can be asked for is memory=") as refused:
-        lean3d.lighten(model, given, memory=0.83)
+        lean3d.lighten(model, given, memory=0.83, cuts=["groups", "channels"])
     share = float(str(refused.value).rpartition("=")[2])
-    assert lean3d.lighten(model, given, memory=share).lightening.ratio <= share
+    assert (
+        lean3d.lighten(model, given, memory=share, cuts=["groups", "channels"]).lightening.ratio
+        <= share
+    )
 
 
+@pytest.mark.slow
 def test_a_layer_that_sees_one_position_does_not_decide_alone():
     torch.manual_seed(0)
 
@@ -280,7 +284,7 @@ LABELLED = {"data": [(torch.ones(1, 1, 8, 16, 16), torch.zeros(2))]}
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_bad_input_gets_one_sentence(change, why, samples):
-    given = dict(model=net(), example=samples[:1], macs=0.5, data=samples) | change
+    given = dict(model=net(), example=samples[:1], macs=0.5, data=samples, cuts=["time"]) | change
     with pytest.raises(LeanError, match=why) as refused:
         lean3d.lighten(**given)
     assert len(str(refused.value).splitlines()) == 1

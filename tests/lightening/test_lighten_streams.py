@@ -51,6 +51,7 @@ def light():
     return lean3d.lighten(video(), clip()[:1], state=0.5, data=clip(), cuts=["time", "channels"])
 
 
+@pytest.mark.slow
 def test_half_of_the_state_of_a_causal_network_that_stays_causal(light):
     before = lean3d.stream(video()).state_bytes(**FRAME).total
     live = lean3d.stream(light)  # compares steps with the clip

@@ -33,6 +33,7 @@ def assert_same_curve(folder, other):
         np.testing.assert_allclose(values, wanted, atol=1e-5, equal_nan=True)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_and_score_what_one_does_and_their_number_is_said(
     tmp_path, forked, capfd
 ):
@@ -56,6 +57,7 @@ def test_two_processes_learn_and_score_what_one_does_and_their_number_is_said(
     assert len(rows(both)) == 3
 
 
+@pytest.mark.slow
 def test_dice_of_a_batch_is_that_of_all_processes(tmp_path, forked):
     run(shapes(batch_size=4, accumulate=2, epochs=1), tmp_path / "alone", **QUIET)
     run(shapes(batch_size=2, accumulate=2, epochs=1), tmp_path / "both", devices=2, **QUIET)
@@ -148,6 +150,7 @@ def test_what_cannot_be_started_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_sharded_weights_learn_the_same_and_go_on_from_whole_checkpoints(
     tmp_path, forked, monkeypatch
 ):
@@ -217,6 +220,7 @@ def test_the_rate_is_that_of_the_samples_of_a_step(monkeypatch):
     assert shapes(lr=0.01, batch_size=64).step_lr == 0.01
 
 
+@pytest.mark.slow
 def test_a_last_step_of_fewer_batches_counts_them_alone(tmp_path):
     """Three batches in steps of two: the second step is that of a single batch."""
 

@@ -174,6 +174,7 @@ def test_two_runs_are_compared_on_the_same_queries(colours, walkers, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_held_out_persons_are_searched_for_among_each_other(tmp_path):
     people(tmp_path / "data", persons=range(5), videos=3, frames=4)
     run = untrained(tmp_path / "run", tiny(str(tmp_path / "data"), held_out=0.4))

@@ -143,6 +143,7 @@ def test_trains_sections_on_membranes(stack, tmp_path):
     assert not set(volume.label[0].unique().tolist()) & set(volume.label[1].unique().tolist()) - {0}
 
 
+@pytest.mark.slow
 def test_long_range_channels_make_as_many_outputs(stack, tmp_path):
     far = recipe(stack, channels=("z1", "y1", "x1", "x4", "foreground"))
     run(far, tmp_path / "run", progress=False)

@@ -77,6 +77,7 @@ def test_a_lean_run_is_loaded_without_a_fit(tmp_path, monkeypatch, how):
     assert torch.equal(model(x_BCDHW), fitted(x_BCDHW))
 
 
+@pytest.mark.slow
 def test_a_converted_run_loads_without_the_run_it_started_from(flat, tmp_path):
     recipe = replace(DEEP, model="unet2d", conv=None, convert="acs", start_from=str(flat[0]))
     trained(recipe, tmp_path)
@@ -88,6 +89,7 @@ def test_a_converted_run_loads_without_the_run_it_started_from(flat, tmp_path):
     assert model(torch.randn(1, 1, 8, 8, 8)).shape == (1, 6, 8, 8, 8)
 
 
+@pytest.mark.slow
 def test_a_run_with_checkpointing_learns_the_same(tmp_path):
     found = [
         trained(replace(DEEP, checkpointing=again), tmp_path / str(again))["epochs"]

@@ -77,6 +77,7 @@ def test_the_rate_begins_anew_with_every_stage():
     assert shares[0] == 1
 
 
+@pytest.mark.slow
 def test_a_stopped_run_resumes_in_its_stage_to_the_same_weights(stages, tmp_path):
     trained(tmp_path / "run", epochs=1)
     again = trained(tmp_path / "run", epochs=3).state_dict()
@@ -88,6 +89,7 @@ def test_the_steps_of_the_rate_begin_anew_with_every_stage():
     assert [task._share(epoch) for epoch in range(8)] == pytest.approx([1, 1, 0.1, 0.1] * 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["kth_rank1", "kth_regular"])
 def test_other_kernels_take_turns_too(tmp_path, name):
     fresh = build_model(replace(TINY, model=name)).model.state_dict()

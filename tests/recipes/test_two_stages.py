@@ -77,6 +77,7 @@ def test_heads_share_the_features_that_are_there(stages, monkeypatch):
     assert len(list((folder / "first" / "features").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_a_stopped_second_stage_resumes_to_the_same_weights(stages):
     folder, second, _ = stages
     steady = replace(second, schedule="constant", warmup=0, epochs=2)

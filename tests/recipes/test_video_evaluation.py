@@ -101,7 +101,14 @@ def expected_scores(model, pixels, clips, average):
 PROTOCOLS["logits of three clips"] = (dict(clips=3, average="logits"), PROTOCOLS["three clips"][1])
 
 
-@pytest.mark.parametrize(("settings", "clips"), PROTOCOLS.values(), ids=PROTOCOLS)
+QUICK = "three clips", "whole", "logits of three clips"
+CASES = [
+    pytest.param(*case, id=name, marks=[] if name in QUICK else pytest.mark.slow)
+    for name, case in PROTOCOLS.items()
+]
+
+
+@pytest.mark.parametrize(("settings", "clips"), CASES)
 @torch.no_grad()
 def test_scores_are_those_of_the_protocols_clips_one_by_one(trained, tmp_path, settings, clips):
     folder, videos = trained

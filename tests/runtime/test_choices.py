@@ -66,7 +66,7 @@ slow = pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
-        "input",
+        pytest.param("input", marks=slow),
         pytest.param("precision", marks=slow),
         pytest.param("network", marks=slow),
         pytest.param("machine", marks=slow),
@@ -99,6 +99,7 @@ def test_choices_of_two_processes_are_both_kept(net, tmp_path):
     assert [row["backend"] for row in json.loads(path.read_text())] == ["fused", "channels_last"]
 
 
+@pytest.mark.slow
 def test_trained_weights_keep_the_choice(net, tmp_path):
     path = tmp_path / "choices.json"
     optimize(net, X, backends=FEW, choices=path)
@@ -109,6 +110,7 @@ def test_trained_weights_keep_the_choice(net, tmp_path):
     assert len(json.loads(path.read_text())) == 1
 
 
+@pytest.mark.slow
 def test_a_chosen_backend_that_no_longer_runs_is_chosen_anew(net, tmp_path):
     path = tmp_path / "choices.json"
     optimize(net, X, backends=FEW, choices=path)
@@ -148,6 +150,7 @@ def test_the_first_call_decides_and_later_ones_are_equal(net, tmp_path):
         torch.testing.assert_close(other(X), net(X))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few")
 def test_what_moves_is_optimised_again_and_what_stays_is_not(net):
     said = []
@@ -160,6 +163,7 @@ def test_what_moves_is_optimised_again_and_what_stays_is_not(net):
     assert len(said) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few")
 def test_threads_that_call_at_once_optimise_once(net):
     said, outputs = [], {}

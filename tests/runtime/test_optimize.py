@@ -70,6 +70,7 @@ ACTIVATIONS = [
 ]
 
 
+@pytest.mark.slow
 def test_every_activation_is_that_of_torch():
     blocks = [Block(nn.Conv3d, act) for act in ACTIVATIONS]
     model = with_statistics(nn.Sequential(nn.Conv3d(1, 8, 3, 2, 1), *blocks))
@@ -224,6 +225,7 @@ def test_sizes_the_graph_was_not_made_for_run_by_the_network():
         near(fast(x), model(x))
 
 
+@pytest.mark.slow
 def test_an_error_of_the_network_is_its_own():
     model = residual()
     fast = optimize(model, torch.randn(1, 1, 8, 8, 8), backends=["onednn"])
@@ -231,6 +233,7 @@ def test_an_error_of_the_network_is_its_own():
         fast(torch.randn(1, 2, 8, 8, 8))
 
 
+@pytest.mark.slow
 def test_a_copy_and_a_pickle_run_the_network():
     model, x = residual(), torch.randn(1, 1, 8, 8, 8)
     fast = optimize(model, x, backends=["onednn"])
@@ -249,6 +252,7 @@ def test_the_model_is_not_changed():
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+@pytest.mark.slow
 def test_calls_from_eight_threads_are_right():
     model = residual(ACSConv3d)
     fast = optimize(model, torch.randn(1, 1, 8, 8, 8), backends=["onednn"])
@@ -374,7 +378,7 @@ def test_inductor_gives_the_networks_output():
     assert row.error < 1e-5 or "compiler" in row.note
 
 
-@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("name", ["onnxruntime", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_other_runtimes_give_the_networks_output(name):
     pytest.importorskip(name)
     model, x = residual(ACSConv3d), torch.randn(1, 1, 8, 8, 8)
@@ -416,6 +420,7 @@ def test_weights_that_are_loaded_are_those_that_run():
     near(fast(x), model(x))
 
 
+@pytest.mark.slow
 def test_inputs_of_another_type_or_by_name_go_to_the_network_itself():
     model, x = residual(), torch.randn(1, 1, 8, 8, 8)
     fast = optimize(model, x, backends=["onednn"])
@@ -451,6 +456,7 @@ def test_any_number_of_inputs_and_outputs_of_any_structure(name):
             near(one, wanted)
 
 
+@pytest.mark.slow
 def test_packed_kernels_are_kept_alone():
     fast = optimize(residual(), torch.randn(1, 1, 8, 8, 8), backends=["onednn"])
     graph = fast.runner

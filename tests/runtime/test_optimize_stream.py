@@ -48,9 +48,10 @@ def near(found, expected, tolerance=1e-5):
 
 # building it takes seconds
 OTHER = pytest.param("onnxruntime", marks=pytest.mark.slow)
+LAST = pytest.param("channels_last", marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("way", ["fused", "channels_last", "onednn", OTHER])
+@pytest.mark.parametrize("way", ["fused", LAST, "onednn", OTHER])
 @pytest.mark.parametrize("make", [causal, delayed])
 def test_steps_and_states_are_those_of_the_stream(make, way):
     if way == "onnxruntime":
@@ -93,6 +94,7 @@ def test_openvino_steps_too():
     near(steps(fast, frames)[0], steps(live, frames)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [causal, delayed])
 @pytest.mark.parametrize("way", ["onednn", "autocast"])
 def test_half_precision_is_near_and_states_stay_single(make, way):
@@ -138,6 +140,7 @@ def forgets():
     del BACKENDS.parts["forgets"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forgets")
 def test_a_mean_that_stands_still_late_in_a_video_is_refused():
     model = nn.Sequential(nn.Conv3d(3, 4, 3, padding=1), nn.AdaptiveAvgPool3d(1), nn.Flatten())
@@ -209,6 +212,7 @@ def test_a_stream_is_saved_and_loaded(make, way, tmp_path):
         load_optimized(tmp_path / "fast")
 
 
+@pytest.mark.slow
 def test_the_choice_for_a_step_is_kept(tmp_path):
     live, path = causal(), tmp_path / "choices.json"
     given = dict(backends=["fused", "channels_last"], choices=path)
@@ -219,6 +223,7 @@ def test_the_choice_for_a_step_is_kept(tmp_path):
     assert all(row.ms != row.ms for row in again.table)
 
 
+@pytest.mark.slow
 def test_the_window_of_a_delayed_stream_is_kept():
     model = nn.Sequential(nn.Conv3d(3, 4, 3, padding=1), nn.AdaptiveAvgPool3d(1), nn.Flatten())
     live = lean3d.stream(model.eval(), wait=True, window=4, frame=(3, 8, 9), check=False)

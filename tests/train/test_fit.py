@@ -40,7 +40,7 @@ def rows(folder):
         return [{k: v for k, v in row.items() if k not in SECONDS} for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("when", ["step", "write"])
+@pytest.mark.parametrize("when", ["step", pytest.param("write", marks=pytest.mark.slow)])
 def test_a_killed_run_resumes_to_the_same_weights_and_the_same_rows(whole, tmp_path, when):
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     killed = subprocess.run([sys.executable, SCRIPT, tmp_path, when], env=environment)
@@ -99,6 +99,7 @@ def test_a_disk_that_fills_is_one_sentence_whichever_file_meets_it(tmp_path, mon
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and name in path.name]
 
 
+@pytest.mark.slow
 def test_what_a_kill_left_half_written_goes_when_the_run_goes_on(tmp_path):
     train(tmp_path, epochs=1)
     left = [tmp_path / ".metrics.x1.csv", tmp_path / "checkpoints" / ".last.x3.ckpt"]
@@ -132,7 +133,7 @@ def test_resuming_a_finished_run_gives_its_results_and_weights(whole):
     assert same_weights(model, trained)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "plateau"])
+@pytest.mark.parametrize("schedule", ["constant", pytest.param("plateau", marks=pytest.mark.slow)])
 def test_more_epochs_can_be_asked_for_when_resuming(tmp_path, schedule):
     """Not with a cosine: a run of more epochs falls slower from the start."""
     begun, resumed = tmp_path / "begun", tmp_path / "resumed"

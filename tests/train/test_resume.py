@@ -83,6 +83,7 @@ class Flat(Segmentation):
         self.log("flat", 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("learning", "settings"),
     [
@@ -125,6 +126,7 @@ def test_a_plateau_of_a_users_own_task_is_stepped_once_an_epoch(tmp_path):
     assert stored(tmp_path, "last")["optimizer_states"][0]["param_groups"][0]["lr"] == 1 / 8
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_early_goes_on_with_more_patience(tmp_path):
     def epochs(**settings):
         return len(train(tmp_path, learning=dict(learner=Flat), epochs=5, **settings)[1]["epochs"])
@@ -152,6 +154,7 @@ def test_a_score_that_is_never_a_number_is_never_better(tmp_path):
     assert history.waited() == 2
 
 
+@pytest.mark.slow
 def test_metrics_say_that_a_resumed_run_is_not_finished(tmp_path, monkeypatch):
     train(tmp_path, epochs=1)
 
@@ -297,6 +300,7 @@ def test_a_run_that_fails_in_its_first_epoch_leaves_nothing(tmp_path, monkeypatc
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_no_weight(tmp_path):
     def run(folder, workers, epochs, resume=False):
         loaders = (

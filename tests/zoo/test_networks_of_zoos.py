@@ -22,6 +22,7 @@ def test_a_classifier_has_the_channels_and_classes_asked_for(reference, how):
     assert scores(model, 1, 1, *([32] if how else []), 64, 64) == (1, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reference", "options"),
     [
@@ -48,6 +49,7 @@ def test_every_zoo_segments_volumes(reference, options):
         ("d_resnet_18", {"widths": (4, 6, 8, 10)}),
     ],
 )
+@pytest.mark.slow
 def test_a_3d_classifier_segments_volumes_by_the_decoder_of_the_paper(reference, more, tmp_path):
     ends = dict(in_channels=1, num_classes=3)
     model = Network(reference, segment=True, **ends, **more).build().model
@@ -116,6 +118,7 @@ def test_a_segmenter_s_file_fills_a_whole_and_its_encoder_a_classifier(tmp_path)
     assert sorted(classifier.fresh) == ["fc.bias", "fc.weight"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [None, pytest.param("encoder", marks=pytest.mark.slow)])
 def test_named_weights_of_the_whole_deeplab_take_other_classes(monkeypatch, part):
     known = torchvision.models.get_model
