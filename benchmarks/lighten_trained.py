@@ -127,7 +127,7 @@ def score(folder: Path, samples: int) -> float:
 
 def lighter(line: str, runs: Path, task: str, seed: int, share: float) -> dict[str, Any]:
     """Make one lighter by some cuts, and train it on."""
-    recipe, folder = tasks(seed)[task], runs / f"{task}_{seed}_{line}_{round(100 * share)}"
+    recipe, folder = tasks(seed)[task], runs / f"{task}_{seed}_{line}_{100 * share:g}"
     settings: dict[str, Any] = dict(resume=True, tell=print, **QUIET)
     try:
         asked = how(task, recipe, share, line)
@@ -185,7 +185,7 @@ def pruned(runs: Path, task: str, seed: int, share: float) -> dict[str, Any]:
     made, measured, ratio = found
     recipe = how(task, old, share).recipe(old, first)
     recipe = replace(recipe, cuts=tuple(sizes(model, made)))
-    folder = runs / f"{task}_{seed}_pruned_{round(100 * share)}"
+    folder = runs / f"{task}_{seed}_pruned_{100 * share:g}"
     run(recipe, folder, start=Start(made.state_dict(), old.num_outputs), **QUIET)
     return {"measured": measured, "ratio": ratio}
 
@@ -211,11 +211,11 @@ def sizes(model: nn.Module, thin: nn.Module) -> Iterator[str]:
 
 def scratch(runs: Path, task: str, seed: int, share: float) -> dict[str, Any]:
     """Train the mixture's network from random weights, without a teacher."""
-    mixture = runs / f"{task}_{seed}_mixture_{round(100 * share)}"
+    mixture = runs / f"{task}_{seed}_mixture_{100 * share:g}"
     if not mixture.is_dir():
         return {"refused": "the mixture was"}
     recipe = replace(read_recipe(mixture), teacher=None)
-    folder = runs / f"{task}_{seed}_scratch_{round(100 * share)}"
+    folder = runs / f"{task}_{seed}_scratch_{100 * share:g}"
     run(recipe, folder, resume=folder.is_dir(), **QUIET)
     ratio = read_record(mixture)["lightening"]["ratio"]
     return {"measured": ratio}
@@ -252,7 +252,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def text(found: dict[str, Any]) -> str:
     """The results as a page: means and spreads over the seeds that are finished."""
-    lines = ["# Trained networks made lighter: accuracy at a half and at a quarter of the time", ""]
+    lines = ["# Trained networks made lighter: accuracy at a half of the time and at less", ""]
     places = {
         f"{one['hardware']}, torch {one['torch']}, commit {one['commit']}, {one['date'][:10]}"
         for one in (entry["where"] for entry in found.values())
@@ -267,11 +267,13 @@ def text(found: dict[str, Any]) -> str:
             continue
         metric = "Dice" if task == "unet" else "top-1"
         rows = [_row(metric, "the first network", None, firsts)]
-        percents = {int(name.rpartition("_")[2]) for name in found.keys() - firsts if task in name}
+        percents = {
+            float(name.rpartition("_")[2]) for name in found.keys() - firsts if task in name
+        }
         for percent, line in product(sorted(percents, reverse=True), LINES):
-            share, ends = percent / 100, f"_{line}_{percent}"
+            share, ends = percent / 100, f"_{line}_{percent:g}"
             own = {n: found[n + ends] for n in firsts if n + ends in found}
-            other = f"_mixture_{percent}"
+            other = f"_mixture_{percent:g}"
             mixtures = {n: found[n + other] for n in own if n + other in found}
             rows += [_row(metric, line, share, own, mixtures)] if own else []
         title = f"{recipe.model}, widths {recipe.widths}, {recipe.data} of {recipe.input_size}"
@@ -352,7 +354,7 @@ def main() -> None:
             entry(asked.runs, f"{task}_{seed}", partial(teacher, asked.runs, task, seed))
             for share, line in product(asked.targets, asked.lines):
                 work = {"pruned": pruned, "scratch": scratch}.get(line, partial(lighter, line))
-                name = f"{task}_{seed}_{line}_{round(100 * share)}"
+                name = f"{task}_{seed}_{line}_{100 * share:g}"
                 entry(asked.runs, name, partial(work, asked.runs, task, seed, share))
 
 
