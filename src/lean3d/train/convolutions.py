@@ -9,6 +9,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lean3d.errors import RunError
@@ -41,22 +42,22 @@ class CheckConvolutions(pl.Callback):
         self.open: _Compared | None = None
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any
+        self, trainer: pl.Trainer, module: pl.LightningModule, *_: object
     ) -> None:
         self._begin("train", module)
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def on_train_batch_end(self, *_: object) -> None:
         self._end()
 
     def on_validation_batch_start(
-        self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any
+        self, trainer: pl.Trainer, module: pl.LightningModule, *_: object
     ) -> None:
         self._begin("validate", module)
 
-    def on_validation_batch_end(self, *_: Any) -> None:
+    def on_validation_batch_end(self, *_: object) -> None:
         self._end()
 
-    def on_exception(self, *_: Any) -> None:
+    def on_exception(self, *_: object) -> None:
         if self.open is not None:
             self.open.__exit__(None, None, None)
             self.open = None
@@ -87,7 +88,9 @@ class _Compared(TorchDispatchMode):
         super().__init__()
         self.wrong = ""
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: OpOverload, types: object, args: tuple[Tensor, ...] = (), kwargs: Any = None
+    ) -> Any:
         found = func(*args, **(kwargs or {}))
         if func in GIVES and args[0].dtype is torch.bfloat16 and not self.wrong:
             exact = func(*map(_single, args), **(kwargs or {}))
@@ -98,7 +101,7 @@ class _Compared(TorchDispatchMode):
         return found
 
 
-def _single(value: Any) -> Any:
+def _single(value: object) -> object:
     return value.float() if isinstance(value, Tensor) else value
 
 
@@ -108,7 +111,7 @@ def _apart(found: Tensor, exact: Tensor) -> bool:
     return bool(size.isfinite()) and not bool((found.float() - exact).norm() <= WRONG * size)
 
 
-def _words(name: str, func: Any, args: Any) -> str:
+def _words(name: str, func: OpOverload, args: tuple[Tensor, ...]) -> str:
     values, weight = (args if func is aten.convolution.default else args[1:])[:2]
     kernel, maps = ("x".join(map(str, tensor.shape[2:])) for tensor in (weight, values))
     shape = f"{kernel} with {values.shape[1]} channels on maps of {maps}"
