@@ -1,7 +1,8 @@
 """Refuses to train where torch computes a convolution wrongly in bfloat16.
 
 oneDNN, by which torch computes on CPUs, has kernels that are wrong for some shapes, without a word
-or as NaN: outputs of small maps on CPUs with AMX, gradients of weights on those without.
+or as NaN: outputs of small maps on CPUs with AMX, gradients of weights on those without, and of
+depthwise weights on all with AVX-512.
 """
 
 from typing import Any
