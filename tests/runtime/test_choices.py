@@ -60,18 +60,8 @@ def test_a_choice_is_found_again_and_nothing_is_timed(net, built, tmp_path):
     torch.testing.assert_close(again(X), net(X))
 
 
-slow = pytest.mark.slow
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        pytest.param("input", marks=slow),
-        pytest.param("precision", marks=slow),
-        pytest.param("network", marks=slow),
-        pytest.param("machine", marks=slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["input", "precision", "network", "machine"])
 def test_another_case_is_measured_and_added(net, tmp_path, change):
     path = tmp_path / "choices.json"
     optimize(net, X, backends=FEW, choices=path)

@@ -88,12 +88,8 @@ class Flat(Segmentation):
     ("learning", "settings"),
     [
         (dict(schedule="plateau"), {}),
-        pytest.param(dict(schedule="cosine", warmup=5), {}, marks=pytest.mark.slow),
-        pytest.param(
-            dict(schedule="constant", learner=Flat),
-            dict(patience=2, epochs=9),
-            marks=pytest.mark.slow,
-        ),
+        (dict(schedule="cosine", warmup=5), {}),
+        (dict(schedule="constant", learner=Flat), dict(patience=2, epochs=9)),
     ],
     ids=["plateau", "cosine with warm-up", "early stop"],
 )

@@ -28,9 +28,9 @@ def test_a_classifier_has_the_channels_and_classes_asked_for(reference, how):
     [
         ("timm:resnet10t", SMALL),
         ("torchvision:shufflenet_v2_x0_5", {}),
-        pytest.param("torchvision:lraspp_mobilenet_v3_large", {}, marks=pytest.mark.slow),
+        ("torchvision:lraspp_mobilenet_v3_large", {}),
         ("smp:Unet/resnet18", SMALL),
-        pytest.param("smp:FPN/tu-resnet10t", {}, marks=pytest.mark.slow),
+        ("smp:FPN/tu-resnet10t", {}),
     ],
 )
 def test_every_zoo_segments_volumes(reference, options):
@@ -119,7 +119,7 @@ def test_a_segmenter_s_file_fills_a_whole_and_its_encoder_a_classifier(tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", [None, pytest.param("encoder", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("part", [None, "encoder"])
 def test_named_weights_of_the_whole_deeplab_take_other_classes(monkeypatch, part):
     known = torchvision.models.get_model
     asked = []

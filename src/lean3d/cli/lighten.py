@@ -91,8 +91,8 @@ UNITS = {"time": "ms", "memory": "bytes", "step": "ms a step", "state": "bytes o
 def _curve(asked: Lighten, out: Path) -> None:
     settings: Any = dict(single=asked.single, accelerator=asked.accelerator, tell=_tell)
     found = lighten_curve(asked.run, out, asked.how, asked.curve, **settings)
-    columns = {"line": "by", "ms": "ms", "share": "share", "predicted": "predicted"}
-    show_table(found.rows, columns | {"score": found.monitor})
+    names = {"line": "by", "ms": "ms", "share": "share", "predicted": "predicted"}
+    show_table(found.rows, names | {"score": found.monitor})
     for sentence in found.refused:
         print(f"note: {sentence}")
     print(f"the figure is {out / 'curve.png'}")
