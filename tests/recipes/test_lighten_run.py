@@ -107,6 +107,10 @@ def test_refusals_come_before_the_work(light, teacher, tmp_path):
         ("teacher", {"macs": 0.2}, "was begun with macs 0.5, not 0.2"),
         ("teacher", {"macs": None, "time": 0.5}, "was begun with time None, not 0.5"),
         ("teacher", {"cuts": ("views",)}, r"was begun with cuts \['time', 'channels'\], not"),
+        ("teacher", {"lr": 0.5}, r"was begun with lr .* and not 0\.5"),
+        ("teacher", {"seed": 9}, "was begun with seed 0 and not 9"),
+        ("teacher", {"distil": 0.3}, r"was begun with distil 1\.0 and not 0\.3"),
+        ("teacher", {"precision": "bf16-mixed"}, "was begun with precision 32 and not bf16-mixed"),
     ],
 )
 def test_a_run_is_resumed_with_what_it_was_begun_with(light, teacher, run, change, why):

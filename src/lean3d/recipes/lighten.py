@@ -82,10 +82,11 @@ class Lighter:
 
     def recipe(self, old: Recipe, teacher: Path) -> Recipe:
         """Return the recipe of the new run, without its cuts."""
-        more: dict[str, Any] = {} if self.data is None else {"data": self.data}
-        more |= {n: v for n in ("seed", "precision") if (v := getattr(self, n)) is not None}
         # what trains a network from its start alone
-        more |= {name: 0 for name in ("turn", "deep_supervision") if hasattr(old, name)}
+        more: dict[str, Any] = {
+            name: 0 for name in ("turn", "deep_supervision") if hasattr(old, name)
+        }
+        more |= {"epochs": EPOCHS, "distil": self.distil} | self.given
         new = replace(
             old,
             weights=None,
@@ -93,9 +94,6 @@ class Lighter:
             format=None,
             start_from=None,
             teacher=str(teacher.resolve()),
-            distil=self.distil,
-            epochs=EPOCHS if self.epochs is None else self.epochs,
-            lr=self.lr if self.lr is not None else old.lr,
             schedule="cosine",
             steps=(),
             patience=None,
@@ -114,6 +112,12 @@ class Lighter:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise RunError(f"lighten: {name} is 1 or more, got {getattr(self, name)}")
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Settings of the training that are not left at their defaults."""
+        names = "data", "epochs", "lr", "distil", "seed", "precision"
+        return {n: v for n in names if (v := getattr(self, n)) != getattr(Lighter, n)}
 
     @property
     def target(self) -> Target:
@@ -166,8 +170,7 @@ def lighten_run(
     settings: Any = dict(accelerator=accelerator, progress=progress)
     if begun:
         record = begun_by(run, out, how)
-        recipe = Recipe.from_dict(record["recipe"])
-        recipe = replace(recipe, epochs=how.epochs or recipe.epochs)
+        recipe = replace(Recipe.from_dict(record["recipe"]), **how.given)
         return train(recipe, out, resume=True, **settings), record[RECORD]
     kind = how.target.kind
     model, old = load_run(run)
@@ -204,7 +207,7 @@ def lighten_run(
     recipe = replace(recipe, cuts=(*old.cuts, *map(str, lightening.cuts)))
     start: Start | None = Start(found.state_dict(), old.num_outputs)
     if scratch:
-        recipe, start = replace(recipe, teacher=None, lr=how.lr or old.lr), None
+        recipe, start = replace(recipe, teacher=None), None
     notes = {RECORD: lightening.to_dict(), ASKED: how.asked(run)}
     notes |= {} if split is None else {"split": split}
     results = train(recipe, out, start=start, notes=notes, **settings)
