@@ -10,7 +10,7 @@ import tyro
 from lean3d.cli.parse import parse
 from lean3d.cli.show import show_json, show_table
 from lean3d.errors import RunError
-from lean3d.lightening.record import columns
+from lean3d.lightening.record import UNITS, columns
 from lean3d.recipes.lighten import Lighter, best_score, lighten_run
 from lean3d.recipes.lighten_curve import lighten_curve
 from lean3d.signals import advising
@@ -70,9 +70,8 @@ def main(argv: list[str]) -> None:
         {"network": str(asked.run), "cost": record["before"], score: before},
         {"network": str(out), "cost": record["measured"], score: after},
     ]
-    unit = UNITS.get(record["target"], record["target"])
     print()
-    show_table(rows, {"network": "run", "cost": unit, score: score})
+    show_table(rows, {"network": "run", "cost": UNITS[record["target"]], score: score})
     print(
         f"{record['target']} {record['ratio']:.2f} of the run's own, predicted "
         f"{record['predicted'] / record['before']:.2f}; the run is in {out}"
@@ -83,9 +82,6 @@ def main(argv: list[str]) -> None:
         | {"monitor": score, "score_before": before, "score": after}
         | {"epochs": len(results["epochs"])}
     )
-
-
-UNITS = {"time": "ms", "memory": "bytes", "step": "ms a step", "state": "bytes of state"}
 
 
 def _curve(asked: Lighten, out: Path) -> None:
