@@ -33,7 +33,15 @@ def run(path):
     return done.stdout
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+# seconds of training, or of importing what they use
+LONG = "lean_network", "segment_volume", "timm_segmentation"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in LONG)) for p in EXAMPLES],
+    ids=[p.stem for p in EXAMPLES],
+)
 def test_an_example_runs_and_is_short(path):
     assert run(path).splitlines()[0] == PRINTS[path.stem]
     assert len(path.read_text().splitlines()) <= (30 if "timm" in path.stem else 40)

@@ -18,6 +18,7 @@ def test_optimize_lists_the_backends_and_names_the_fastest(lean3d, tmp_path):
     assert json.loads((tmp_path / "all.json").read_text()) == answer
 
 
+@pytest.mark.slow
 def test_optimize_measures_the_step_of_a_stream(lean3d):
     net = "d_resnet_18", "--widths", 4, 4, 4, 4, "--options", "window=4"
     ask = "optimize", *net, "--stream", "--input", "2,3,24,32", "--device", "cpu", "--backends"

@@ -77,7 +77,8 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no file size limit here")
-@pytest.mark.parametrize("name", ["x.pt2", pytest.param("x.onnx", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["x.pt2", "x.onnx"])
 def test_a_full_disk_leaves_no_part_of_an_export(tmp_path, name):
     words = [str(word) for word in ("export", *STEP, "--out", tmp_path / name)]
     run = subprocess.run([sys.executable, "-c", FULL, *words], capture_output=True, text=True)

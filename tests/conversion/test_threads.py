@@ -175,6 +175,7 @@ def test_modules_made_for_functions_are_not_kept_for_ever():
     assert kept == [None]
 
 
+@pytest.mark.slow
 def test_eight_threads_convert_one_model():
     flat, made = Stacked().eval(), []
     x = torch.randn(1, 3, 6, 8, 10)

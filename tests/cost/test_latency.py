@@ -44,6 +44,7 @@ def test_a_training_step_reaches_every_weight_and_leaves_no_gradient():
     assert all(tensor.grad is None for tensor in (x, *model.parameters()))
 
 
+@pytest.mark.slow
 def test_each_model_is_timed_in_both_kinds_of_work():
     models = {"small": nn.Conv1d(2, 4, 3), "large": nn.Sequential(nn.Conv1d(2, 400, 3), nn.ReLU())}
     timings = bench(models, torch.randn(4, 2, 9000), rounds=3)

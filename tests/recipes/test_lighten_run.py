@@ -58,6 +58,7 @@ def test_a_resumed_run_gives_the_weights_of_one_that_was_not_stopped(light, teac
     assert len(json.loads((folder / "metrics.json").read_text())["epochs"]) == 2
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_its_first_epoch_begins_again(light, teacher, tmp_path):
     folder = tmp_path / "killed"
     folder.mkdir()
@@ -69,6 +70,7 @@ def test_a_run_killed_in_its_first_epoch_begins_again(light, teacher, tmp_path):
     assert read_recipe(folder).cuts == tuple(found["cuts"]) != ("encoder.0.0 outputs=4",)
 
 
+@pytest.mark.slow
 def test_the_precision_of_the_training_can_be_another(teacher, tmp_path):
     folder = tmp_path / "half"
     how = replace(HOW, epochs=1, cuts=("channels",), precision="bf16-mixed")
@@ -123,6 +125,7 @@ def test_a_run_is_resumed_with_what_it_was_begun_with(light, teacher, run, chang
     assert record["ratio"] <= 0.5
 
 
+@pytest.mark.slow
 def test_a_lightened_run_is_made_lighter_again(light, teacher, tmp_path):
     how = Lighter(params=0.7, cuts=("channels", "groups"), samples=1, epochs=1)
     _, record = lighten_run(light[0], tmp_path / "again", how, **QUIET)

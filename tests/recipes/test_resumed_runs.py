@@ -75,7 +75,7 @@ slow = pytest.mark.slow
 
 @pytest.mark.parametrize(
     "kind",
-    ["clips", pytest.param("turns", marks=slow), pytest.param("head", marks=slow), "segmentation"],
+    [*(pytest.param(name, marks=slow) for name in ("clips", "turns", "head")), "segmentation"],
 )
 def test_a_run_of_any_task_killed_at_any_moment_resumes_to_the_same_run(
     first, tmp_path, monkeypatch, kind

@@ -28,6 +28,7 @@ def shown(folder, name):
     return events.Tags()["scalars"], {e.step: e.value for e in events.Scalars(name)}
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_every_number_at_its_epoch_after_a_kill_too(tmp_path):
     killed = subprocess.run(
         [sys.executable, SCRIPT, tmp_path, "write", "tensorboard"],
