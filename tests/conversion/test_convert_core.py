@@ -200,7 +200,9 @@ def test_deepcopy_and_pickle_keep_output_and_record(how):
     assert pickle.loads(pickle.dumps(deep.conversion)) == deep.conversion
 
 
-@pytest.mark.parametrize("how", FEW, ids=str)
+@pytest.mark.parametrize(
+    "how", [ACS(), *(pytest.param(how, marks=pytest.mark.slow) for how in FEW[1:])], ids=str
+)
 def test_compiles_as_one_graph(how):
     deep = convert(mobile().eval(), how)
     x = torch.randn(1, 2, 8, 10, 12)

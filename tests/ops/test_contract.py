@@ -185,7 +185,11 @@ def test_runs_in_channels_last_3d_and_keeps_its_answer(variant, batch):
     torch.testing.assert_close(last(x.to(memory_format=torch.channels_last_3d)), expected)
 
 
-@every_variant
+@pytest.mark.parametrize(
+    # of each operator the plain one, those with options when there is time
+    "variant",
+    [pytest.param(v, marks=[pytest.mark.slow] * ("_" in v)) for v in VARIANTS],
+)
 def test_compiles_as_one_graph(variant):
     torch._dynamo.reset()
     op, x = build(variant, kernel_size=3, padding=1, groups=1), volume(2, 4, 5, 6, 7)
