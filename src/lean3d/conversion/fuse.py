@@ -20,6 +20,7 @@ from lean3d.conversion.tolerance import FOLDED, LEAN, largest
 from lean3d.conversion.trace.compare import tensors
 from lean3d.conversion.trace.graph import Flow, Node, trace
 from lean3d.conversion.trace.inputs_3d import example_for, run
+from lean3d.conversion.trace.tree import copies
 from lean3d.errors import ConversionError
 from lean3d.ops.base import Conv3dLike
 from lean3d.ops.dense import DenseConv3d
@@ -195,12 +196,12 @@ def _check(model: nn.Module, result: nn.Module, arguments: tuple[Tensor, ...]) -
     given = [x.double() if x.is_floating_point() else x for x in arguments]
     dtype = torch.float64
     try:
-        expected = precise_copy(model, dtype)(*given)
+        expected = precise_copy(model, dtype)(*copies(given))
     except RuntimeError:  # a forward that calls .float() cannot run in double
         dtype, given = torch.float32, list(arguments)
-        expected = precise_copy(model, dtype)(*given)
+        expected = precise_copy(model, dtype)(*copies(given))
     try:
-        found = precise_copy(result, dtype)(*given)
+        found = precise_copy(result, dtype)(*copies(given))
     except Exception as error:  # a user's forward may raise anything
         raise ConversionError(
             f"fold cannot fuse {type(model).__name__}: it then stops with {type(error).__name__} "

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lean3d.conversion.lean.dense import is_dense
 from lean3d.conversion.surgery.copies import duplicate
 from lean3d.conversion.trace.inputs_3d import example_for
+from lean3d.conversion.trace.tree import copies
 from lean3d.cost import count
 from lean3d.errors import ConversionError, LeanError
 from lean3d.lightening.candidates import (
@@ -54,6 +55,8 @@ FLOATS = "float32", "bfloat16"
 CHOICE = 0.2
 
 
+# what the caller draws next does not depend on the weights and inputs that are drawn to be timed
+@torch.random.fork_rng(devices=[])
 def lighten(
     model: nn.Module,
     example: Tensor,
@@ -115,6 +118,7 @@ def lighten(
     given = dict(time=time, macs=macs, params=params, memory=memory, step=step, state=state)
     target = read_target(**given)
     names = _check(model, example, cuts, criterion, budget_s, loss)
+    _check_weights(model)
     _check_timing(target, backends, precision, table)
     copy = duplicate(model).eval()
     try:
@@ -125,10 +129,17 @@ def lighten(
     if loss is not None and samples.first(1)[1] is None:
         raise LeanError("lighten: loss= needs targets; give data= of batches of (input, target)")
     places = find_places(copy, arguments, fewer="channels" in names)
+    for site in places.sites:
+        if site.convolves and len(site.shape) != 5:
+            raise LeanError(
+                f"lighten: {site.path or 'the network'} gets maps of shape {site.shape}, without a "
+                "batch; give an example (B, C, D, H, W)"
+            )
     live = find_live(copy, arguments, str(target)) if target.streams else None
     if live is not None:
         places = in_steps(places, live, arguments[0].shape[2])
     levels = Levels(places, names)
+    sites = places.sites
     options = options_of(places, levels, names)
     if not any(option.place.cut.how or option.place.cut.inputs for option in options):
         kinds = [type(m).__name__ for m in copy.modules() if isinstance(m, Conv3dLike)]
@@ -138,11 +149,12 @@ def lighten(
             advice = f"its convolutions are {made} already; give dense ones, as Inflate() makes"
         elif any(map(is_dense, copy.modules())):
             advice = "allow more cuts"
+            if set(names) == set(CUTS):
+                advice = "those it has are called more than once, or share or compute their weights"
         raise LeanError(
             f"lighten: {type(model).__name__} has no dense 3D convolution to make lighter by "
             f"{', '.join(names)}; {advice}"
         )
-    sites = places.sites
     shapes = [tuple(x.shape) for x in arguments]
     if target.kind != "state":
         # timing takes longest: first those are left out that are no better by multiply-adds
@@ -159,16 +171,18 @@ def lighten(
         times = Times(folder, backend, precision, example.device.type)
         how = (backend, precision, example.device, times, budget_s)
         clock = Clock(*how) if live is None else StepClock(*how, live=live)
-        price, machine = ByTime(clock, copy, arguments, sites, options), times.machine
+        # a forward may write into its input
+        price = ByTime(clock, copy, copies(arguments), sites, options)
+        machine = times.machine
     elif live is not None:
         price = ByState(live, copy, shapes[0], sites)
     else:
         price = ByCount(target.kind, copy, shapes, sites)
-    work = _Work(copy, places, levels, samples, price, target, criterion, loss)
+    work = _Work(copy, places, levels, samples, price, target, criterion, loss, names)
     limit = target.limit(price.before * target.scale)
     left = front(options, price.cost)
     found = any(option.place.cut.changes for option in left)
-    if isinstance(price, ByTime) and not found and price.clock.left <= 0:
+    if isinstance(price, ByTime) and not found and price.clock.short:
         raise LeanError(
             f"lighten: {target} cannot be met: in budget_s={budget_s:g} no form could be timed "
             "that is faster; give more seconds"
@@ -214,6 +228,12 @@ def _check(
     return check_cuts(cuts)
 
 
+def _check_weights(model: nn.Module) -> None:
+    for path, weight in model.named_parameters():
+        if not weight.is_meta and not bool(torch.isfinite(weight).all()):
+            raise LeanError(f"lighten: {path} holds NaN or infinity; give a trained network")
+
+
 def _check_timing(target: Target, backends: Any, precision: str, table: Any) -> None:
     """Refuse what says how to time, where it is none, or of use to no target of that kind."""
     if backends is not None and not (
@@ -256,6 +276,7 @@ class _Work:
     target: Target
     criterion: Criterion
     loss: Loss | None
+    cuts: tuple[str, ...]
 
     def run(self, options: Sequence[Option], limit: float) -> tuple[nn.Module, dict[str, Any]]:
         """Return the network and the fields of its record.
@@ -317,17 +338,23 @@ class _Work:
         unit = self.target.scale
         who, before = type(self.model).__name__, self.price.before
         unmet = f"lighten: {self.target} cannot be met: {who} costs"
+        untimed = ""
+        if isinstance(self.price, ByTime) and self.price.clock.short:
+            untimed = (
+                f"; not all forms were timed: give more seconds than {self.price.clock.seconds:g}"
+            )
         if least >= before:
+            more = "" if set(self.cuts) == set(CUTS) else "; allow more cuts"
             return LeanError(
                 f"{unmet} {shown(unit * before)} {UNITS[self.target.kind]}, and with these cuts no "
-                "less; allow more cuts"
+                f"less{untimed or more}"
             )
         # rounded up, so that the number can be asked for
         share = math.ceil(1000 * least / before) / 1000
         return LeanError(
             f"{unmet} at least {shown(unit * least)} "
             f"{UNITS[self.target.kind]} of its {shown(unit * before)} with these cuts; the least "
-            f"that can be asked for is {self.target.kind}={share:g}"
+            f"that can be asked for is {self.target.kind}={share:g}{untimed}"
         )
 
     def _arcs(self, options: Sequence[Option], errors: Mapping[int, float]) -> list[Arc]:

@@ -24,6 +24,7 @@ from lean3d.conversion.surgery.copies import duplicate
 from lean3d.conversion.surgery.take_over import take_over
 from lean3d.conversion.trace.compare import tensors
 from lean3d.conversion.trace.graph import Flow, Node
+from lean3d.conversion.trace.tree import copies
 from lean3d.lightening.cut import kept_norm, narrow
 from lean3d.ops.inflated import InflatedConvTranspose3d
 from lean3d.torch_functions import Trait
@@ -347,7 +348,7 @@ def _holds(
         if channels is not None:
             take_over(modules[path], kept_norm(modules[path], channels))
     try:
-        one, other = (tensors(network(*arguments)) for network in (thin, masked))
+        one, other = (tensors(network(*copies(arguments))) for network in (thin, masked))
     except Exception:  # a forward that counts its channels may raise anything
         return False
     return [x.shape for x in one] == [x.shape for x in other] and all(

@@ -14,6 +14,7 @@ from lean3d.conversion.lean.space_time import keep_identities
 from lean3d.conversion.surgery.copies import duplicate
 from lean3d.conversion.surgery.take_over import take_over
 from lean3d.conversion.trace.compare import tensors
+from lean3d.conversion.trace.tree import copies
 from lean3d.lightening.candidates import Levels, Option, Scores, between_of
 from lean3d.lightening.channels import places_in
 from lean3d.lightening.cut import Cut, kept_norm
@@ -113,20 +114,24 @@ def renew_norms(result: nn.Module, model: nn.Module, batches: Sequence[tuple[Ten
         and path in own
         and module.running_mean is not None
     ]
-    keep_identities(list(result.modules()), lambda: [result(*batch) for batch in batches[:1]])
+    first = batches[:1]
+    keep_identities(list(result.modules()), lambda: [result(*copies(batch)) for batch in first])
     if not norms:
         return False
     before = _error(result, model, batches)
     state = [(n.running_mean.clone(), n.running_var.clone(), n.momentum) for n in norms]
+    counted = [n.num_batches_tracked.clone() for n in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the mean over all batches
         norm.train()
     with contextlib.suppress(ValueError):  # of one value a channel there are no statistics
         for batch in batches:
-            result(*batch)
-    for norm, (_, _, momentum) in zip(norms, state, strict=True):
+            result(*copies(batch))
+    for norm, (_, _, momentum), number in zip(norms, state, counted, strict=True):
         norm.momentum = momentum
+        # as many as the network has learnt from: of a plain mean, the weight of what comes next
+        norm.num_batches_tracked.copy_(number)
         norm.eval()
     if _error(result, model, batches) < before:
         return True
@@ -139,6 +144,6 @@ def renew_norms(result: nn.Module, model: nn.Module, batches: Sequence[tuple[Ten
 def _error(result: nn.Module, model: nn.Module, batches: Sequence[tuple[Tensor, ...]]) -> float:
     missed = 0.0
     for batch in batches:
-        pairs = zip(tensors(result(*batch)), tensors(model(*batch)), strict=True)
+        pairs = zip(*(tensors(net(*copies(batch))) for net in (result, model)), strict=True)
         missed += sum(float((a - b).square().sum()) for a, b in pairs if a.is_floating_point())
     return missed

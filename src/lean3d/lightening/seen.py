@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.conversion.trace.compare import tensors
+from lean3d.conversion.trace.tree import copies
 from lean3d.errors import LeanError
 from lean3d.streaming.probe import one_line
 from lean3d.typed import shortened
@@ -145,7 +146,7 @@ def inputs_of(model: nn.Module, batch: tuple[Tensor, ...], path: str) -> Tensor:
 
     handle = model.get_submodule(path).register_forward_pre_hook(hook)
     try:
-        model(*batch)
+        model(*copies(batch))
     except _Stop:
         return kept[0]
     finally:

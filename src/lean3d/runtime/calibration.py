@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.conversion.tolerance import TINY
+from lean3d.conversion.trace.tree import copies
 from lean3d.errors import LeanError
 from lean3d.runtime.source import Runner, Source
 from lean3d.typed import shortened
@@ -75,7 +76,7 @@ def _checked(
     if not all(bool(x.isfinite().all()) for x in sample):
         raise LeanError(f"optimize: calibration[{place}] has values that are infinite or NaN")
     try:
-        model(*sample)
+        model(*copies(sample))
     except Exception as error:  # a user's forward may raise anything
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         raise LeanError(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lean3d.conversion.surgery.copies import duplicate
 from lean3d.conversion.trace.compare import tensors
+from lean3d.conversion.trace.tree import copies
 from lean3d.errors import LeanError
 from lean3d.runtime.calibration import check_calibration
 from lean3d.runtime.choices import Choices
@@ -83,13 +84,15 @@ def optimize(
             f"{type(model).__name__}"
         )
     copy = duplicate(model).eval().requires_grad_(False)
-    expected = _reference(copy, arguments)
+    # a forward may write into its input
+    expected = _reference(copy, copies(arguments))
     samples = check_calibration(copy, arguments, calibration, precision)
-    source = Source(copy, arguments, precision, samples)
+    source = Source(copy, copies(arguments), precision, samples)
     if choices is not None:
         rules = replace(rules, kept=Choices(Path(choices), copy, arguments, precision))
-    error = lambda runner: apart(tensors(runner(*arguments)), expected)  # noqa: E731
-    found = search(source, names, rules, error, lambda runner: partial(runner, *arguments))
+    error = lambda runner: apart(tensors(runner(*copies(arguments))), expected)  # noqa: E731
+    timed = copies(arguments)
+    found = search(source, names, rules, error, lambda runner: partial(runner, *timed))
     inputs = [described(x) for x in arguments]
     return Optimized(copy, found.runner, found.backend, found.table, precision, inputs)
 

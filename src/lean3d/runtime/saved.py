@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lean3d.conversion.trace.compare import tensors
+from lean3d.conversion.trace.tree import copies
 from lean3d.cost.machine import hardware
 from lean3d.errors import LeanError
 from lean3d.files import write_whole
@@ -219,9 +220,9 @@ def _apart(
     loaded: Optimized | OptimizedStream,
     arguments: tuple[Tensor, ...],
 ) -> float:
-    wanted = tensors(fast.runner(*arguments))
+    wanted = tensors(fast.runner(*copies(arguments)))
     try:
-        found = tensors(loaded.runner(*arguments))
+        found = tensors(loaded.runner(*copies(arguments)))
     except Exception:  # a backend may refuse the graph where it took the network
         return float("inf")
     return due_apart(found, wanted)

@@ -1,7 +1,8 @@
 """Self-check: steps give the outputs of the clip, or the layer that prevents it is named.
 
 Two checks: future frames are replaced by NaN, which must not reach any earlier output; and steps
-through a random clip must give the outputs of the clip.
+through a random clip must give the outputs of the clip. A forward may write into what it is given:
+each pass has frames of its own.
 
 Axes: B batch, C channels, T time, H height, W width.
 """
@@ -116,14 +117,14 @@ def check_steps_equal_clip(live: Any, clip_BCTHW: Tensor) -> None:
         LeanError: names the first layer whose steps differ from its clip, if there is one.
     """
     expected: list[Tensor] = []
-    whole = calls(live.model, lambda: expected.extend(maps_of(live.run(clip_BCTHW))))
+    whole = calls(live.model, lambda: expected.extend(maps_of(live.run(clip_BCTHW.clone()))))
     *_, height, width = clip_BCTHW.shape
     answers: list[list[Tensor]] = []
 
     def steps() -> None:
         state = live.init(height=height, width=width)
         for chunk_BCTHW in clip_BCTHW.split(live.chunk, dim=2):
-            answer, state = live.step(chunk_BCTHW, state)
+            answer, state = live.step(chunk_BCTHW.clone(), state)
             answers.append(maps_of(live.found.frames_second(answer, step=True)))
 
     parts = calls(live.model, steps)
@@ -174,14 +175,14 @@ def check_steps_equal_video(live: Any, video_BCTHW: Tensor) -> None:
     *_, height, width = video_BCTHW.shape
     state, answers = live.init(height=height, width=width), []
     for chunk_BCTHW in video_BCTHW.split(live.chunk, dim=2):
-        answer, state = live.step(chunk_BCTHW, state)
+        answer, state = live.step(chunk_BCTHW.clone(), state)
         answers.append(maps_of(live.found.frames_second(answer, step=True)))
     state = live.end(state)
     for _ in range(0, live.delay, live.chunk):
         answer, state = live.step(torch.zeros_like(chunk_BCTHW), state)
         answers.append(maps_of(live.found.frames_second(answer, step=True)))
     found = (torch.cat(leaf, dim=1) for leaf in zip(*answers, strict=True))
-    expected = maps_of(live.run(video_BCTHW))
+    expected = maps_of(live.run(video_BCTHW.clone()))
     pairs = zip(expected, found, strict=True)
     # outputs of smaller delay than the longest come before the end
     apart = max(difference(y, there(z, y.shape[1])) for y, z in pairs)

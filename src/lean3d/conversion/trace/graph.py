@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lean3d.conversion.surgery.copies import in_eval
 from lean3d.conversion.to3d.merged.active import is_moving
 from lean3d.conversion.trace.compare import tensors
-from lean3d.conversion.trace.tree import mapped
+from lean3d.conversion.trace.tree import copies
 from lean3d.torch_functions import NOTHING, TRAITS, Trait
 from lean3d.tracer import Args, Kwargs, Watch
 
@@ -198,6 +198,7 @@ def trace(model: nn.Module, arguments: tuple[Tensor, ...], look: Look | None = N
         look: Is told of every call of a function, also in modules without children.
     """
     graph = _Graph(model, look)
+    given = copies(arguments)
     with in_eval(model):
-        graph.see(lambda: model(*mapped(arguments, lambda x: x)))
+        graph.see(lambda: model(*given))
     return Flow(graph.nodes)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lean3d.conversion.surgery.copies import in_eval
 from lean3d.conversion.surgery.fx import without_traces
-from lean3d.conversion.trace.tree import mapped
+from lean3d.conversion.trace.tree import copies
 from lean3d.conversion.trace.trial_run import trying
 from lean3d.errors import ConversionError
 from lean3d.guesses import likely_channels, random_input
@@ -40,7 +40,7 @@ def example_for(model: nn.Module, example: object) -> tuple[Tensor, ...] | None:
 def run(model: nn.Module, arguments: tuple[Any, ...]) -> Any:
     """Run one pass in eval mode, without gradients; the model's own flags are restored."""
     with in_eval(model), torch.no_grad(), trying(), without_traces(model):
-        return model(*mapped(arguments, lambda x: x))
+        return model(*copies(arguments))
 
 
 def runs(model: nn.Module, arguments: tuple[Any, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""Map a function over every tensor in a module's inputs or outputs."""
+"""Map a function over every tensor in a module's inputs or outputs; copy them."""
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["mapped"]
+__all__ = ["copies", "mapped"]
 
 
 def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
@@ -27,3 +27,8 @@ def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
         items = {f.name: mapped(getattr(value, f.name), change) for f in fields(value) if f.init}
         return replace(value, **items)
     return value
+
+
+def copies(value: Any) -> Any:
+    """Return the same nest with copies of all tensors, for a forward that may write into them."""
+    return mapped(value, lambda x: x.clone())

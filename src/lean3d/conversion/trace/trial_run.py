@@ -50,7 +50,7 @@ def run_lightly(model: nn.Module, arguments: tuple[Any, ...], **keywords: Any) -
     In training mode, as with dropout, it draws from private generators.
     """
     device = next((tensor.device for tensor in chain(model.parameters(), model.buffers())), None)
-    moved = mapped(arguments, lambda x: x.to(device) if device else x)
+    moved = mapped(arguments, lambda x: x.to(device, copy=True) if device else x.clone())
     with trying(), _around(model, device), without_traces(model):
         return model(*moved, **keywords)
 
