@@ -42,6 +42,12 @@ def test_text_gives_the_same_cut(cut):
     assert read_cut(str(cut)) == cut
 
 
+def test_the_text_of_a_network_that_is_one_convolution_can_be_read():
+    cut = Cut("", lean3d.SpaceTime("rank1", mid_channels=4))
+    assert read_cut(str(cut)) == cut
+    assert isinstance(restructure(nn.Conv3d(2, 3, 3), [cut]), lean3d.ops.SpaceTimeConv3d)
+
+
 @pytest.mark.parametrize("cut", [c for c in CUTS if c.path == "conv2" and not c.inputs], ids=str)
 def test_a_network_gets_the_module_of_the_cut(cut):
     model = restructure(net(), [cut])

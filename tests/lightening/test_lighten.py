@@ -12,7 +12,7 @@ from torch import nn
 import lean3d
 from lean3d import ops
 from lean3d.errors import LeanError
-from lean3d.lightening import clock, restructure
+from lean3d.lightening import CUTS, clock, restructure
 from lean3d.lightening.times import Times
 
 
@@ -226,6 +226,21 @@ class of(nn.Module):  # noqa: N801
             return self.change(self.net(x))
 
 
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv3d(2, 2, 3, padding=1)
+
+    def forward(self, x):
+        return self.conv(self.conv(x))
+
+
+def spoilt():
+    model = net()
+    model[0][0].weight.data[0] = torch.nan
+    return model
+
+
 LABELLED = {"data": [(torch.ones(1, 1, 8, 16, 16), torch.zeros(2))]}
 
 
@@ -263,6 +278,15 @@ LABELLED = {"data": [(torch.ones(1, 1, 8, 16, 16), torch.zeros(2))]}
         ({"macs": None, "time": 0.5, "budget_s": 1e-9, "table": None}, "no form could be timed"),
         ({"example": torch.randn(1, 2, 8, 16, 16)}, "does not run on example"),
         ({"budget_s": 0}, "budget_s is seconds above 0"),
+        (
+            {"model": nn.Conv3d(1, 4, 3), "example": torch.ones(1, 8, 16, 16), "data": None},
+            "the network gets maps of shape .1, 8, 16, 16., without a batch",
+        ),
+        ({"model": spoilt()}, "0.0.weight holds NaN or infinity; give a trained network"),
+        (
+            {"model": Twice(), "example": torch.ones(1, 2, 4, 4, 4), "data": None, "cuts": [*CUTS]},
+            "are called more than once, or share or compute their weights",
+        ),
         (
             {"model": nn.Sequential(nn.Flatten(), nn.Linear(2048, 3))},
             "no dense 3D convolution .*; give a network of 3D convolutions",
@@ -336,3 +360,37 @@ def test_cuts_of_a_network_that_was_lightened_twice_follow_each_other(samples):
     again.load_state_dict(twice.state_dict())
     with torch.no_grad():
         assert torch.equal(again.eval()(samples), twice(samples))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_networks_in_other_precisions_are_timed_in_theirs(dtype, by_work):
+    x = torch.randn(1, 1, 8, 16, 16, dtype=dtype)
+    how = dict(time=0.6, backends=["eager"], cuts=["channels"], table=None)
+    light = lean3d.lighten(net().to(dtype), x, **how)
+    assert light(x).dtype == dtype
+    assert light.lightening.ratio <= 0.62
+
+
+def test_random_numbers_of_the_caller_do_not_change(samples):
+    model, before = net(), torch.get_rng_state()
+    lean3d.lighten(model, samples[:1], macs=0.5, cuts=["time"])
+    with pytest.raises(LeanError, match="cannot be met"):
+        lean3d.lighten(model, samples[:1], macs=0.001, cuts=["time"])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_norms_count_the_batches_that_the_network_learnt_from(samples, momentum):
+    model = net()
+    for norm in (model[0][1], model[1][1]):
+        norm.momentum = momentum
+        norm.num_batches_tracked.fill_(50)
+    light = lean3d.lighten(model, samples[:1], macs=0.5, data=samples, cuts=["time"])
+    assert light[0][1].num_batches_tracked == light[1][1].num_batches_tracked == 50
+    assert light[0][1].momentum == momentum
+
+
+def test_a_refusal_says_that_forms_were_not_timed(by_work):
+    how = dict(backends=["eager"], table=None, budget_s=1e-3, time=0.05)
+    with pytest.raises(LeanError, match="give more seconds"):
+        lean3d.lighten(net(), torch.randn(1, 1, 8, 16, 16), **how)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -45,6 +46,16 @@ def test_a_curve_has_a_point_for_each_target_and_the_run_itself(tmp_path, monkey
         rows = list(csv.DictReader(file))
     assert [row["line"] for row in rows] == [row["line"] for row in again.rows]
     assert rows[0]["predicted"] == ""
+    # a slower machine: twice the time of the run and of the lighter network
+    slower = out / "mixture_080"
+    shutil.copytree(out / "mixture_090", slower)
+    record = json.loads((slower / "recipe.json").read_text())
+    record["lighten"]["time"] = 0.8
+    for name in ("before", "measured", "predicted"):
+        record["lightening"][name] *= 2
+    (slower / "recipe.json").write_text(json.dumps(record))
+    *_, one, other = lighten_curve(tmp_path / "run", out, how, [0.9, 0.8], **QUIET).rows
+    assert other["ms"] == pytest.approx(one["ms"])
     with pytest.raises(RunError, match="was begun with cuts"):
         lighten_curve(tmp_path / "run", out, replace(how, cuts=("time",)), [0.9], **QUIET)
 

@@ -54,6 +54,11 @@ class Place:
         start = self.first or self.site
         return (start.shape[0], self.cut.inputs or start.inputs, *start.shape[2:])
 
+    @property
+    def dtype(self) -> torch.dtype:
+        found: torch.dtype = self.site.conv.weight.dtype
+        return found
+
     def module(self) -> nn.Module:
         """Return the form and what is fused into it, with random weights."""
         first = None if self.first is None else self.first.conv
@@ -78,7 +83,9 @@ class Place:
         bias = "" if conv.bias is None else "bias"
         bias += f" past {conv.past}" if isinstance(conv, CausalConv3d) else ""
         bias += f" pads {conv.pads} {conv.pad}" if isinstance(conv, InflatedConv3d) else ""
-        return f"{what} {self.shape}->{ends} {sizes} {mode} {bias} {after}".replace("  ", " ")
+        kind = "" if self.dtype == torch.float32 else f" {self.dtype}"
+        key = f"{what} {self.shape}->{ends} {sizes} {mode} {bias} {after}".replace("  ", " ")
+        return key + kind
 
 
 @dataclass
@@ -88,6 +95,7 @@ class Clock:
     Args:
         seconds: After which no further form is timed; of one thread, of the processor, so that a
             busy machine times as many.
+        short: Whether there was no time for a form.
     """
 
     backend: str
@@ -96,7 +104,7 @@ class Clock:
     times: Times
     seconds: float
     started: float = field(default_factory=lambda: _now())
-    built: dict[str, Runner | None] = field(default_factory=dict)
+    short: bool = False
 
     @property
     def left(self) -> float:
@@ -145,7 +153,10 @@ class Clock:
         found = {key: ratio for key in keys if (ratio := self.times.get(f"{key} | {dense.key}"))}
         calls: dict[str, Any] = {}
         for key, place in keys.items():
-            if key in found or key == dense.key or self.left < least:
+            if key in found or key == dense.key:
+                continue
+            if self.left < least:
+                self.short = True
                 continue
             if (call := self._call(place)) is not None:
                 calls[key] = call
@@ -160,7 +171,7 @@ class Clock:
         return found
 
     def _call(self, place: Place) -> Any:
-        x = torch.randn(place.shape, device=self.device)
+        x = torch.randn(place.shape, dtype=place.dtype, device=self.device)
         x = x if self.backend in CONTIGUOUS else channels_last(x)
         module = place.module().to(self.device)
         try:

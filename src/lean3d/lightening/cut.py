@@ -32,6 +32,8 @@ __all__ = [
 
 Form = Lean | To3D
 SIZES = "inputs", "outputs"
+# a network that is one convolution, as text
+ROOT = "."
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Cut:
     gone: bool = False
 
     def __str__(self) -> str:
-        words = [self.path]
+        words = [self.path or ROOT]
         words += [f"{n}={getattr(self, n)}" for n in SIZES if getattr(self, n) is not None]
         words += [f"first={self.first}"] if self.first else []
         words += ["gone"] if self.gone else []
@@ -76,7 +78,7 @@ class Cut:
         """The form and the channels, for people."""
         if self.gone:
             return "removed"
-        words = ["dense"] if self.how is None else str(replace(self, path="", first="")).split()
+        words = ["dense"] if self.how is None else str(replace(self, first="")).split()[1:]
         words = [word for word in words if word.partition("=")[0] not in SIZES]
         sizes = [f"{n} {getattr(self, n)}" for n in SIZES if getattr(self, n) is not None]
         return ", ".join([" ".join(words), *sizes])
@@ -113,7 +115,7 @@ def read_cut(text: str) -> Cut:
         raise _refuse(text, str(error)) from error
     if not path or not (given or how):
         raise _refuse(text, "it names no module, or nothing to make of it")
-    return Cut(path, how, **given)
+    return Cut("" if path == ROOT else path, how, **given)
 
 
 def _refuse(text: str, why: str) -> LeanError:

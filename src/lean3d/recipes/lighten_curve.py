@@ -15,7 +15,7 @@ from lean3d.errors import LeanError, RunError
 from lean3d.files import write_text
 from lean3d.lightening.target import KINDS
 from lean3d.recipes.lighten import RECORD, Lighter, begun_by, best_score, lighten_run
-from lean3d.recipes.load import load_run, read_record
+from lean3d.recipes.load import load_run
 from lean3d.report import json_line
 from lean3d.report.drawing import save_figure
 from lean3d.report.trade_off import Measured, draw_trade_off
@@ -74,6 +74,7 @@ def lighten_curve(
     lines = {MIXTURE: how.cuts} | ({name: (name,) for name in how.cuts} if single else {})
     rows: list[dict[str, Any]] = []
     refused: list[str] = []
+    records: list[dict[str, Any]] = []
     for line, cuts in lines.items():
         for share in sorted(targets, reverse=True):
             folder = out / f"{line}_{_percent(share)}"
@@ -85,12 +86,12 @@ def lighten_curve(
                     raise
                 refused.append(f"{line} {share:g}: {error}")
                 continue
-            rows.append(_row(line, share, folder, record))
+            records.append(record)
+            rows.append(_row(line, share, folder, record, records[0]["before"]))
     if not rows:
         raise RunError(f"no target can be met: {refused[0]}")
-    record = read_record(Path(rows[0]["run"]))[RECORD]
     monitor, score = best_score(run)
-    rows = [*_ways(run, record, score), *rows]
+    rows = [*_ways(run, records[0], score, how.batch), *rows]
     _write(out, rows, refused, monitor)
     return Curve(rows, refused, monitor)
 
@@ -116,11 +117,14 @@ def _percent(share: float) -> str:
     return f"{whole:0>3}{dot}{rest}"
 
 
-def _row(line: str, share: float, folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+def _row(
+    line: str, share: float, folder: Path, record: dict[str, Any], before: float
+) -> dict[str, Any]:
     return {
         "line": line,
         "target": share,
-        "ms": record["measured"],
+        # at the speed that the machine had when the first of them was timed
+        "ms": record["ratio"] * before,
         "share": record["ratio"],
         "predicted": record["predicted"] / record["before"],
         "score": best_score(folder)[1],
@@ -128,10 +132,12 @@ def _row(line: str, share: float, folder: Path, record: dict[str, Any]) -> dict[
     }
 
 
-def _ways(run: Path, record: dict[str, Any], score: float | None) -> list[dict[str, Any]]:
+def _ways(
+    run: Path, record: dict[str, Any], score: float | None, batch: int
+) -> list[dict[str, Any]]:
     """Return the first network as it is, fused, and by the fastest backend, timed here."""
     model, recipe = load_run(run)
-    example = torch.randn(1, recipe.in_channels, *recipe.input_size)
+    example = torch.randn(batch, recipe.in_channels, *recipe.input_size)
     names = [record["backend"]] if record["backend"] in BACKENDS else []
     found = _timed(model, example, names)
     whole = found[record["backend"]] if record["backend"] in found else min(found.values())
@@ -140,7 +146,6 @@ def _ways(run: Path, record: dict[str, Any], score: float | None) -> list[dict[s
         {
             "line": said.get(name, f"the run by {name}"),
             "target": 1.0,
-            # at the speed that the machine had when the lighter ones were timed
             "ms": record["before"] * ms / whole,
             "share": ms / whole,
             "predicted": None,
