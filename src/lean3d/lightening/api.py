@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
@@ -45,10 +45,15 @@ from lean3d.typed import check_kind, fits, shortened
 
 __all__ = ["lighten"]
 
+# the forms of a network, what it costs by prediction and by measurement
+Tried: TypeAlias = tuple[list[Option], float, float]
+
 # most samples on which forms are fitted and compared, and bytes of what is kept of them
 SAMPLES, BYTES = 8, 1.5e9
 # most networks that are built to correct the prediction, and when it is good enough
 ROUNDS, CLOSE = 4, 0.05
+# more, where costs do not add up
+HALVINGS = 8
 # precisions in which forms are timed: int8 is calibrated on a whole network
 FLOATS = "float32", "bfloat16"
 # share of the time for measuring that the choice of a backend may take
@@ -298,6 +303,8 @@ class _Work:
                 "loss, are NaN or infinite; check the samples, the weights and loss="
             )
         chosen, predicted, measured = self._choose(options, errors, limit / unit)
+        if not self.price.adds_up:
+            predicted = measured  # counted whole before weights are fitted
         result = rebuild(self.model, chosen, scores, batch)
         if self.samples.real:
             renew_norms(result, self.model, self.samples.inputs)
@@ -362,9 +369,9 @@ class _Work:
 
     def _choose(
         self, options: Sequence[Option], errors: Mapping[int, float], limit: float
-    ) -> tuple[list[Option], float, float]:
+    ) -> Tried:
         """Return the forms, and the network's cost by prediction and by measurement."""
-        found: list[tuple[list[Option], float, float]] = []
+        found: list[Tried] = []
         over, worst = ((1 + share) * limit for share in self.price.noise)
         for _ in range(ROUNDS):
             every = self._arcs(options, errors)
@@ -381,6 +388,8 @@ class _Work:
             if limit * (1 - CLOSE) <= measured <= over:
                 break
             self.price.learn(chosen, measured)
+        if not self.price.adds_up:
+            found += self._between(found, self._arcs(options, errors), limit)
         within = [one for one in found if one[2] <= over]
         if within:
             return min(within, key=lambda one: sum(errors[id(option)] for option in one[0]))
@@ -388,6 +397,30 @@ class _Work:
         if nearest[2] > worst:
             raise self._refuse(nearest[2])
         return nearest
+
+    def _between(self, found: Sequence[Tried], every: Sequence[Arc], limit: float) -> list[Tried]:
+        """Return further networks, nearer and nearer to the limit, by halving what forms may cost.
+
+        What one network is off by is not what another is.
+        """
+
+        def own(chosen: Sequence[Option]) -> float:
+            return self.price.predict(chosen) - self.price.fixed
+
+        least = own([arc.what for arc in cheapest(every)])
+        low = max((own(chosen) for chosen, _, cost in found if cost <= limit), default=least)
+        over = [own(chosen) for chosen, _, cost in found if cost > limit]
+        high = min([room for room in over if room > low], default=self.price.before)
+        more: list[Tried] = []
+        for _ in range(HALVINGS):
+            room = (low + high) / 2
+            chosen = [arc.what for arc in choose(every, room) or ()]
+            if not chosen:
+                break
+            measured = self.price.measure(self._trial(chosen))
+            more.append((chosen, self.price.predict(chosen), measured))
+            low, high = (room, high) if measured <= limit else (low, room)
+        return more
 
     def _layers(
         self,

@@ -31,11 +31,14 @@ class Price(ABC):
         before: What the given network costs.
         fixed: What is left of it without its convolutions.
         noise: How far above a limit a cost may be measured, as a share, and how far at the worst.
+        adds_up: Whether costs of forms add up to that of the network. Of memory they do not: maps
+            that wait for a skip are alive beside those of other operations.
     """
 
     before: float
     fixed: float
     noise: tuple[float, float] = (0.0, 0.0)
+    adds_up: bool = True
 
     @abstractmethod
     def of(self, option: Option) -> tuple[float, float] | None:
@@ -122,7 +125,7 @@ class ByCount(Price):
     """Multiply-adds, parameters, or bytes of parameters and of the largest peak of activations."""
 
     def __init__(self, kind: str, model: nn.Module, shapes: Any, sites: Iterable[Site]):
-        self.kind, self.shapes = kind, shapes
+        self.kind, self.shapes, self.adds_up = kind, shapes, kind != "memory"
         self.known: dict[str, tuple[float, float]] = {}
         self.before = self.measure(model)
         dense = [self._of(Place(site, Cut(site.path))) for site in sites]
