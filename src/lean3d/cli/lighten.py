@@ -45,8 +45,8 @@ class Lighten:
 
 def main(argv: list[str]) -> None:
     asked = parse(Lighten, "lighten", argv)
-    whole = asked.run.resolve()
-    out = asked.out or whole.with_name(f"{whole.name}_light")
+    named = asked.run if asked.run.name.strip(".") else asked.run.resolve()
+    out = asked.out or named.with_name(f"{named.name}_light")
     if asked.single and not asked.curve:
         raise RunError("--single is of a curve; add --curve with shares, or name one of --cuts")
     if asked.scratch and asked.curve:
