@@ -27,5 +27,5 @@ def pytest_collection_finish():
     """Leave out of every search for garbage what was imported and collected, which stays."""
     gc.collect()
     gc.freeze()
-    # a tenth of the time of short tests otherwise
+    # with both, half of the time that the search took: 3 of 134 s of short tests
     gc.set_threshold(10_000, 20, 20)

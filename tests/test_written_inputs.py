@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import lean3d
+from lean3d.cost import bench
 
 
 class Standardised(nn.Module):
@@ -25,11 +26,17 @@ def network(conv=nn.Conv3d, **more):
     return Standardised(conv, **more).eval()
 
 
+def delayed():
+    return lean3d.stream(network(), wait=True, frame=(1, 8, 8))
+
+
 WAYS = {
     "convert": lambda x: lean3d.convert(network(nn.Conv2d), lean3d.ACS(), example=x),
     "cut": lambda x: lean3d.convert(network(), lean3d.SpaceTime(), example=x),
     "fold": lambda x: lean3d.fold(network(), example=x),
     "optimize": lambda x: lean3d.optimize(network(), x, backends=["fused"]),
+    "optimize a stream": lambda x: lean3d.optimize(delayed(), x[:, :, 0], backends=["fused"]),
+    "bench": lambda x: bench({"network": network()}, x, rounds=1),
     "lighten": lambda x: lean3d.lighten(network(), x, macs=0.6),
     "lighten time": lambda x: lean3d.lighten(
         network(channels=32), x, time=0.9, backends=["eager"], cuts=["channels"], table=None
@@ -55,7 +62,7 @@ def test_what_is_optimised_answers_as_the_network():
 @torch.no_grad()
 def test_a_delayed_stream_answers_as_the_network():
     video = torch.randn(1, 1, 12, 8, 8)
-    live = lean3d.stream(network(), wait=True, frame=(1, 8, 8))
+    live = delayed()
     state, answers = live.init(height=8, width=8), []
     for frame in video.clone().split(1, dim=2):
         answer, state = live.step(frame, state)

@@ -1,8 +1,11 @@
 """lean3d lighten."""
 
 import json
+from pathlib import Path
 
 import pytest
+
+from lean3d.cli.lighten import _beside
 
 SMALL = "--widths", 8, 16, "--train-samples", 4, "--val-samples", 2, "--batch-size", 2
 QUICK = "--macs", 0.5, "--cuts", "channels", "--samples", 1, "--epochs", 1
@@ -11,6 +14,12 @@ QUICK = "--macs", 0.5, "--cuts", "channels", "--samples", 1, "--epochs", 1
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("lighten")
+
+
+def test_the_new_run_is_beside_the_first_one(tmp_path, monkeypatch):
+    assert _beside(Path("runs/one")) == Path("runs/one_light")
+    monkeypatch.chdir(tmp_path)
+    assert _beside(Path(".")) == tmp_path.resolve().with_name(f"{tmp_path.name}_light")
 
 
 def test_a_run_is_made_lighter_and_every_command_takes_it(lean3d, folder):

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -186,7 +185,6 @@ def test_bytes_are_never_above_the_target():
     )
 
 
-@pytest.mark.slow
 def test_of_memory_several_networks_are_counted_and_the_best_is_taken(monkeypatch):
     """The skip of a U-Net waits beside other maps, so that costs of forms do not add up."""
     torch.manual_seed(0)
@@ -197,7 +195,7 @@ def test_of_memory_several_networks_are_counted_and_the_best_is_taken(monkeypatc
         return lean3d.lighten(model, x[:1], memory=0.5, data=x, cuts=["channels"]).lightening
 
     best = found()
-    monkeypatch.setattr(sys.modules["lean3d.lightening.api"], "HALVINGS", 0)
+    monkeypatch.setattr("lean3d.lightening.api.HALVINGS", 0)
     first = found()
     errors = [sum(layer.error for layer in record.layers) for record in (best, first)]
     assert errors[0] < 0.95 * errors[1]
@@ -205,6 +203,7 @@ def test_of_memory_several_networks_are_counted_and_the_best_is_taken(monkeypatc
     assert best.predicted == best.measured
 
 
+@pytest.mark.slow
 def test_a_layer_that_sees_one_position_does_not_decide_alone():
     torch.manual_seed(0)
 

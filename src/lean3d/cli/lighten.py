@@ -45,8 +45,7 @@ class Lighten:
 
 def main(argv: list[str]) -> None:
     asked = parse(Lighten, "lighten", argv)
-    named = asked.run if asked.run.name.strip(".") else asked.run.resolve()
-    out = asked.out or named.with_name(f"{named.name}_light")
+    out = asked.out or _beside(asked.run)
     if asked.single and not asked.curve:
         raise RunError("--single is of a curve; add --curve with shares, or name one of --cuts")
     if asked.scratch and asked.curve:
@@ -83,6 +82,12 @@ def main(argv: list[str]) -> None:
         | {"monitor": score, "score_before": before, "score": after}
         | {"epochs": len(results["epochs"])}
     )
+
+
+def _beside(run: Path) -> Path:
+    """Return the folder of the new run if none is named, for `.` too."""
+    named = run if run.name.strip(".") else run.resolve()
+    return named.with_name(f"{named.name}_light")
 
 
 def _curve(asked: Lighten, out: Path) -> None:

@@ -56,9 +56,10 @@ def bench(models: Mapping[str, nn.Module], x: Tensor, *, rounds: int = 9) -> lis
     """
     if rounds < 1:
         raise LeanError(f"bench needs one round or more, got {rounds}")
-    forward = {name: partial(_quietly, model.eval(), x) for name, model in models.items()}
+    # a forward may write into its input
+    forward = {name: partial(_quietly, model.eval(), x.clone()) for name, model in models.items()}
     timings = list(_timings("forward", forward, x, rounds))
-    steps = {name: training_step(model.train(), x) for name, model in models.items()}
+    steps = {name: training_step(model.train(), x.clone()) for name, model in models.items()}
     return timings + list(_timings("training step", steps, x, rounds))
 
 

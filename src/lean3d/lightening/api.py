@@ -123,13 +123,13 @@ def lighten(
     given = dict(time=time, macs=macs, params=params, memory=memory, step=step, state=state)
     target = read_target(**given)
     names = _check(model, example, cuts, criterion, budget_s, loss)
-    _check_weights(model)
     _check_timing(target, backends, precision, table)
     copy = duplicate(model).eval()
     try:
         arguments = example_for(copy, example) or (example,)
     except ConversionError as error:
         raise LeanError(f"lighten: {error}") from error
+    _check_weights(copy)
     samples = read_samples(data, arguments, example.device)
     if loss is not None and samples.first(1)[1] is None:
         raise LeanError("lighten: loss= needs targets; give data= of batches of (input, target)")
@@ -187,7 +187,7 @@ def lighten(
     limit = target.limit(price.before * target.scale)
     left = front(options, price.cost)
     found = any(option.place.cut.changes for option in left)
-    if isinstance(price, ByTime) and not found and price.clock.short:
+    if price.short and not found:
         raise LeanError(
             f"lighten: {target} cannot be met: in budget_s={budget_s:g} no form could be timed "
             "that is faster; give more seconds"
@@ -345,11 +345,7 @@ class _Work:
         unit = self.target.scale
         who, before = type(self.model).__name__, self.price.before
         unmet = f"lighten: {self.target} cannot be met: {who} costs"
-        untimed = ""
-        if isinstance(self.price, ByTime) and self.price.clock.short:
-            untimed = (
-                f"; not all forms were timed: give more seconds than {self.price.clock.seconds:g}"
-            )
+        untimed = "; not all forms were timed: give more seconds" if self.price.short else ""
         if least >= before:
             more = "" if set(self.cuts) == set(CUTS) else "; allow more cuts"
             return LeanError(

@@ -40,6 +40,11 @@ class Price(ABC):
     noise: tuple[float, float] = (0.0, 0.0)
     adds_up: bool = True
 
+    @property
+    def short(self) -> bool:
+        """Whether there was no time to measure some forms."""
+        return False
+
     @abstractmethod
     def of(self, option: Option) -> tuple[float, float] | None:
         """Return the cost of a form and its peak of memory; None if it is not known."""
@@ -98,6 +103,10 @@ class ByTime(Price):
     @property
     def fixed(self) -> float:  # type: ignore[override]
         return self.before - self.share * sum(self.dense.values())
+
+    @property
+    def short(self) -> bool:
+        return self.clock.short
 
     def of(self, option: Option) -> tuple[float, float] | None:
         path = option.place.site.path

@@ -77,7 +77,9 @@ def optimize(
     allowed = TOLERANCES[precision] if tolerance is None else tolerance
     rules = Rules(backends, allowed, budget_s)
     if isinstance(model, Stream):
-        return optimize_step(model, arguments, precision, names, rules, choices, calibration)
+        return optimize_step(
+            model, copies(arguments), precision, names, rules, choices, calibration
+        )
     if isinstance(model, torch.jit.ScriptModule) or any(x.is_meta for x in model.parameters()):
         raise LeanError(
             f"optimize takes a network with weights, before torch.jit compiles it, got "
@@ -91,8 +93,7 @@ def optimize(
     if choices is not None:
         rules = replace(rules, kept=Choices(Path(choices), copy, arguments, precision))
     error = lambda runner: apart(tensors(runner(*copies(arguments))), expected)  # noqa: E731
-    timed = copies(arguments)
-    found = search(source, names, rules, error, lambda runner: partial(runner, *timed))
+    found = search(source, names, rules, error, lambda runner: partial(runner, *source.arguments))
     inputs = [described(x) for x in arguments]
     return Optimized(copy, found.runner, found.backend, found.table, precision, inputs)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lean3d.conversion.tolerance import largest
 from lean3d.conversion.trace.compare import tensors
+from lean3d.conversion.trace.tree import copies
 from lean3d.errors import LeanError
 from lean3d.report import format_table
 from lean3d.runtime.choices import Choices
@@ -136,7 +137,7 @@ def optimize_step(
     def error(runner: Runner) -> float:
         own = stepping(runner)
         # first by itself, so that an error is not hidden by the network's own step
-        runner(*source.arguments)
+        runner(*copies(source.arguments))
         _check_late(own, live, frame, state)
         return due_apart(_outputs(own, live, frames)[0], expected)
 
@@ -151,7 +152,7 @@ def optimize_step(
 def _outputs(own: Stream, live: Stream, frames: Sequence[Tensor]) -> tuple[list[Tensor], State]:
     """Return the outputs of `own`, and of `live` when it goes on from a state of `own`.
 
-    The second is the last state.
+    The second is the last state. A forward may write into its frame: each step has one of its own.
     """
     state = own.init(len(frames[0]))
     found: list[Tensor] = []
@@ -159,9 +160,9 @@ def _outputs(own: Stream, live: Stream, frames: Sequence[Tensor]) -> tuple[list[
         if place == len(frames) // 2:
             between = state
             for later in frames[place:]:
-                output, between = live.step(later, between)
+                output, between = live.step(later.clone(), between)
                 found += tensors(output)
-        output, state = own.step(frame, state)
+        output, state = own.step(frame.clone(), state)
         found += tensors(output)
     return found, state
 
@@ -175,7 +176,7 @@ def _check_late(own: Stream, live: Stream, frame: Tensor, state: State) -> None:
     kept = [key for key in state if slots[key].kind == "recurrent"]
     counts = [key for key in kept if not state[key].is_floating_point()]
     state = {k: x * LATE if k == "t" or k in counts else x for k, x in state.items()}
-    (_, wanted), (_, got) = live.step(frame, state), own.step(frame, state)
+    (_, wanted), (_, got) = (one.step(frame.clone(), state) for one in (live, own))
     for key in kept:
         added = wanted[key] - state[key]
         moves = key not in counts and bool(added.abs().sum() > 0)
