@@ -6,6 +6,7 @@ from torch import nn
 
 import lean3d
 from lean3d.cost import bench
+from lean3d.infer import export_network
 
 
 class Standardised(nn.Module):
@@ -87,3 +88,10 @@ def test_samples_of_lighten_are_left_as_they_were_and_forms_fitted_to_them():
     other = lean3d.lighten(Apart(nn.Conv3d).eval(), x, macs=0.6, data=data)
     with torch.no_grad():
         torch.testing.assert_close(light(x.clone()), other(x))
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_an_exported_file_answers_as_the_network(tmp_path, suffix):
+    made = export_network(network(), tmp_path / f"net{suffix}", (1, 1, 6, 8, 8))
+    assert made.path.is_file()
+    assert made.largest_difference < 1e-4
