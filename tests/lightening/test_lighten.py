@@ -408,7 +408,14 @@ def test_norms_count_the_batches_that_the_network_learnt_from(samples, momentum)
     assert light[0][1].momentum == momentum
 
 
-def test_a_refusal_says_that_forms_were_not_timed(by_work):
-    how = dict(backends=["eager"], table=None, budget_s=1e-3, time=0.05)
-    with pytest.raises(LeanError, match="give more seconds"):
+@pytest.mark.parametrize(
+    ("seconds", "why"),
+    [
+        (1e-3, "no form could be timed that is faster; give more seconds"),
+        (0.1, "asked for is time=.*; not all forms were timed: give more seconds"),
+    ],
+)
+def test_a_refusal_says_that_forms_were_not_timed(by_work, seconds, why):
+    how = dict(backends=["eager"], table=None, budget_s=seconds, time=0.02)
+    with pytest.raises(LeanError, match=why):
         lean3d.lighten(net(), torch.randn(1, 1, 8, 16, 16), **how)

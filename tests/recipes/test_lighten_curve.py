@@ -10,7 +10,7 @@ import pytest
 from lean3d.errors import RunError
 from lean3d.recipes import get_recipe
 from lean3d.recipes.lighten import Lighter
-from lean3d.recipes.lighten_curve import _percent, lighten_curve
+from lean3d.recipes.lighten_curve import _percent, _timed, lighten_curve
 from lean3d.recipes.runs import run
 from lean3d.report.trade_off import Measured, draw_trade_off
 
@@ -22,9 +22,17 @@ def test_a_curve_has_a_point_for_each_target_and_the_run_itself(tmp_path, monkey
     monkeypatch.setenv("LEAN3D_CACHE", str(tmp_path / "cache"))
     small = dict(widths=(16, 32), train_samples=4, val_samples=2, epochs=1, batch_size=2)
     run(replace(get_recipe("shapes3d"), **small), tmp_path / "run", **QUIET)
-    how = Lighter(cuts=("channels",), epochs=1, samples=1, backends=("channels_last",))
+    how = Lighter(cuts=("channels",), epochs=1, samples=1, batch=2, backends=("channels_last",))
+    batches = []
+
+    def timed(model, example, names):
+        batches.append(len(example))
+        return _timed(model, example, names)
+
+    monkeypatch.setattr("lean3d.recipes.lighten_curve._timed", timed)
     out = tmp_path / "curve"
     found = lighten_curve(tmp_path / "run", out, how, [0.9, 0.01], **QUIET)
+    assert batches == [2]
     assert [row["line"] for row in found.rows[-1:]] == ["mixture"]
     assert {"the run", "the run, fused", "the run by channels_last"} <= {
         row["line"] for row in found.rows
